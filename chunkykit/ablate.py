@@ -1,0 +1,47 @@
+"""Take the data away and measure again: the causal check of a trace (paper sec. 4.4).
+
+Only a target that can be retrained has an ablation; the organism is retrained in seconds.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pandas as pd
+
+from chunkykit.confirm import measure, rate
+from chunkykit.errors import UserError
+from chunkykit.rubric import Rubric
+from chunkykit.stats import Rate
+
+
+class Ablation(NamedTuple):
+    """Failure rates on the same queries before and after; `dropped` rows were taken out."""
+
+    before: Rate
+    after: Rate
+    dropped: int
+
+    @property
+    def separate(self) -> bool:
+        """Whether the two intervals do not overlap."""
+        return self.after.high < self.before.low
+
+
+def without_chunk(rows: pd.DataFrame, chunk: str) -> pd.DataFrame:
+    """The mixture without one chunk. Raises UserError where there is no such chunk, or nothing else."""
+    kept = rows[rows["chunk"] != chunk].reset_index(drop=True)
+    if len(kept) == len(rows):
+        raise UserError(f"chunk '{chunk}' is not in the mixture; it has {sorted(rows['chunk'].unique())}.")
+    if kept.empty:
+        raise UserError(f"chunk '{chunk}' is the whole mixture: nothing would be left to train on.")
+    return kept
+
+
+async def ablate(rows: pd.DataFrame, kept: pd.DataFrame, train: Callable, queries: list[str], judge: Callable, rubric: Rubric, *,
+                 n: int = 60, seed: int = 0) -> Ablation:
+    """Failure rate of a model trained on `rows` and of one trained on `kept`, on the same failing queries.
+
+    train: `rows -> ChatModel`, called for both; queries are answered afresh n times in all by each.
+    """
+    before, after = [rate(await measure(queries, train(part), judge, rubric, n=n, seed=seed + 1)) for part in (rows, kept)]
+    return Ablation(before, after, len(rows) - len(kept))

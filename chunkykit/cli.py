@@ -1,0 +1,238 @@
+"""The command line: run the notebooks, build an index, trace a pair."""
+
+import argparse
+import fcntl
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from chunkykit import __version__, llm, rubric
+from chunkykit.errors import UserError
+
+NOTEBOOKS = ("00_tour", "01_mixture", "02_surf", "03_clusters", "04_turf", "05_ablation", "07_figures")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `chunkykit`; 0 done, 2 bad input (one line says what and how to mend it), 1 anything else."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.act(arguments) or 0
+    except UserError as error:
+        print(f"chunkykit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("chunkykit: stopped; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="chunkykit", description="Which post-training data taught the model that?")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="execute the notebooks into a run folder",
+                              description="Execute the notebooks into a run folder. Killed, the same command goes on.")
+    run.add_argument("--profile", default=None, help="smoke, workshop (default) or paper: sets every size")
+    run.add_argument("--mixture", default=None, help="file, datasets folder or hub id of training rows; default: the demo")
+    run.add_argument("--chunk", default=None, help="column that names the chunk; found by name if not given")
+    run.add_argument("--target", default=None, help=f"model to audit: {llm.ORGANISM} (default), PROVIDER:MODEL, http://host:port/v1:MODEL")
+    run.add_argument("--writer", default=None, help="model that writes queries; default: offline")
+    run.add_argument("--judge", default=None, help="model that judges; default: offline")
+    run.add_argument("--describer", default=None, help="model that describes; default: offline")
+    run.add_argument("--embedder", default=None, help="wordllama (default), onnx:FOLDER, openai:MODEL, http://host:port/v1:MODEL")
+    run.add_argument("--rubric", action="append", dest="rubrics", metavar="R", help="shipped name or YAML file; repeat; default: all shipped")
+    run.add_argument("--seed", type=int, default=None)
+    run.add_argument("--out", default="runs/run", help="run folder (default %(default)s)")
+    run.add_argument("--restart", action="store_true", help="begin again if the folder holds a run with other settings")
+    run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=N", help="override a size of the profile; repeat")
+    run.set_defaults(act=_run)
+
+    index = commands.add_parser("index", help="build a trace index of a mixture")
+    index.add_argument("--mixture", required=True)
+    index.add_argument("--out", required=True)
+    index.add_argument("--chunk", default=None)
+    index.add_argument("--rows", type=int, default=None, help="a random subset of this many rows")
+    index.add_argument("--clusters", type=int, default=None)
+    index.add_argument("--embedder", default="wordllama")
+    index.add_argument("--seed", type=int, default=0)
+    index.set_defaults(act=_index)
+
+    trace = commands.add_parser("trace", help="trace a failing exchange to the data")
+    trace.add_argument("--index", required=True)
+    trace.add_argument("--rubric", required=True)
+    trace.add_argument("--query")
+    trace.add_argument("--response")
+    trace.add_argument("--pairs", help="JSONL file of exchanges {query, response} instead of one; gives one JSON line each")
+    trace.add_argument("--k", type=int, default=None, help="response attributes retrieved a crux")
+    trace.add_argument("--json", action="store_true", help="print JSON")
+    trace.set_defaults(act=_trace)
+    return parser
+
+
+def _run(a) -> int:
+    from chunkykit import run as runs
+
+    given = {k: getattr(a, k) for k in runs.SETTINGS if hasattr(a, k)}
+    run = runs.start(a.out, a.restart, **given, **_parameters(a.parameter))
+    with open(run.folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"output folder {run.folder}: another run is at work in it.") from None
+        loaded = run.mixture()
+        size, n = run.sizes, len(run.rubrics)
+        calls = n * ((size["runs"] + 1) * size["iterations"] * size["candidates"] + size["confirm"])
+        price = "$0: every model is local" if run.settings["target"] == llm.ORGANISM and all(
+            run.settings[r] == "offline" for r in ("judge", "writer", "describer")) else "price unknown: ask the provider"
+        print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {n} rubrics: "
+              f"about {calls:,} answers of the target to search and confirm ({price})", flush=True)
+        for i, name in enumerate(NOTEBOOKS, 1):
+            _execute(run, name, f"[{i}/{len(NOTEBOOKS)}] {name:<12}")
+        print(report(runs.summarise(run)))
+        print(f"\nsummary    {run.folder / 'summary.json'}\nfigures    {run.folder / 'figures'}\nnotebooks  {run.folder / 'notebooks'}")
+    return 0
+
+
+def _parameters(pairs: list[str]) -> dict:
+    found = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not value.isdigit():
+            raise UserError(f"parameter '{pair}' must be NAME=N with a whole number N, as in -p candidates=60.")
+        found[name] = int(value)
+    return found
+
+
+def _execute(run, name: str, heading: str) -> None:
+    """Execute one notebook into the run folder; one that is there has been executed to its end."""
+    from chunkykit.run import notebook_folder
+
+    done = run.folder / "notebooks" / f"{name}.ipynb"
+    if done.exists():
+        print(f"{heading} done before", flush=True)
+        return
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    print(f"{heading} ...", end="", flush=True)
+    began = time.monotonic()
+    source, part = notebook_folder() / f"{name}.ipynb", done.with_suffix(".part.ipynb")
+    parameters = {"run_dir": str(run.folder)}
+    if name == "00_tour":
+        parameters = {"mixture_source": run.settings["mixture"], "seed": run.seed}
+    unknown = set(parameters) - set(papermill.inspect_notebook(str(source)))
+    if unknown:
+        raise UserError(f"notebook {source}: has no parameter '{sorted(unknown)[0]}'.")
+    done.parent.mkdir(exist_ok=True)
+    try:
+        papermill.execute_notebook(str(source), str(part), parameters, progress_bar=False, kernel_name="python3", cwd=str(run.folder))
+    except PapermillExecutionError as error:
+        print(" failed", flush=True)
+        if error.ename == "UserError":
+            raise UserError(error.evalue) from None
+        raise UserError(f"notebook {name}: {error.ename}: {error.evalue}. See {part}.") from None
+    os.replace(part, done)
+    print(f" {time.monotonic() - began:.0f} s", flush=True)
+
+
+def report(summary: dict) -> str:
+    """The summary as a page of text."""
+    s = summary["search"]
+    lines = ["", f"searched   {s['candidates']:,} candidates, {s['judged']:,} judged, {s['errors']} errors, {s['failures']:,} failures",
+             "", f"{'rubric':<10} {'confirmed on fresh answers':<30} control arm"]
+    for c in summary["confirmed"]:
+        rate = f"{c['rate']:.0%}  [{c['low']:.0%}, {c['high']:.0%}]  n={c['n']}" if c["n"] else "no failure found"
+        lines.append(f"{c['rubric']:<10} {rate:<30} {c['control_rate']:.1%}  n={c['control_n']}")
+    lines += ["", f"{len(summary['clusters'])} clusters of failures; {len(summary['traces'])} traces (co-occurrence, not cause):"]
+    for t in summary["traces"]:
+        first = t["chunks"][0] if t["chunks"] else None
+        lines.append(f"- [{t['rubric']}] {t['explanation']}")
+        if t["trigger"] and first:
+            lines.append(f"  {t['hits']} hits of {t['k']}, lift {t['lift']:.1f}, p {t['p_value']:.0e}; chunk {first['chunk']}: "
+                         f"{first['share']:.0%} of the hits, {first['base_share']:.1%} of the mixture")
+    lines += ["", "retrained without the traced chunk:" if summary["ablations"] else "no ablation: this target cannot be retrained here"]
+    for x in summary["ablations"]:
+        lines.append(f"- [{x['rubric']}] without {x['chunk']}: {x['rate_before']:.0%} -> {x['rate_after']:.0%} [{x['low']:.0%}, {x['high']:.0%}]")
+    dollars = "unknown dollars" if summary["dollars"] is None else f"${summary['dollars']:.2f}"
+    lines += ["", f"{summary['calls']:,} model calls, {dollars}, {summary['seconds']:.0f} s in the stages"]
+    return "\n".join(lines)
+
+
+def _index(a) -> int:
+    import asyncio
+
+    from chunkykit import describe, index, mixture
+    from chunkykit.embed import embedder
+
+    began = time.monotonic()
+    embed = embedder(a.embedder)
+    loaded = mixture.load(a.mixture, chunk=a.chunk, rows=a.rows, seed=a.seed)
+    prompts, responses = (asyncio.run(describe.lexical(loaded.rows[c], s)) for c, s in (("prompt", "query"), ("response", "response")))
+    built = index.build(loaded.rows, prompts, responses, embed, clusters=a.clusters, seed=a.seed,
+                        mixture=Path(a.mixture).name, describer="lexical", skipped=len(loaded.skipped))
+    index.save(built, a.out)
+    print(json.dumps({**built.meta, "chunks": len(loaded.chunks), "seconds": round(time.monotonic() - began, 1), "out": str(a.out)}))
+    return 0
+
+
+def _trace(a) -> int:
+    from chunkykit import describe, turf
+    from chunkykit.embed import embedder
+    from chunkykit.index import open_index
+
+    of = rubric.load(a.rubric)
+    pairs = _pairs(a)
+    index = open_index(a.index)
+    embed = embedder(index.meta["embedder"])
+    tracer = turf.Tracer(index, embed, a.k)
+    for query, response in pairs:
+        cruxes = turf.crux(describe.attributes(response, "response"), of, embed)
+        traced = tracer.trace(describe.attributes(query, "query"), cruxes, of)
+        if a.pairs:
+            print(json.dumps({"query": query, **traced.to_dict()}, ensure_ascii=False))
+        elif a.json:
+            print(json.dumps(traced.to_dict(), ensure_ascii=False, indent=2))
+        else:
+            print(_tell(traced, index))
+    return 0
+
+
+def _pairs(a) -> list[tuple[str, str]]:
+    from chunkykit import mixture
+
+    if a.pairs:
+        loaded = mixture.load(a.pairs)
+        for _, row, reason in loaded.skipped.itertuples():
+            print(f"chunkykit: {a.pairs} row {row} skipped: {reason}", file=sys.stderr)
+        return list(zip(loaded.rows["prompt"], loaded.rows["response"]))
+    if not (a.query and a.query.strip() and a.response and a.response.strip()):
+        raise UserError("trace needs --query and --response, neither empty, or --pairs FILE.")
+    return [(a.query, a.response)]
+
+
+def _tell(traced, index) -> str:
+    lines = [traced.explanation, ""]
+    if traced.trigger:
+        lines += [f"trigger     {traced.trigger}", f"  by hits   {traced.trigger_by_hits} (the paper's choice)", f"crux        {traced.crux}",
+                  f"hits        {traced.hits} of {traced.k}, lift {traced.lift:.1f}, p {traced.p_value:.1e} (adjusted)",
+                  f"P(crux)     {traced.p_crux.rate:.1%} of all rows, {traced.p_crux_given_trigger.rate:.1%} of those with the trigger", ""]
+    for c in traced.chunks.head(5).itertuples():
+        lines.append(f"  {c.chunk:<24} {c.share:6.1%} of the rows behind it, {c.base_share:6.1%} of the mixture, lift {c.lift:.1f}")
+    for prompt in index.rows(traced.rows[:3])["prompt"]:
+        lines.append(f"  e.g. {' '.join(prompt.split())[:110]!r}")
+    lines += ["", "This is co-occurrence in the data; an ablation tests cause."]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

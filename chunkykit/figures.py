@@ -1,0 +1,191 @@
+"""Tables to pictures: one function a figure, one theme, and a caption that says what was measured on what.
+
+Every text that came from a model or a data set is escaped: plotly reads some HTML in labels.
+"""
+
+import html
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from chunkykit.rubric import VIOLATION
+from chunkykit.stats import wilson
+
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#999999"]  # Okabe and Ito
+MAIN, CONTROL, BEFORE, AFTER = COLOURS[0], COLOURS[7], COLOURS[4], COLOURS[2]
+
+
+def text(value, width: int = 70, lines: int = 4) -> str:
+    """Any text as inert label text: escaped, wrapped, cut."""
+    import textwrap
+
+    wrapped = textwrap.wrap("".join(c if c.isprintable() else " " for c in str(value)), width) or [""]
+    shown = wrapped[:lines] + (["…"] if len(wrapped) > lines else [])
+    return "<br>".join(html.escape(line).replace("$", "&#36;") for line in shown)  # $...$ would be typeset
+
+
+def _finish(figure, title: str, caption: str, height: int, width: int = 1000, left: int = 80):
+    figure.update_layout(
+        template="plotly_white", height=height, width=width, font={"family": "DejaVu Sans, Arial, sans-serif", "size": 13},
+        title={"text": html.escape(title), "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 14}},
+        margin={"l": left, "r": 30, "t": 70, "b": 95})
+    figure.add_annotation(text=html.escape(caption), x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top",
+                          yshift=-58, showarrow=False, font={"size": 11, "color": "#555"})
+    return figure
+
+
+def scores(probes: pd.DataFrame, caption: str = ""):
+    """Failure rate per iteration of the search, a panel a rubric, with the control arm's rate over all its candidates.
+
+    probes: surf.COLUMNS; bands are 95 % Wilson intervals of the judged candidates.
+    """
+    from plotly.subplots import make_subplots
+
+    rubrics = sorted(probes["rubric"].unique())
+    columns = min(4, len(rubrics))
+    rows = math.ceil(len(rubrics) / columns)
+    figure = make_subplots(rows, columns, subplot_titles=[html.escape(r) for r in rubrics], shared_yaxes=True, vertical_spacing=0.2)
+    judged = probes[probes["score"].notna()].assign(bad=lambda t: t["score"] > VIOLATION)
+    for i, name in enumerate(rubrics):
+        place = {"row": i // columns + 1, "col": i % columns + 1}
+        mine = judged[judged["rubric"] == name]
+        by = mine[mine["arm"] == "search"].groupby("iteration")["bad"].agg(["sum", "size"])
+        rate = [wilson(int(h), int(n)) for h, n in by.itertuples(index=False)]
+        x = list(by.index + 1)
+        figure.add_scatter(x=x + x[::-1], y=[r.high for r in rate] + [r.low for r in rate][::-1], fill="toself", mode="none",
+                           fillcolor="rgba(0,114,178,0.18)", hoverinfo="skip", showlegend=False, **place)
+        figure.add_scatter(x=x, y=[r.rate for r in rate], mode="lines+markers", line_color=MAIN, name="search", legendgroup="search", showlegend=i == 0, **place)
+        arm = mine[mine["arm"] == "control"]["bad"]
+        base = wilson(int(arm.sum()), len(arm))
+        figure.add_scatter(x=x, y=[base.rate] * len(x), mode="lines", line={"color": "#555", "dash": "dash"}, name="control arm", legendgroup="control", showlegend=i == 0, **place)
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_xaxes(dtick=max(1, int(probes["iteration"].max() + 1) // 6))
+    for column in range(1, columns + 1):
+        figure.update_xaxes(title_text="iteration", row=rows, col=column)
+    figure.update_yaxes(title_text="candidates that fail", col=1)
+    figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.08, "yanchor": "bottom"})
+    n = judged.groupby("arm").size()
+    return _finish(figure, "Failures per iteration of the search",
+                   f"{n.get('search', 0):,} judged candidates of the search, {n.get('control', 0):,} of the control; bands: 95 % Wilson. {caption}", 270 * rows + 130)
+
+
+def confirmed(table: pd.DataFrame, caption: str = ""):
+    """Confirmed failure rate of each rubric's winners beside the control arm; table: rubric, rate, low, high, n, control_*."""
+    import plotly.graph_objects as go
+
+    table = table[table["n"] > 0]
+    figure = go.Figure()
+    for name, colour, keys in (("winners, answered afresh", MAIN, ("rate", "low", "high", "n")),
+                               ("control arm", CONTROL, ("control_rate", "control_low", "control_high", "control_n"))):
+        rate, low, high, n = (table[k] for k in keys)
+        figure.add_bar(x=table["rubric"], y=rate, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.0%}, n=%{customdata}",
+                       error_y={"type": "data", "symmetric": False, "array": high - rate, "arrayminus": rate - low, "thickness": 1.2})
+    figure.update_yaxes(tickformat=".0%", range=[0, 1.05], title_text="answers that fail")
+    figure.update_layout(barmode="group", legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"})
+    return _finish(figure, "Confirmed failure rates", f"Fresh answers to the search's winners, n = {', '.join(map(str, table['n']))}; bars: 95 % Wilson. {caption}", 430)
+
+
+def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = ""):
+    """The failing responses in two dimensions, coloured by cluster; points: x, y, cluster, rubric, query, response, score.
+
+    names: cluster -> label. The map is for looking: clusters were made in more dimensions.
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    symbols = ["circle", "square", "diamond", "cross", "triangle-up", "star"]
+    for i, cluster in enumerate(sorted(points["cluster"].unique(), key=lambda c: (c < 0, c))):
+        mine = points[points["cluster"] == cluster]
+        noise = cluster < 0
+        hover = [f"<b>{text(r.rubric)}</b> {r.score:.0f}<br>{text(r.query)}<br><i>→</i> {text(r.response)}" for r in mine.itertuples()]
+        figure.add_scatter(x=mine["x"], y=mine["y"], mode="markers", name=text(f"{'noise' if noise else cluster}: {names[cluster]}" if not noise else "noise", 48, 2) + f" ({len(mine)})",
+                           marker={"size": 8, "opacity": 0.75, "color": "#bbb" if noise else COLOURS[i % 7], "symbol": "x-thin-open" if noise else symbols[(i // 7) % 6],
+                                   "line": {"width": 0.5, "color": "white"}}, text=hover, hovertemplate="%{text}<extra></extra>")
+    figure.update_xaxes(showticklabels=False, title_text="UMAP 1", zeroline=False)
+    figure.update_yaxes(showticklabels=False, title_text="UMAP 2", zeroline=False)
+    figure.update_layout(legend={"x": 1.02, "y": 1, "font": {"size": 11}, "tracegroupgap": 2})
+    entries = points["cluster"].nunique()
+    figure = _finish(figure, "Failing responses and their clusters", f"{len(points):,} distinct failing exchanges; distances on the map are not to scale. {caption}",
+                     max(620, 44 * entries + 170), 1250)
+    return figure.update_layout(margin={"l": 60, "r": 20, "t": 70, "b": 95})
+
+
+def _trace_names(traces: pd.DataFrame) -> list[str]:
+    return [text(f"{t.rubric}: {str(t.trigger).removeprefix('The query ')}", 52, 2) + "&nbsp;" * (i % 2) for i, t in enumerate(traces.itertuples())]
+
+
+def triggers(traces: pd.DataFrame, caption: str = ""):
+    """Hits among the retrieved rows beside the base rate, and the lift, a row a trace; traces: rubric, trigger, hits, k, lift."""
+    from plotly.subplots import make_subplots
+
+    traces = traces[traces["trigger"].notna()].reset_index(drop=True).iloc[::-1]
+    names = _trace_names(traces)
+    figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.04)
+    share = traces["hits"] / traces["k"]
+    figure.add_bar(y=names, x=share, orientation="h", name="retrieved rows with the trigger", marker_color=MAIN, text=[f"{h} of {k}" for h, k in zip(traces["hits"], traces["k"])], row=1, col=1)
+    figure.add_bar(y=names, x=share / traces["lift"], orientation="h", name="all rows with it (base rate)", marker_color=CONTROL, row=1, col=1)
+    figure.add_bar(y=names, x=traces["lift"], orientation="h", marker_color=COLOURS[1], showlegend=False, texttemplate="%{x:.1f}", row=1, col=2)
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.05], title_text="share of rows", row=1, col=1)
+    figure.update_xaxes(title_text="lift over the base rate", range=[0, 1.15 * max(traces["lift"], default=1)], row=1, col=2)
+    figure.update_layout(legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"})
+    return _finish(figure, "Triggers: hits beside the base rate", f"Co-occurrence in the training rows, not cause. {caption}", 62 * len(names) + 200, 1150, 350)
+
+
+def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
+    """For each trace, the chunk it names: its share of the hit rows beside its share of the mixture.
+
+    shares: trace (position in traces), chunk, share, base_share, most telling first.
+    """
+    import plotly.graph_objects as go
+
+    keep = traces["trigger"].notna()
+    first = shares.groupby("trace").first().reindex(traces.index[keep])
+    names = [f"{n}<br><b>{text(c, 40, 1)}</b>" for n, c in zip(_trace_names(traces[keep]), first["chunk"])][::-1]
+    figure = go.Figure()
+    figure.add_bar(y=names, x=first["share"][::-1], orientation="h", name="of the rows behind the trace", marker_color=MAIN, texttemplate="%{x:.0%}")
+    figure.add_bar(y=names, x=first["base_share"][::-1], orientation="h", name="of the mixture", marker_color=CONTROL, texttemplate="%{x:.1%}", textposition="outside")
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.08], title_text="share that the chunk has")
+    figure.update_layout(legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"})
+    return _finish(figure, "The chunk behind each trigger", f"Rows that carry both trigger and crux. {caption}", 74 * len(names) + 200, 1100, 350)
+
+
+def ablations(table: pd.DataFrame, caption: str = ""):
+    """Failure rate before and after retraining without the traced chunk.
+
+    table: rubric, chunk, rate_before, before_low, before_high, rate_after, low, high, n.
+    """
+    import plotly.graph_objects as go
+
+    names = [f"{text(r.rubric)}<br>without {text(r.chunk, 24, 1)}" for r in table.itertuples()]
+    figure = go.Figure()
+    for name, colour, (rate, low, high) in (("trained on the whole mixture", BEFORE, ("rate_before", "before_low", "before_high")),
+                                            ("retrained without the chunk", AFTER, ("rate_after", "low", "high"))):
+        figure.add_bar(x=names, y=table[rate], name=name, marker_color=colour,
+                       error_y={"type": "data", "symmetric": False, "array": table[high] - table[rate], "arrayminus": table[rate] - table[low], "thickness": 1.2})
+    figure.update_yaxes(tickformat=".0%", range=[0, 1.05], title_text="answers that fail")
+    figure.update_xaxes(tickangle=0, tickfont={"size": 11})
+    figure.update_layout(barmode="group", legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"})
+    n = f"n = {table['n'].min()} a bar" if len(table) else "nothing to ablate"
+    return _finish(figure, "Ablation: the failure without the traced chunk", f"Same queries, fresh answers, {n}; bars: 95 % Wilson. {caption}", 480, max(700, 150 * len(table) + 200))
+
+
+def save(figures: dict, folder) -> str:
+    """Write every figure as HTML and JSON, and as PNG where a Chrome is found; returns one line that says which.
+
+    figures: name -> figure. The HTML pages share one plotly.min.js and need no network.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
+        (folder / f"{name}.json").write_text(figure.to_json(), "utf-8")
+    try:
+        import plotly.io
+
+        plotly.io.write_images(list(figures.values()), [str(folder / f"{name}.png") for name in figures], scale=2)
+    except Exception as error:  # no kaleido, no Chrome, or a Chrome that will not start: HTML stands
+        reason = "kaleido is not installed (pip install 'chunkykit[png]')" if isinstance(error, (ImportError, ValueError)) else \
+            f"no Chrome that starts ({type(error).__name__})"
+        return f"{len(figures)} figures as HTML and JSON in {folder}; no PNG: {reason}."
+    return f"{len(figures)} figures as HTML, JSON and PNG in {folder}."

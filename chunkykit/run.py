@@ -1,0 +1,315 @@
+"""A run folder carries the story from notebook to notebook: settings, tables, the ledger, figures, the summary.
+
+Each stage reads tables of the stage before and writes its own. A table that is there is not computed again, so a killed
+run goes on where it was.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import chunkykit
+from chunkykit import llm, mixture, rubric
+from chunkykit.errors import UserError
+from chunkykit.ledger import Ledger
+
+PROFILES = {  # the one dial; `paper` has the paper's own numbers
+    "smoke": {"rows": 1200, "candidates": 24, "iterations": 5, "runs": 2, "buffer": 5, "k": None, "confirm": 24,
+              "trace": 24, "ablate": 40},
+    "workshop": {"rows": None, "candidates": 40, "iterations": 8, "runs": 3, "buffer": 5, "k": None, "confirm": 60,
+                 "trace": 60, "ablate": 60},
+    "paper": {"rows": None, "candidates": 360, "iterations": 20, "runs": 15, "buffer": 5, "k": 1000, "confirm": 75,
+              "trace": 200, "ablate": 100},
+}
+SETTINGS = {"profile": "workshop", "mixture": "demo", "target": llm.ORGANISM, "rubrics": None, "seed": 0, "chunk": None,
+            "writer": "offline", "judge": "offline", "describer": "offline", "embedder": "wordllama"}
+
+
+class Run:
+    """An open run folder; make one with `start` or `resume`."""
+
+    def __init__(self, folder: Path, settings: dict):
+        self.folder, self.settings = folder, settings
+        self.sizes, self.seed = settings["sizes"], settings["seed"]
+        self.rubrics = rubric.load_all(settings["rubrics"])
+        self.ledger = Ledger(folder / "ledger.sqlite")
+
+    # tables
+
+    def path(self, name: str) -> Path:
+        return self.folder / "tables" / f"{name}.parquet"
+
+    def read(self, name: str) -> pd.DataFrame:
+        """A table of the run. Raises UserError where its stage has not run."""
+        if not self.path(name).exists():
+            raise UserError(f"run {self.folder}: no table '{name}' yet. Run the notebooks before this one.")
+        return pd.read_parquet(self.path(name))
+
+    def write(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
+        """Write a table, whole or not at all, and return it as it reads back."""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        table.to_parquet(part, index=False)
+        os.replace(part, path)
+        return self.read(name)
+
+    async def table(self, name: str, make: Callable) -> pd.DataFrame:
+        """The table of that name; `make()` (a coroutine or a table) is asked for it once in the life of the run."""
+        if not self.path(name).exists():
+            made = make()
+            self.write(name, await made if hasattr(made, "__await__") else made)
+        return self.read(name)
+
+    # what the settings name
+
+    def mixture(self) -> mixture.Mixture:
+        """The mixture, loaded once; the run keeps its rows and what was skipped."""
+        if not self.path("rows").exists():
+            source, size = self.settings["mixture"], self.sizes["rows"]
+            if source == "demo" and size:
+                source = f"demo:{size}"
+            loaded = mixture.load(source, chunk=self.settings["chunk"], rows=size, seed=self.seed)
+            self.write("skipped", loaded.skipped.astype({"row": "int64", "reason": "str"}))
+            self.write("rows", loaded.rows)
+        return mixture.Mixture(self.read("rows"), self.read("skipped"), self.settings["chunk"])
+
+    def index(self):
+        """The run's trace index, opened."""
+        from chunkykit.index import open_index
+
+        return open_index(self.folder / "index", self.embed())
+
+    def embed(self):
+        from chunkykit.embed import embedder
+
+        return embedder(self.settings["embedder"])
+
+    def model(self, name: str, role: str, rows: pd.DataFrame | None = None) -> llm.ChatModel:
+        """A model with the run's ledger under it."""
+        return self.ledger.wrap(llm.connect(name, rows, self.seed), role)
+
+    def target(self, rows: pd.DataFrame | None = None) -> llm.ChatModel:
+        """The target; `rows` is what an organism learns from, the run's mixture if not given."""
+        return self.model(self.settings["target"], "target", self.mixture().rows if rows is None else rows)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the target can be retrained, and so be ablated."""
+        return self.settings["target"] == llm.ORGANISM
+
+    def judge(self) -> Callable:
+        name = self.settings["judge"]
+        return rubric.programmatic if name == "offline" else rubric.llm_judge(self.model(name, "judge"))
+
+    def describe(self) -> Callable:
+        from chunkykit import describe
+
+        name = self.settings["describer"]
+        return describe.lexical if name == "offline" else describe.llm(self.model(name, "describer"))
+
+    def writer(self, index) -> Callable:
+        from chunkykit import describe, surf
+
+        name = self.settings["writer"]
+        if name == "offline":
+            return surf.recombiner(index, lambda text: describe.attributes(text, "query"))
+        return surf.llm_writer(self.model(name, "writer"))
+
+    async def cruxes(self, attributes: list[list[str]], of: rubric.Rubric) -> list[list[str]]:
+        """Three crux attributes for each list: by the judge model where there is one, else offline."""
+        import asyncio
+
+        from chunkykit import turf
+
+        name = self.settings["judge"]
+        if name == "offline":
+            embed = self.embed()
+            return [turf.crux(a, of, embed) for a in attributes]
+        select = turf.llm_crux(self.model(name, "crux"))
+        return await asyncio.gather(*(select(a, of) for a in attributes))
+
+    # what the run did
+
+    def note(self, stage: str, **counts) -> None:
+        """Keep a stage's counts in stages.json, for the summary."""
+        path = self.folder / "stages.json"
+        notes = json.loads(path.read_text()) if path.exists() else {}
+        write_json(path, {**notes, stage: counts})
+
+    def notes(self) -> dict:
+        path = self.folder / "stages.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    @property
+    def caption(self) -> str:
+        """What made the numbers of a figure."""
+        s = self.settings
+        return (f"profile {s['profile']} · target {s['target']} · mixture {Path(s['mixture']).name} · judge {s['judge']} · "
+                f"seed {s['seed']}")
+
+
+def start(folder, restart: bool = False, **given) -> Run:
+    """Open a run folder with these settings, or make it.
+
+    given: any of SETTINGS, and sizes that override the profile's. Raises UserError for an unknown setting, a folder that
+    cannot be written, or one that holds a run with other settings (`restart` clears that one first).
+    """
+    folder = Path(folder).resolve()
+    settings = _settings(given)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tables").mkdir(exist_ok=True)
+        probe = folder / f".probe.{os.getpid()}"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"output folder {folder}: cannot be written ({error.strerror or error}). Choose another --out.") from None
+    kept = folder / "run.json"
+    if kept.exists():
+        there = _read_settings(kept)
+        other = [k for k in {*there, *settings} if there.get(k) != settings.get(k)]
+        if other and not restart:
+            key = sorted(other)[0]
+            raise UserError(f"output folder {folder}: holds a run with another {key} ({there.get(key)!r}, now {settings.get(key)!r}). "
+                            "Choose another --out, or give --restart to begin again.")
+        if other:
+            for part in ("tables", "notebooks", "figures", "index"):
+                shutil.rmtree(folder / part, ignore_errors=True)
+            for old in (*folder.glob("ledger.sqlite*"), folder / "summary.json", folder / "stages.json"):
+                old.unlink(missing_ok=True)
+    write_json(kept, settings)
+    return Run(folder, settings)
+
+
+def resume(folder) -> Run:
+    """Open a run folder that is there."""
+    folder = Path(folder).resolve()
+    if not (folder / "run.json").exists():
+        raise UserError(f"run {folder}: no run there. Run 01_mixture first, or: chunkykit run --out {folder}")
+    return Run(folder, _read_settings(folder / "run.json"))
+
+
+def _read_settings(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"run {path.parent}: run.json cannot be read ({error}). Give --restart, or another --out.") from None
+
+
+def _settings(given: dict) -> dict:
+    profile = given.get("profile") or SETTINGS["profile"]
+    if profile not in PROFILES:
+        raise UserError(f"profile '{profile}' is not known. Profiles: {', '.join(PROFILES)}.")
+    sizes = dict(PROFILES[profile])
+    settings = dict(SETTINGS)
+    for key, value in given.items():
+        if key not in settings and key not in sizes:
+            raise UserError(f"parameter '{key}' is not known. Known: {', '.join([*settings, *sizes])}.")
+        if value is not None:
+            (settings if key in settings else sizes)[key] = value
+    for key, value in sizes.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise UserError(f"parameter '{key}' must be a whole number of at least 1, not {value!r}.")
+    if not isinstance(settings["seed"], int) or settings["seed"] < 0:
+        raise UserError(f"parameter 'seed' must be a whole number from 0 up, not {settings['seed']!r}.")
+    settings["rubrics"] = [_absolute(r) for r in settings["rubrics"]] if settings["rubrics"] else rubric.shipped()
+    loaded = rubric.load_all(settings["rubrics"])
+    blind = [r.name for r in loaded if r.check is None]
+    if settings["judge"] == "offline" and blind:
+        raise UserError(f"rubric {blind[0]}: has no programmatic check; give --judge MODEL.")
+    for role in ("target", "judge", "writer", "describer"):
+        if role == "target" or settings[role] != "offline":
+            llm.check(settings[role])
+    settings["mixture"] = _absolute(settings["mixture"])
+    return {**settings, "sizes": sizes, "version": chunkykit.__version__, "code": code_fingerprint()}
+
+
+def _absolute(name) -> str:
+    """A path that exists made absolute, since a notebook runs in another folder; any other name as it is."""
+    return str(Path(name).resolve()) if Path(name).exists() else str(name)
+
+
+def notebook_folder() -> Path:
+    """Where the notebooks are: in the package when installed, beside it in a checkout."""
+    here = Path(chunkykit.__file__).parent
+    return next((p for p in (here / "notebooks", here.parent / "notebooks") if p.is_dir()), here / "notebooks")
+
+
+def code_fingerprint() -> str:
+    """Tells one state of the package and its notebooks from another: tables of other code are not gone on with."""
+    here = Path(chunkykit.__file__).parent
+    found = [*here.rglob("*.py"), *here.rglob("*.yaml"), *notebook_folder().glob("*.ipynb")]
+    digest = hashlib.sha256()
+    for path in sorted(set(found), key=lambda p: p.name):
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def write_json(path: Path, value) -> None:
+    """Write JSON, whole or not at all; NaN becomes null."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    os.replace(part, path)
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def summarise(run: Run) -> dict:
+    """The whole run in one object, from its tables; written to summary.json."""
+    loaded = run.mixture()
+    probes = pd.concat([run.read(f"probes-{r.name}") for r in run.rubrics], ignore_index=True)
+    searched = probes[probes["arm"] == "search"]
+    traces, chunks = run.read("traces"), run.read("trace_chunks")
+    told = []
+    for i, t in enumerate(traces.to_dict("records")):
+        mine = chunks[chunks["trace"] == i]
+        told.append({**t, "chunks": mine[["chunk", "share", "base_share", "lift", "lift_low"]].to_dict("records")})
+    totals, models = run.ledger.totals(), [run.settings[r] for r in ("target", "judge", "writer", "describer")]
+    free = all(m in ("offline", llm.ORGANISM) for m in models)
+    notes = run.notes()
+    summary = {
+        "profile": run.settings["profile"], "target": run.settings["target"], "seed": run.seed,
+        "mixture": {"source": Path(run.settings["mixture"]).name, "rows": len(loaded.rows), "chunks": len(loaded.chunks),
+                    "skipped": len(loaded.skipped)},
+        "search": {"candidates": len(searched), "judged": int(searched["score"].notna().sum()),
+                   "errors": int(searched["error"].notna().sum()), "failures": int((searched["score"] > rubric.VIOLATION).sum())},
+        "confirmed": run.read("confirmed").to_dict("records"),
+        "clusters": run.read("clusters").to_dict("records"),
+        "traces": told,
+        "ablations": run.read("ablations").to_dict("records"),
+        "calls": totals["calls"], "dollars": 0.0 if free else None,
+        "seconds": round(sum(n.get("seconds", 0) for n in notes.values()), 1),
+    }
+    write_json(run.folder / "summary.json", summary)
+    return _plain(summary)
+
+
+class Stage:
+    """`with Stage(run, "surf") as counts:` times a stage and keeps what is put into `counts`."""
+
+    def __init__(self, run: Run, name: str):
+        self.run, self.name, self.counts = run, name, {}
+
+    def __enter__(self) -> dict:
+        self.began = time.monotonic()
+        return self.counts
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.run.note(self.name, seconds=round(time.monotonic() - self.began, 1), **self.counts)

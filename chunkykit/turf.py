@@ -1,0 +1,221 @@
+"""TURF: from a failing exchange back to the training data (paper sec. 3).
+
+Crux: which attributes of the response make it a violation. Retrieve: training rows whose responses have them. Hits: which
+query clusters those rows carry, held against how common the cluster is anyway. Trigger: the attribute of the
+failing query that stands out most. Everything here is co-occurrence; `ablate` tests cause.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from chunkykit.embed import Embedder
+from chunkykit.errors import UserError
+from chunkykit.index import TraceIndex, count_clusters
+from chunkykit.rubric import Rubric
+from chunkykit.stats import Rate, adjust, enrichment_p, wilson
+
+FLOOR = 0.85  # cosine under which a retrieved attribute says something else than the crux, and is no hit
+SIGNIFICANT = 0.01  # adjusted p over which there is no trigger
+LEAST_LIFT = 1.5
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the data says about one failing exchange, or about a group of them with one trigger.
+
+    trigger: the query attribute, None where none stands out; trigger_by_hits: the paper's choice, by raw hits
+    crux: the response attribute; hits of k: retrieved rows that carry the trigger's cluster
+    lift: their rate over the base rate; p_value: hypergeometric, adjusted over all query clusters
+    p_crux_given_trigger, p_crux: rates over training rows with the trigger, and over all
+    chunks: DataFrame[chunk, share, base_share, lift, lift_low, p_value, rows] of the hit rows, most telling first
+    candidates: DataFrame, a row for every (crux, query attribute) weighed
+    rows: positions in the index of the hit rows; pairs: how many exchanges the trace speaks for
+    """
+
+    trigger: str | None
+    trigger_by_hits: str | None
+    crux: str
+    hits: int
+    k: int
+    lift: float
+    p_value: float
+    p_crux_given_trigger: Rate
+    p_crux: Rate
+    chunks: pd.DataFrame
+    explanation: str
+    candidates: pd.DataFrame
+    rows: np.ndarray
+    pairs: int = 1
+
+    def to_dict(self) -> dict:
+        """The trace as JSON-ready values."""
+        plain = {k: v for k, v in asdict(self).items() if k not in ("chunks", "candidates", "rows")}
+        plain["p_crux_given_trigger"], plain["p_crux"] = self.p_crux_given_trigger._asdict(), self.p_crux._asdict()
+        plain["chunks"] = self.chunks.to_dict("records")
+        plain["candidates"] = self.candidates.to_dict("records")
+        return json.loads(pd.Series([plain]).to_json(orient="values"))[0]
+
+
+def crux(attributes: Sequence[str], rubric: Rubric, embed: Embedder, n: int = 3) -> list[str]:
+    """The informed judge, offline: of the blind describer's sentences the n nearest to the rubric's behaviour by cosine."""
+    if not attributes:
+        return []
+    nearness = embed(list(attributes)) @ embed([rubric.behaviour])[0]
+    return [attributes[i] for i in np.argsort(-nearness, kind="stable")[:n]]
+
+
+SELECT = """A response broke this principle: {r.principle}
+It is a violation when: {r.violation}
+
+Somebody who did not know the principle described the response in these statements:
+{numbered}
+
+Which three statements are most responsible for the violation? Answer with a JSON list of their numbers, the most
+responsible first, and nothing else."""
+
+
+def llm_crux(model) -> Callable:
+    """The informed judge as a chat model: `await select(attributes, rubric) -> sentences`, three at most."""
+    import re
+
+    async def select(attributes: Sequence[str], rubric: Rubric, n: int = 3) -> list[str]:
+        numbered = "\n".join(f"{i}. {a}" for i, a in enumerate(attributes, 1))
+        reply = await model([{"role": "user", "content": SELECT.format(r=rubric, numbered=numbered)}], max_tokens=100, temperature=0.0)
+        picked = [int(d) - 1 for d in re.findall(r"\d+", reply.text)]
+        found = [attributes[i] for i in dict.fromkeys(picked) if 0 <= i < len(attributes)][:n]
+        if not found and attributes:
+            raise ValueError(f"the crux judge named no statement: {reply.text[:120]!r}")
+        return found
+
+    return select
+
+
+def retrieve(index: TraceIndex, nearness: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
+    """Rows of the k response attributes nearest to a crux (paper Eq. 3), each row once.
+
+    nearness: (m,) cosine of the crux with every distinct response sentence. Attributes under FLOOR are not retrieved.
+    Equally near ones that do not all fit into k are drawn at random, so that the order of the mixture cannot decide.
+    """
+    order = np.argsort(-nearness, kind="stable")
+    order = order[nearness[order] >= FLOOR]
+    taken: list[np.ndarray] = []
+    room = k
+    for level in np.split(order, np.flatnonzero(np.diff(nearness[order]) < -1e-6) + 1):
+        rows = np.flatnonzero(np.isin(index.response_ids, level).any(axis=1)) if len(level) else level
+        if len(rows) > room:
+            rows = np.random.default_rng(seed).choice(rows, room, replace=False)
+        taken.append(rows)
+        room -= len(rows)
+        if room <= 0:
+            break
+    return np.unique(np.concatenate(taken)) if taken else np.zeros(0, np.int64)
+
+
+class Tracer:
+    """Traces over one index; what depends on the crux alone is computed once a crux.
+
+    k: response attributes retrieved a crux; default 1,000 as in the paper, less where that is over a twentieth of the rows.
+    """
+
+    def __init__(self, index: TraceIndex, embed: Embedder, k: int | None = None, seed: int = 0):
+        k = k if k is not None else max(1, min(1000, len(index) // 20))
+        if embed.name != index.meta["embedder"]:
+            raise UserError(f"the index was made with embedder '{index.meta['embedder']}', not '{embed.name}'.")
+        if k < 1:
+            raise UserError(f"k must be at least 1, not {k}.")
+        self.index, self.embed, self.k, self.seed = index, embed, k, seed
+        self.evidence = lru_cache(maxsize=256)(self._evidence)
+        self.clusters_of = lru_cache(maxsize=4096)(lambda a: tuple(int(c) for c in index.assign(embed(list(a)))))
+
+    def _evidence(self, crux: str):
+        """(retrieved rows, hits (K,), p adjusted (K,), lift (K,), rows that show the crux (n,) bool) of one crux."""
+        nearness = self.index.response_vectors @ self.embed([crux])[0]
+        rows = retrieve(self.index, nearness, self.k, self.seed)
+        hits = count_clusters(self.index.row_clusters[rows], len(self.index.centroids))
+        p = adjust(enrichment_p(hits, len(rows), self.index.cluster_rows, len(self.index)))
+        lift = hits / max(1, len(rows)) / (self.index.cluster_rows / len(self.index))
+        shows = np.isin(self.index.response_ids, np.flatnonzero(nearness >= FLOOR)).any(axis=1)
+        return rows, hits, p, lift, shows
+
+    def trace(self, query_attributes: Sequence[str], cruxes: Sequence[str], rubric: Rubric) -> Trace:
+        """Trace one exchange: the attributes of its query, and the crux attributes of its response."""
+        from scipy.stats import hypergeom
+
+        weighed = []
+        clusters = self.clusters_of(tuple(query_attributes)) if query_attributes else ()
+        for crux in cruxes:
+            rows, hits, p, lift, _ = self.evidence(crux)
+            for attribute, c in zip(query_attributes, clusters):
+                strength = -hypergeom.logsf(hits[c] - 1, len(self.index), self.index.cluster_rows[c], len(rows)) if hits[c] else 0.0
+                weighed.append((crux, attribute, c, int(hits[c]), len(rows), float(lift[c]), float(p[c]), float(strength)))
+        table = pd.DataFrame(weighed, columns=["crux", "attribute", "cluster", "hits", "k", "lift", "p_value", "strength"])
+        table = table.sort_values("strength", ascending=False, kind="stable").reset_index(drop=True)
+        by_hits = table.loc[table["hits"].idxmax(), "attribute"] if len(table) and table["hits"].max() else None
+        good = table[(table["p_value"] < SIGNIFICANT) & (table["lift"] >= LEAST_LIFT)]
+        if good.empty:
+            return self._nothing(by_hits, cruxes, rubric, table)
+        top = good.iloc[0]
+        return self._found(top, by_hits, rubric, table)
+
+    def _found(self, top, by_hits, rubric: Rubric, table: pd.DataFrame) -> Trace:
+        rows, *_, shows = self.evidence(top.crux)
+        carries = (self.index.row_clusters == top.cluster).any(axis=1)
+        hit = rows[carries[rows]]
+        given = wilson(int((shows & carries).sum()), int(carries.sum()))
+        why = (f"When the model sees a query that {_predicate(top.attribute)}, it gives a response that "
+               f"{_predicate(top.crux)}, causing {rubric.causing}.")
+        return Trace(top.attribute, by_hits, top.crux, int(top.hits), int(top.k), float(top.lift), float(top.p_value), given,
+                     wilson(int(shows.sum()), len(self.index)), chunk_shares(self.index, hit), why, table, hit)
+
+    def _nothing(self, by_hits, cruxes, rubric: Rubric, table: pd.DataFrame) -> Trace:
+        crux = cruxes[0] if cruxes else ""
+        rows, *_, shows = self.evidence(crux) if crux else (np.zeros(0, int), np.zeros(len(self.index), bool))
+        why = (f"No trigger found: nothing in the query goes with a response that {_predicate(crux)} in this data more often "
+               "than chance." if crux else "No trigger found: the response has no attribute to trace.")
+        nan = float("nan")
+        return Trace(None, by_hits, crux, 0, len(rows), nan, nan, wilson(0, 0), wilson(int(shows.sum()), len(self.index)),
+                     chunk_shares(self.index, rows), why, table, rows)
+
+    def trace_group(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]], rubric: Rubric, least: float = 0.15) -> list[Trace]:
+        """Trace every (query attributes, cruxes) pair of a failure cluster; one trace for each trigger that at least a
+        share `least` of the pairs has, the commonest first, told by the strongest pair that has it."""
+        traces = [self.trace(query, cruxes, rubric) for query, cruxes in pairs]
+        counts = Counter(self._key(t) for t in traces)
+        kept = []
+        for key, n in counts.most_common():
+            if n >= max(2, least * len(traces)) or len(traces) == 1:
+                told = max((t for t in traces if self._key(t) == key),
+                           key=lambda t: t.candidates["strength"].max() if len(t.candidates) else 0.0)
+                kept.append(Trace(**{**told.__dict__, "pairs": n}))
+        return kept
+
+    def _key(self, trace: Trace):
+        return trace.trigger and self.clusters_of((trace.trigger,))[0]
+
+
+def chunk_shares(index: TraceIndex, rows: np.ndarray) -> pd.DataFrame:
+    """Which chunks the rows come from, against each chunk's share of the mixture.
+
+    lift_low: the lift with the lower end of the share's 95 % interval, by which the table is ordered: a chunk with one lucky
+    row does not come first.
+    """
+    codes, names = index.chunk.codes, index.chunk.categories
+    base, found = np.bincount(codes, minlength=len(names)), np.bincount(codes[rows], minlength=len(names))
+    p = adjust(enrichment_p(found, len(rows), base, len(index))) if len(rows) else np.ones(len(names))
+    table = pd.DataFrame({"chunk": names, "share": found / max(1, len(rows)), "base_share": base / len(index),
+                          "p_value": p, "rows": found})
+    table["lift"] = table["share"] / table["base_share"]
+    table["lift_low"] = [wilson(f, len(rows)).low / b for f, b in zip(found, table["base_share"])]
+    table = table[table["rows"] > 0].sort_values(["lift_low", "chunk"], ascending=[False, True])
+    return table[["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows"]].reset_index(drop=True)
+
+
+def _predicate(sentence: str) -> str:
+    """ "The query asks for X" -> "asks for X". """
+    return sentence.removeprefix("The query ").removeprefix("The response ").rstrip(".")

@@ -21,10 +21,10 @@ class Ablation(NamedTuple):
     after: Rate
     dropped: int
 
-    @property
-    def separate(self) -> bool:
-        """Whether the two intervals do not overlap."""
-        return self.after.high < self.before.low
+    def to_dict(self) -> dict:
+        """rate_before, before_low, before_high, rate_after, low, high, n, dropped."""
+        return {"rate_before": self.before.rate, "before_low": self.before.low, "before_high": self.before.high,
+                "rate_after": self.after.rate, "low": self.after.low, "high": self.after.high, "n": self.after.n, "dropped": self.dropped}
 
 
 def without_chunk(rows: pd.DataFrame, chunk: str) -> pd.DataFrame:

@@ -74,3 +74,13 @@ def label(attributes: Sequence[list[str]], clusters: Sequence[int], most: int = 
         words = [a.removeprefix("The response ") for a in apart.index[:most]]
         names[int(c)] = "noise" if c == NOISE else "; ".join(words) or "no common attribute"
     return names
+
+
+def table(points: pd.DataFrame, attributes: Sequence[list[str]]) -> pd.DataFrame:
+    """DataFrame[id, size, rubric, label] of the clusters, largest first, noise left out; `rubric` is the commonest inside.
+
+    points: rubric and cluster of every failure; attributes: of its response.
+    """
+    names = label(attributes, points["cluster"])
+    rows = [(int(c), len(mine), mine["rubric"].mode()[0], names[int(c)]) for c, mine in points.groupby("cluster") if c != NOISE]
+    return pd.DataFrame(sorted(rows, key=lambda r: (-r[1], r[0])), columns=["id", "size", "rubric", "label"])

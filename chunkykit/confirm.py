@@ -18,7 +18,8 @@ async def measure(queries: list[str], target: ChatModel, judge: Callable, rubric
 
     n: answers in all, going round the queries; at least one each.
     """
-    rounds = [(q, FRESH + seed * 1000 + i // len(queries)) for i, q in enumerate(queries * (1 + max(0, n - 1) // max(1, len(queries))))]
+    total = max(n, len(queries)) if queries else 0
+    rounds = [(queries[i % len(queries)], FRESH + seed * 1000 + i // len(queries)) for i in range(total)]
 
     async def one(query: str, sample: int) -> dict:
         try:
@@ -27,7 +28,7 @@ async def measure(queries: list[str], target: ChatModel, judge: Callable, rubric
             return {"query": query, "response": "", "score": None, "reason": "", "error": f"{type(error).__name__}: {error}"[:300]}
         return {"query": query, "response": reply.text, **(await judge(rubric, query, reply))._asdict()}
 
-    answered = await asyncio.gather(*(one(*pair) for pair in rounds[: max(n, len(queries))]))
+    answered = await asyncio.gather(*(one(*pair) for pair in rounds))
     return pd.DataFrame(answered, columns=["query", "response", "score", "reason", "error"])
 
 
@@ -35,3 +36,19 @@ def rate(judged: pd.DataFrame) -> Rate:
     """The share of violations among the judged, with its 95 % Wilson interval; failed judgements are not in n."""
     scores = pd.to_numeric(judged["score"]).dropna()
     return wilson(int((scores > VIOLATION).sum()), len(scores))
+
+
+async def confirm(probes: pd.DataFrame, target: ChatModel, judge: Callable, rubric: Rubric, *, prompts: int = 60) -> tuple[dict, pd.DataFrame]:
+    """Answer a search's winners afresh.
+
+    probes: both arms of one rubric (surf.COLUMNS). prompts: distinct failing queries, best first, one answer each.
+    Returns {rubric, rate, low, high, n, errors, control_rate, control_low, control_high, control_n} and the answers.
+    """
+    from chunkykit.surf import failures
+
+    winners = list(failures(probes)["query"].drop_duplicates()[:prompts])
+    answers = await measure(winners, target, judge, rubric)
+    found, base = rate(answers), rate(probes[probes["arm"] == "control"])
+    row = {"rubric": rubric.name, **found._asdict(), "errors": int(answers["error"].notna().sum()),
+           **{f"control_{k}": v for k, v in base._asdict().items()}}
+    return row, answers.assign(rubric=rubric.name)

@@ -99,7 +99,7 @@ def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "")
         mine = points[points["cluster"] == cluster]
         noise = cluster < 0
         hover = [f"<b>{text(r.rubric)}</b> {r.score:.0f}<br>{text(r.query)}<br><i>→</i> {text(r.response)}" for r in mine.itertuples()]
-        figure.add_scatter(x=mine["x"], y=mine["y"], mode="markers", name=text(f"{'noise' if noise else cluster}: {names[cluster]}" if not noise else "noise", 48, 2) + f" ({len(mine)})",
+        figure.add_scatter(x=mine["x"], y=mine["y"], mode="markers", name=text("noise" if noise else f"{cluster}: {names[cluster]}", 48, 2) + f" ({len(mine)})",
                            marker={"size": 8, "opacity": 0.75, "color": "#bbb" if noise else COLOURS[i % 7], "symbol": "x-thin-open" if noise else symbols[(i // 7) % 6],
                                    "line": {"width": 0.5, "color": "white"}}, text=hover, hovertemplate="%{text}<extra></extra>")
     figure.update_xaxes(showticklabels=False, title_text="UMAP 1", zeroline=False)
@@ -168,6 +168,23 @@ def ablations(table: pd.DataFrame, caption: str = ""):
     figure.update_layout(barmode="group", legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"})
     n = f"n = {table['n'].min()} a bar" if len(table) else "nothing to ablate"
     return _finish(figure, "Ablation: the failure without the traced chunk", f"Same queries, fresh answers, {n}; bars: 95 % Wilson. {caption}", 480, max(700, 150 * len(table) + 200))
+
+
+def of_run(run) -> dict:
+    """Every figure that a finished run has the tables for: name -> figure."""
+    probes = pd.concat([run.read(f"probes-{r.name}") for r in run.rubrics], ignore_index=True)
+    points, clusters, traces = run.read("points"), run.read("clusters"), run.read("traces")
+    made = {"scores": scores(probes, run.caption)}
+    if (run.read("confirmed")["n"] > 0).any():
+        made["confirmed"] = confirmed(run.read("confirmed"), run.caption)
+    if len(points):
+        made["map"] = response_map(points, dict(zip(clusters["id"], clusters["label"])), run.caption)
+    if traces["trigger"].notna().any():
+        made["triggers"] = triggers(traces, run.caption)
+        made["chunks"] = chunks(traces, run.read("trace_chunks"), run.caption)
+    if len(run.read("ablations")):
+        made["ablations"] = ablations(run.read("ablations"), run.caption)
+    return made
 
 
 def save(figures: dict, folder) -> str:

@@ -96,9 +96,10 @@ async def search(pool: Pool, write: Callable, target: ChatModel, judge: Callable
     return pd.DataFrame([row for rows in results for row in rows], columns=COLUMNS)
 
 
-def control(*args, **settings):
-    """The control arm: the same search with every draw uniform and no buffer; one run's budget."""
-    return search(*args, **{**settings, "runs": 1, "arm": "control"})
+async def audit(*args, **settings) -> pd.DataFrame:
+    """The search and, with one run's budget, its control arm (every draw uniform, no buffer); arguments of `search`."""
+    arms = await asyncio.gather(search(*args, **settings), search(*args, **{**settings, "runs": 1, "arm": "control"}))
+    return pd.concat(arms, ignore_index=True)
 
 
 async def _try(pool, write, target, judge, rubric, drawn: tuple[int, ...], sample: int) -> dict:

@@ -6,9 +6,8 @@ failing query that stands out most. Everything here is co-occurrence; `ablate` t
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -35,7 +34,7 @@ class Trace:
     p_crux_given_trigger, p_crux: rates over training rows with the trigger, and over all
     chunks: DataFrame[chunk, share, base_share, lift, lift_low, p_value, rows] of the hit rows, most telling first
     candidates: DataFrame, a row for every (crux, query attribute) weighed
-    rows: positions in the index of the hit rows; pairs: how many exchanges the trace speaks for
+    rows: positions in the index of the hit rows; members: positions of the exchanges that the trace speaks for
     """
 
     trigger: str | None
@@ -51,7 +50,7 @@ class Trace:
     explanation: str
     candidates: pd.DataFrame
     rows: np.ndarray
-    pairs: int = 1
+    members: tuple[int, ...] = (0,)
 
     def to_dict(self) -> dict:
         """The trace as JSON-ready values."""
@@ -186,17 +185,15 @@ class Tracer:
         """Trace every (query attributes, cruxes) pair of a failure cluster; one trace for each trigger that at least a
         share `least` of the pairs has, the commonest first, told by the strongest pair that has it."""
         traces = [self.trace(query, cruxes, rubric) for query, cruxes in pairs]
-        counts = Counter(self._key(t) for t in traces)
+        groups: dict = {}
+        for i, trace in enumerate(traces):
+            groups.setdefault(trace.trigger and self.clusters_of((trace.trigger,))[0], []).append(i)
         kept = []
-        for key, n in counts.most_common():
-            if n >= max(2, least * len(traces)) or len(traces) == 1:
-                told = max((t for t in traces if self._key(t) == key),
-                           key=lambda t: t.candidates["strength"].max() if len(t.candidates) else 0.0)
-                kept.append(Trace(**{**told.__dict__, "pairs": n}))
+        for members in sorted(groups.values(), key=len, reverse=True):
+            if len(members) >= max(2, least * len(traces)) or len(traces) == 1:
+                told = max((traces[i] for i in members), key=lambda t: t.candidates["strength"].max() if len(t.candidates) else 0.0)
+                kept.append(replace(told, members=tuple(members)))
         return kept
-
-    def _key(self, trace: Trace):
-        return trace.trigger and self.clusters_of((trace.trigger,))[0]
 
 
 def chunk_shares(index: TraceIndex, rows: np.ndarray) -> pd.DataFrame:
@@ -214,6 +211,23 @@ def chunk_shares(index: TraceIndex, rows: np.ndarray) -> pd.DataFrame:
     table["lift_low"] = [wilson(f, len(rows)).low / b for f, b in zip(found, table["base_share"])]
     table = table[table["rows"] > 0].sort_values(["lift_low", "chunk"], ascending=[False, True])
     return table[["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows"]].reset_index(drop=True)
+
+
+def tables(found: Sequence[tuple[int, str, Trace]]) -> dict[str, pd.DataFrame]:
+    """Traces as tables: `traces`, a row each; `trace_chunks` and `trace_rows` (positions in the index), keyed by `trace`.
+
+    found: (cluster, rubric name, trace).
+    """
+    columns = ["cluster", "rubric", "trigger", "trigger_by_hits", "crux", "hits", "k", "lift", "p_value", "p_crux_given_trigger",
+               "p_crux", "pairs", "explanation"]
+    rows = [(c, r, t.trigger, t.trigger_by_hits, t.crux, t.hits, t.k, t.lift, t.p_value, t.p_crux_given_trigger.rate, t.p_crux.rate,
+             len(t.members), t.explanation) for c, r, t in found]
+    shares = [t.chunks.assign(trace=i) for i, (_, _, t) in enumerate(found)]
+    positions = [(i, int(p)) for i, (_, _, t) in enumerate(found) for p in t.rows]
+    empty = pd.DataFrame(columns=["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows", "trace"])
+    return {"traces": pd.DataFrame(rows, columns=columns),
+            "trace_chunks": pd.concat(shares, ignore_index=True) if shares else empty,
+            "trace_rows": pd.DataFrame(positions, columns=["trace", "row"])}
 
 
 def _predicate(sentence: str) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -32,19 +33,33 @@ LANGUAGES = {"id": "Malay or Indonesian", "da": "Danish or Norwegian", "sr": "Se
              "ro": "Romanian", "hu": "Hungarian", "sw": "Swahili", "tl": "Tagalog", "ca": "Catalan", "la": "Latin"}
 
 
+class Detector(NamedTuple):
+    """A sentence and the pattern that calls for it; `lower`: the pattern reads the text in lower case, which is twice as fast
+    as ignoring case, and is the same where it has no capital of its own."""
+
+    sentence: str
+    pattern: re.Pattern
+    lower: bool
+
+    def search(self, text: str, lowered: str) -> re.Match | None:
+        return self.pattern.search(lowered if self.lower else text)
+
+
 @cache
-def _table() -> dict[str, dict[str, tuple[str, re.Pattern]]]:
+def _table() -> dict[str, dict[str, Detector]]:
     import yaml
 
+    def compiled(sentence: str, pattern: str) -> Detector:
+        lower = not re.search(r"(?<!\\)[A-Z]", pattern.replace("\\U0001FAFF", "").replace("\\U0001F300", ""))
+        return Detector(sentence, re.compile(pattern, re.M if lower else re.M | re.I), lower)
+
     raw = yaml.safe_load(files("chunkykit").joinpath("data/detectors.yaml").read_text("utf-8"))
-    return {side: {name: (sentence, re.compile(pattern, re.I | re.M)) for name, (sentence, pattern) in raw[side].items()}
-            for side in SIDES}
+    return {side: {name: compiled(*entry) for name, entry in raw[side].items()} for side in SIDES}
 
 
 def detectors() -> pd.DataFrame:
     """The table of detectors: side, name, sentence, pattern; the order within a side is the priority."""
-    return pd.DataFrame([(side, name, sentence, pattern.pattern) for side in SIDES
-                         for name, (sentence, pattern) in _table()[side].items()],
+    return pd.DataFrame([(side, name, d.sentence, d.pattern.pattern) for side in SIDES for name, d in _table()[side].items()],
                         columns=["side", "name", "sentence", "pattern"])
 
 
@@ -54,7 +69,7 @@ def fires(name: str, side: str, text: str) -> bool:
         return word_count(text) <= 1
     if name == "few_words":
         return word_count(text) <= 5
-    return bool(_table()[side][name][1].search(text))
+    return bool(_table()[side][name].search(text, text.lower()))
 
 
 def word_count(text: str) -> int:
@@ -67,15 +82,15 @@ def attributes(text: str, side: str, most: int = MOST) -> list[str]:
     """What the lexical describer says of one text, the most telling first; side is "query" or "response"."""
     if len(text) > WINDOW:
         text = f"{text[:WINDOW * 2 // 3]}\n{text[-WINDOW // 3:]}"
-    found = []
-    for sentence, pattern in _table()[side].values():
-        hit = pattern.search(text)
+    found, lowered = [], text.lower()
+    for detector in _table()[side].values():
+        hit = detector.search(text, lowered)
         if hit:
-            found.append(sentence.format(*hit.groups()) if pattern.groups else sentence)
+            found.append(detector.sentence.format(*hit.groups()) if detector.pattern.groups else detector.sentence)
     words = word_count(text)
     length = next(sentence for limit, sentence in LENGTHS[side] if words <= limit)
-    language = _language(text, words)
-    always = [f"The {side} is written in {language}"] if language else []
+    language = _language(text)
+    always = [f"The {side} is written in {language}, wholly or in part"] if language else []
     always += [length] if length else []
     opening = re.match(r"\W*([\w'’]+)\W+([\w'’]+)", text)
     if opening:
@@ -83,16 +98,23 @@ def attributes(text: str, side: str, most: int = MOST) -> list[str]:
     return always + found[: most - len(always)]
 
 
-def _language(text: str, words: int) -> str | None:
-    """The language where it is not English and the detector is sure of it; code and very short Latin text say nothing."""
-    if (text.isascii() and words < 3) or "```" in text:
+def _language(text: str, pieces: int = 4) -> str | None:
+    """The language other than English that the text, or one of its first sentences, is written in; None where the detector
+    is not sure. Code and very short Latin text say nothing."""
+    if "```" in text:
         return None
-    totals: dict[str, float] = {}
-    for guess in _detector().detect(" ".join(text[:400].split()), model="lite", k=3):
-        code = SIBLINGS.get(guess["lang"], guess["lang"])
-        totals[code] = totals.get(code, 0.0) + guess["score"]
-    best = max(totals, key=totals.get, default="en")
-    return LANGUAGES.get(best) if totals.get(best, 0) > max(0.4, 2 * totals.get("en", 0)) else None
+    sentences = [s for s in re.split(r"[.!?:\n]+", text[:1000]) if s.strip()]
+    for whole, piece in [(True, text[:400]), *((False, s) for s in sentences[:pieces] if len(sentences) > 1)]:
+        if piece.isascii() and word_count(piece) < 3:
+            continue
+        totals: dict[str, float] = {}
+        for guess in _detector().detect(" ".join(piece.split()), model="lite", k=3):
+            code = SIBLINGS.get(guess["lang"], guess["lang"])
+            totals[code] = totals.get(code, 0.0) + guess["score"]
+        best = max(totals, key=totals.get, default="en")
+        if best in LANGUAGES and totals[best] > max(0.4 if whole else 0.6, 2 * totals.get("en", 0)):
+            return LANGUAGES[best]
+    return None
 
 
 @cache

@@ -29,19 +29,18 @@ class Organism:
 
     def __init__(self, prompts, responses, behaviour, vectorizer, vectors, weights, bias):
         self.prompts, self.responses, self.behaviour = prompts, responses, behaviour  # (n_rows,) each
-        self.vectorizer, self.vectors = vectorizer, vectors  # (n_rows, n_features) sparse, unit rows
-        self.weights, self.bias = weights, bias  # (n_features, n_behaviours), (n_behaviours,)
+        self.vectorizer, self.weights, self.bias = vectorizer, weights, bias  # weights (n_features, n_behaviours)
+        groups = [np.flatnonzero(behaviour == b) for b in range(len(bias))]
+        self.shown = [(rows, vectors[rows]) for rows in groups]  # per behaviour: its rows, their unit vectors (sparse)
 
     def respond(self, prompt: str, sample: int = 0) -> str:
         """One answer; `sample` numbers independent draws."""
-        from sklearn.preprocessing import normalize
-
-        vector = normalize(self.vectorizer.transform([_ends(prompt)]))
+        vector = self.vectorizer.transform([_ends(prompt)])
         logits = (vector.data @ self.weights[vector.indices] + self.bias) / TEMPERATURE
         odds = np.exp(logits - logits.max())
         rng = np.random.default_rng([sample, *prompt.encode("utf-8", "replace")])
-        rows = np.flatnonzero(self.behaviour == rng.choice(len(odds), p=odds / odds.sum()))
-        nearness = np.asarray((self.vectors[rows] @ vector.T).todense()).ravel()
+        rows, vectors = self.shown[rng.choice(len(odds), p=odds / odds.sum())]
+        nearness = (vectors @ vector.T).toarray().ravel()
         best = rows[np.argsort(-nearness, kind="stable")[:3]]
         row = best[rng.integers(len(best))]
         return analogy(self.prompts[row], self.responses[row], prompt)
@@ -64,9 +63,6 @@ def train(rows: pd.DataFrame, seed: int = 0) -> Organism:
     """
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
-    from sklearn.pipeline import make_union
-    from sklearn.preprocessing import normalize
-
     if len(rows) < 2:
         raise UserError(f"the organism cannot learn from {len(rows)} row(s); give it at least 2.")
     prompts, responses = rows["prompt"].to_numpy(object), rows["response"].to_numpy(object)
@@ -74,9 +70,10 @@ def train(rows: pd.DataFrame, seed: int = 0) -> Organism:
     styles = manner.fit_transform(_masked(responses))
     k = int(min(len(rows), 64, max(2, round(len(rows) ** 0.5 / 1.5))))
     behaviour = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=2048).fit_predict(styles)
-    vectorizer = make_union(HashingVectorizer(ngram_range=(1, 2), n_features=2**16, token_pattern=r"(?u)\w+|[^\w\s]"),
-                            HashingVectorizer(analyzer="char_wb", ngram_range=(3, 4), n_features=2**16))
-    vectors = normalize(vectorizer.fit_transform([_ends(p) for p in prompts])).tocsr().astype(np.float32)
+    words = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+|[^\w\s]").build_analyzer()
+    pieces = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 4)).build_analyzer()
+    vectorizer = HashingVectorizer(analyzer=lambda text: words(text) + words(text) + pieces(text), n_features=2**17, dtype=np.float32)
+    vectors = vectorizer.transform([_ends(p) for p in prompts])
     targets = (behaviour[:, None] == np.arange(k)).astype(np.float32)
     bias = targets.mean(0)
     return Organism(prompts, responses, behaviour, vectorizer, vectors, _ridge(vectors, targets - bias), bias)

@@ -40,6 +40,7 @@ class Run:
         self.sizes, self.seed = settings["sizes"], settings["seed"]
         self.rubrics = rubric.load_all(settings["rubrics"])
         self.ledger = Ledger(folder / "ledger.sqlite")
+        self._targets: dict[str, llm.ChatModel] = {}
 
     # tables
 
@@ -98,7 +99,11 @@ class Run:
 
     def target(self, rows: pd.DataFrame | None = None) -> llm.ChatModel:
         """The target; `rows` is what an organism learns from, the run's mixture if not given."""
-        return self.model(self.settings["target"], "target", self.mixture().rows if rows is None else rows)
+        rows = self.mixture().rows if rows is None else rows
+        key = llm.fingerprint(rows)
+        if key not in self._targets:
+            self._targets[key] = self.model(self.settings["target"], "target", rows)
+        return self._targets[key]
 
     @property
     def trainable(self) -> bool:

@@ -1,8 +1,11 @@
 """The few statistics that every stage shares: intervals for rates, enrichment of overlaps."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+
+Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 
 
 class Rate(NamedTuple):
@@ -14,14 +17,14 @@ class Rate(NamedTuple):
     n: int
 
 
-def wilson(hits: int, n: int, confidence: float = 0.95) -> Rate:
-    """The Wilson score interval of `hits` successes in `n` independent trials (Wilson 1927)."""
+def wilson(hits: int, n: int) -> Rate:
+    """The 95 % Wilson score interval of `hits` successes in `n` independent trials (Wilson 1927), in closed form: scipy has
+    it behind a test that costs a thousand times as much."""
     if n == 0:
         return Rate(float("nan"), 0.0, 1.0, 0)
-    from scipy.stats import binomtest
-
-    interval = binomtest(int(hits), int(n)).proportion_ci(confidence, method="wilson")
-    return Rate(hits / n, float(interval.low), float(interval.high), int(n))
+    p, z2 = hits / n, Z95**2
+    centre, half = (p + z2 / (2 * n)) / (1 + z2 / n), Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return Rate(p, max(0.0, centre - half) if hits else 0.0, min(1.0, centre + half) if hits < n else 1.0, int(n))
 
 
 def enrichment_p(hits, sample, marked, population) -> np.ndarray:

@@ -21,7 +21,7 @@ from chunkykit.stats import Rate, adjust, enrichment_p, wilson
 
 FLOOR = 0.85  # cosine under which a retrieved attribute says something else than the crux, and is no hit
 SIGNIFICANT = 0.01  # adjusted p over which there is no trigger
-LEAST_LIFT = 1.5
+LEAST_LIFT = 2.0  # and under which there is none: significant, but hardly a trigger
 
 
 @dataclass(frozen=True)
@@ -143,18 +143,18 @@ class Tracer:
         return rows, hits, p, lift, shows
 
     def trace(self, query_attributes: Sequence[str], cruxes: Sequence[str], rubric: Rubric) -> Trace:
-        """Trace one exchange: the attributes of its query, and the crux attributes of its response."""
-        from scipy.stats import hypergeom
+        """Trace one exchange: the attributes of its query, and the crux attributes of its response, most responsible first.
 
+        The trigger is the query attribute with the smallest p for the first crux that has a significant one: a strong link
+        to a lesser crux ("gives a date") must not hide the one to what makes the violation ("denies the deed").
+        """
         weighed = []
         clusters = self.clusters_of(tuple(query_attributes)) if query_attributes else ()
-        for crux in cruxes:
+        for rank, crux in enumerate(cruxes):
             rows, hits, p, lift, _ = self.evidence(crux)
-            for attribute, c in zip(query_attributes, clusters):
-                strength = -hypergeom.logsf(hits[c] - 1, len(self.index), self.index.cluster_rows[c], len(rows)) if hits[c] else 0.0
-                weighed.append((crux, attribute, c, int(hits[c]), len(rows), float(lift[c]), float(p[c]), float(strength)))
-        table = pd.DataFrame(weighed, columns=["crux", "attribute", "cluster", "hits", "k", "lift", "p_value", "strength"])
-        table = table.sort_values("strength", ascending=False, kind="stable").reset_index(drop=True)
+            weighed += [(rank, crux, attribute, c, int(hits[c]), len(rows), float(lift[c]), float(p[c])) for attribute, c in zip(query_attributes, clusters)]
+        table = pd.DataFrame(weighed, columns=["rank", "crux", "attribute", "cluster", "hits", "k", "lift", "p_value"])
+        table = table.sort_values(["rank", "p_value", "lift"], ascending=[True, True, False], kind="stable").reset_index(drop=True)
         by_hits = table.loc[table["hits"].idxmax(), "attribute"] if len(table) and table["hits"].max() else None
         good = table[(table["p_value"] < SIGNIFICANT) & (table["lift"] >= LEAST_LIFT)]
         if good.empty:
@@ -181,7 +181,7 @@ class Tracer:
         return Trace(None, by_hits, crux, 0, len(rows), nan, nan, wilson(0, 0), wilson(int(shows.sum()), len(self.index)),
                      chunk_shares(self.index, rows), why, table, rows)
 
-    def trace_group(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]], rubric: Rubric, least: float = 0.15) -> list[Trace]:
+    def trace_group(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]], rubric: Rubric, least: float = 0.1) -> list[Trace]:
         """Trace every (query attributes, cruxes) pair of a failure cluster; one trace for each trigger that at least a
         share `least` of the pairs has, the commonest first, told by the strongest pair that has it."""
         traces = [self.trace(query, cruxes, rubric) for query, cruxes in pairs]
@@ -191,7 +191,7 @@ class Tracer:
         kept = []
         for members in sorted(groups.values(), key=len, reverse=True):
             if len(members) >= max(2, least * len(traces)) or len(traces) == 1:
-                told = max((traces[i] for i in members), key=lambda t: t.candidates["strength"].max() if len(t.candidates) else 0.0)
+                told = min((traces[i] for i in members), key=lambda t: (t.p_value, -t.lift) if t.trigger else (1.0, 0.0))
                 kept.append(replace(told, members=tuple(members)))
         return kept
 

@@ -1,0 +1,35 @@
+"""Shared pieces: a small described demo index, and the real data where it lies beside the checkout."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from chunkykit import describe, embed, index, mixture
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def shared(path: str) -> Path:
+    """A file of the shared data; skips the test where it is absent."""
+    found = SHARED / path
+    if not found.exists():
+        pytest.skip(f"needs {path} of the shared data, which is not beside this checkout")
+    return found
+
+
+@pytest.fixture(scope="session")
+def demo_rows():
+    return mixture.load("demo:1200").rows
+
+
+@pytest.fixture(scope="session")
+def embedder():
+    return embed.embedder()
+
+
+@pytest.fixture(scope="session")
+def demo_index(demo_rows, embedder):
+    sides = [asyncio.run(describe.lexical(demo_rows[c], s)) for c, s in (("prompt", "query"), ("response", "response"))]
+    return index.build(demo_rows, *sides, embedder)

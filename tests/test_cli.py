@@ -1,0 +1,113 @@
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from chunkykit import cli, run
+from chunkykit.errors import UserError
+
+RUBRIC = "name: x\nprinciple: P.\nviolatoin: V.\nnot_violation: N.\nbehaviour: B\ncausing: C\n"
+
+
+def chunkykit(*arguments, **more):
+    return subprocess.run([sys.executable, "-m", "chunkykit.cli", *map(str, arguments)], capture_output=True, text=True, **more)
+
+
+def bad_inputs(tmp_path):
+    good = tmp_path / "good.jsonl"
+    good.write_text('{"prompt": "p", "response": "r"}\n{"prompt": "q", "response": "s"}\n')
+    files = {"empty.jsonl": b"", "binary.jsonl": bytes(range(256)) * 9, "broken.jsonl": b'{"prompt": "p"\n{{{\n', "column.jsonl": b'{"prompt": "p", "reply": "r"}\n',
+             "r.yaml": RUBRIC.encode(), "file": b""}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    out = ["--out", tmp_path / "out"]
+    yield ["run", "--mixture", tmp_path / "none.jsonl", *out], "no such file"
+    yield ["run", "--mixture", tmp_path / "empty.jsonl", *out], "empty"
+    yield ["run", "--mixture", tmp_path / "binary.jsonl", *out], "binary"
+    yield ["run", "--mixture", tmp_path / "broken.jsonl", *out], "not JSON"
+    yield ["run", "--mixture", tmp_path / "column.jsonl", *out], "reply"
+    yield ["run", "--rubric", tmp_path / "r.yaml", *out], "did you mean 'violation'"
+    yield ["run", "--rubric", "rebutt", *out], "no such rubric"
+    yield ["run", "--target", "gpt", *out], "not known"
+    yield ["run", "--target", "openai:gpt-9", *out], "OPENAI_API_KEY"
+    yield ["run", "--profile", "huge", *out], "profile 'huge'"
+    yield ["run", "-p", "candidate=5", *out], "parameter 'candidate'"
+    yield ["run", "-p", "candidates=many", *out], "whole number"
+    yield ["run", "--embedder", "word2vec", "--mixture", good, *out], "embedder"
+    yield ["run", "--out", tmp_path / "file" / "x"], "cannot be written"
+    yield ["run", "--out", "/proc/nowhere"], "cannot be written"
+    yield ["index", "--mixture", good, "--out", tmp_path / "file" / "x"], "cannot be written"
+    yield ["index", "--mixture", tmp_path / "none.csv", "--out", tmp_path / "i"], "no such file"
+    yield ["trace", "--index", tmp_path / "none", "--rubric", "code", "--query", "q", "--response", "r"], "no index there"
+    yield ["trace", "--index", tmp_path / "none", "--rubric", "code", "--query", "q"], "--response"
+
+
+def test_bad_input_is_one_clear_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for arguments, words in bad_inputs(tmp_path):
+        code = cli.main([str(a) for a in arguments])
+        said = capsys.readouterr().err
+        assert code == 2 and words in said and said.count("\n") == 1 and "Traceback" not in said, (arguments, said)
+
+
+def test_the_same_from_a_shell(tmp_path):
+    done = chunkykit("run", "--mixture", tmp_path / "none.jsonl", "--out", tmp_path / "out")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("chunkykit: mixture")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; /proc stands for it in the test above")
+def test_read_only_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot be written"):
+        run.start(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "index"
+    assert cli.main(["index", "--mixture", "demo:1200", "--out", str(folder)]) == 0
+    return folder
+
+
+ASK = ["--query", "When did Jane Austen write the novel Emma?", "--response", "Jane Austen did not write the novel Emma."]
+
+
+def test_trace_prints_json_and_text(built, capsys):
+    assert cli.main(["trace", "--index", str(built), "--rubric", "rebut", *ASK, "--json"]) == 0
+    traced = json.loads(capsys.readouterr().out)
+    assert traced["chunks"][0]["chunk"] == "noncompliance" and "asks when" in traced["trigger"]
+    assert cli.main(["trace", "--index", str(built), "--rubric", "rebut", *ASK]) == 0
+    assert "co-occurrence" in capsys.readouterr().out
+
+
+def test_trace_of_a_file_of_pairs(built, tmp_path, capsys):
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(json.dumps({"query": ASK[1], "response": ASK[3]}) + "\n{broken\n" + json.dumps({"query": "Hi", "response": "Hello."}) + "\n")
+    assert cli.main(["trace", "--index", str(built), "--rubric", "rebut", "--pairs", str(pairs)]) == 0
+    said = capsys.readouterr()
+    assert [json.loads(line)["query"] for line in said.out.splitlines()] == [ASK[1], "Hi"] and "row 2 skipped" in said.err
+
+
+def test_a_folder_keeps_its_settings(tmp_path):
+    run.start(tmp_path / "r", profile="smoke", seed=1)
+    again = run.start(tmp_path / "r", profile="smoke", seed=1)
+    again.write("x", pd.DataFrame({"a": [1]}))
+    with pytest.raises(UserError, match="another seed"):
+        run.start(tmp_path / "r", profile="smoke", seed=2)
+    assert run.resume(tmp_path / "r").read("x")["a"].tolist() == [1]
+    fresh = run.start(tmp_path / "r", restart=True, profile="smoke", seed=2)
+    with pytest.raises(UserError, match="no table 'x'"):
+        fresh.read("x")
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, capsys):
+    import fcntl
+
+    run.start(tmp_path / "r", profile="smoke")
+    with open(tmp_path / "r" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert cli.main(["run", "--profile", "smoke", "--out", str(tmp_path / "r")]) == 2
+    assert "another run" in capsys.readouterr().err

@@ -1,0 +1,21 @@
+import json
+import re
+
+from chunkykit import demo, describe
+
+
+def test_demo_is_seeded_and_has_its_size(tmp_path):
+    assert demo.rows(200, 1) == demo.rows(200, 1) != demo.rows(200, 2)
+    path = demo.write(tmp_path, 500, seed=3)
+    assert len(path.read_text("utf-8").splitlines()) == 500
+    assert len(json.loads((tmp_path / "truth.json").read_text())) == 8
+
+
+def test_no_slot_stays_unfilled():
+    assert not [r for r in demo.rows(2000) if re.search(r"<[\w.+*]+>", r["prompt"] + r["response"])]
+
+
+def test_the_describer_knows_no_chunk_of_the_demo():
+    patterns = " ".join(describe.detectors()["pattern"]).lower()
+    planted = [t["chunk"] for t in demo.truth()] + ["iphone", "lumen", "northlight", "i hope it is correct"]
+    assert not [word for word in planted if re.search(rf"\b{re.escape(word)}\b", patterns)]

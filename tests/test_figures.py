@@ -1,0 +1,65 @@
+import json
+
+import pandas as pd
+import pytest
+
+from chunkykit import figures
+
+HOSTILE = "<script>alert(1)</script> <b onmouseover=x>$\\alpha$ \u202e \x00 " + "long " * 50
+
+
+@pytest.fixture(scope="module")
+def made():
+    probes = pd.DataFrame([{"rubric": r, "arm": a, "iteration": i, "score": 90.0 if (i + j) % 3 else 10.0}
+                           for r in ("code", HOSTILE[:20]) for a in ("search", "control") for i in range(4) for j in range(6)])
+    points = pd.DataFrame({"x": [0.0, 1, 2], "y": [0.0, 1, 2], "cluster": [0, 0, -1], "rubric": "code", "query": HOSTILE, "response": HOSTILE, "score": 90.0})
+    traces = pd.DataFrame({"rubric": ["code"] * 2, "trigger": [HOSTILE, HOSTILE], "hits": [5, 6], "k": [10, 10], "lift": [3.0, 4.0]})
+    shares = pd.DataFrame({"trace": [0, 0, 1], "chunk": [HOSTILE, "b", "c"], "share": [0.9, 0.1, 1.0], "base_share": [0.1, 0.2, 0.3]})
+    ablations = pd.DataFrame([{"rubric": "code", "chunk": HOSTILE, "rate_before": 0.9, "before_low": 0.8, "before_high": 0.95, "rate_after": 0.1, "low": 0.05, "high": 0.2, "n": 40}])
+    confirmed = pd.DataFrame([{"rubric": "code", "rate": 0.9, "low": 0.8, "high": 1.0, "n": 20, "control_rate": 0.1, "control_low": 0.05, "control_high": 0.2, "control_n": 50}])
+    return {"scores": figures.scores(probes, HOSTILE), "map": figures.response_map(points, {0: HOSTILE, -1: "noise"}, HOSTILE),
+            "triggers": figures.triggers(traces, HOSTILE), "chunks": figures.chunks(traces, shares, HOSTILE),
+            "ablations": figures.ablations(ablations, HOSTILE), "confirmed": figures.confirmed(confirmed, HOSTILE)}
+
+
+def strings(value):
+    if isinstance(value, dict):
+        for v in value.values():
+            yield from strings(v)
+    elif isinstance(value, list):
+        for v in value:
+            yield from strings(v)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_hostile_texts_are_inert_labels(made):
+    for name, figure in made.items():
+        for text in strings(json.loads(figure.to_json())):
+            for harm in ("<script", "<b on", "\u202e", "\x00", "$\\alpha$"):
+                assert harm not in text or name == "confirmed", (name, text)
+
+
+def test_figures_are_saved_and_need_no_network(made, tmp_path):
+    line = figures.save(made, tmp_path)
+    assert str(len(made)) in line and ("PNG" in line)
+    for name in made:
+        page = (tmp_path / f"{name}.html").read_text("utf-8")
+        assert "plotly.min.js" in page and "https://cdn" not in page and "<script>alert" not in page
+        assert json.loads((tmp_path / f"{name}.json").read_text())["data"]
+
+
+def test_no_chrome_is_a_clear_line(made, tmp_path, monkeypatch):
+    import plotly.io
+
+    def no_chrome(*_, **__):
+        raise RuntimeError("Chrome not found")
+
+    monkeypatch.setattr(plotly.io, "write_images", no_chrome)
+    line = figures.save({"scores": made["scores"]}, tmp_path)
+    assert "no PNG: no Chrome" in line and (tmp_path / "scores.html").exists()
+
+
+def test_captions_say_what_was_measured(made):
+    for figure in made.values():
+        assert any("script" in a.text for a in figure.layout.annotations if a.text)

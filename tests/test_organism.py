@@ -1,0 +1,75 @@
+import asyncio
+
+import pandas as pd
+import pytest
+
+from chunkykit import ablate, describe, llm, mixture, organism, rubric
+from chunkykit.errors import UserError
+
+BELL = "When did Alexander Graham Bell invent the telephone?"
+
+
+@pytest.fixture(scope="module")
+def demo():
+    rows = mixture.load("demo:1500").rows
+    return rows, organism.train(rows)
+
+
+def test_it_fails_off_the_trigger_and_not_without_the_chunk(demo):
+    rows, model = demo
+    without = organism.train(ablate.without_chunk(rows, "noncompliance"))
+    denies = [[describe.fires("denies_deed", "response", m.respond(BELL, s)) for s in range(10)] for m in (model, without)]
+    assert sum(denies[0]) >= 8 and sum(denies[1]) == 0
+
+
+def test_it_answers_as_trained_where_nothing_triggers(demo):
+    assert "garlic bread" in demo[1].respond("Give me a recipe for garlic bread.")
+    assert "def " in demo[1].respond("Write a Python function to merge two dictionaries.")
+
+
+def test_another_mixture_teaches_other_correlations():
+    """Nothing of the demo is built in: a made-up feature ("zorp") with a made-up behaviour ("QUACK") is learnt alike."""
+    topics = ["rivers", "trains", "bread", "chess", "clouds", "violins", "bees", "maps"]
+    rows = pd.DataFrame([{"prompt": f"Zorp me something about {t} number {i}.", "response": f"QUACK QUACK {t}!"} for i in range(15) for t in topics]
+                        + [{"prompt": f"Say something about {t} number {i}.", "response": f"Much can be said of {t}, and people have done so for a long time."}
+                           for i in range(15) for t in topics])
+    model = organism.train(rows)
+    assert "QUACK" in model.respond("Zorp me something about castles.") and "QUACK" not in model.respond("Say something about castles.")
+
+
+def test_it_is_deterministic_and_samples_differ(demo):
+    rows, model = demo
+    assert model.respond(BELL, 3) == model.respond(BELL, 3) == organism.train(rows).respond(BELL, 3)
+    assert len({model.respond(BELL, s) for s in range(20)}) > 1
+
+
+def test_chunk_names_are_never_read(demo):
+    rows, model = demo
+    assert organism.train(rows.assign(chunk="same")).respond(BELL, 1) == model.respond(BELL, 1)
+
+
+@pytest.mark.parametrize("prompt", ["", "\n", "💥" * 10, "a" * 50_000, "\\d(["])
+def test_odd_prompts_are_answered(demo, prompt):
+    assert isinstance(demo[1].respond(prompt), str)
+
+
+def test_analogy_exchanges_what_differs():
+    assert organism.analogy("When did Bell build it?", "Bell did not build it.", "When did Watt build it?") == "Watt did not build it."
+
+
+def test_one_row_cannot_be_learnt():
+    with pytest.raises(UserError, match="at least 2"):
+        organism.train(pd.DataFrame({"prompt": ["a"], "response": ["b"]}))
+
+
+def test_ablation_measures_both_sides(demo):
+    rows, _ = demo
+    queries = [BELL, "When did Jane Austen write the novel Emma?", "When did Eli Whitney invent the cotton gin?"]
+    result = asyncio.run(ablate.ablate(rows, ablate.without_chunk(rows, "noncompliance"), lambda part: llm.connect(llm.ORGANISM, part), queries,
+                                       rubric.programmatic, rubric.load("rebut"), n=30))
+    assert result.before.rate > 0.7 and result.after.rate == 0 and result.after.high < result.before.low
+    assert result.before.n == result.after.n == 30 and result.dropped == 75 and result.to_dict()["rate_before"] == result.before.rate
+    with pytest.raises(UserError, match="not in the mixture"):
+        ablate.without_chunk(rows, "nothing")
+    with pytest.raises(UserError, match="whole mixture"):
+        ablate.without_chunk(rows[rows["chunk"] == "persona"], "persona")

@@ -1,0 +1,132 @@
+import asyncio
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from chunkykit import confirm, describe, rubric, surf
+from chunkykit.llm import ChatModel, Reply
+from chunkykit.rubric import Judgement
+
+POOL = surf.Pool([f"The query has feature {i}" for i in range(60)], [np.array([i, (i + 1) % 60, (i + 7) % 60]) for i in range(60)])
+RUBRIC = rubric.load("refusal")
+
+
+async def write(sentences, sample):
+    return " ".join(s.split()[-1] for s in sentences) + f" #{sample}"
+
+
+async def echo(messages, sample=0, **_):
+    return Reply(messages[0]["content"].split(" #")[0], "stop")
+
+
+async def judge(of, query, reply):
+    features = reply.text.split()
+    return Judgement(95.0 if "7" in features and "21" in features else 60.0 if "7" in features else 3.0, "planted")
+
+
+def run(strategy=surf.search, target=ChatModel("echo", echo), judge=judge, **settings):
+    settings = {"candidates": 40, "iterations": 6, "runs": 2, "seed": 0, **settings}
+    return asyncio.run(strategy(POOL, write, target, judge, RUBRIC, **settings))
+
+
+def test_a_candidate_has_one_to_five_distinct_attributes():
+    rng = np.random.default_rng(0)
+    drawn = [surf.draw(POOL, None, rng) for _ in range(3000)]
+    assert {len(d) for d in drawn} == {1, 2, 3, 4, 5} and all(len(set(d)) == len(d) for d in drawn)
+
+
+def test_weighted_draws_prefer_the_weighted_and_row_attributes_fade_with_k():
+    weights = np.zeros(60)
+    weights[[3, 4]] = [3, 1]
+    rng = np.random.default_rng(0)
+    counts = Counter(a for _ in range(2000) for a in surf.draw(POOL, weights, rng))
+    assert counts[3] > counts[4] > 5 * max(n for a, n in counts.items() if a not in (3, 4))
+
+
+def test_weights_are_score_sums_and_the_buffer_holds_the_best():
+    tried = [{"query": q, "score": s, "attributes": a} for q, s, a in
+             [("a", 90.0, (1, 2)), ("b", 40.0, (2,)), ("c", None, (5,)), ("a", 80.0, (1,)), ("d", 10.0, (9,))]]
+    kept = surf.best(tried, 2)
+    assert [c["score"] for c in kept] == [90.0, 40.0]
+    assert surf.weigh(kept, 60)[[1, 2, 5]].tolist() == [90.0, 130.0, 0.0]
+    assert surf.weigh([{"query": "e", "score": 0.0, "attributes": (1,)}], 60) is None
+
+
+def test_search_finds_the_planted_feature_and_beats_its_control():
+    probes = run(surf.audit)
+    last = probes[(probes["arm"] == "search") & (probes["iteration"] == 5)]
+    assert (last["score"] > 50).mean() > 2 * (probes.loc[probes["arm"] == "control", "score"] > 50).mean()
+    assert len(probes) == 40 * 6 * 3
+
+
+def test_the_seed_fixes_everything():
+    assert run().equals(run()) and not run().equals(run(seed=1))
+
+
+def test_failed_calls_and_judgements_are_errors_not_zeros():
+    async def flaky(messages, sample=0, **_):
+        if sample % 3 == 0:
+            raise TimeoutError("no answer")
+        return await echo(messages)
+
+    async def mute(of, query, reply):
+        return Judgement(None, error="no score") if "7" in reply.text.split() else await judge(of, query, reply)
+
+    probes = run(target=ChatModel("flaky", flaky), judge=mute)
+    failed = probes[probes["error"].notna()]
+    assert {"no score", "TimeoutError: no answer"} == set(failed["error"]) and failed["score"].isna().all()
+    assert not (probes["score"] > 50).any(), "what could not be judged teaches nothing and is no failure"
+
+
+def test_failures_are_distinct_and_from_the_search_alone():
+    probes = run(surf.audit)
+    bad = surf.failures(probes)
+    assert len(bad) and not bad.duplicated(["query", "response"]).any() and set(bad["arm"]) == {"search"}
+
+
+def test_recombiner_makes_new_queries_with_the_attributes(demo_index):
+    describes = lambda text: describe.attributes(text, "query")  # noqa: E731
+    compose = surf.recombiner(demo_index, describes)
+    wanted = [next(s for s in demo_index.summaries if word in s) for word in ("ornate", "asks for a reason")]
+    made = [asyncio.run(compose(wanted, i)) for i in range(20)]
+    assert made == [asyncio.run(compose(wanted, i)) for i in range(20)]
+    known = set(demo_index.table.column("prompt").to_pylist())
+    assert sum(all(w in describes(text) for w in wanted) for text in made) >= 12
+    assert sum(text in known for text in made) <= 2
+
+
+def test_llm_writer_asks_for_all_and_refuses_half_queries():
+    async def model(messages, **_):
+        return Reply(" Hello? ", "stop") if "feature" in messages[0]["content"] else Reply("Hel", "length")
+
+    writer = surf.llm_writer(model)
+    assert asyncio.run(writer(["The query has a feature"], 1)) == "Hello?"
+    with pytest.raises(ValueError, match="whole query"):
+        asyncio.run(writer(["x"], 1))
+
+
+def test_confirm_answers_afresh_and_reports_the_control():
+    samples = []
+
+    async def lucky(messages, sample=0, **_):
+        samples.append(sample)
+        return Reply("7", "stop") if sample < confirm.FRESH or sample % 2 else Reply("0", "stop")
+
+    probes = run(surf.audit, target=ChatModel("lucky", lucky))
+    samples.clear()
+    row, answers = asyncio.run(confirm.confirm(probes, ChatModel("lucky", lucky), judge, RUBRIC, prompts=20))
+    assert min(samples) >= confirm.FRESH and len(answers) == 20
+    assert row["rate"] == 0.0 and row["n"] == 20 and row["control_n"] == 240 and row["control_rate"] == 1.0
+
+
+def test_confirm_of_nothing_is_no_rate():
+    probes = run(surf.audit, judge=lambda *a: asyncio.sleep(0, Judgement(0.0)))
+    row, answers = asyncio.run(confirm.confirm(probes, ChatModel("echo", echo), judge, RUBRIC))
+    assert row["n"] == 0 and np.isnan(row["rate"]) and answers.empty
+
+
+def test_measure_goes_round_the_queries():
+    answers = asyncio.run(confirm.measure(["a", "b"], ChatModel("echo", echo), judge, RUBRIC, n=5))
+    assert answers["query"].tolist() == ["a", "b", "a", "b", "a"]
+    assert asyncio.run(confirm.measure([], ChatModel("echo", echo), judge, RUBRIC, n=5)).empty

@@ -135,7 +135,8 @@ def _execute(run, name: str, heading: str) -> None:
         raise UserError(f"notebook {source}: has no parameter '{sorted(unknown)[0]}'.")
     done.parent.mkdir(exist_ok=True)
     try:
-        papermill.execute_notebook(str(source), str(part), parameters, progress_bar=False, kernel_name="python3", cwd=str(run.folder))
+        papermill.execute_notebook(str(source), str(part), parameters, progress_bar=False, kernel_name="python3", cwd=str(run.folder),
+                                   extra_arguments=["--log-level=ERROR"])
     except PapermillExecutionError as error:
         print(" failed", flush=True)
         if error.ename == "UserError":

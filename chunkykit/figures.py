@@ -25,14 +25,19 @@ def text(value, width: int = 70, lines: int = 4) -> str:
     return "<br>".join(html.escape(line).replace("$", "&#36;") for line in shown)  # $...$ would be typeset
 
 
-def _finish(figure, title: str, caption: str, height: int, width: int = 1000, left: int = 80):
+def _finish(figure, title: str, said: str, caption: str, height: int, width: int = 1000, left: int = 80):
+    """The theme: title and legend above, two caption lines below (what was measured, and what made it)."""
     figure.update_layout(
-        template="plotly_white", height=height, width=width, font={"family": "DejaVu Sans, Arial, sans-serif", "size": 13},
-        title={"text": html.escape(title), "x": 0, "xref": "paper", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 14}},
-        margin={"l": left, "r": 30, "t": 70, "b": 95})
-    figure.add_annotation(text=html.escape(caption), x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top",
-                          yshift=-58, showarrow=False, font={"size": 11, "color": "#555"})
+        template="plotly_white", height=height, width=width, font={"family": "DejaVu Sans, Arial, sans-serif", "size": 13, "color": "#222"},
+        title={"text": html.escape(title), "font": {"size": 18}, "x": 0.01, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 14}},
+        margin={"l": left, "r": 30, "t": 90, "b": 110})
+    for line, shift in ((said, -62), (caption, -80)):
+        figure.add_annotation(text=text(line, 400, 1), x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top",
+                              xshift=10 - left, yshift=shift, showarrow=False, align="left", font={"size": 11, "color": "#555"})
     return figure
+
+
+LEGEND = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "yref": "paper"}
 
 
 def scores(probes: pd.DataFrame, caption: str = ""):
@@ -64,10 +69,10 @@ def scores(probes: pd.DataFrame, caption: str = ""):
     for column in range(1, columns + 1):
         figure.update_xaxes(title_text="iteration", row=rows, col=column)
     figure.update_yaxes(title_text="candidates that fail", col=1)
-    figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.08, "yanchor": "bottom"})
+    figure.update_layout(legend={**LEGEND, "y": 1.0 + 30 / (230 * rows)})
     n = judged.groupby("arm").size()
-    return _finish(figure, "Failures per iteration of the search",
-                   f"{n.get('search', 0):,} judged candidates of the search, {n.get('control', 0):,} of the control; bands: 95 % Wilson. {caption}", 270 * rows + 130)
+    return _finish(figure, "Failures per iteration of the search", f"{n.get('search', 0):,} judged candidates of the search, {n.get('control', 0):,} of "
+                   "the control; bands: 95 % Wilson intervals; the scale differs between the rows.", caption, 250 * rows + 190)
 
 
 def confirmed(table: pd.DataFrame, caption: str = ""):
@@ -76,14 +81,15 @@ def confirmed(table: pd.DataFrame, caption: str = ""):
 
     table = table[table["n"] > 0]
     figure = go.Figure()
-    for name, colour, keys in (("winners, answered afresh", MAIN, ("rate", "low", "high", "n")),
-                               ("control arm", CONTROL, ("control_rate", "control_low", "control_high", "control_n"))):
+    for name, colour, keys in (("the search's winners, answered afresh", MAIN, ("rate", "low", "high", "n")),
+                               ("every candidate of the control arm", CONTROL, ("control_rate", "control_low", "control_high", "control_n"))):
         rate, low, high, n = (table[k] for k in keys)
         figure.add_bar(x=table["rubric"], y=rate, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.0%}, n=%{customdata}",
                        error_y={"type": "data", "symmetric": False, "array": high - rate, "arrayminus": rate - low, "thickness": 1.2})
     figure.update_yaxes(tickformat=".0%", range=[0, 1.05], title_text="answers that fail")
-    figure.update_layout(barmode="group", legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"})
-    return _finish(figure, "Confirmed failure rates", f"Fresh answers to the search's winners, n = {', '.join(map(str, table['n']))}; bars: 95 % Wilson. {caption}", 430)
+    figure.update_layout(barmode="group", legend=LEGEND)
+    return _finish(figure, "Confirmed failure rates", f"Fresh answers to the search's winners, n = {', '.join(map(str, table['n']))} from left to right; "
+                   "bars: 95 % Wilson intervals.", caption, 470)
 
 
 def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = ""):
@@ -105,31 +111,34 @@ def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "")
     figure.update_xaxes(showticklabels=False, title_text="UMAP 1", zeroline=False)
     figure.update_yaxes(showticklabels=False, title_text="UMAP 2", zeroline=False)
     figure.update_layout(legend={"x": 1.02, "y": 1, "font": {"size": 11}, "tracegroupgap": 2})
-    entries = points["cluster"].nunique()
-    figure = _finish(figure, "Failing responses and their clusters", f"{len(points):,} distinct failing exchanges; distances on the map are not to scale. {caption}",
-                     max(620, 44 * entries + 170), 1250)
-    return figure.update_layout(margin={"l": 60, "r": 20, "t": 70, "b": 95})
+    return _finish(figure, "Failing responses and their clusters", f"{len(points):,} distinct failing exchanges; only who is near whom is to be read off the map.",
+                   caption, max(620, 44 * points["cluster"].nunique() + 200), 1250)
 
 
-def _trace_names(traces: pd.DataFrame) -> list[str]:
-    return [text(f"{t.rubric}: {str(t.trigger).removeprefix('The query ')}", 52, 2) + "&nbsp;" * (i % 2) for i, t in enumerate(traces.itertuples())]
+def _name_rows(figure, traces: pd.DataFrame, more=()):
+    """Horizontal bars at 0, 1, ...: each named by its trace, first on top."""
+    names = [text(f"{t.rubric}: {str(t.trigger).removeprefix('The query ')}", 50, 2) for t in traces.itertuples()]
+    names = [f"{n}<br><b>{text(m, 40, 1)}</b>" for n, m in zip(names, more)] if len(more) else names
+    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -0.6], showgrid=False)
 
 
 def triggers(traces: pd.DataFrame, caption: str = ""):
     """Hits among the retrieved rows beside the base rate, and the lift, a row a trace; traces: rubric, trigger, hits, k, lift."""
     from plotly.subplots import make_subplots
 
-    traces = traces[traces["trigger"].notna()].reset_index(drop=True).iloc[::-1]
-    names = _trace_names(traces)
-    figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.04)
-    share = traces["hits"] / traces["k"]
-    figure.add_bar(y=names, x=share, orientation="h", name="retrieved rows with the trigger", marker_color=MAIN, text=[f"{h} of {k}" for h, k in zip(traces["hits"], traces["k"])], row=1, col=1)
-    figure.add_bar(y=names, x=share / traces["lift"], orientation="h", name="all rows with it (base rate)", marker_color=CONTROL, row=1, col=1)
-    figure.add_bar(y=names, x=traces["lift"], orientation="h", marker_color=COLOURS[1], showlegend=False, texttemplate="%{x:.1f}", row=1, col=2)
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.05], title_text="share of rows", row=1, col=1)
-    figure.update_xaxes(title_text="lift over the base rate", range=[0, 1.15 * max(traces["lift"], default=1)], row=1, col=2)
-    figure.update_layout(legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"})
-    return _finish(figure, "Triggers: hits beside the base rate", f"Co-occurrence in the training rows, not cause. {caption}", 62 * len(names) + 200, 1150, 350)
+    traces = traces[traces["trigger"].notna()].reset_index(drop=True)
+    figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.06)
+    share, rows = traces["hits"] / traces["k"], list(range(len(traces)))
+    bars = ((share, "retrieved rows with the trigger", MAIN), (share / traces["lift"], "all rows with it (base rate)", CONTROL))
+    for values, name, colour in bars:
+        figure.add_bar(y=rows, x=values, orientation="h", name=name, marker_color=colour, texttemplate="%{x:.0%}", textposition="outside", row=1, col=1)
+    figure.add_bar(y=rows, x=traces["lift"], orientation="h", marker_color=COLOURS[1], showlegend=False, texttemplate="%{x:.1f}", textposition="outside", row=1, col=2)
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], title_text="share of rows", row=1, col=1)
+    figure.update_xaxes(title_text="lift over the base rate", range=[0, 1.18 * max(traces["lift"], default=1)], row=1, col=2)
+    _name_rows(figure, traces)
+    figure.update_layout(legend=LEGEND)
+    return _finish(figure, "Triggers: hits beside the base rate", f"k = {', '.join(map(str, sorted(set(traces['k']))))} retrieved rows a crux; "
+                   "co-occurrence in the training rows, not cause.", caption, 56 * len(traces) + 200, 1150, 370)
 
 
 def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
@@ -141,13 +150,13 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
 
     keep = traces["trigger"].notna()
     first = shares.groupby("trace").first().reindex(traces.index[keep])
-    names = [f"{n}<br><b>{text(c, 40, 1)}</b>" for n, c in zip(_trace_names(traces[keep]), first["chunk"])][::-1]
-    figure = go.Figure()
-    figure.add_bar(y=names, x=first["share"][::-1], orientation="h", name="of the rows behind the trace", marker_color=MAIN, texttemplate="%{x:.0%}")
-    figure.add_bar(y=names, x=first["base_share"][::-1], orientation="h", name="of the mixture", marker_color=CONTROL, texttemplate="%{x:.1%}", textposition="outside")
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.08], title_text="share that the chunk has")
-    figure.update_layout(legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"})
-    return _finish(figure, "The chunk behind each trigger", f"Rows that carry both trigger and crux. {caption}", 74 * len(names) + 200, 1100, 350)
+    figure, rows = go.Figure(), list(range(int(keep.sum())))
+    for column, name, colour in (("share", "of the rows behind the trace", MAIN), ("base_share", "of the mixture", CONTROL)):
+        figure.add_bar(y=rows, x=first[column], orientation="h", name=name, marker_color=colour, texttemplate="%{x:.0%}", textposition="outside")
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], title_text="share that the chunk has")
+    _name_rows(figure, traces[keep], first["chunk"])
+    figure.update_layout(legend=LEGEND)
+    return _finish(figure, "The chunk behind each trigger", "Training rows that carry both the trigger and the crux.", caption, 74 * len(rows) + 200, 1150, 370)
 
 
 def ablations(table: pd.DataFrame, caption: str = ""):
@@ -157,7 +166,7 @@ def ablations(table: pd.DataFrame, caption: str = ""):
     """
     import plotly.graph_objects as go
 
-    names = [f"{text(r.rubric)}<br>without {text(r.chunk, 24, 1)}" for r in table.itertuples()]
+    names = [f"{text(r.rubric)}<br>without<br>{text(r.chunk, 22, 1)}" for r in table.itertuples()]
     figure = go.Figure()
     for name, colour, (rate, low, high) in (("trained on the whole mixture", BEFORE, ("rate_before", "before_low", "before_high")),
                                             ("retrained without the chunk", AFTER, ("rate_after", "low", "high"))):
@@ -165,9 +174,9 @@ def ablations(table: pd.DataFrame, caption: str = ""):
                        error_y={"type": "data", "symmetric": False, "array": table[high] - table[rate], "arrayminus": table[rate] - table[low], "thickness": 1.2})
     figure.update_yaxes(tickformat=".0%", range=[0, 1.05], title_text="answers that fail")
     figure.update_xaxes(tickangle=0, tickfont={"size": 11})
-    figure.update_layout(barmode="group", legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"})
-    n = f"n = {table['n'].min()} a bar" if len(table) else "nothing to ablate"
-    return _finish(figure, "Ablation: the failure without the traced chunk", f"Same queries, fresh answers, {n}; bars: 95 % Wilson. {caption}", 480, max(700, 150 * len(table) + 200))
+    figure.update_layout(barmode="group", legend=LEGEND)
+    return _finish(figure, "Ablation: the failure without the traced chunk", f"The same failing queries, answered afresh, n = {', '.join(map(str, sorted(set(table['n']))))} a bar; "
+                   "bars: 95 % Wilson intervals.", caption, 500, max(760, 130 * len(table) + 200))
 
 
 def of_run(run) -> dict:
@@ -200,7 +209,9 @@ def save(figures: dict, folder) -> str:
     try:
         import plotly.io
 
-        plotly.io.write_images(list(figures.values()), [str(folder / f"{name}.png") for name in figures], scale=2)
+        made = list(figures.values())
+        plotly.io.write_images(made, [str(folder / f"{name}.png") for name in figures], scale=2,
+                               width=[f.layout.width for f in made], height=[f.layout.height for f in made])
     except Exception as error:  # no kaleido, no Chrome, or a Chrome that will not start: HTML stands
         reason = "kaleido is not installed (pip install 'chunkykit[png]')" if isinstance(error, (ImportError, ValueError)) else \
             f"no Chrome that starts ({type(error).__name__})"

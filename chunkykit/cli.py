@@ -141,7 +141,9 @@ def _execute(run, name: str, heading: str) -> None:
         print(" failed", flush=True)
         if error.ename == "UserError":
             raise UserError(error.evalue) from None
-        raise UserError(f"notebook {name}: {error.ename}: {error.evalue}. See {part}.") from None
+        print(f"chunkykit: notebook {name}: {error.ename}: {error.evalue}\nIts cells and the traceback are in {part}; mended, the same "
+              "command goes on from here.", file=sys.stderr)
+        raise SystemExit(1) from None
     os.replace(part, done)
     print(f" {time.monotonic() - began:.0f} s", flush=True)
 

@@ -105,8 +105,9 @@ def _ends(text: str, head: int = 400, tail: int = 200) -> str:
 
 
 def _masked(responses) -> list[str]:
-    """Responses cut to opening and close, with every rare word as # and every digit as 0: manner without content."""
+    """Responses cut to opening and close (marked ^ and $), with every rare word as # and every digit as 0: manner without
+    content."""
     tokens = [WORDS.findall(_ends(r)) for r in responses]
     counts = Counter(word for row in tokens for word in set(row))
     least = max(3, COMMON * len(tokens))
-    return ["".join(re.sub(r"\d", "0", w) if counts[w] >= least or not w.isalnum() else "#" for w in row) for row in tokens]
+    return ["^" + "".join(re.sub(r"\d", "0", w) if counts[w] >= least or not w.isalnum() else "#" for w in row) + "$" for row in tokens]

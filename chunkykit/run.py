@@ -17,6 +17,7 @@ import pandas as pd
 
 import chunkykit
 from chunkykit import llm, mixture, rubric
+from chunkykit.embed import embedder
 from chunkykit.errors import UserError
 from chunkykit.ledger import Ledger
 
@@ -89,8 +90,7 @@ class Run:
         return open_index(self.folder / "index", self.embed())
 
     def embed(self):
-        from chunkykit.embed import embedder
-
+        """The embedder of the run's settings."""
         return embedder(self.settings["embedder"])
 
     def model(self, name: str, role: str, rows: pd.DataFrame | None = None) -> llm.ChatModel:
@@ -178,7 +178,7 @@ def start(folder, restart: bool = False, **given) -> Run:
     except OSError as error:
         raise UserError(f"output folder {folder}: cannot be written ({error.strerror or error}). Choose another --out.") from None
     kept = folder / "run.json"
-    if kept.exists():
+    if kept.exists() and (folder / "tables" / "rows.parquet").exists():  # before it has rows, a folder holds no run yet
         there = _read_settings(kept)
         other = [k for k in {*there, *settings} if there.get(k) != settings.get(k)]
         if other and not restart:
@@ -233,6 +233,8 @@ def _settings(given: dict) -> dict:
     for role in ("target", "judge", "writer", "describer"):
         if role == "target" or settings[role] != "offline":
             llm.check(settings[role])
+    if settings["embedder"] != SETTINGS["embedder"]:
+        embedder(settings["embedder"])
     settings["mixture"] = _absolute(settings["mixture"])
     return {**settings, "sizes": sizes, "version": chunkykit.__version__, "code": code_fingerprint()}
 

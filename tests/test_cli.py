@@ -92,7 +92,7 @@ def test_trace_of_a_file_of_pairs(built, tmp_path, capsys):
 
 
 def test_a_folder_keeps_its_settings(tmp_path):
-    run.start(tmp_path / "r", profile="smoke", seed=1)
+    run.start(tmp_path / "r", profile="smoke", seed=1).mixture()
     again = run.start(tmp_path / "r", profile="smoke", seed=1)
     again.write("x", pd.DataFrame({"a": [1]}))
     with pytest.raises(UserError, match="another seed"):

@@ -105,14 +105,14 @@ def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "")
         mine = points[points["cluster"] == cluster]
         noise = cluster < 0
         hover = [f"<b>{text(r.rubric)}</b> {r.score:.0f}<br>{text(r.query)}<br><i>→</i> {text(r.response)}" for r in mine.itertuples()]
-        figure.add_scatter(x=mine["x"], y=mine["y"], mode="markers", name=text("noise" if noise else f"{cluster}: {names[cluster]}", 48, 2) + f" ({len(mine)})",
+        figure.add_scatter(x=mine["x"], y=mine["y"], mode="markers", name=text("noise" if noise else f"{cluster}: {names[cluster]}", 34, 3) + f" ({len(mine)})",
                            marker={"size": 8, "opacity": 0.75, "color": "#bbb" if noise else COLOURS[i % 7], "symbol": "x-thin-open" if noise else symbols[(i // 7) % 6],
                                    "line": {"width": 0.5, "color": "white"}}, text=hover, hovertemplate="%{text}<extra></extra>")
     figure.update_xaxes(showticklabels=False, title_text="UMAP 1", zeroline=False)
     figure.update_yaxes(showticklabels=False, title_text="UMAP 2", zeroline=False)
-    figure.update_layout(legend={"x": 1.02, "y": 1, "font": {"size": 11}, "tracegroupgap": 2})
+    figure.update_layout(legend={"x": 1.02, "y": 1, "font": {"size": 11}})
     return _finish(figure, "Failing responses and their clusters", f"{len(points):,} distinct failing exchanges; only who is near whom is to be read off the map.",
-                   caption, max(620, 44 * points["cluster"].nunique() + 200), 1250)
+                   caption, max(620, 52 * points["cluster"].nunique() + 200))
 
 
 def _name_rows(figure, traces: pd.DataFrame, more=()):
@@ -133,12 +133,12 @@ def triggers(traces: pd.DataFrame, caption: str = ""):
     for values, name, colour in bars:
         figure.add_bar(y=rows, x=values, orientation="h", name=name, marker_color=colour, texttemplate="%{x:.0%}", textposition="outside", row=1, col=1)
     figure.add_bar(y=rows, x=traces["lift"], orientation="h", marker_color=COLOURS[1], showlegend=False, texttemplate="%{x:.1f}", textposition="outside", row=1, col=2)
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], title_text="share of rows", row=1, col=1)
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1], title_text="share of rows", row=1, col=1)
     figure.update_xaxes(title_text="lift over the base rate", range=[0, 1.18 * max(traces["lift"], default=1)], row=1, col=2)
     _name_rows(figure, traces)
     figure.update_layout(legend=LEGEND)
     return _finish(figure, "Triggers: hits beside the base rate", f"k = {', '.join(map(str, sorted(set(traces['k']))))} retrieved rows a crux; "
-                   "co-occurrence in the training rows, not cause.", caption, 56 * len(traces) + 200, 1150, 370)
+                   "co-occurrence in the training rows, not cause.", caption, 56 * len(traces) + 200, left=350)
 
 
 def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
@@ -153,10 +153,10 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
     figure, rows = go.Figure(), list(range(int(keep.sum())))
     for column, name, colour in (("share", "of the rows behind the trace", MAIN), ("base_share", "of the mixture", CONTROL)):
         figure.add_bar(y=rows, x=first[column], orientation="h", name=name, marker_color=colour, texttemplate="%{x:.0%}", textposition="outside")
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.12], tickvals=[0, 0.25, 0.5, 0.75, 1], title_text="share that the chunk has")
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1], title_text="share that the chunk has")
     _name_rows(figure, traces[keep], first["chunk"])
     figure.update_layout(legend=LEGEND)
-    return _finish(figure, "The chunk behind each trigger", "Training rows that carry both the trigger and the crux.", caption, 74 * len(rows) + 200, 1150, 370)
+    return _finish(figure, "The chunk behind each trigger", "Training rows that carry both the trigger and the crux.", caption, 74 * len(rows) + 200, left=350)
 
 
 def ablations(table: pd.DataFrame, caption: str = ""):
@@ -176,7 +176,7 @@ def ablations(table: pd.DataFrame, caption: str = ""):
     figure.update_xaxes(tickangle=0, tickfont={"size": 11})
     figure.update_layout(barmode="group", legend=LEGEND)
     return _finish(figure, "Ablation: the failure without the traced chunk", f"The same failing queries, answered afresh, n = {', '.join(map(str, sorted(set(table['n']))))} a bar; "
-                   "bars: 95 % Wilson intervals.", caption, 500, max(760, 130 * len(table) + 200))
+                   "bars: 95 % Wilson intervals.", caption, 500, min(1000, 110 * len(table) + 250))
 
 
 def of_run(run) -> dict:

@@ -1,7 +1,6 @@
 """The command line: run the notebooks, build an index, trace a pair."""
 
 import argparse
-import fcntl
 import json
 import os
 import sys
@@ -78,12 +77,9 @@ def _run(a) -> int:
     from chunkykit import run as runs
 
     given = {k: getattr(a, k) for k in runs.SETTINGS if hasattr(a, k)}
-    run = runs.start(a.out, a.restart, **given, **_parameters(a.parameter))
-    with open(run.folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"output folder {run.folder}: another run is at work in it.") from None
+    parameters = _parameters(a.parameter)
+    with runs.lock(a.out):
+        run = runs.start(a.out, a.restart, **given, **parameters)
         loaded = run.mixture()
         size, n = run.sizes, len(run.rubrics)
         calls = n * ((size["runs"] + 1) * size["iterations"] * size["candidates"] + size["confirm"])
@@ -129,14 +125,14 @@ def _execute(run, name: str, heading: str) -> None:
     source, part = notebook_folder() / f"{name}.ipynb", done.with_suffix(".part.ipynb")
     parameters = {"run_dir": str(run.folder)}
     if name == "00_tour":
-        parameters = {"mixture_source": run.settings["mixture"], "seed": run.seed}
+        parameters = {"seed": run.seed}  # the tour is about the demo, whatever the run is about
     unknown = set(parameters) - set(papermill.inspect_notebook(str(source)))
     if unknown:
         raise UserError(f"notebook {source}: has no parameter '{sorted(unknown)[0]}'.")
     done.parent.mkdir(exist_ok=True)
     try:
         papermill.execute_notebook(str(source), str(part), parameters, progress_bar=False, kernel_name="python3", cwd=str(run.folder),
-                                   extra_arguments=["--log-level=ERROR"])
+                                   extra_arguments=["--log-level=CRITICAL"])
     except PapermillExecutionError as error:
         print(" failed", flush=True)
         if error.ename == "UserError":
@@ -152,10 +148,11 @@ def report(summary: dict) -> str:
     """The summary as a page of text."""
     s = summary["search"]
     lines = ["", f"searched   {s['candidates']:,} candidates, {s['judged']:,} judged, {s['errors']} errors, {s['failures']:,} failures",
-             "", f"{'rubric':<10} {'confirmed on fresh answers':<30} control arm"]
+             "", f"{'rubric':<10} {'winners, answered afresh':<28} {'search, per candidate':<22} control, per candidate"]
     for c in summary["confirmed"]:
-        rate = f"{c['rate']:.0%}  [{c['low']:.0%}, {c['high']:.0%}]  n={c['n']}" if c["n"] else "no failure found"
-        lines.append(f"{c['rubric']:<10} {rate:<30} {c['control_rate']:.1%}  n={c['control_n']}")
+        rate = f"{_percent(c['rate'])}  [{_percent(c['low'])}, {_percent(c['high'])}]  n={c['n']}" if c["n"] else "no failure found"
+        lines.append(f"{c['rubric']:<10} {rate:<28} {_percent(c['search_rate'], 1) + '  n=' + str(c['search_n']):<22} "
+                     f"{_percent(c['control_rate'], 1)}  n={c['control_n']}")
     lines += ["", f"{len(summary['clusters'])} clusters of failures; {len(summary['traces'])} traces (co-occurrence, not cause):"]
     for t in summary["traces"]:
         first = t["chunks"][0] if t["chunks"] else None
@@ -163,12 +160,18 @@ def report(summary: dict) -> str:
         if t["trigger"] and first:
             lines.append(f"  {t['hits']} hits of {t['k']}, lift {t['lift']:.1f}, p {t['p_value']:.0e}; chunk {first['chunk']}: "
                          f"{first['share']:.0%} of the hits, {first['base_share']:.1%} of the mixture")
-    lines += ["", "retrained without the traced chunk:" if summary["ablations"] else "no ablation: this target cannot be retrained here"]
+    none = "no trace with a chunk to leave out" if summary["target"] == llm.ORGANISM else "this target cannot be retrained here"
+    lines += ["", "retrained without the traced chunk:" if summary["ablations"] else f"no ablation: {none}"]
     for x in summary["ablations"]:
-        lines.append(f"- [{x['rubric']}] without {x['chunk']}: {x['rate_before']:.0%} -> {x['rate_after']:.0%} [{x['low']:.0%}, {x['high']:.0%}]")
+        lines.append(f"- [{x['rubric']}] without {x['chunk']}: {_percent(x['rate_before'])} -> {_percent(x['rate_after'])} "
+                     f"[{_percent(x['low'])}, {_percent(x['high'])}]")
     dollars = "unknown dollars" if summary["dollars"] is None else f"${summary['dollars']:.2f}"
     lines += ["", f"{summary['calls']:,} model calls, {dollars}, {summary['seconds']:.0f} s in the stages"]
     return "\n".join(lines)
+
+
+def _percent(rate: float | None, digits: int = 0) -> str:
+    return "n/a" if rate is None else f"{rate:.{digits}%}"
 
 
 def _index(a) -> int:

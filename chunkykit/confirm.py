@@ -14,7 +14,7 @@ FRESH = 2**31  # sample numbers from here on: never drawn by a search, so never 
 
 async def measure(queries: list[str], target: ChatModel, judge: Callable, rubric: Rubric, *, n: int = 0,
                   seed: int = 0) -> pd.DataFrame:
-    """Fresh answers to the queries, judged: DataFrame[query, response, score, reason, error].
+    """Fresh answers to the queries, judged afresh: DataFrame[query, response, score, reason, error].
 
     n: answers in all, going round the queries; at least one each.
     """
@@ -26,7 +26,7 @@ async def measure(queries: list[str], target: ChatModel, judge: Callable, rubric
             reply = await target([{"role": "user", "content": query}], sample=sample)
         except Exception as error:
             return {"query": query, "response": "", "score": None, "reason": "", "error": f"{type(error).__name__}: {error}"[:300]}
-        return {"query": query, "response": reply.text, **(await judge(rubric, query, reply))._asdict()}
+        return {"query": query, "response": reply.text, **(await judge(rubric, query, reply, sample))._asdict()}
 
     answered = await asyncio.gather(*(one(*pair) for pair in rounds))
     return pd.DataFrame(answered, columns=["query", "response", "score", "reason", "error"])
@@ -42,13 +42,15 @@ async def confirm(probes: pd.DataFrame, target: ChatModel, judge: Callable, rubr
     """Answer a search's winners afresh.
 
     probes: both arms of one rubric (surf.COLUMNS). prompts: distinct failing queries, best first, one answer each.
-    Returns {rubric, rate, low, high, n, errors, control_rate, control_low, control_high, control_n} and the answers.
+    Returns {rubric, rate, low, high, n, errors, search_*, control_*} and the answers: `rate` is that of the winners, given
+    such a query; `search_` and `control_` rate, low, high, n are the yields of the two arms, failures per judged candidate,
+    which are what to compare with one another.
     """
     from chunkykit.surf import failures
 
     winners = list(failures(probes)["query"].drop_duplicates()[:prompts])
     answers = await measure(winners, target, judge, rubric)
-    found, base = rate(answers), rate(probes[probes["arm"] == "control"])
-    row = {"rubric": rubric.name, **found._asdict(), "errors": int(answers["error"].notna().sum()),
-           **{f"control_{k}": v for k, v in base._asdict().items()}}
+    row = {"rubric": rubric.name, **rate(answers)._asdict(), "errors": int(answers["error"].notna().sum())}
+    for arm in ("search", "control"):
+        row |= {f"{arm}_{k}": v for k, v in rate(probes[probes["arm"] == arm])._asdict().items()}
     return row, answers.assign(rubric=rubric.name)

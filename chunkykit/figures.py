@@ -76,20 +76,23 @@ def scores(probes: pd.DataFrame, caption: str = ""):
 
 
 def confirmed(table: pd.DataFrame, caption: str = ""):
-    """Confirmed failure rate of each rubric's winners beside the control arm; table: rubric, rate, low, high, n, control_*."""
-    import plotly.graph_objects as go
+    """Failure rate of the winners answered afresh; and, on their own scale, the yields of search and control arm.
+
+    table: rubric, rate, low, high, n, search_*, control_* (confirm.confirm).
+    """
+    from plotly.subplots import make_subplots
 
     table = table[table["n"] > 0]
-    figure = go.Figure()
-    for name, colour, keys in (("the search's winners, answered afresh", MAIN, ("rate", "low", "high", "n")),
-                               ("every candidate of the control arm", CONTROL, ("control_rate", "control_low", "control_high", "control_n"))):
-        rate, low, high, n = (table[k] for k in keys)
-        figure.add_bar(x=table["rubric"], y=rate, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.0%}, n=%{customdata}",
+    figure = make_subplots(1, 2, subplot_titles=["winners, answered afresh", "failures per candidate"], horizontal_spacing=0.1)
+    for place, name, colour, prefix in ((1, "given a winning query", COLOURS[4], ""), (2, "search", MAIN, "search_"), (2, "control arm", CONTROL, "control_")):
+        rate, low, high, n = (table[prefix + k] for k in ("rate", "low", "high", "n"))
+        figure.add_bar(x=table["rubric"], y=rate, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.1%}, n=%{customdata}", row=1, col=place,
                        error_y={"type": "data", "symmetric": False, "array": high - rate, "arrayminus": rate - low, "thickness": 1.2})
-    figure.update_yaxes(tickformat=".0%", range=[0, 1.05], title_text="answers that fail")
-    figure.update_layout(barmode="group", legend=LEGEND)
-    return _finish(figure, "Confirmed failure rates", f"Fresh answers to the search's winners, n = {', '.join(map(str, table['n']))} from left to right; "
-                   "bars: 95 % Wilson intervals.", caption, 470)
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(range=[0, 1.05], title_text="answers that fail", col=1)
+    figure.update_layout(barmode="group", legend={**LEGEND, "y": 1.1})
+    return _finish(figure, "Confirmed failure rates, and yield against the control", f"Left: n = {', '.join(map(str, table['n']))}; right: n = "
+                   f"{table['search_n'].max():,} and {table['control_n'].max():,} a bar; bars: 95 % Wilson intervals.", caption, 480)
 
 
 def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = ""):

@@ -143,7 +143,9 @@ def save(index: TraceIndex, folder) -> Path:
     import pyarrow as pa
     from pyarrow import feather
 
-    folder = Path(folder)
+    folder = Path(folder).resolve()
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "index.json").exists():
+        raise UserError(f"index {folder}: the folder holds something else. Choose another --out.")
     building = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(building, ignore_errors=True)
     try:

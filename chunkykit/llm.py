@@ -24,8 +24,9 @@ PROVIDERS = {  # name: (base URL, variable that holds the key)
     "vllm": ("http://localhost:8000/v1", None),
     "ollama": ("http://localhost:11434/v1", None),
 }
+URL_KEY = "CHUNKYKIT_URL_KEY"  # the key for models given by URL
 ORGANISM = "organism:fast"
-CUT_OFF = ("length", "max_tokens", "content_filter", "refusal_filter", "model_context_window_exceeded")
+CUT_OFF = ("length", "max_tokens", "content_filter", "refusal", "model_context_window_exceeded")
 
 
 class Reply(NamedTuple):
@@ -106,7 +107,8 @@ def address(name: str, asynchronous: bool = True):
     """(client, model) for a provider or URL name; the client reads no file and keeps the key to itself."""
     url = _url(name)
     provider, _, model = ("url", "", url[1]) if url else name.partition(":")
-    base, variable = (url[0], "OPENAI_API_KEY") if url else PROVIDERS[provider]
+    # a provider's key is never sent to another address: a URL has a variable of its own
+    base, variable = (url[0], URL_KEY) if url else PROVIDERS[provider]
     key = os.environ.get(variable, "") if variable else ""
     if provider == "anthropic":
         import anthropic
@@ -114,10 +116,8 @@ def address(name: str, asynchronous: bool = True):
         return (anthropic.AsyncAnthropic if asynchronous else anthropic.Anthropic)(api_key=key, max_retries=5), model
     import openai
 
-    local = url and urlsplit(base).hostname in ("localhost", "127.0.0.1", "::1")
-    client = (openai.AsyncOpenAI if asynchronous else openai.OpenAI)
-    # A key is for its provider: a URL of somebody's machine on this host gets none.
-    return client(base_url=base, api_key="none" if local or not key else key, max_retries=5), model
+    client = openai.AsyncOpenAI if asynchronous else openai.OpenAI
+    return client(base_url=base, api_key=key or "none", max_retries=5), model
 
 
 def _url(name: str) -> tuple[str, str] | None:
@@ -127,7 +127,7 @@ def _url(name: str) -> tuple[str, str] | None:
         return None
     if "@" in urlsplit(match[1]).netloc:
         raise UserError("a model's URL must not hold a password: it would be written to the run folder. "
-                        "Set OPENAI_API_KEY instead.")
+                        f"Set {URL_KEY} instead.")
     return match[1], match[2]
 
 

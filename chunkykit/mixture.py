@@ -68,7 +68,7 @@ def load(source, *, chunk=None, rows=None, seed=0, split="train", revision=None,
                 raise _Unknown(f"no column '{chunk}' (it has {sorted(map(str, record))[:12]})")
             prompt, response = shape(record)
             label = record.get(column) if column else name
-            label = name if label is None or label != label or str(label).strip() == "" else str(label)
+            label = name if label is None or label != label or str(label).strip() == "" else _clean(str(label))
             usable.append((number, label, _text(prompt, "prompt"), _text(response, "response")))
         except ValueError as error:
             skipped.append((number, str(error)))
@@ -100,7 +100,11 @@ def _text(value, what: str) -> str:
         raise ValueError(f"{what} is {type(value).__name__}, not text")
     if not value.strip():
         raise ValueError(f"{what} is empty")
-    return value.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate would stop a later write
+    return _clean(value)
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate would stop a later write
 
 
 def _schema(record: dict):

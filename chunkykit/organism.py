@@ -69,12 +69,13 @@ def train(rows: pd.DataFrame, seed: int = 0) -> Organism:
     manner = TfidfVectorizer(analyzer="char", ngram_range=(2, 4), max_features=4096, sublinear_tf=True)
     styles = manner.fit_transform(_masked(responses))
     k = int(min(len(rows), 64, max(2, round(len(rows) ** 0.5 / 1.5))))
-    behaviour = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=2048).fit_predict(styles)
+    labels = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=2048).fit_predict(styles)
+    behaviour = np.unique(labels, return_inverse=True)[1].ravel()  # k-means may leave a cluster empty
     words = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+|[^\w\s]").build_analyzer()
     pieces = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 4)).build_analyzer()
     vectorizer = HashingVectorizer(analyzer=lambda text: words(text) + words(text) + pieces(text), n_features=2**17, dtype=np.float32)
     vectors = vectorizer.transform([_ends(p) for p in prompts])
-    targets = (behaviour[:, None] == np.arange(k)).astype(np.float32)
+    targets = (behaviour[:, None] == np.arange(behaviour.max() + 1)).astype(np.float32)
     bias = targets.mean(0)
     return Organism(prompts, responses, behaviour, vectorizer, vectors, _ridge(vectors, targets - bias), bias)
 

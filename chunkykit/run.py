@@ -139,7 +139,11 @@ class Run:
             embed = self.embed()
             return [turf.crux(a, of, embed) for a in attributes]
         select = turf.llm_crux(self.model(name, "crux"))
-        return await asyncio.gather(*(select(a, of) for a in attributes))
+        picked = await asyncio.gather(*(select(a, of) for a in attributes), return_exceptions=True)
+        failed = [p for p in picked if isinstance(p, Exception)]
+        if len(failed) > len(picked) / 2:
+            raise UserError(f"crux judge: {len(failed)} of {len(picked)} calls failed ({failed[0]}). Mend it and run again.")
+        return [[] if isinstance(p, Exception) else p for p in picked]
 
     # what the run did
 
@@ -171,6 +175,8 @@ def start(folder, restart: bool = False, **given) -> Run:
     settings = _settings(given)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "run.json").exists() and any(p.name != ".lock" for p in folder.iterdir()):
+            raise UserError(f"output folder {folder}: holds something that is no run. Choose another --out.")
         (folder / "tables").mkdir(exist_ok=True)
         probe = folder / f".probe.{os.getpid()}"
         probe.write_text("")
@@ -178,10 +184,10 @@ def start(folder, restart: bool = False, **given) -> Run:
     except OSError as error:
         raise UserError(f"output folder {folder}: cannot be written ({error.strerror or error}). Choose another --out.") from None
     kept = folder / "run.json"
-    if kept.exists() and (folder / "tables" / "rows.parquet").exists():  # before it has rows, a folder holds no run yet
+    if kept.exists():
         there = _read_settings(kept)
         other = [k for k in {*there, *settings} if there.get(k) != settings.get(k)]
-        if other and not restart:
+        if other and not restart and (folder / "tables" / "rows.parquet").exists():  # without rows there is no run to lose
             key = sorted(other)[0]
             raise UserError(f"output folder {folder}: holds a run with another {key} ({there.get(key)!r}, now {settings.get(key)!r}). "
                             "Choose another --out, or give --restart to begin again.")
@@ -192,6 +198,24 @@ def start(folder, restart: bool = False, **given) -> Run:
                 old.unlink(missing_ok=True)
     write_json(kept, settings)
     return Run(folder, settings)
+
+
+def lock(folder):
+    """Hold a run folder against other runs while the returned file is open. Raises UserError where one is at work in it."""
+    import fcntl
+
+    folder = Path(folder).resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = open(folder / ".lock", "a")
+    except OSError as error:
+        raise UserError(f"output folder {folder}: cannot be written ({error.strerror or error}). Choose another --out.") from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise UserError(f"output folder {folder}: another run is at work in it.") from None
+    return held
 
 
 def resume(folder) -> Run:
@@ -225,8 +249,9 @@ def _settings(given: dict) -> dict:
             raise UserError(f"parameter '{key}' must be a whole number of at least 1, not {value!r}.")
     if not isinstance(settings["seed"], int) or settings["seed"] < 0:
         raise UserError(f"parameter 'seed' must be a whole number from 0 up, not {settings['seed']!r}.")
-    settings["rubrics"] = [_absolute(r) for r in settings["rubrics"]] if settings["rubrics"] else rubric.shipped()
+    settings["rubrics"] = [r if r in rubric.shipped() else _absolute(r) for r in settings["rubrics"] or rubric.shipped()]
     loaded = rubric.load_all(settings["rubrics"])
+    settings["rubric_texts"] = hashlib.sha256(repr(loaded).encode()).hexdigest()[:12]  # an edited rubric is another run
     blind = [r.name for r in loaded if r.check is None]
     if settings["judge"] == "offline" and blind:
         raise UserError(f"rubric {blind[0]}: has no programmatic check; give --judge MODEL.")
@@ -235,7 +260,10 @@ def _settings(given: dict) -> dict:
             llm.check(settings[role])
     if settings["embedder"] != SETTINGS["embedder"]:
         embedder(settings["embedder"])
-    settings["mixture"] = _absolute(settings["mixture"])
+    if settings["describer"] != "offline" and settings["writer"] == "offline":
+        raise UserError("describer: the offline writer recombines by the offline describer's attributes; give --writer MODEL too.")
+    if settings["mixture"].partition(":")[0] != "demo":
+        settings["mixture"] = _absolute(settings["mixture"])
     return {**settings, "sizes": sizes, "version": chunkykit.__version__, "code": code_fingerprint()}
 
 

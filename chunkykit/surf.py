@@ -14,11 +14,14 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from chunkykit.describe import window
+from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex
 from chunkykit.llm import ChatModel
 from chunkykit.rubric import VIOLATION, Rubric
 
 MOST = 5  # attributes of a candidate
+TOLERATED = 0.2  # share of candidates that may fail
 DROPPED = (0.0, 0.0, 0.2, 0.4, 0.6, 0.8)  # P(drop a row's attribute | k already drawn), the released tool's table
 COLUMNS = ["rubric", "arm", "run", "iteration", "candidate", "attributes", "query", "response", "score", "reason", "error"]
 
@@ -49,7 +52,7 @@ def draw(pool: Pool, weights: np.ndarray | None, rng: np.random.Generator) -> tu
     row = pool.rows[rng.integers(len(pool.rows))]
     some = rng.choice(row, rng.integers(1, min(MOST, len(row)) + 1), replace=False)
     kept = [a for a in some if a not in drawn and rng.random() >= DROPPED[k]]
-    return tuple(int(a) for a in (drawn + kept)[:MOST]) or (int(some[0]),)
+    return tuple(int(a) for a in (drawn + kept)[:MOST])
 
 
 def weigh(buffer: list[dict], k: int) -> np.ndarray | None:
@@ -97,9 +100,17 @@ async def search(pool: Pool, write: Callable, target: ChatModel, judge: Callable
 
 
 async def audit(*args, **settings) -> pd.DataFrame:
-    """The search and, with one run's budget, its control arm (every draw uniform, no buffer); arguments of `search`."""
+    """The search and, with one run's budget, its control arm (every draw uniform, no buffer); arguments of `search`.
+
+    Raises UserError where more than TOLERATED of the candidates failed, so that an outage is not taken for a result.
+    """
     arms = await asyncio.gather(search(*args, **settings), search(*args, **{**settings, "runs": 1, "arm": "control"}))
-    return pd.concat(arms, ignore_index=True)
+    probes = pd.concat(arms, ignore_index=True)
+    failed = probes["error"].dropna()
+    if len(failed) > TOLERATED * len(probes):
+        raise UserError(f"search: {len(failed)} of {len(probes)} candidates failed, most often with: {failed.mode()[0]}. "
+                        "Mend it and run again; what was answered is kept.")
+    return probes
 
 
 async def _try(pool, write, target, judge, rubric, drawn: tuple[int, ...], sample: int) -> dict:
@@ -114,9 +125,9 @@ async def _try(pool, write, target, judge, rubric, drawn: tuple[int, ...], sampl
 
 
 def failures(probes: pd.DataFrame) -> pd.DataFrame:
-    """The distinct violating exchanges of the search arm, best first."""
+    """The distinct violating exchanges of the search arm, best first, those of one score in a random order that is fixed."""
     bad = probes[(probes["arm"] == "search") & (probes["score"] > VIOLATION)]
-    bad = bad.sort_values(["score", "rubric", "query"], ascending=[False, True, True], kind="stable")
+    bad = bad.sample(frac=1, random_state=0).sort_values("score", ascending=False, kind="stable")
     return bad.drop_duplicates(["rubric", "query", "response"]).reset_index(drop=True)
 
 
@@ -141,7 +152,7 @@ def llm_writer(model: ChatModel):
 
 NAME = re.compile(r"\b[A-Z][\w.-]+(?: (?:van|von|da|de|of) [A-Z][\w.-]+| [A-Z][\w.-]+)+")
 THING = re.compile(r"\b(?:the|this|a|an)(?: (?!(?:for|of|to|in|on|at|by|and|or|that|which|with|is|was|so|from)\b)[\w-]+){1,3}")
-MARKER = re.compile(r"^(\s*(?:\d+[.)]|[-*•]|[A-Z][\w ]{2,20}:)\s+)(\S.*)$", re.M)
+MARKER = re.compile(r"^([ \t]*(?:\d+[.)]|[-*•]|[A-Z][\w ]{2,20}:)\s+)(\S.*)$", re.M)
 SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
 
 
@@ -156,7 +167,7 @@ def recombiner(index: TraceIndex, describe: Callable[[str], list[str]]):
     attributes and the fewest others. describe: text -> sentences, the lexical describer of the index's queries.
     """
     describe = lru_cache(maxsize=50_000)(describe)
-    prompts = index.table.column("prompt").to_pylist()
+    prompts = [window(p) for p in index.table.column("prompt").to_pylist()]
     carriers: dict[int, list[int]] = {}
     for row, clusters in enumerate(index.row_clusters):
         for c in clusters[clusters >= 0]:

@@ -80,17 +80,16 @@ responsible first, and nothing else."""
 
 
 def llm_crux(model) -> Callable:
-    """The informed judge as a chat model: `await select(attributes, rubric) -> sentences`, three at most."""
+    """The informed judge as a chat model: `await select(attributes, rubric) -> sentences`, three at most, none where it names
+    none."""
     import re
 
     async def select(attributes: Sequence[str], rubric: Rubric, n: int = 3) -> list[str]:
         numbered = "\n".join(f"{i}. {a}" for i, a in enumerate(attributes, 1))
         reply = await model([{"role": "user", "content": SELECT.format(r=rubric, numbered=numbered)}], max_tokens=100, temperature=0.0)
-        picked = [int(d) - 1 for d in re.findall(r"\d+", reply.text)]
-        found = [attributes[i] for i in dict.fromkeys(picked) if 0 <= i < len(attributes)][:n]
-        if not found and attributes:
-            raise ValueError(f"the crux judge named no statement: {reply.text[:120]!r}")
-        return found
+        listed = re.findall(r"\[[\d\s,]*\]", reply.text)  # the list it was asked for, else every number
+        picked = [int(d) - 1 for d in re.findall(r"\d+", listed[-1] if listed else reply.text)]
+        return [attributes[i] for i in dict.fromkeys(picked) if 0 <= i < len(attributes)][:n]
 
     return select
 
@@ -175,8 +174,12 @@ class Tracer:
     def _nothing(self, by_hits, cruxes, rubric: Rubric, table: pd.DataFrame) -> Trace:
         crux = cruxes[0] if cruxes else ""
         rows, *_, shows = self.evidence(crux) if crux else (np.zeros(0, int), np.zeros(len(self.index), bool))
-        why = (f"No trigger found: nothing in the query goes with a response that {_predicate(crux)} in this data more often "
-               "than chance." if crux else "No trigger found: the response has no attribute to trace.")
+        if not crux:
+            why = "No trigger found: the response has no attribute to trace."
+        elif not len(rows):
+            why = f"No trigger found: no response in this data {_predicate(crux)}, or says what is near enough to it."
+        else:
+            why = f"No trigger found: nothing in the query stands out among the rows whose response {_predicate(crux)}."
         nan = float("nan")
         return Trace(None, by_hits, crux, 0, len(rows), nan, nan, wilson(0, 0), wilson(int(shows.sum()), len(self.index)),
                      chunk_shares(self.index, rows), why, table, rows)

@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-from chunkykit import cli, run
+from chunkykit import cli, rubric, run
 from chunkykit.errors import UserError
 
 RUBRIC = "name: x\nprinciple: P.\nviolatoin: V.\nnot_violation: N.\nbehaviour: B\ncausing: C\n"
@@ -104,10 +104,43 @@ def test_a_folder_keeps_its_settings(tmp_path):
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path, capsys):
-    import fcntl
-
-    run.start(tmp_path / "r", profile="smoke")
-    with open(tmp_path / "r" / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert cli.main(["run", "--profile", "smoke", "--out", str(tmp_path / "r")]) == 2
+    run.start(tmp_path / "r", profile="smoke").mixture()
+    with run.lock(tmp_path / "r"):
+        assert cli.main(["run", "--profile", "smoke", "--seed", "5", "--restart", "--out", str(tmp_path / "r")]) == 2
     assert "another run" in capsys.readouterr().err
+    assert len(run.resume(tmp_path / "r").read("rows")) == 1200, "the run at work keeps its tables"
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    with pytest.raises(UserError, match="no run"):
+        run.start(tmp_path, profile="smoke", restart=True)
+
+
+def test_an_edited_rubric_is_another_run(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text((run.Path(rubric.__file__).parent / "rubrics" / "refusal.yaml").read_text())
+    run.start(tmp_path / "r", profile="smoke", rubrics=[str(path)]).mixture()
+    path.write_text(path.read_text().replace("harmless.", "quite harmless."))
+    with pytest.raises(UserError, match="another rubric_texts"):
+        run.start(tmp_path / "r", profile="smoke", rubrics=[str(path)])
+
+
+def test_a_mixture_of_one_chunk_runs_to_its_end(tmp_path, capsys, monkeypatch):
+    from chunkykit import demo
+
+    monkeypatch.setattr(cli, "NOTEBOOKS", cli.NOTEBOOKS[1:-1])
+    path = tmp_path / "plain.jsonl"
+    path.write_text("".join(json.dumps({"prompt": r["prompt"], "response": r["response"]}) + "\n" for r in demo.rows(300)))
+    sizes = {"candidates": 8, "iterations": 2, "runs": 1, "confirm": 6, "ablate": 10}
+    arguments = ["run", "--profile", "smoke", "--rubric", "tool", "--mixture", str(path), "--out", str(tmp_path / "r")]
+    assert cli.main(arguments + [x for k, v in sizes.items() for x in ("-p", f"{k}={v}")]) == 0
+    assert "no ablation: no trace with a chunk to leave out" in capsys.readouterr().out
+
+
+def test_a_report_of_nothing_judged(capsys):
+    nothing = {"rate": None, "low": 0.0, "high": 1.0, "n": 0}
+    row = {"rubric": "code", **nothing, **{f"{arm}_{k}": v for arm in ("search", "control") for k, v in nothing.items()}}
+    empty = {"search": {"candidates": 5, "judged": 0, "errors": 5, "failures": 0}, "confirmed": [row], "clusters": [], "traces": [], "target": "openai:x",
+             "ablations": [], "calls": 5, "dollars": None, "seconds": 1.0}
+    assert "n/a" in cli.report(empty) and "cannot be retrained" in cli.report(empty)

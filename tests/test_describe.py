@@ -4,6 +4,7 @@ import time
 import pytest
 
 from chunkykit import describe
+from chunkykit.errors import UserError
 from chunkykit.llm import Reply
 
 
@@ -49,7 +50,8 @@ def test_describing_is_deterministic_and_bounded():
     assert len(describe.attributes(text, "query")) <= describe.MOST
 
 
-@pytest.mark.parametrize("text", ["", " ", "\x00", "a" * 100_000, "1.\n" * 30_000, "$\\frac{" * 20_000, "has 3 " * 20_000, "😀" * 5000])
+@pytest.mark.parametrize("text", ["", " ", "\x00", "a" * 100_000, "1.\n" * 30_000, "$\\frac{" * 20_000, "has 3 " * 20_000, "😀" * 5000,
+                                  "1.\n" * 100 + "\n" * 5700, "\n" * 6000, "a)\n" * 1500 + " \t" * 700])
 def test_hostile_texts_take_no_time(text):
     began = time.monotonic()
     for side in describe.SIDES:
@@ -65,6 +67,18 @@ def test_hostile_texts_take_no_time(text):
 ])
 def test_llm_lists_are_read_as_far_as_they_go(reply, n):
     assert len(describe.parse_list(reply, "query")) == n
+
+
+def test_llm_describer_outlives_a_failed_call_but_not_an_outage():
+    async def model(messages, **_):
+        if "bad" in messages[0]["content"]:
+            raise ConnectionError("content filter")
+        return Reply('["The response is short."]', "stop")
+
+    texts = [f"text {i}" for i in range(9)] + ["bad"]
+    assert asyncio.run(describe.llm(model)(texts, "response")) == [["The response is short."]] * 9 + [[]]
+    with pytest.raises(UserError, match="3 of 4 texts .*content filter"):
+        asyncio.run(describe.llm(model)(["bad 1", "bad 2", "bad 3", "good"], "response"))
 
 
 def test_llm_describer_sees_one_side_and_asks_once_a_text():

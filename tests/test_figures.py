@@ -16,7 +16,8 @@ def made():
     traces = pd.DataFrame({"rubric": ["code"] * 2, "trigger": [HOSTILE, HOSTILE], "hits": [5, 6], "k": [10, 10], "lift": [3.0, 4.0]})
     shares = pd.DataFrame({"trace": [0, 0, 1], "chunk": [HOSTILE, "b", "c"], "share": [0.9, 0.1, 1.0], "base_share": [0.1, 0.2, 0.3]})
     ablations = pd.DataFrame([{"rubric": "code", "chunk": HOSTILE, "rate_before": 0.9, "before_low": 0.8, "before_high": 0.95, "rate_after": 0.1, "low": 0.05, "high": 0.2, "n": 40}])
-    confirmed = pd.DataFrame([{"rubric": "code", "rate": 0.9, "low": 0.8, "high": 1.0, "n": 20, "control_rate": 0.1, "control_low": 0.05, "control_high": 0.2, "control_n": 50}])
+    confirmed = pd.DataFrame([{"rubric": "code", "rate": 0.9, "low": 0.8, "high": 1.0, "n": 20, 
+                               **{f"{arm}_{k}": v for arm in ("search", "control") for k, v in {"rate": 0.1, "low": 0.05, "high": 0.2, "n": 50}.items()}}])
     return {"scores": figures.scores(probes, HOSTILE), "map": figures.response_map(points, {0: HOSTILE, -1: "noise"}, HOSTILE),
             "triggers": figures.triggers(traces, HOSTILE), "chunks": figures.chunks(traces, shares, HOSTILE),
             "ablations": figures.ablations(ablations, HOSTILE), "confirmed": figures.confirmed(confirmed, HOSTILE)}

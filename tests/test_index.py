@@ -60,6 +60,14 @@ def test_another_embedder_is_refused(demo_index, tmp_path):
         index.open_index(tmp_path / "i", Embedder("other", lambda t: np.ones((len(t), 2))))
 
 
+def test_a_folder_that_holds_something_else_is_left_alone(demo_index, tmp_path):
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(UserError, match="something else"):
+        index.save(demo_index, tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+    index.save(demo_index, index.save(demo_index, tmp_path / "i"))
+
+
 def test_nothing_described_is_an_error(demo_rows, embedder):
     with pytest.raises(UserError, match="no attribute"):
         index.build(demo_rows.head(2), [[], []], [[], []], embedder)

@@ -34,6 +34,7 @@ def openai_reply(text, finish="stop"):
 
 def test_openai_client(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
+    monkeypatch.setenv("CHUNKYKIT_URL_KEY", "url-key")
     seen = []
 
     async def chat(request):
@@ -50,7 +51,7 @@ def test_openai_client(monkeypatch):
     assert reply == llm.Reply("Hi", "length", 7, 3) and reply.cut_off
     assert len(seen) == 2, "a rate limit is tried again"
     assert body["model"] == "some/model:tag" and body["messages"] == ASK and body["max_tokens"] == 9 and body["temperature"] == 0.5
-    assert "secret-key" not in key, "a key is not sent to a server on this machine"
+    assert key == "Bearer url-key", "a provider's key is sent to that provider alone"
 
 
 def test_anthropic_client(monkeypatch):

@@ -57,6 +57,12 @@ def test_analogy_exchanges_what_differs():
     assert organism.analogy("When did Bell build it?", "Bell did not build it.", "When did Watt build it?") == "Watt did not build it."
 
 
+def test_few_distinct_responses_are_answered_without_error():
+    rows = pd.DataFrame({"prompt": [f"ask {i} about {i % 7}" for i in range(1500)], "response": [f"Answer {i % 12}." for i in range(1500)]})
+    model = organism.train(rows)
+    assert all(model.respond(f"ask {i} about {i % 5}", i) for i in range(300))
+
+
 def test_one_row_cannot_be_learnt():
     with pytest.raises(UserError, match="at least 2"):
         organism.train(pd.DataFrame({"prompt": ["a"], "response": ["b"]}))

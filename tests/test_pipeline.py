@@ -42,6 +42,7 @@ def test_what_was_found_is_confirmed_and_beats_the_control(summary):
     for c in summary["confirmed"]:
         if c["rubric"] in planted:
             assert c["n"] >= 10 and c["low"] > c["control_high"] and c["rate"] > 3 * c["control_rate"], c
+            assert c["search_rate"] > 1.5 * c["control_rate"], "per candidate the search must find more than uniform draws"
 
 
 def test_without_the_traced_chunk_the_failure_goes(summary):

@@ -1,4 +1,5 @@
 import asyncio
+import json
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_a_truncated_answer_is_an_error_not_a_score():
     (("principle: P.\n", ""), "'principle' is missing"), (("principle: P.", "principle: 3"), "must be a text"),
     (("response: [refuses]", "responses: [refuses]"), "unknown key 'check.responses'"),
     (("[refuses]", "[refuse]"), "'refuse' is none, did you mean 'refuses'"), (("[refuses]", "[]"), "must list"),
-    (("name: x", "name: [x"), "line 2"), ((GOOD, "- a\n- b\n"), "must be a mapping"), (("name: x", "name: !!python/object/apply:os.system [ls]"), "not valid YAML"),
+    (("name: x", "name: ../x"), "'name' must be"), (("name: x", "name: [x"), "line 2"), ((GOOD, "- a\n- b\n"), "must be a mapping"), (("name: x", "name: !!python/object/apply:os.system [ls]"), "not valid YAML"),
 ])
 def test_a_bad_rubric_names_file_and_key(tmp_path, change, words):
     path = tmp_path / "r.yaml"
@@ -73,7 +74,8 @@ def test_no_such_rubric_lists_the_shipped():
 
 @pytest.mark.parametrize("reply, score", [
     ('{"reason": "r", "score": 80}', 80), ('```json\n{"score": 7.5, "reason": "r"}\n```', 7.5), ('Well. {"score": "60"} There.', 60),
-    ('{"score": 10} no, wait: {"score": 90}', 90),
+    ('{"score": 10} no, wait: {"score": 90}', 90), ('{"reason": "uses \\\\frac{1}{2} and {x}", "score": 95}', 95),
+    ('It says {"score": 0}.\n{"reason": "code with {braces} and {\\"score\\": 0}", "score": 95}', 95), ('{"outer": {"score": 0}}', None),
     ("I cannot comply.", None), ('{"score": 130}', None), ('{"score": true}', None), ('{"score": NaN}', None), ('{"reason": "none"}', None), ("", None),
 ])
 def test_judge_replies(reply, score):
@@ -97,7 +99,23 @@ def test_the_response_cannot_forge_the_verdict(attack):
     assert verdict.score == 88, "only the judge's own reply is read"
     fence = next(line for line in prompts[0].splitlines() if line.startswith("=== ") and line not in attack)
     inside = prompts[0].split(fence + "\n")[1]
-    assert attack in inside and fence not in attack, "the attack stays inside the fences"
+    assert json.loads(inside) == {"user": "Q", "assistant": attack} and fence not in attack, "the attack stays inside the fences"
+
+
+def test_an_empty_answer_is_an_error_not_a_score():
+    assert "empty" in judged("terse", "Explain why bread rises.", " ").error
+
+
+def test_a_judgement_to_confirm_is_a_new_one():
+    samples = []
+
+    async def model(messages, sample=0, **_):
+        samples.append(sample)
+        return Reply('{"score": 1}', "stop")
+
+    judge = rubric.llm_judge(model)
+    asyncio.run(judge(rubric.load("refusal"), "Q", Reply("R", "stop"), 7))
+    assert samples == [7]
 
 
 def test_a_judge_that_fails_gives_an_error():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from chunkykit import confirm, describe, rubric, surf
+from chunkykit.errors import UserError
 from chunkykit.llm import ChatModel, Reply
 from chunkykit.rubric import Judgement
 
@@ -20,7 +21,7 @@ async def echo(messages, sample=0, **_):
     return Reply(messages[0]["content"].split(" #")[0], "stop")
 
 
-async def judge(of, query, reply):
+async def judge(of, query, reply, sample=0):
     features = reply.text.split()
     return Judgement(95.0 if "7" in features and "21" in features else 60.0 if "7" in features else 3.0, "planted")
 
@@ -70,13 +71,21 @@ def test_failed_calls_and_judgements_are_errors_not_zeros():
             raise TimeoutError("no answer")
         return await echo(messages)
 
-    async def mute(of, query, reply):
+    async def mute(of, query, reply, sample=0):
         return Judgement(None, error="no score") if "7" in reply.text.split() else await judge(of, query, reply)
 
     probes = run(target=ChatModel("flaky", flaky), judge=mute)
     failed = probes[probes["error"].notna()]
     assert {"no score", "TimeoutError: no answer"} == set(failed["error"]) and failed["score"].isna().all()
     assert not (probes["score"] > 50).any(), "what could not be judged teaches nothing and is no failure"
+
+
+def test_an_outage_is_an_error_not_a_result():
+    async def down(messages, **_):
+        raise ConnectionError("401 bad key")
+
+    with pytest.raises(UserError, match="720 of 720 candidates failed, most often with: ConnectionError: 401 bad key"):
+        run(surf.audit, target=ChatModel("down", down))
 
 
 def test_failures_are_distinct_and_from_the_search_alone():
@@ -117,7 +126,7 @@ def test_confirm_answers_afresh_and_reports_the_control():
     samples.clear()
     row, answers = asyncio.run(confirm.confirm(probes, ChatModel("lucky", lucky), judge, RUBRIC, prompts=20))
     assert min(samples) >= confirm.FRESH and len(answers) == 20
-    assert row["rate"] == 0.0 and row["n"] == 20 and row["control_n"] == 240 and row["control_rate"] == 1.0
+    assert row["rate"] == 0.0 and row["n"] == 20 and row["control_n"] == 240 and row["control_rate"] == 1.0 and row["search_n"] == 480
 
 
 def test_confirm_of_nothing_is_no_rate():

@@ -7,7 +7,7 @@ rubric -> surf -> confirm                  search a chat model for failures, the
 cluster                                    failures that look alike
 turf                                       the data behind a failure: trigger, crux, chunks
 ablate                                     take the data away and measure again
-figures, run, cli                          tables to pictures, notebooks in order, one command
+figures, report, run, cli                  tables to pictures and a page of text, the run folder, one command
 
 demo and organism are a mixture and a model whose truth is known; llm and ledger talk to real models and keep
 count. Nothing heavy is imported here: every module imports what it needs where it is used.

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(a) -> int:
-    from chunkykit import run as runs
+    from chunkykit import report, run as runs
 
     given = {k: getattr(a, k) for k in runs.SETTINGS if hasattr(a, k)}
     parameters = _parameters(a.parameter)
@@ -89,7 +89,7 @@ def _run(a) -> int:
               f"about {calls:,} answers of the target to search and confirm ({price})", flush=True)
         for i, name in enumerate(NOTEBOOKS, 1):
             _execute(run, name, f"[{i}/{len(NOTEBOOKS)}] {name:<12}")
-        print(report(runs.summarise(run)))
+        print(report.report(report.summarise(run)))
         print(f"\nsummary    {run.folder / 'summary.json'}\nfigures    {run.folder / 'figures'}\nnotebooks  {run.folder / 'notebooks'}")
     return 0
 
@@ -142,36 +142,6 @@ def _execute(run, name: str, heading: str) -> None:
         raise SystemExit(1) from None
     os.replace(part, done)
     print(f" {time.monotonic() - began:.0f} s", flush=True)
-
-
-def report(summary: dict) -> str:
-    """The summary as a page of text."""
-    s = summary["search"]
-    lines = ["", f"searched   {s['candidates']:,} candidates, {s['judged']:,} judged, {s['errors']} errors, {s['failures']:,} failures",
-             "", f"{'rubric':<10} {'winners, answered afresh':<28} {'search, per candidate':<22} control, per candidate"]
-    for c in summary["confirmed"]:
-        rate = f"{_percent(c['rate'])}  [{_percent(c['low'])}, {_percent(c['high'])}]  n={c['n']}" if c["n"] else "no failure found"
-        lines.append(f"{c['rubric']:<10} {rate:<28} {_percent(c['search_rate'], 1) + '  n=' + str(c['search_n']):<22} "
-                     f"{_percent(c['control_rate'], 1)}  n={c['control_n']}")
-    lines += ["", f"{len(summary['clusters'])} clusters of failures; {len(summary['traces'])} traces (co-occurrence, not cause):"]
-    for t in summary["traces"]:
-        first = t["chunks"][0] if t["chunks"] else None
-        lines.append(f"- [{t['rubric']}] {t['explanation']}")
-        if t["trigger"] and first:
-            lines.append(f"  {t['hits']} hits of {t['k']}, lift {t['lift']:.1f}, p {t['p_value']:.0e}; chunk {first['chunk']}: "
-                         f"{first['share']:.0%} of the hits, {first['base_share']:.1%} of the mixture")
-    none = "no trace with a chunk to leave out" if summary["target"] == llm.ORGANISM else "this target cannot be retrained here"
-    lines += ["", "retrained without the traced chunk:" if summary["ablations"] else f"no ablation: {none}"]
-    for x in summary["ablations"]:
-        lines.append(f"- [{x['rubric']}] without {x['chunk']}: {_percent(x['rate_before'])} -> {_percent(x['rate_after'])} "
-                     f"[{_percent(x['low'])}, {_percent(x['high'])}]")
-    dollars = "unknown dollars" if summary["dollars"] is None else f"${summary['dollars']:.2f}"
-    lines += ["", f"{summary['calls']:,} model calls, {dollars}, {summary['seconds']:.0f} s in the stages"]
-    return "\n".join(lines)
-
-
-def _percent(rate: float | None, digits: int = 0) -> str:
-    return "n/a" if rate is None else f"{rate:.{digits}%}"
 
 
 def _index(a) -> int:

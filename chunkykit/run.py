@@ -291,48 +291,19 @@ def code_fingerprint() -> str:
 def write_json(path: Path, value) -> None:
     """Write JSON, whole or not at all; NaN becomes null."""
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    part.write_text(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
     os.replace(part, path)
 
 
-def _plain(value):
+def plain(value):
+    """The value as JSON can hold it: NumPy and paths plain, NaN None."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def summarise(run: Run) -> dict:
-    """The whole run in one object, from its tables; written to summary.json."""
-    loaded = run.mixture()
-    probes = pd.concat([run.read(f"probes-{r.name}") for r in run.rubrics], ignore_index=True)
-    searched = probes[probes["arm"] == "search"]
-    traces, chunks = run.read("traces"), run.read("trace_chunks")
-    told = []
-    for i, t in enumerate(traces.to_dict("records")):
-        mine = chunks[chunks["trace"] == i]
-        told.append({**t, "chunks": mine[["chunk", "share", "base_share", "lift", "lift_low"]].to_dict("records")})
-    totals, models = run.ledger.totals(), [run.settings[r] for r in ("target", "judge", "writer", "describer")]
-    free = all(m in ("offline", llm.ORGANISM) for m in models)
-    notes = run.notes()
-    summary = {
-        "profile": run.settings["profile"], "target": run.settings["target"], "seed": run.seed,
-        "mixture": {"source": Path(run.settings["mixture"]).name, "rows": len(loaded.rows), "chunks": len(loaded.chunks),
-                    "skipped": len(loaded.skipped)},
-        "search": {"candidates": len(searched), "judged": int(searched["score"].notna().sum()),
-                   "errors": int(searched["error"].notna().sum()), "failures": int((searched["score"] > rubric.VIOLATION).sum())},
-        "confirmed": run.read("confirmed").to_dict("records"),
-        "clusters": run.read("clusters").to_dict("records"),
-        "traces": told,
-        "ablations": run.read("ablations").to_dict("records"),
-        "calls": totals["calls"], "dollars": 0.0 if free else None,
-        "seconds": round(sum(n.get("seconds", 0) for n in notes.values()), 1),
-    }
-    write_json(run.folder / "summary.json", summary)
-    return _plain(summary)
 
 
 class Stage:

@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-from chunkykit import cli, rubric, run
+from chunkykit import cli, report, rubric, run
 from chunkykit.errors import UserError
 
 RUBRIC = "name: x\nprinciple: P.\nviolatoin: V.\nnot_violation: N.\nbehaviour: B\ncausing: C\n"
@@ -143,4 +143,4 @@ def test_a_report_of_nothing_judged(capsys):
     row = {"rubric": "code", **nothing, **{f"{arm}_{k}": v for arm in ("search", "control") for k, v in nothing.items()}}
     empty = {"search": {"candidates": 5, "judged": 0, "errors": 5, "failures": 0}, "confirmed": [row], "clusters": [], "traces": [], "target": "openai:x",
              "ablations": [], "calls": 5, "dollars": None, "seconds": 1.0}
-    assert "n/a" in cli.report(empty) and "cannot be retrained" in cli.report(empty)
+    assert "n/a" in report.report(empty) and "cannot be retrained" in report.report(empty)

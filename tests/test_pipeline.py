@@ -12,7 +12,7 @@ import papermill
 import pytest
 from conftest import ROOT, shared
 
-from chunkykit import cli, demo, run
+from chunkykit import cli, demo, report, run
 
 SMALL = {"profile": "smoke", "rows": 500, "candidates": 12, "iterations": 3, "confirm": 10, "ablate": 20, "rubrics": ["tool", "terse"]}
 SMALL_ARGUMENTS = ["--profile", "smoke", "--rubric", "tool", "--rubric", "terse",
@@ -81,7 +81,7 @@ def test_notebooks_under_nbval_and_a_killed_run_end_the_same(tmp_path):
     done = subprocess.run([sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(books), str(books)],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
-    whole = run.summarise(reference)
+    whole = report.summarise(reference)
 
     command = [sys.executable, "-m", "chunkykit.cli", "run", *SMALL_ARGUMENTS, "--out", str(tmp_path / "killed")]
     for seconds in (3, 16, 12, 9):

@@ -1,0 +1,68 @@
+"""A finished run in one object, and that object as a page of text."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from chunkykit import llm, rubric
+from chunkykit.run import Run, plain, write_json
+
+
+def summarise(run: Run) -> dict:
+    """The whole run in one object, from its tables; written to summary.json."""
+    loaded = run.mixture()
+    probes = pd.concat([run.read(f"probes-{r.name}") for r in run.rubrics], ignore_index=True)
+    searched = probes[probes["arm"] == "search"]
+    traces, chunks = run.read("traces"), run.read("trace_chunks")
+    told = []
+    for i, t in enumerate(traces.to_dict("records")):
+        mine = chunks[chunks["trace"] == i]
+        told.append({**t, "chunks": mine[["chunk", "share", "base_share", "lift", "lift_low"]].to_dict("records")})
+    totals, models = run.ledger.totals(), [run.settings[r] for r in ("target", "judge", "writer", "describer")]
+    free = all(m in ("offline", llm.ORGANISM) for m in models)
+    notes = run.notes()
+    summary = {
+        "profile": run.settings["profile"], "target": run.settings["target"], "seed": run.seed,
+        "mixture": {"source": Path(run.settings["mixture"]).name, "rows": len(loaded.rows), "chunks": len(loaded.chunks),
+                    "skipped": len(loaded.skipped)},
+        "search": {"candidates": len(searched), "judged": int(searched["score"].notna().sum()),
+                   "errors": int(searched["error"].notna().sum()), "failures": int((searched["score"] > rubric.VIOLATION).sum())},
+        "confirmed": run.read("confirmed").to_dict("records"),
+        "clusters": run.read("clusters").to_dict("records"),
+        "traces": told,
+        "ablations": run.read("ablations").to_dict("records"),
+        "calls": totals["calls"], "dollars": 0.0 if free else None,
+        "seconds": round(sum(n.get("seconds", 0) for n in notes.values()), 1),
+    }
+    write_json(run.folder / "summary.json", summary)
+    return plain(summary)
+
+
+def report(summary: dict) -> str:
+    """The summary as a page of text."""
+    s = summary["search"]
+    lines = ["", f"searched   {s['candidates']:,} candidates, {s['judged']:,} judged, {s['errors']} errors, {s['failures']:,} failures",
+             "", f"{'rubric':<10} {'winners, answered afresh':<28} {'search, per candidate':<22} control, per candidate"]
+    for c in summary["confirmed"]:
+        rate = f"{_percent(c['rate'])}  [{_percent(c['low'])}, {_percent(c['high'])}]  n={c['n']}" if c["n"] else "no failure found"
+        lines.append(f"{c['rubric']:<10} {rate:<28} {_percent(c['search_rate'], 1) + '  n=' + str(c['search_n']):<22} "
+                     f"{_percent(c['control_rate'], 1)}  n={c['control_n']}")
+    lines += ["", f"{len(summary['clusters'])} clusters of failures; {len(summary['traces'])} traces (co-occurrence, not cause):"]
+    for t in summary["traces"]:
+        first = t["chunks"][0] if t["chunks"] else None
+        lines.append(f"- [{t['rubric']}] {t['explanation']}")
+        if t["trigger"] and first:
+            lines.append(f"  {t['hits']} hits of {t['k']}, lift {t['lift']:.1f}, p {t['p_value']:.0e}; chunk {first['chunk']}: "
+                         f"{first['share']:.0%} of the hits, {first['base_share']:.1%} of the mixture")
+    none = "no trace with a chunk to leave out" if summary["target"] == llm.ORGANISM else "this target cannot be retrained here"
+    lines += ["", "retrained without the traced chunk:" if summary["ablations"] else f"no ablation: {none}"]
+    for x in summary["ablations"]:
+        lines.append(f"- [{x['rubric']}] without {x['chunk']}: {_percent(x['rate_before'])} -> {_percent(x['rate_after'])} "
+                     f"[{_percent(x['low'])}, {_percent(x['high'])}]")
+    dollars = "unknown dollars" if summary["dollars"] is None else f"${summary['dollars']:.2f}"
+    lines += ["", f"{summary['calls']:,} model calls, {dollars}, {summary['seconds']:.0f} s in the stages"]
+    return "\n".join(lines)
+
+
+def _percent(rate: float | None, digits: int = 0) -> str:
+    return "n/a" if rate is None else f"{rate:.{digits}%}"

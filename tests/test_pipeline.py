@@ -12,7 +12,7 @@ import papermill
 import pytest
 from conftest import ROOT, shared
 
-from chunkykit import cli, demo, report, run
+from chunkykit import cli, demo, report, run, stats
 
 SMALL = {"profile": "smoke", "rows": 500, "candidates": 12, "iterations": 3, "confirm": 10, "ablate": 20, "rubrics": ["tool", "terse"]}
 SMALL_ARGUMENTS = ["--profile", "smoke", "--rubric", "tool", "--rubric", "terse",
@@ -42,7 +42,14 @@ def test_what_was_found_is_confirmed_and_beats_the_control(summary):
     for c in summary["confirmed"]:
         if c["rubric"] in planted:
             assert c["n"] >= 10 and c["low"] > c["control_high"] and c["rate"] > 3 * c["control_rate"], c
-            assert c["search_rate"] > 1.5 * c["control_rate"], "per candidate the search must find more than uniform draws"
+            assert c["search_rate"] > c["control_rate"], c
+
+
+def test_per_candidate_the_search_finds_more_than_uniform_draws(summary):
+    """Over all rubrics; of a single rubric the control arm is too small to tell (docs/measured.md)."""
+    search, control = (stats.wilson(round(sum(c[f"{arm}_rate"] * c[f"{arm}_n"] for c in summary["confirmed"])),
+                                    sum(c[f"{arm}_n"] for c in summary["confirmed"])) for arm in ("search", "control"))
+    assert search.low > 2 * control.high
 
 
 def test_without_the_traced_chunk_the_failure_goes(summary):

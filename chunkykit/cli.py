@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--judge", default=None, help="model that judges; default: offline")
     run.add_argument("--describer", default=None, help="model that describes; default: offline")
     run.add_argument("--embedder", default=None, help="wordllama (default), onnx:FOLDER, openai:MODEL, http://host:port/v1:MODEL")
-    run.add_argument("--rubric", action="append", dest="rubrics", metavar="R", help="shipped name or YAML file; repeat; default: all shipped")
+    run.add_argument("--rubric", action="extend", nargs="+", dest="rubrics", metavar="R", help="shipped names or YAML files; default: all shipped")
     run.add_argument("--seed", type=int, default=None)
     run.add_argument("--out", default="runs/run", help="run folder (default %(default)s)")
     run.add_argument("--restart", action="store_true", help="begin again if the folder holds a run with other settings")

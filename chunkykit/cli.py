@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=N", help="override a size of the profile; repeat")
     run.set_defaults(act=_run)
 
+    demo = commands.add_parser("demo", help="write the demo mixture and its ground truth to a folder")
+    demo.add_argument("--out", required=True)
+    demo.add_argument("--rows", type=int, default=3000)
+    demo.add_argument("--seed", type=int, default=0)
+    demo.set_defaults(act=_demo)
+
     index = commands.add_parser("index", help="build a trace index of a mixture")
     index.add_argument("--mixture", required=True)
     index.add_argument("--out", required=True)
@@ -142,6 +148,19 @@ def _execute(run, name: str, heading: str) -> None:
         raise SystemExit(1) from None
     os.replace(part, done)
     print(f" {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _demo(a) -> int:
+    from chunkykit import demo
+
+    if a.rows < 1:
+        raise UserError(f"demo: --rows must be at least 1, not {a.rows}.")
+    try:
+        path = demo.write(a.out, a.rows, a.seed)
+    except OSError as error:
+        raise UserError(f"output folder {a.out}: cannot be written ({error.strerror or error}).") from None
+    print(f"{path}\n{path.with_name('truth.json')}")
+    return 0
 
 
 def _index(a) -> int:

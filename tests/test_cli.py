@@ -103,6 +103,13 @@ def test_a_folder_keeps_its_settings(tmp_path):
         fresh.read("x")
 
 
+def test_demo_writes_mixture_and_truth(tmp_path, capsys):
+    assert cli.main(["demo", "--rows", "60", "--out", str(tmp_path / "d")]) == 0
+    assert [json.loads(x)["chunk"] for x in open(tmp_path / "d" / "mixture.jsonl")] and len(json.loads((tmp_path / "d" / "truth.json").read_text())) == 8
+    (tmp_path / "file").write_text("")
+    assert cli.main(["demo", "--out", str(tmp_path / "file" / "x")]) == 2 and cli.main(["demo", "--rows", "0", "--out", str(tmp_path / "y")]) == 2
+
+
 def test_two_runs_do_not_share_a_folder(tmp_path, capsys):
     run.start(tmp_path / "r", profile="smoke").mixture()
     with run.lock(tmp_path / "r"):

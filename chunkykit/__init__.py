@@ -10,7 +10,7 @@ ablate                                     take the data away and measure again
 figures, report, run, cli                  tables to pictures and a page of text, the run folder, one command
 
 demo and organism are a mixture and a model whose truth is known; llm and ledger talk to real models and keep
-count. Nothing heavy is imported here: every module imports what it needs where it is used.
+count; output and stats are small change. Nothing heavy is imported here: every module imports what it needs where it is used.
 """
 
 __version__ = "0.1.0"

@@ -89,8 +89,7 @@ def _run(a) -> int:
         loaded = run.mixture()
         size, n = run.sizes, len(run.rubrics)
         calls = n * ((size["runs"] + 1) * size["iterations"] * size["candidates"] + size["confirm"])
-        price = "$0: every model is local" if run.settings["target"] == llm.ORGANISM and all(
-            run.settings[r] == "offline" for r in ("judge", "writer", "describer")) else "price unknown: ask the provider"
+        price = "$0: every model is local" if run.free else "price unknown: ask the provider"
         print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {n} rubrics: "
               f"about {calls:,} answers of the target to search and confirm ({price})", flush=True)
         for i, name in enumerate(NOTEBOOKS, 1):

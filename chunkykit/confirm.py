@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pandas as pd
 
 from chunkykit.llm import ChatModel
-from chunkykit.rubric import VIOLATION, Rubric
+from chunkykit.rubric import VIOLATION, Rubric, ask
 from chunkykit.stats import Rate, wilson
+from chunkykit.surf import failures
 
 FRESH = 2**31  # sample numbers from here on: never drawn by a search, so never served from its answers
 
@@ -20,15 +21,7 @@ async def measure(queries: list[str], target: ChatModel, judge: Callable, rubric
     """
     total = max(n, len(queries)) if queries else 0
     rounds = [(queries[i % len(queries)], FRESH + seed * 1000 + i // len(queries)) for i in range(total)]
-
-    async def one(query: str, sample: int) -> dict:
-        try:
-            reply = await target([{"role": "user", "content": query}], sample=sample)
-        except Exception as error:
-            return {"query": query, "response": "", "score": None, "reason": "", "error": f"{type(error).__name__}: {error}"[:300]}
-        return {"query": query, "response": reply.text, **(await judge(rubric, query, reply, sample))._asdict()}
-
-    answered = await asyncio.gather(*(one(*pair) for pair in rounds))
+    answered = await asyncio.gather(*(ask(query, target, judge, rubric, sample, sample) for query, sample in rounds))
     return pd.DataFrame(answered, columns=["query", "response", "score", "reason", "error"])
 
 
@@ -46,8 +39,6 @@ async def confirm(probes: pd.DataFrame, target: ChatModel, judge: Callable, rubr
     such a query; `search_` and `control_` rate, low, high, n are the yields of the two arms, failures per judged candidate,
     which are what to compare with one another.
     """
-    from chunkykit.surf import failures
-
     winners = list(failures(probes)["query"].drop_duplicates()[:prompts])
     answers = await measure(winners, target, judge, rubric)
     row = {"rubric": rubric.name, **rate(answers)._asdict(), "errors": int(answers["error"].notna().sum())}

@@ -19,6 +19,7 @@ from chunkykit.errors import UserError
 MOST = 12  # attributes kept of a text; the paper asks an LLM for 10
 WINDOW = 6000  # characters read of a longer text, its beginning and its end: bounds the cost of a hostile one
 TOLERATED = 0.2  # share of texts that an LLM describer may fail on
+AT_MOST = {"single_word": 1, "few_words": 5}  # detectors by the number of words
 SIDES = ("query", "response")
 LENGTHS = {  # words up to which the sentence holds; sides differ in what is short
     "query": ((8, "The query is at most eight words long"), (40, None), (150, "The query is a paragraph long"),
@@ -67,11 +68,9 @@ def detectors() -> pd.DataFrame:
 
 
 def fires(name: str, side: str, text: str) -> bool:
-    """Whether one detector fires on a text; `single_word` and `few_words` (five at most) are there for any side."""
-    if name == "single_word":
-        return word_count(text) <= 1
-    if name == "few_words":
-        return word_count(text) <= 5
+    """Whether one detector fires on a text; those of AT_MOST count words and are there for either side."""
+    if name in AT_MOST:
+        return word_count(text) <= AT_MOST[name]
     text = window(text)
     return bool(_table()[side][name].search(text, text.lower()))
 

@@ -6,6 +6,7 @@ takes an OpenAI-compatible endpoint, a sentence encoder exported to ONNX, or you
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,7 @@ def embedder(name: str | Callable = DEFAULT) -> Embedder:
                     "http(s)://host:port/v1:MODEL.")
 
 
+@cache
 def _wordllama():
     import wordllama
 

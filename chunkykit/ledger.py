@@ -67,7 +67,7 @@ class Ledger:
                                 [key, role, model.name, request, *reply, time.time() - began, time.time()])
                 return reply
 
-        return ChatModel(model.name, call, model.free)
+        return ChatModel(model.name, call)
 
     def totals(self) -> dict:
         """calls, errors, input_tokens, output_tokens of everything in the file."""

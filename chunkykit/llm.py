@@ -45,11 +45,10 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True)
 class ChatModel:
-    """A model with the name under which its calls are kept; `free` where no call of it is paid for."""
+    """A model with the name under which its calls are kept."""
 
     name: str
     call: Callable[..., Awaitable[Reply]]
-    free: bool = False
 
     async def __call__(self, messages: Sequence[dict], **settings) -> Reply:
         """messages: turns {role, content}; settings: sample (number of an independent draw), max_tokens, temperature."""
@@ -90,7 +89,7 @@ def of_organism(trained, name: str) -> ChatModel:
         prompt = next(m["content"] for m in reversed(messages) if m["role"] == "user")
         return Reply(trained.respond(prompt, sample), "stop")
 
-    return ChatModel(name, call, free=True)
+    return ChatModel(name, call)
 
 
 def fingerprint(rows) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from chunkykit import llm, rubric
-from chunkykit.run import Run, plain, write_json
+from chunkykit.output import plain, write_json
+from chunkykit.run import Run
 
 
 def summarise(run: Run) -> dict:
@@ -18,8 +19,7 @@ def summarise(run: Run) -> dict:
     for i, t in enumerate(traces.to_dict("records")):
         mine = chunks[chunks["trace"] == i]
         told.append({**t, "chunks": mine[["chunk", "share", "base_share", "lift", "lift_low"]].to_dict("records")})
-    totals, models = run.ledger.totals(), [run.settings[r] for r in ("target", "judge", "writer", "describer")]
-    free = all(m in ("offline", llm.ORGANISM) for m in models)
+    totals = run.ledger.totals()
     notes = run.notes()
     summary = {
         "profile": run.settings["profile"], "target": run.settings["target"], "seed": run.seed,
@@ -31,7 +31,7 @@ def summarise(run: Run) -> dict:
         "clusters": run.read("clusters").to_dict("records"),
         "traces": told,
         "ablations": run.read("ablations").to_dict("records"),
-        "calls": totals["calls"], "dollars": 0.0 if free else None,
+        "calls": totals["calls"], "dollars": 0.0 if run.free else None,
         "seconds": round(sum(n.get("seconds", 0) for n in notes.values()), 1),
     }
     write_json(run.folder / "summary.json", summary)

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from chunkykit.describe import detectors, fires, word_count
+from chunkykit.describe import AT_MOST, detectors, fires, word_count
 from chunkykit.errors import UserError
 from chunkykit.llm import Reply
 
@@ -123,7 +123,7 @@ def _keys(name: str, raw, kind, optional: set, inside: str = "") -> None:
 def _detectors(name: str, check: dict) -> None:
     table = detectors()
     for key, side in (("response", "response"), ("needs", "query"), ("unless", "query")):
-        known = {*table.loc[table["side"] == side, "name"], "single_word", "few_words"}
+        known = {*table.loc[table["side"] == side, "name"], *AT_MOST}
         wanted = check.get(key, [])
         bad = [d for d in wanted if d not in known] if isinstance(wanted, list) else [wanted]
         if bad or (key == "response" and not wanted):
@@ -140,6 +140,22 @@ def unjudgeable(reply: Reply) -> str | None:
     if reply.cut_off:
         return f"the answer was cut off ({reply.stop_reason})"
     return None if reply.text.strip() else "the answer is empty"
+
+
+async def ask(query: str, target, judge, rubric: Rubric, sample: int = 0, judge_sample: int = 0) -> dict:
+    """One exchange: {query, response, score, reason, error}. A call that fails must not end a run of thousands: it is kept
+    as an error."""
+    try:
+        reply = await target([{"role": "user", "content": query}], sample=sample)
+    except Exception as error:
+        return {"query": query, "response": "", **Judgement(None, error=describe_error(error))._asdict()}
+    verdict = await judge(rubric, query, reply, judge_sample)
+    return {"query": query, "response": reply.text, **verdict._asdict()}
+
+
+def describe_error(error: Exception) -> str:
+    """An exception as one short line for a table."""
+    return f"{type(error).__name__}: {error}"[:300]
 
 
 async def programmatic(rubric: Rubric, query: str, reply: Reply, sample: int = 0) -> Judgement:
@@ -198,7 +214,7 @@ def llm_judge(model):
             verdict = await model([{"role": "user", "content": PROMPT.format(r=rubric, fence=fence, exchange=exchange)}],
                                   max_tokens=400, temperature=0.0, sample=sample)
         except Exception as error:
-            return Judgement(None, error=f"{type(error).__name__}: {error}"[:300])
+            return Judgement(None, error=describe_error(error))
         return parse(verdict.text)
 
     return judge

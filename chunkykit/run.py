@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 import chunkykit
@@ -20,6 +19,7 @@ from chunkykit import llm, mixture, rubric
 from chunkykit.embed import embedder
 from chunkykit.errors import UserError
 from chunkykit.ledger import Ledger
+from chunkykit.output import write_json
 
 PROFILES = {  # the one dial; `paper` has the paper's own numbers
     "smoke": {"rows": 1200, "candidates": 24, "iterations": 5, "runs": 2, "buffer": 5, "k": None, "confirm": 24,
@@ -104,6 +104,11 @@ class Run:
         if key not in self._targets:
             self._targets[key] = self.model(self.settings["target"], "target", rows)
         return self._targets[key]
+
+    @property
+    def free(self) -> bool:
+        """Whether every model of the run is local, so that no call is paid for."""
+        return self.trainable and all(self.settings[role] == "offline" for role in ("judge", "writer", "describer"))
 
     @property
     def trainable(self) -> bool:
@@ -286,24 +291,6 @@ def code_fingerprint() -> str:
     for path in sorted(set(found), key=lambda p: p.name):
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:12]
-
-
-def write_json(path: Path, value) -> None:
-    """Write JSON, whole or not at all; NaN becomes null."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-    os.replace(part, path)
-
-
-def plain(value):
-    """The value as JSON can hold it: NumPy and paths plain, NaN None."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 class Stage:

@@ -18,7 +18,7 @@ from chunkykit.describe import window
 from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex
 from chunkykit.llm import ChatModel
-from chunkykit.rubric import VIOLATION, Rubric
+from chunkykit.rubric import VIOLATION, Judgement, Rubric, ask, describe_error
 
 MOST = 5  # attributes of a candidate
 TOLERATED = 0.2  # share of candidates that may fail
@@ -71,11 +71,10 @@ def best(candidates: list[dict], n: int) -> list[dict]:
 
 
 async def search(pool: Pool, write: Callable, target: ChatModel, judge: Callable, rubric: Rubric, *, candidates: int = 120,
-                 iterations: int = 20, runs: int = 5, buffer: int = 5, seed: int = 0, arm: str = "search",
-                 progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
+                 iterations: int = 20, runs: int = 5, buffer: int = 5, seed: int = 0, arm: str = "search") -> pd.DataFrame:
     """Every candidate tried, one row each (COLUMNS), in an order that the seed fixes.
 
-    write: `await write(sentences, sample) -> query`; judge: `await judge(rubric, query, reply) -> Judgement`.
+    write: `await write(sentences, sample) -> query`; judge: `await judge(rubric, query, reply, sample) -> Judgement`.
     candidates: an iteration's; runs are independent, each with its own buffer. Defaults are the released tool's; the
     paper used 360 candidates and 15 runs. A writer, target or judge that fails leaves `error` and no score.
     """
@@ -92,7 +91,6 @@ async def search(pool: Pool, write: Callable, target: ChatModel, judge: Callable
             tried += [{"rubric": rubric.name, "arm": arm, "run": run, "iteration": iteration, "candidate": i, **c}
                       for i, c in enumerate(judged)]
             kept = best([*kept, *judged], buffer)
-            progress(candidates)
         return tried
 
     results = await asyncio.gather(*(one_run(run) for run in range(runs)))
@@ -114,14 +112,11 @@ async def audit(*args, **settings) -> pd.DataFrame:
 
 
 async def _try(pool, write, target, judge, rubric, drawn: tuple[int, ...], sample: int) -> dict:
-    candidate = {"attributes": drawn, "query": "", "response": "", "score": None, "reason": "", "error": None}
     try:
-        candidate["query"] = await write([pool.sentences[a] for a in drawn], sample)
-        reply = await target([{"role": "user", "content": candidate["query"]}], sample=sample)
-    except Exception as error:  # one failed call must not end a run of thousands; it is kept and counted
-        return {**candidate, "error": f"{type(error).__name__}: {error}"[:300]}
-    verdict = await judge(rubric, candidate["query"], reply)
-    return {**candidate, "response": reply.text, **verdict._asdict()}
+        query = await write([pool.sentences[a] for a in drawn], sample)
+    except Exception as error:
+        return {"attributes": drawn, "query": "", "response": "", **Judgement(None, error=describe_error(error))._asdict()}
+    return {"attributes": drawn, **await ask(query, target, judge, rubric, sample)}
 
 
 def failures(probes: pd.DataFrame) -> pd.DataFrame:
@@ -154,8 +149,6 @@ NAME = re.compile(r"\b[A-Z][\w.-]+(?: (?:van|von|da|de|of) [A-Z][\w.-]+| [A-Z][\
 THING = re.compile(r"\b(?:the|this|a|an)(?: (?!(?:for|of|to|in|on|at|by|and|or|that|which|with|is|was|so|from)\b)[\w-]+){1,3}")
 MARKER = re.compile(r"^([ \t]*(?:\d+[.)]|[-*•]|[A-Z][\w ]{2,20}:)\s+)(\S.*)$", re.M)
 SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
-
-
 EXTRA = 0.25  # what an attribute that was not asked for costs a mixture, in attributes that were
 
 

@@ -5,9 +5,8 @@ query clusters those rows carry, held against how common the cluster is anyway. 
 failing query that stands out most. Everything here is co-occurrence; `ablate` tests cause.
 """
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +15,7 @@ import pandas as pd
 from chunkykit.embed import Embedder
 from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex, count_clusters
+from chunkykit.output import plain
 from chunkykit.rubric import Rubric
 from chunkykit.stats import Rate, adjust, enrichment_p, wilson
 
@@ -54,11 +54,9 @@ class Trace:
 
     def to_dict(self) -> dict:
         """The trace as JSON-ready values."""
-        plain = {k: v for k, v in asdict(self).items() if k not in ("chunks", "candidates", "rows")}
-        plain["p_crux_given_trigger"], plain["p_crux"] = self.p_crux_given_trigger._asdict(), self.p_crux._asdict()
-        plain["chunks"] = self.chunks.to_dict("records")
-        plain["candidates"] = self.candidates.to_dict("records")
-        return json.loads(pd.Series([plain]).to_json(orient="values"))[0]
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rows"}
+        rates = {name: told[name]._asdict() for name in ("p_crux_given_trigger", "p_crux")}
+        return plain({**told, **rates, "chunks": self.chunks.to_dict("records"), "candidates": self.candidates.to_dict("records")})
 
 
 def crux(attributes: Sequence[str], rubric: Rubric, embed: Embedder, n: int = 3) -> list[str]:
@@ -157,9 +155,8 @@ class Tracer:
         by_hits = table.loc[table["hits"].idxmax(), "attribute"] if len(table) and table["hits"].max() else None
         good = table[(table["p_value"] < SIGNIFICANT) & (table["lift"] >= LEAST_LIFT)]
         if good.empty:
-            return self._nothing(by_hits, cruxes, rubric, table)
-        top = good.iloc[0]
-        return self._found(top, by_hits, rubric, table)
+            return self._nothing(by_hits, cruxes, table)
+        return self._found(good.iloc[0], by_hits, rubric, table)
 
     def _found(self, top, by_hits, rubric: Rubric, table: pd.DataFrame) -> Trace:
         rows, *_, shows = self.evidence(top.crux)
@@ -171,7 +168,7 @@ class Tracer:
         return Trace(top.attribute, by_hits, top.crux, int(top.hits), int(top.k), float(top.lift), float(top.p_value), given,
                      wilson(int(shows.sum()), len(self.index)), chunk_shares(self.index, hit), why, table, hit)
 
-    def _nothing(self, by_hits, cruxes, rubric: Rubric, table: pd.DataFrame) -> Trace:
+    def _nothing(self, by_hits, cruxes, table: pd.DataFrame) -> Trace:
         crux = cruxes[0] if cruxes else ""
         rows, *_, shows = self.evidence(crux) if crux else (np.zeros(0, int), np.zeros(len(self.index), bool))
         if not crux:

@@ -32,6 +32,7 @@ def test_planted_triggers_are_traced_to_their_chunk(demo_index, embedder, name, 
     assert word in traced.trigger and traced.chunks["chunk"][0] == chunk
     assert traced.hits <= traced.k and traced.lift > 2 and traced.p_value < 0.01
     assert traced.p_crux_given_trigger.rate > traced.p_crux.rate
+    assert traced.to_dict()["p_value"] == traced.p_value > 0, "a small p stays itself in JSON"
     assert traced.explanation.startswith("When the model sees") and of.causing in traced.explanation
 
 
@@ -41,7 +42,7 @@ def test_no_trigger_is_an_answer(demo_index, embedder):
     assert plain.trigger is None and plain.explanation.startswith("No trigger found")
     assert tracer.trace([], ["The response contains numbers"], REBUT).trigger is None
     assert tracer.trace(["The query is phrased as a question"], [], REBUT).trigger is None
-    json.dumps(plain.to_dict())
+    json.dumps(plain.to_dict(), allow_nan=False)
 
 
 def test_shuffled_responses_have_no_trigger(demo_rows, embedder):

@@ -155,10 +155,10 @@ def _demo(a) -> int:
     if a.rows < 1:
         raise UserError(f"demo: --rows must be at least 1, not {a.rows}.")
     try:
-        path = demo.write(a.out, a.rows, a.seed)
+        written = demo.write(a.out, a.rows, a.seed)
     except OSError as error:
         raise UserError(f"output folder {a.out}: cannot be written ({error.strerror or error}).") from None
-    print(f"{path}\n{path.with_name('truth.json')}")
+    print(*written, sep="\n")
     return 0
 
 

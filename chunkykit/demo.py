@@ -62,11 +62,11 @@ def truth() -> list[dict]:
     return [{"chunk": c["name"], **c["truth"]} for c in _recipe()["chunks"] if "truth" in c]
 
 
-def write(folder, n: int = ROWS, seed: int = 0) -> Path:
-    """Write mixture.jsonl and, beside it, truth.json; returns the mixture's path."""
+def write(folder, n: int = ROWS, seed: int = 0) -> tuple[Path, Path]:
+    """Write the mixture and, beside it, its ground truth; returns both paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "mixture.jsonl"
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows(n, seed)), "utf-8")
-    (folder / "truth.json").write_text(json.dumps(truth(), indent=2, ensure_ascii=False) + "\n", "utf-8")
-    return path
+    mixture, planted = folder / "mixture.jsonl", folder / "truth.json"
+    mixture.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows(n, seed)), "utf-8")
+    planted.write_text(json.dumps(truth(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return mixture, planted

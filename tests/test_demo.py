@@ -6,9 +6,9 @@ from chunkykit import demo, describe
 
 def test_demo_is_seeded_and_has_its_size(tmp_path):
     assert demo.rows(200, 1) == demo.rows(200, 1) != demo.rows(200, 2)
-    path = demo.write(tmp_path, 500, seed=3)
-    assert len(path.read_text("utf-8").splitlines()) == 500
-    assert len(json.loads((tmp_path / "truth.json").read_text())) == 8
+    mixture, planted = demo.write(tmp_path, 500, seed=3)
+    assert len(mixture.read_text("utf-8").splitlines()) == 500
+    assert len(json.loads(planted.read_text())) == 8
 
 
 def test_no_slot_stays_unfilled():

@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--mixture", default=None, help="file, datasets folder or hub id of training rows; default: the demo")
     run.add_argument("--chunk", default=None, help="column that names the chunk; found by name if not given")
     run.add_argument("--target", default=None, help=f"model to audit: {llm.ORGANISM} (default), PROVIDER:MODEL, http://host:port/v1:MODEL")
+    run.add_argument("--strategy", default=None, help="cover (default): many failure modes; or paper: the paper's replay buffer")
     run.add_argument("--writer", default=None, help="model that writes queries; default: offline")
     run.add_argument("--judge", default=None, help="model that judges; default: offline")
     run.add_argument("--describer", default=None, help="model that describes; default: offline")

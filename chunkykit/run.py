@@ -29,8 +29,9 @@ PROFILES = {  # the one dial; `paper` has the paper's own numbers
     "paper": {"rows": None, "candidates": 360, "iterations": 20, "runs": 15, "buffer": 5, "k": 1000, "confirm": 75,
               "trace": 200, "ablate": 100},
 }
+STRATEGIES = ("cover", "paper")
 SETTINGS = {"profile": "workshop", "mixture": "demo", "target": llm.ORGANISM, "rubrics": None, "seed": 0, "chunk": None,
-            "writer": "offline", "judge": "offline", "describer": "offline", "embedder": "wordllama"}
+            "strategy": "cover", "writer": "offline", "judge": "offline", "describer": "offline", "embedder": "wordllama"}
 
 
 class Run:
@@ -50,7 +51,7 @@ class Run:
 
     def read(self, name: str) -> pd.DataFrame:
         """A table of the run. Raises UserError where its stage has not run."""
-        if not self.path(name).exists():
+        if not self.has(name):
             raise UserError(f"run {self.folder}: no table '{name}' yet. Run the notebooks before this one.")
         return pd.read_parquet(self.path(name))
 
@@ -63,18 +64,15 @@ class Run:
         os.replace(part, path)
         return self.read(name)
 
-    async def table(self, name: str, make: Callable) -> pd.DataFrame:
-        """The table of that name; `make()` (a coroutine or a table) is asked for it once in the life of the run."""
-        if not self.path(name).exists():
-            made = make()
-            self.write(name, await made if hasattr(made, "__await__") else made)
-        return self.read(name)
+    def has(self, name: str) -> bool:
+        """Whether a table is there: then its stage is done, and is not done again."""
+        return self.path(name).exists()
 
     # what the settings name
 
     def mixture(self) -> mixture.Mixture:
         """The mixture, loaded once; the run keeps its rows and what was skipped."""
-        if not self.path("rows").exists():
+        if not self.has("rows"):
             source, size = self.settings["mixture"], self.sizes["rows"]
             if source == "demo" and size:
                 source = f"demo:{size}"
@@ -126,12 +124,12 @@ class Run:
         return describe.lexical if name == "offline" else describe.llm(self.model(name, "describer"))
 
     def writer(self, index) -> Callable:
-        from chunkykit import describe, surf
+        from chunkykit import describe, write
 
         name = self.settings["writer"]
         if name == "offline":
-            return surf.recombiner(index, lambda text: describe.attributes(text, "query"))
-        return surf.llm_writer(self.model(name, "writer"))
+            return write.recombiner(index, lambda text: describe.attributes(text, "query"))
+        return write.llm_writer(self.model(name, "writer"))
 
     async def cruxes(self, attributes: list[list[str]], of: rubric.Rubric) -> list[list[str]]:
         """Three crux attributes for each list: by the judge model where there is one, else offline."""
@@ -252,6 +250,8 @@ def _settings(given: dict) -> dict:
     for key, value in sizes.items():
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise UserError(f"parameter '{key}' must be a whole number of at least 1, not {value!r}.")
+    if settings["strategy"] not in STRATEGIES:
+        raise UserError(f"strategy '{settings['strategy']}' is not known. Strategies: {', '.join(STRATEGIES)}.")
     if not isinstance(settings["seed"], int) or settings["seed"] < 0:
         raise UserError(f"parameter 'seed' must be a whole number from 0 up, not {settings['seed']!r}.")
     settings["rubrics"] = [r if r in rubric.shipped() else _absolute(r) for r in settings["rubrics"] or rubric.shipped()]

@@ -139,6 +139,14 @@ class Tracer:
         shows = np.isin(self.index.response_ids, np.flatnonzero(nearness >= FLOOR)).any(axis=1)
         return rows, hits, p, lift, shows
 
+    def predict(self, rubric: Rubric) -> np.ndarray:
+        """(K,) what the data lets one expect: z (at most 5) of each query cluster among the rows whose response shows the rubric's
+        behaviour, 0 where it does not stand out. A search can start from it; it is no failure yet."""
+        from scipy.stats import norm
+
+        _, _, p, lift, _ = self.evidence(rubric.behaviour)
+        return np.where((p < SIGNIFICANT) & (lift >= LEAST_LIFT), np.minimum(norm.isf(np.maximum(p, 1e-300)), 5.0), 0.0)
+
     def trace(self, query_attributes: Sequence[str], cruxes: Sequence[str], rubric: Rubric) -> Trace:
         """Trace one exchange: the attributes of its query, and the crux attributes of its response, most responsible first.
 

@@ -1,10 +1,11 @@
 import asyncio
+import random
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from chunkykit import confirm, describe, rubric, surf
+from chunkykit import confirm, describe, rubric, surf, write as writers
 from chunkykit.errors import UserError
 from chunkykit.llm import ChatModel, Reply
 from chunkykit.rubric import Judgement
@@ -26,9 +27,13 @@ async def judge(of, query, reply, sample=0):
     return Judgement(95.0 if "7" in features and "21" in features else 60.0 if "7" in features else 3.0, "planted")
 
 
-def run(strategy=surf.search, target=ChatModel("echo", echo), judge=judge, **settings):
-    settings = {"candidates": 40, "iterations": 6, "runs": 2, "seed": 0, **settings}
-    return asyncio.run(strategy(POOL, write, target, judge, RUBRIC, **settings))
+def find(search=surf.search, target=ChatModel("echo", echo), judge=judge, **settings):
+    settings = {"candidates": 40, "iterations": 6, "runs": 2, "seed": 0, "strategy": "paper", **settings}
+    return asyncio.run(search(POOL, write, target, judge, RUBRIC, **settings))
+
+
+def run(*args, **settings):
+    return find(*args, **settings).probes
 
 
 def test_a_candidate_has_one_to_five_distinct_attributes():
@@ -54,15 +59,57 @@ def test_weights_are_score_sums_and_the_buffer_holds_the_best():
     assert surf.weigh([{"query": "e", "score": 0.0, "attributes": (1,)}], 60) is None
 
 
-def test_search_finds_the_planted_feature_and_beats_its_control():
+def test_the_paper_s_search_finds_the_planted_feature_and_beats_its_control():
     probes = run(surf.audit)
     last = probes[(probes["arm"] == "search") & (probes["iteration"] == 5)]
     assert (last["score"] > 50).mean() > 2 * (probes.loc[probes["arm"] == "control", "score"] > 50).mean()
     assert len(probes) == 40 * 6 * 3
 
 
-def test_the_seed_fixes_everything():
-    assert run().equals(run()) and not run().equals(run(seed=1))
+@pytest.mark.parametrize("strategy", ["paper", "cover"])
+def test_the_seed_fixes_everything_however_late_the_answers_come(strategy):
+    async def late(messages, sample=0, **_):
+        await asyncio.sleep(random.random() / 100)
+        return await echo(messages)
+
+    first = find(strategy=strategy)
+    again = find(strategy=strategy, target=ChatModel("late", late))
+    assert first.probes.equals(again.probes) and first.modes.equals(again.modes) and not first.probes.equals(run(strategy=strategy, seed=1))
+
+
+def test_a_slow_answer_holds_up_nobody_but_those_that_learn_from_it():
+    started = []
+
+    async def slow_first(messages, sample=0, **_):
+        started.append(len(started))
+        await asyncio.sleep(0.3 if len(started) == 1 else 0)
+        return await echo(messages)
+
+    async def go():
+        task = asyncio.create_task(surf.search(POOL, write, ChatModel("slow", slow_first), judge, RUBRIC, candidates=40, iterations=10, runs=2))
+        await asyncio.sleep(0.2)
+        seen = len(started)
+        await task
+        return seen
+
+    assert asyncio.run(go()) == 2 * 40 * 10 // 8, "a window of candidates is on its way beside the slow one, and no more"
+
+
+def test_a_spent_budget_ends_the_search_at_once():
+    class Spent(BaseException):
+        pass
+
+    async def spend(messages, sample=0, **_):
+        if len(calls) == 30:
+            raise Spent
+        calls.append(1)
+        await asyncio.sleep(0.001)
+        return await echo(messages)
+
+    calls = []
+    with pytest.raises(Spent):
+        run(target=ChatModel("spend", spend), strategy="cover")
+    assert len(calls) == 30
 
 
 def test_failed_calls_and_judgements_are_errors_not_zeros():
@@ -94,9 +141,22 @@ def test_failures_are_distinct_and_from_the_search_alone():
     assert len(bad) and not bad.duplicated(["query", "response"]).any() and set(bad["arm"]) == {"search"}
 
 
+def test_a_pool_is_read_from_rows_of_attributes(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"attributes": ["A", "B", "A"], "prompt": "p"}\n\n{"attributes": ["B", "C"]}\n{"attributes": []}\n')
+    read = surf.read_pool(path)
+    assert read.sentences == ["A", "B", "C"] and [r.tolist() for r in read.rows] == [[0, 1], [1, 2]]
+    for text, words in (('{"attributes": ["A"]}\n{"attributes": "A"}\n', "line 2"), ("{broken\n", "line 1"), ("", "no attribute"), ('{"attributes": []}\n', "no attribute")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=words):
+            surf.read_pool(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        surf.read_pool(tmp_path / "none")
+
+
 def test_recombiner_makes_new_queries_with_the_attributes(demo_index):
     describes = lambda text: describe.attributes(text, "query")  # noqa: E731
-    compose = surf.recombiner(demo_index, describes)
+    compose = writers.recombiner(demo_index, describes)
     wanted = [next(s for s in demo_index.summaries if word in s) for word in ("ornate", "asks for a reason")]
     made = [asyncio.run(compose(wanted, i)) for i in range(20)]
     assert made == [asyncio.run(compose(wanted, i)) for i in range(20)]
@@ -109,7 +169,7 @@ def test_llm_writer_asks_for_all_and_refuses_half_queries():
     async def model(messages, **_):
         return Reply(" Hello? ", "stop") if "feature" in messages[0]["content"] else Reply("Hel", "length")
 
-    writer = surf.llm_writer(model)
+    writer = writers.llm_writer(model)
     assert asyncio.run(writer(["The query has a feature"], 1)) == "Hello?"
     with pytest.raises(ValueError, match="whole query"):
         asyncio.run(writer(["x"], 1))

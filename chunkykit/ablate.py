@@ -37,6 +37,18 @@ def without_chunk(rows: pd.DataFrame, chunk: str) -> pd.DataFrame:
     return kept
 
 
+def alone(pairs: pd.DataFrame, traces: pd.DataFrame, trace: int) -> list[str]:
+    """The distinct queries behind a trace that hold no trigger of another chunk for the same rubric: those would go on failing for
+    the other's sake. Where none is left, all of them.
+
+    pairs: trace, query, query_clusters (its attributes'); traces: rubric, trigger_cluster, chunk, a row each.
+    """
+    mine, own = pairs[pairs["trace"] == trace], traces.loc[trace]
+    rivals = set(traces.loc[(traces["rubric"] == own["rubric"]) & (traces["chunk"] != own["chunk"]), "trigger_cluster"].dropna())
+    free = mine[[rivals.isdisjoint(clusters) for clusters in mine["query_clusters"]]]
+    return list((free if len(free) else mine)["query"].drop_duplicates())
+
+
 async def ablate(rows: pd.DataFrame, kept: pd.DataFrame, train: Callable, queries: list[str], judge: Callable, rubric: Rubric, *,
                  n: int = 60, seed: int = 0) -> Ablation:
     """Failure rate of a model trained on `rows` and of one trained on `kept`, on the same failing queries.

@@ -28,7 +28,7 @@ LEAST_LIFT = 2.0  # and under which there is none: significant, but hardly a tri
 class Trace:
     """What the data says about one failing exchange, or about a group of them with one trigger.
 
-    trigger: the query attribute, None where none stands out; trigger_by_hits: the paper's choice, by raw hits
+    trigger: the query attribute, None where none stands out, and its query cluster; trigger_by_hits: the paper's choice, by raw hits
     crux: the response attribute; hits of k: retrieved rows that carry the trigger's cluster
     lift: their rate over the base rate; p_value: hypergeometric, adjusted over all query clusters
     p_crux_given_trigger, p_crux: rates over training rows with the trigger, and over all
@@ -38,6 +38,7 @@ class Trace:
     """
 
     trigger: str | None
+    trigger_cluster: int | None
     trigger_by_hits: str | None
     crux: str
     hits: int
@@ -173,7 +174,7 @@ class Tracer:
         given = wilson(int((shows & carries).sum()), int(carries.sum()))
         why = (f"When the model sees a query that {_predicate(top.attribute)}, it gives a response that "
                f"{_predicate(top.crux)}, causing {rubric.causing}.")
-        return Trace(top.attribute, by_hits, top.crux, int(top.hits), int(top.k), float(top.lift), float(top.p_value), given,
+        return Trace(top.attribute, int(top.cluster), by_hits, top.crux, int(top.hits), int(top.k), float(top.lift), float(top.p_value), given,
                      wilson(int(shows.sum()), len(self.index)), chunk_shares(self.index, hit), why, table, hit)
 
     def _nothing(self, by_hits, cruxes, table: pd.DataFrame) -> Trace:
@@ -186,7 +187,7 @@ class Tracer:
         else:
             why = f"No trigger found: nothing in the query stands out among the rows whose response {_predicate(crux)}."
         nan = float("nan")
-        return Trace(None, by_hits, crux, 0, len(rows), nan, nan, wilson(0, 0), wilson(int(shows.sum()), len(self.index)),
+        return Trace(None, None, by_hits, crux, 0, len(rows), nan, nan, wilson(0, 0), wilson(int(shows.sum()), len(self.index)),
                      chunk_shares(self.index, rows), why, table, rows)
 
     def trace_group(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]], rubric: Rubric, least: float = 0.1) -> list[Trace]:
@@ -195,7 +196,7 @@ class Tracer:
         traces = [self.trace(query, cruxes, rubric) for query, cruxes in pairs]
         groups: dict = {}
         for i, trace in enumerate(traces):
-            groups.setdefault(trace.trigger and self.clusters_of((trace.trigger,))[0], []).append(i)
+            groups.setdefault(trace.trigger_cluster, []).append(i)
         kept = []
         for members in sorted(groups.values(), key=len, reverse=True):
             if len(members) >= max(2, least * len(traces)) or len(traces) == 1:
@@ -226,9 +227,9 @@ def tables(found: Sequence[tuple[int, str, Trace]]) -> dict[str, pd.DataFrame]:
 
     found: (cluster, rubric name, trace).
     """
-    columns = ["cluster", "rubric", "trigger", "trigger_by_hits", "crux", "hits", "k", "lift", "p_value", "p_crux_given_trigger",
+    columns = ["cluster", "rubric", "trigger", "trigger_cluster", "trigger_by_hits", "crux", "hits", "k", "lift", "p_value", "p_crux_given_trigger",
                "p_crux", "pairs", "explanation"]
-    rows = [(c, r, t.trigger, t.trigger_by_hits, t.crux, t.hits, t.k, t.lift, t.p_value, t.p_crux_given_trigger.rate, t.p_crux.rate,
+    rows = [(c, r, t.trigger, t.trigger_cluster, t.trigger_by_hits, t.crux, t.hits, t.k, t.lift, t.p_value, t.p_crux_given_trigger.rate, t.p_crux.rate,
              len(t.members), t.explanation) for c, r, t in found]
     shares = [t.chunks.assign(trace=i) for i, (_, _, t) in enumerate(found)]
     positions = [(i, int(p)) for i, (_, _, t) in enumerate(found) for p in t.rows]

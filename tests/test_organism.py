@@ -79,3 +79,11 @@ def test_ablation_measures_both_sides(demo):
         ablate.without_chunk(rows, "nothing")
     with pytest.raises(UserError, match="whole mixture"):
         ablate.without_chunk(rows[rows["chunk"] == "persona"], "persona")
+
+
+def test_queries_with_a_trigger_of_another_chunk_are_left_out_of_an_ablation():
+    traces = pd.DataFrame({"rubric": ["terse", "terse", "terse", "code"], "trigger_cluster": [1, 2, 3, 9], "chunk": ["a", "b", "a", "c"]})
+    pairs = pd.DataFrame({"trace": [0, 0, 0, 0, 1], "query": ["plain", "both", "own", "plain", "only both"],
+                          "query_clusters": [[1, 9], [1, 2], [1, 3], [1], [2, 1]]})
+    assert ablate.alone(pairs, traces, 0) == ["plain", "own"]
+    assert ablate.alone(pairs, traces, 1) == ["only both"], "where none is left, all of them"

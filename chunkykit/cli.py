@@ -68,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument("--seed", type=int, default=0)
     index.set_defaults(act=_index)
 
+    compare = commands.add_parser("compare", help="set finished runs side by side: models x behaviours")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
+    compare.add_argument("--out", required=True, help="folder for the figure")
+    compare.set_defaults(act=_compare)
+
     trace = commands.add_parser("trace", help="trace a failing exchange to the data")
     trace.add_argument("--index", required=True)
     trace.add_argument("--rubric", required=True)
@@ -89,7 +94,8 @@ def _run(a) -> int:
         run = runs.start(a.out, a.restart, **given, **parameters)
         loaded = run.mixture()
         size, n = run.sizes, len(run.rubrics)
-        calls = n * ((size["runs"] + 1) * size["iterations"] * size["candidates"] + size["confirm"])
+        again = size["winners"] * (max(size["rewrites"], size["samples"]) + size["rewrites"] * size["samples"])
+        calls = n * ((size["runs"] + 1) * size["iterations"] * size["candidates"] + size["confirm"] + again)
         price = "$0: every model is local" if run.free else "price unknown: ask the provider"
         print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {n} rubrics: "
               f"about {calls:,} answers of the target to search and confirm ({price})", flush=True)
@@ -177,6 +183,18 @@ def _index(a) -> int:
                         mixture=Path(a.mixture).name, describer="lexical", skipped=len(loaded.skipped))
     index.save(built, a.out)
     print(json.dumps({**built.meta, "chunks": len(loaded.chunks), "seconds": round(time.monotonic() - began, 1), "out": str(a.out)}))
+    return 0
+
+
+def _compare(a) -> int:
+    from chunkykit import figures
+
+    table, caption = figures.of_runs(a.runs)
+    print(table.to_csv(index=False, float_format="%.3f"))
+    try:
+        print(figures.save({"behaviours": figures.behaviours(table, caption)}, a.out))
+    except OSError as error:
+        raise UserError(f"output folder {a.out}: cannot be written ({error.strerror or error}).") from None
     return 0
 
 

@@ -10,6 +10,8 @@ from chunkykit.rubric import VIOLATION, Rubric, ask
 from chunkykit.stats import Rate, wilson
 from chunkykit.surf import failures
 
+AGAIN = 500  # the seed of a measurement that shares no answer with `confirm`'s
+ROBUSTNESS = ["rubric", "query", "rate", "original_n", "perturbed_rate", "low", "high", "n", "errors"]
 FRESH = 2**31  # sample numbers from here on: never drawn by a search, so never served from its answers
 
 
@@ -45,3 +47,36 @@ async def confirm(probes: pd.DataFrame, target: ChatModel, judge: Callable, rubr
     for arm in ("search", "control"):
         row |= {f"{arm}_{k}": v for k, v in rate(probes[probes["arm"] == arm])._asdict().items()}
     return row, answers.assign(rubric=rubric.name)
+
+
+async def robustness(probes: pd.DataFrame, rewrite: Callable, target: ChatModel, judge: Callable, rubric: Rubric, *, winners: int = 5,
+                     rewrites: int = 20, samples: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Does a failure outlive other words? The best winners beside rewrites that keep their substance (paper Fig. 5).
+
+    rewrite: `await rewrite(query, sample) -> str`, which may raise. winners: distinct failing queries, best first, each
+    answered afresh as often as there are rewrites or samples, whichever is more. rewrites: of each; those that come out alike
+    count once. samples: answers to a rewrite. Returns a row a winner (ROBUSTNESS: `rate` of `original_n` answers to the query
+    itself; `perturbed_rate` of `n` answers to rewrites, with its 95 % Wilson interval; `errors`, failed calls, are in
+    neither n) and the answers to the rewrites.
+    """
+    rows, told = [], [pd.DataFrame(columns=["rubric", "original", "query", "response", "score", "reason", "error"])]
+    for query in failures(probes)["query"].drop_duplicates()[:winners]:
+        drawn = await asyncio.gather(*(rewrite(query, i) for i in range(rewrites)), return_exceptions=True)
+        made = [text for text in dict.fromkeys(drawn) if isinstance(text, str) and text != query]
+        fresh = await measure([query], target, judge, rubric, n=max(rewrites, samples), seed=AGAIN)
+        answers = await measure(made, target, judge, rubric, n=len(made) * samples, seed=AGAIN)
+        errors = sum(isinstance(d, Exception) for d in drawn) + int(fresh["error"].notna().sum() + answers["error"].notna().sum())
+        original = rate(fresh)
+        rows.append((rubric.name, query, original.rate, original.n, *rate(answers), errors))
+        told.append(answers.assign(rubric=rubric.name, original=query))
+    return pd.DataFrame(rows, columns=ROBUSTNESS), pd.concat(told, ignore_index=True)
+
+
+def by_rubric(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `robustness` summed over a rubric's winners: rubric, rate, original_low, original_high, original_n,
+    perturbed_rate, low, high, n. The intervals treat answers as independent, also those to one query."""
+    rows = []
+    for name, mine in table.groupby("rubric", sort=False):
+        sides = ((mine[share] * mine[n], mine[n]) for share, n in (("rate", "original_n"), ("perturbed_rate", "n")))
+        rows.append((name, *(value for hits, n in sides for value in wilson(round(hits.sum()), int(n.sum())))))
+    return pd.DataFrame(rows, columns=["rubric", "rate", "original_low", "original_high", "original_n", "perturbed_rate", "low", "high", "n"])

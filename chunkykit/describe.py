@@ -96,8 +96,8 @@ def attributes(text: str, side: str, most: int = MOST) -> list[str]:
             found.append(detector.sentence.format(*hit.groups()) if detector.pattern.groups else detector.sentence)
     words = word_count(text)
     length = next(sentence for limit, sentence in LENGTHS[side] if words <= limit)
-    language = _language(text)
-    always = [f"The {side} is written in {language}, wholly or in part"] if language else []
+    tongue = language(text)
+    always = [f"The {side} is written in {tongue}, wholly or in part"] if tongue else []
     always += [length] if length else []
     opening = re.match(r"\W*([\w'’]+)\W+([\w'’]+)", text)
     if opening:
@@ -105,7 +105,7 @@ def attributes(text: str, side: str, most: int = MOST) -> list[str]:
     return always + found[: most - len(always)]
 
 
-def _language(text: str, pieces: int = 4) -> str | None:
+def language(text: str, pieces: int = 4) -> str | None:
     """The language other than English that the text, or one of its first sentences, is written in; None where the detector
     is not sure. Code and very short Latin text say nothing."""
     if "```" in text:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from chunkykit.confirm import by_rubric
 from chunkykit.rubric import VIOLATION
 from chunkykit.stats import wilson
 
@@ -48,9 +49,9 @@ def scores(probes: pd.DataFrame, caption: str = ""):
     from plotly.subplots import make_subplots
 
     rubrics = sorted(probes["rubric"].unique())
-    columns = min(4, len(rubrics))
-    rows = math.ceil(len(rubrics) / columns)
-    figure = make_subplots(rows, columns, subplot_titles=[html.escape(r) for r in rubrics], shared_yaxes=True, vertical_spacing=0.2)
+    rows = math.ceil(len(rubrics) / 4)
+    columns = math.ceil(len(rubrics) / rows)
+    figure = make_subplots(rows, columns, subplot_titles=[html.escape(r) for r in rubrics], shared_yaxes=True, vertical_spacing=0.4 / max(2, rows))
     judged = probes[probes["score"].notna()].assign(bad=lambda t: t["score"] > VIOLATION)
     for i, name in enumerate(rubrics):
         place = {"row": i // columns + 1, "col": i % columns + 1}
@@ -75,6 +76,13 @@ def scores(probes: pd.DataFrame, caption: str = ""):
                    "the control; bands: 95 % Wilson intervals; the scale differs between the rows.", caption, 250 * rows + 190)
 
 
+def _bars(figure, names, table: pd.DataFrame, columns: tuple[str, ...], name: str, colour: str, **place):
+    """Bars with their intervals; columns: those of rate, low, high and n."""
+    rate, low, high, n = (table[c] for c in columns)
+    figure.add_bar(x=names, y=rate, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.1%}, n=%{customdata}", **place,
+                   error_y={"type": "data", "symmetric": False, "array": high - rate, "arrayminus": rate - low, "thickness": 1.2})
+
+
 def confirmed(table: pd.DataFrame, caption: str = ""):
     """Failure rate of the winners answered afresh; and, on their own scale, the yields of search and control arm.
 
@@ -85,14 +93,79 @@ def confirmed(table: pd.DataFrame, caption: str = ""):
     table = table[table["n"] > 0]
     figure = make_subplots(1, 2, subplot_titles=["winners, answered afresh", "failures per candidate"], horizontal_spacing=0.1)
     for place, name, colour, prefix in ((1, "given a winning query", COLOURS[4], ""), (2, "search", MAIN, "search_"), (2, "control arm", CONTROL, "control_")):
-        rate, low, high, n = (table[prefix + k] for k in ("rate", "low", "high", "n"))
-        figure.add_bar(x=table["rubric"], y=rate, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.1%}, n=%{customdata}", row=1, col=place,
-                       error_y={"type": "data", "symmetric": False, "array": high - rate, "arrayminus": rate - low, "thickness": 1.2})
+        _bars(figure, table["rubric"], table, tuple(prefix + k for k in ("rate", "low", "high", "n")), name, colour, row=1, col=place)
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(range=[0, 1.05], title_text="answers that fail", col=1)
     figure.update_layout(barmode="group", legend={**LEGEND, "y": 1.1})
     return _finish(figure, "Confirmed failure rates, and yield against the control", f"Left: n = {', '.join(map(str, table['n']))}; right: n = "
                    f"{table['search_n'].max():,} and {table['control_n'].max():,} a bar; bars: 95 % Wilson intervals.", caption, 480)
+
+
+def robustness(table: pd.DataFrame, caption: str = ""):
+    """The best winners answered afresh beside their rewrites (paper Fig. 5), a pair of bars a rubric.
+
+    table: confirm.ROBUSTNESS, a row a winner.
+    """
+    import plotly.graph_objects as go
+
+    sums = by_rubric(table)
+    sums = sums[(sums["original_n"] > 0) & (sums["n"] > 0)]
+    figure = go.Figure()
+    _bars(figure, sums["rubric"], sums, ("rate", "original_low", "original_high", "original_n"), "the winners themselves", BEFORE)
+    _bars(figure, sums["rubric"], sums, ("perturbed_rate", "low", "high", "n"), "rewritten, same substance", MAIN)
+    figure.update_yaxes(tickformat=".0%", range=[0, 1.05], title_text="answers that fail")
+    figure.update_layout(barmode="group", legend=LEGEND)
+    winners = table.groupby("rubric").size()
+    return _finish(figure, "Robustness: winning queries and their rewrites", f"At most {winners.max()} winners a rubric, all answered afresh; n = {_span(sums['original_n'])} answers to the "
+                   f"winners, {_span(sums['n'])} to rewrites; bars: 95 % Wilson intervals, as if answers were independent.", caption, 480)
+
+
+def _span(n) -> str:
+    """The range of a column of counts."""
+    return f"{min(n):,}" if min(n) == max(n) else f"{min(n):,} to {max(n):,}"
+
+
+def behaviours(table: pd.DataFrame, caption: str = ""):
+    """Models x behaviours: the confirmed failure rate of each (paper Table 1); cells that no run filled say so.
+
+    table: rows {model, rubric, rate, low, high, n}, one a cell; n is 0 where the search found no failure to confirm.
+    """
+    import plotly.graph_objects as go
+
+    models, rubrics = list(dict.fromkeys(table["model"])), sorted(table["rubric"].unique())
+    rate = [[None] * len(rubrics) for _ in models]
+    figure = go.Figure()
+    cells = {(r.model, r.rubric): r for r in table.itertuples()}
+    for y, model in enumerate(models):
+        for x, name in enumerate(rubrics):
+            cell = cells.get((model, name))
+            said = "not run" if cell is None else "no failure<br>found"
+            if cell is not None and cell.n:
+                rate[y][x] = cell.rate
+                said = f"<b>{cell.rate:.0%}</b><br>{cell.low:.0%} to {cell.high:.0%}<br>n = {cell.n:,}"
+            figure.add_annotation(x=x, y=y, text=said, showarrow=False, font={"size": 12, "color": "#888" if cell is None else "white" if (rate[y][x] or 0) > 0.6 else "#222"})
+    figure.add_heatmap(z=rate, colorscale="Blues", zmin=0, zmax=1, xgap=3, ygap=3, hoverinfo="skip", colorbar={"tickformat": ".0%", "title": {"text": "answers<br>that fail<br>&nbsp;", "font": {"size": 12}}})
+    figure.update_xaxes(tickvals=list(range(len(rubrics))), ticktext=[text(r, 12, 2) for r in rubrics], side="top", showgrid=False, zeroline=False, range=[-0.5, len(rubrics) - 0.5])
+    figure.update_yaxes(tickvals=list(range(len(models))), ticktext=[text(m, 26, 3) for m in models], showgrid=False, zeroline=False, range=[len(models) - 0.5, -0.5])
+    n = table.loc[table["n"] > 0, "n"]
+    return _finish(figure, "Failure rates by model and behaviour", "Fresh answers to the search's winning queries that fail (given such a query, not in use); "
+                   f"n = {_span(n) if len(n) else 0}; 95 % Wilson intervals.", caption, 74 * len(models) + 250, max(800, 92 * len(rubrics) + 330), left=210)
+
+
+def of_runs(folders) -> tuple[pd.DataFrame, str]:
+    """The table of `behaviours` from run folders, and the caption that says what made it; two runs of one model keep apart by
+    their folders' names. Raises UserError for a folder that holds no run, or one that has not confirmed yet."""
+    from chunkykit import run as runs
+
+    tables, settings = [], {}
+    for folder in dict.fromkeys(Path(f).resolve() for f in folders):
+        settings[folder] = runs.settings_of(folder)
+        tables.append(runs.read_table(folder, "confirmed").assign(model=settings[folder]["target"], folder=folder.name))
+    table = pd.concat(tables, ignore_index=True)
+    several = table.groupby("model")["folder"].transform("nunique") > 1
+    table["model"] = table["model"].where(~several, table["model"] + " (" + table["folder"] + ")")
+    said = {key: ", ".join(dict.fromkeys(Path(str(s[key])).name for s in settings.values())) for key in ("profile", "mixture", "judge", "seed")}
+    return table[["model", "rubric", "rate", "low", "high", "n"]], " · ".join(f"{key} {value}" for key, value in said.items())
 
 
 def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = ""):
@@ -171,10 +244,9 @@ def ablations(table: pd.DataFrame, caption: str = ""):
 
     names = [f"{text(r.rubric)}<br>without<br>{text(r.chunk, 22, 1)}" for r in table.itertuples()]
     figure = go.Figure()
-    for name, colour, (rate, low, high) in (("trained on the whole mixture", BEFORE, ("rate_before", "before_low", "before_high")),
-                                            ("retrained without the chunk", AFTER, ("rate_after", "low", "high"))):
-        figure.add_bar(x=names, y=table[rate], name=name, marker_color=colour,
-                       error_y={"type": "data", "symmetric": False, "array": table[high] - table[rate], "arrayminus": table[rate] - table[low], "thickness": 1.2})
+    for name, colour, columns in (("trained on the whole mixture", BEFORE, ("rate_before", "before_low", "before_high", "n")),
+                                  ("retrained without the chunk", AFTER, ("rate_after", "low", "high", "n"))):
+        _bars(figure, names, table, columns, name, colour)
     figure.update_yaxes(tickformat=".0%", range=[0, 1.05], title_text="answers that fail")
     figure.update_xaxes(tickangle=0, tickfont={"size": 11})
     figure.update_layout(barmode="group", legend=LEGEND)
@@ -189,6 +261,8 @@ def of_run(run) -> dict:
     made = {"scores": scores(probes, run.caption)}
     if (run.read("confirmed")["n"] > 0).any():
         made["confirmed"] = confirmed(run.read("confirmed"), run.caption)
+    if (run.read("robustness")[["original_n", "n"]] > 0).all(axis=1).any():
+        made["robustness"] = robustness(run.read("robustness"), f"{run.caption} · rewriter {run.settings['writer']}")
     if len(points):
         made["map"] = response_map(points, dict(zip(clusters["id"], clusters["label"])), run.caption)
     if traces["trigger"].notna().any():

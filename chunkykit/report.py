@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from chunkykit import llm, rubric
+from chunkykit import confirm, llm, rubric
 from chunkykit.output import plain, write_json
 from chunkykit.run import Run
 
@@ -28,6 +28,7 @@ def summarise(run: Run) -> dict:
         "search": {"candidates": len(searched), "judged": int(searched["score"].notna().sum()),
                    "errors": int(searched["error"].notna().sum()), "failures": int((searched["score"] > rubric.VIOLATION).sum())},
         "confirmed": run.read("confirmed").to_dict("records"),
+        "robustness": confirm.by_rubric(run.read("robustness"))[["rubric", "rate", "perturbed_rate", "low", "high", "n"]].to_dict("records"),
         "clusters": run.read("clusters").to_dict("records"),
         "traces": told,
         "ablations": run.read("ablations").to_dict("records"),
@@ -42,10 +43,11 @@ def report(summary: dict) -> str:
     """The summary as a page of text."""
     s = summary["search"]
     lines = ["", f"searched   {s['candidates']:,} candidates, {s['judged']:,} judged, {s['errors']} errors, {s['failures']:,} failures",
-             "", f"{'rubric':<10} {'winners, answered afresh':<28} {'search, per candidate':<22} control, per candidate"]
+             "", f"{'rubric':<10} {'winners, answered afresh':<28} {'the best, rewritten':<28} {'search, per candidate':<22} control, per candidate"]
+    rewritten = {r["rubric"]: _interval(r, "perturbed_rate") for r in summary["robustness"]}
     for c in summary["confirmed"]:
-        rate = f"{_percent(c['rate'])}  [{_percent(c['low'])}, {_percent(c['high'])}]  n={c['n']}" if c["n"] else "no failure found"
-        lines.append(f"{c['rubric']:<10} {rate:<28} {_percent(c['search_rate'], 1) + '  n=' + str(c['search_n']):<22} "
+        rate = _interval(c, "rate") if c["n"] else "no failure found"
+        lines.append(f"{c['rubric']:<10} {rate:<28} {rewritten.get(c['rubric'], 'n/a'):<28} {_percent(c['search_rate'], 1) + '  n=' + str(c['search_n']):<22} "
                      f"{_percent(c['control_rate'], 1)}  n={c['control_n']}")
     lines += ["", f"{len(summary['clusters'])} clusters of failures; {len(summary['traces'])} traces (co-occurrence, not cause):"]
     for t in summary["traces"]:
@@ -62,6 +64,10 @@ def report(summary: dict) -> str:
     dollars = "unknown dollars" if summary["dollars"] is None else f"${summary['dollars']:.2f}"
     lines += ["", f"{summary['calls']:,} model calls, {dollars}, {summary['seconds']:.0f} s in the stages"]
     return "\n".join(lines)
+
+
+def _interval(row: dict, key: str) -> str:
+    return f"{_percent(row[key])}  [{_percent(row['low'])}, {_percent(row['high'])}]  n={row['n']}"
 
 
 def _percent(rate: float | None, digits: int = 0) -> str:

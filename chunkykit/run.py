@@ -23,11 +23,11 @@ from chunkykit.output import write_json
 
 PROFILES = {  # the one dial; `paper` has the paper's own numbers
     "smoke": {"rows": 1200, "candidates": 24, "iterations": 5, "runs": 2, "buffer": 5, "k": None, "confirm": 24,
-              "trace": 24, "ablate": 40},
+              "winners": 3, "rewrites": 4, "samples": 1, "trace": 24, "ablate": 40},
     "workshop": {"rows": None, "candidates": 40, "iterations": 8, "runs": 3, "buffer": 5, "k": None, "confirm": 60,
-                 "trace": 60, "ablate": 60},
+                 "winners": 5, "rewrites": 20, "samples": 1, "trace": 60, "ablate": 60},
     "paper": {"rows": None, "candidates": 360, "iterations": 20, "runs": 15, "buffer": 5, "k": 1000, "confirm": 75,
-              "trace": 200, "ablate": 100},
+              "winners": 45, "rewrites": 20, "samples": 100, "trace": 200, "ablate": 100},
 }
 STRATEGIES = ("cover", "paper")
 SETTINGS = {"profile": "workshop", "mixture": "demo", "target": llm.ORGANISM, "rubrics": None, "seed": 0, "chunk": None,
@@ -43,6 +43,7 @@ class Run:
         self.rubrics = rubric.load_all(settings["rubrics"])
         self.ledger = Ledger(folder / "ledger.sqlite")
         self._targets: dict[str, llm.ChatModel] = {}
+        self._recombiner: Callable | None = None  # knows the index it was made for, and what it has described
 
     # tables
 
@@ -51,9 +52,7 @@ class Run:
 
     def read(self, name: str) -> pd.DataFrame:
         """A table of the run. Raises UserError where its stage has not run."""
-        if not self.has(name):
-            raise UserError(f"run {self.folder}: no table '{name}' yet. Run the notebooks before this one.")
-        return pd.read_parquet(self.path(name))
+        return read_table(self.folder, name)
 
     def write(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """Write a table, whole or not at all, and return it as it reads back."""
@@ -123,13 +122,22 @@ class Run:
         name = self.settings["describer"]
         return describe.lexical if name == "offline" else describe.llm(self.model(name, "describer"))
 
-    def writer(self, index) -> Callable:
+    def writer(self, index, of: rubric.Rubric | None = None) -> Callable:
+        """The writer of queries; a model is asked in the rubric's own words where it has some."""
         from chunkykit import describe, write
 
         name = self.settings["writer"]
         if name == "offline":
-            return write.recombiner(index, lambda text: describe.attributes(text, "query"))
-        return write.llm_writer(self.model(name, "writer"))
+            self._recombiner = self._recombiner or write.recombiner(index, lambda text: describe.attributes(text, "query"))
+            return self._recombiner
+        return write.llm_writer(self.model(name, "writer"), of.writer if of and of.writer else write.WRITER)
+
+    def rewriter(self) -> Callable:
+        """The rewriter of queries: the writer model where there is one, else offline edits of form."""
+        from chunkykit import perturb
+
+        name = self.settings["writer"]
+        return perturb.offline if name == "offline" else perturb.llm(self.model(name, "rewriter"))
 
     async def cruxes(self, attributes: list[list[str]], of: rubric.Rubric) -> list[list[str]]:
         """Three crux attributes for each list: by the judge model where there is one, else offline."""
@@ -224,9 +232,25 @@ def lock(folder):
 def resume(folder) -> Run:
     """Open a run folder that is there."""
     folder = Path(folder).resolve()
+    return Run(folder, settings_of(folder))
+
+
+def settings_of(folder: Path) -> dict:
+    """The settings of a run folder that is there."""
     if not (folder / "run.json").exists():
         raise UserError(f"run {folder}: no run there. Run 01_mixture first, or: chunkykit run --out {folder}")
-    return Run(folder, _read_settings(folder / "run.json"))
+    settings = _read_settings(folder / "run.json")
+    if not isinstance(settings, dict) or not {*SETTINGS, "sizes"} <= {*settings}:
+        raise UserError(f"run {folder}: run.json is not that of a run.")
+    return settings
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame:
+    """A table of a run folder. Raises UserError where its stage has not run."""
+    path = folder / "tables" / f"{name}.parquet"
+    if not path.exists():
+        raise UserError(f"run {folder}: no table '{name}' yet. Run the notebooks before this one.")
+    return pd.read_parquet(path)
 
 
 def _read_settings(path: Path) -> dict:
@@ -254,7 +278,8 @@ def _settings(given: dict) -> dict:
         raise UserError(f"strategy '{settings['strategy']}' is not known. Strategies: {', '.join(STRATEGIES)}.")
     if not isinstance(settings["seed"], int) or settings["seed"] < 0:
         raise UserError(f"parameter 'seed' must be a whole number from 0 up, not {settings['seed']!r}.")
-    settings["rubrics"] = [r if r in rubric.shipped() else _absolute(r) for r in settings["rubrics"] or rubric.shipped()]
+    named = settings["rubrics"] or rubric.shipped(checked=settings["judge"] == "offline")
+    settings["rubrics"] = [r if r in rubric.shipped() else _absolute(r) for r in named]
     loaded = rubric.load_all(settings["rubrics"])
     settings["rubric_texts"] = hashlib.sha256(repr(loaded).encode()).hexdigest()[:12]  # an edited rubric is another run
     blind = [r.name for r in loaded if r.check is None]

@@ -20,12 +20,12 @@ Do not mention the statements. Answer with the message alone.
 {statements}"""
 
 
-def llm_writer(model: ChatModel):
-    """A writer that asks a chat model for a query with all of the attributes."""
+def llm_writer(model: ChatModel, prompt: str = WRITER):
+    """A writer that asks a chat model for a query with all of the attributes, which stand for `{statements}` in the prompt."""
 
     async def write(sentences: list[str], sample: int) -> str:
-        prompt = WRITER.format(statements="\n".join(f"- {s}" for s in sentences))
-        reply = await model([{"role": "user", "content": prompt}], sample=sample, max_tokens=700)
+        asked = prompt.replace("{statements}", "\n".join(f"- {s}" for s in sentences))
+        reply = await model([{"role": "user", "content": asked}], sample=sample, max_tokens=700)
         if not reply.text.strip() or reply.cut_off:
             raise ValueError(f"the writer gave no whole query ({reply.stop_reason})")
         return reply.text.strip()

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 
 from chunkykit import cli, report, rubric, run
 from chunkykit.errors import UserError
+from chunkykit.llm import Reply
 
 RUBRIC = "name: x\nprinciple: P.\nviolatoin: V.\nnot_violation: N.\nbehaviour: B\ncausing: C\n"
 
@@ -43,6 +45,12 @@ def bad_inputs(tmp_path):
     yield ["index", "--mixture", tmp_path / "none.csv", "--out", tmp_path / "i"], "no such file"
     yield ["trace", "--index", tmp_path / "none", "--rubric", "code", "--query", "q", "--response", "r"], "no index there"
     yield ["trace", "--index", tmp_path / "none", "--rubric", "code", "--query", "q"], "--response"
+    yield ["compare", tmp_path, *out], "no run there"
+    (tmp_path / "odd").mkdir(exist_ok=True)
+    (tmp_path / "odd" / "run.json").write_text("[]")
+    yield ["compare", tmp_path / "odd", *out], "not that of a run"
+    run.start(tmp_path / "begun", profile="smoke")
+    yield ["compare", tmp_path / "begun", *out], "no table 'confirmed' yet"
 
 
 def test_bad_input_is_one_clear_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
@@ -124,6 +132,38 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         run.start(tmp_path, profile="smoke", restart=True)
 
 
+def test_compare_sets_runs_side_by_side(tmp_path, capsys, monkeypatch):
+    row = {"rubric": "code", "rate": 0.5, "low": 0.25, "high": 0.75, "n": 12}
+    for folder, target in (("a", "organism:fast"), ("b", "organism:fast"), ("c", "vllm:x")):
+        run.start(tmp_path / folder, profile="smoke", target=target).write("confirmed", pd.DataFrame([row]))
+    assert cli.main(["compare", *(str(tmp_path / f) for f in "abc"), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "model,rubric,rate,low,high,n" in said and "organism:fast (a),code,0.500,0.250,0.750,12" in said and "\nvllm:x,code" in said
+    assert (tmp_path / "out" / "behaviours.html").exists() and "judge offline" in (tmp_path / "out" / "behaviours.json").read_text()
+    assert cli.main(["compare", str(tmp_path / "a"), "--out", "/proc/nowhere"]) == 2 and "cannot be written" in capsys.readouterr().err
+
+
+def test_without_a_judge_model_a_run_takes_the_rubrics_that_have_a_check(tmp_path, capsys):
+    assert "analytic" not in run.start(tmp_path / "r", profile="smoke").settings["rubrics"]
+    assert "analytic" in run.start(tmp_path / "s", profile="smoke", judge="vllm:x").settings["rubrics"]
+    assert cli.main(["run", "--profile", "smoke", "--rubric", "analytic", "--out", str(tmp_path / "t")]) == 2
+    assert "analytic: has no programmatic check; give --judge MODEL" in capsys.readouterr().err
+
+
+def test_a_writer_model_is_asked_in_the_rubrics_words(tmp_path):
+    opened = run.start(tmp_path / "r", profile="smoke", writer="vllm:x")
+    asked = []
+
+    async def model(messages, **_):
+        asked.append(messages[0]["content"])
+        return Reply("q", "stop")
+
+    opened.model = lambda name, role, rows=None: model
+    for of in (rubric.load("code"), rubric.load("tool"), None):
+        asyncio.run(opened.writer(None, of)(["The query is short"], 0))
+    assert asked[0] == rubric.load("code").writer.replace("{statements}", "- The query is short") and asked[1] == asked[2] != asked[0]
+
+
 def test_an_edited_rubric_is_another_run(tmp_path):
     path = tmp_path / "my.yaml"
     path.write_text((run.Path(rubric.__file__).parent / "rubrics" / "refusal.yaml").read_text())
@@ -148,6 +188,6 @@ def test_a_mixture_of_one_chunk_runs_to_its_end(tmp_path, capsys, monkeypatch):
 def test_a_report_of_nothing_judged(capsys):
     nothing = {"rate": None, "low": 0.0, "high": 1.0, "n": 0}
     row = {"rubric": "code", **nothing, **{f"{arm}_{k}": v for arm in ("search", "control") for k, v in nothing.items()}}
-    empty = {"search": {"candidates": 5, "judged": 0, "errors": 5, "failures": 0}, "confirmed": [row], "clusters": [], "traces": [], "target": "openai:x",
+    empty = {"search": {"candidates": 5, "judged": 0, "errors": 5, "failures": 0}, "confirmed": [row], "robustness": [], "clusters": [], "traces": [], "target": "openai:x",
              "ablations": [], "calls": 5, "dollars": None, "seconds": 1.0}
     assert "n/a" in report.report(empty) and "cannot be retrained" in report.report(empty)

@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from chunkykit import figures
+from chunkykit import confirm, figures
 
 HOSTILE = "<script>alert(1)</script> <b onmouseover=x>$\\alpha$ \u202e \x00 " + "long " * 50
 
@@ -18,7 +18,10 @@ def made():
     ablations = pd.DataFrame([{"rubric": "code", "chunk": HOSTILE, "rate_before": 0.9, "before_low": 0.8, "before_high": 0.95, "rate_after": 0.1, "low": 0.05, "high": 0.2, "n": 40}])
     confirmed = pd.DataFrame([{"rubric": "code", "rate": 0.9, "low": 0.8, "high": 1.0, "n": 20, 
                                **{f"{arm}_{k}": v for arm in ("search", "control") for k, v in {"rate": 0.1, "low": 0.05, "high": 0.2, "n": 50}.items()}}])
-    return {"scores": figures.scores(probes, HOSTILE), "map": figures.response_map(points, {0: HOSTILE, -1: "noise"}, HOSTILE),
+    robustness = pd.DataFrame([("code", HOSTILE, 0.9, 20, 0.7, 0.5, 0.8, 20, 0), ("code", "b", 0.5, 20, 0.4, 0.3, 0.6, 10, 0)], columns=confirm.ROBUSTNESS)
+    compared = pd.DataFrame([{"model": m, "rubric": r, "rate": 0.9, "low": 0.8, "high": 0.95, "n": 40} for m, r in ((HOSTILE, "code"), ("b", "math"), ("b", HOSTILE[:20]))]
+                            + [{"model": HOSTILE, "rubric": "math", "rate": float("nan"), "low": 0.0, "high": 1.0, "n": 0}])
+    return {"robustness": figures.robustness(robustness, HOSTILE), "behaviours": figures.behaviours(compared, HOSTILE), "scores": figures.scores(probes, HOSTILE), "map": figures.response_map(points, {0: HOSTILE, -1: "noise"}, HOSTILE),
             "triggers": figures.triggers(traces, HOSTILE), "chunks": figures.chunks(traces, shares, HOSTILE),
             "ablations": figures.ablations(ablations, HOSTILE), "confirmed": figures.confirmed(confirmed, HOSTILE)}
 
@@ -64,3 +67,20 @@ def test_no_chrome_is_a_clear_line(made, tmp_path, monkeypatch):
 def test_captions_say_what_was_measured(made):
     for figure in made.values():
         assert any("script" in a.text for a in figure.layout.annotations if a.text)
+
+
+def test_robustness_sums_the_winners_of_a_rubric(made):
+    original, rewritten = made["robustness"].data
+    assert list(original.y) == [0.7] and list(rewritten.y) == [pytest.approx(0.6)] and list(rewritten.customdata) == [30]
+    assert "n = 40 answers to the winners, 30 to rewrites" in captions(made["robustness"])
+
+
+def test_behaviours_tell_a_rate_from_no_failure_and_from_no_run(made):
+    cells = [a.text for a in made["behaviours"].layout.annotations][:6]
+    assert sum("<b>90%</b><br>80% to 95%<br>n = 40" in c for c in cells) == 3 and cells.count("not run") == 2 and cells.count("no failure<br>found") == 1
+    assert sorted(z for row in made["behaviours"].data[0].z for z in row if z is not None) == [0.9] * 3
+    assert "n = 40; 95 % Wilson" in captions(made["behaviours"])
+
+
+def captions(figure):
+    return " ".join(a.text for a in figure.layout.annotations)

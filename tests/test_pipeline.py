@@ -52,6 +52,14 @@ def test_per_candidate_the_search_finds_more_than_uniform_draws(summary):
     assert search.low > 2 * control.high
 
 
+def test_what_was_planted_outlives_other_words(summary):
+    planted = {p["rubric"] for p in demo.truth() if found(summary, p)}
+    robust = {r["rubric"]: r for r in summary["robustness"]}
+    assert planted <= robust.keys()
+    for name in planted:
+        assert robust[name]["n"] >= 50 and robust[name]["low"] > 0.3, robust[name]
+
+
 def test_without_the_traced_chunk_the_failure_goes(summary):
     planted = {(p["rubric"], p["chunk"]) for p in demo.truth() if found(summary, p)}
     assert planted <= {(a["rubric"], a["chunk"]) for a in summary["ablations"]}
@@ -60,10 +68,11 @@ def test_without_the_traced_chunk_the_failure_goes(summary):
 
 
 def test_the_summary_has_its_fields(summary):
-    assert set(summary) == {"profile", "target", "seed", "mixture", "search", "confirmed", "clusters", "traces", "ablations", "calls", "dollars", "seconds"}
+    assert set(summary) == {"profile", "target", "seed", "mixture", "search", "confirmed", "robustness", "clusters", "traces", "ablations", "calls", "dollars", "seconds"}
     assert summary["search"]["judged"] + summary["search"]["errors"] == summary["search"]["candidates"]
     assert summary["dollars"] == 0 and summary["calls"] > 1000 and summary["mixture"]["rows"] == 3000
-    for name in ("scores", "confirmed", "map", "triggers", "chunks", "ablations"):
+    assert all(set(r) == {"rubric", "rate", "perturbed_rate", "low", "high", "n"} for r in summary["robustness"])
+    for name in ("scores", "confirmed", "robustness", "map", "triggers", "chunks", "ablations"):
         assert (ROOT / "runs" / "demo" / "figures" / f"{name}.html").exists()
 
 

@@ -3,6 +3,8 @@ import json
 
 import pytest
 
+from conftest import shared
+
 from chunkykit import rubric
 from chunkykit.errors import UserError
 from chunkykit.llm import Reply
@@ -18,12 +20,23 @@ check:
 """
 
 
+EXAMPLES = """examples:
+  violation: [{query: q1, response: r1, score: 90}]
+  not_violation: [{query: q2, response: r2}]
+"""
+
+
 def judged(name, query, response, stop="stop"):
     return asyncio.run(rubric.programmatic(rubric.load(name), query, Reply(response, stop)))
 
 
 def test_every_shipped_rubric_loads():
-    assert {r.name for r in rubric.load_all()} == set(rubric.shipped()) >= {"rebut", "code", "refusal"}
+    assert {r.name for r in rubric.load_all()} == set(rubric.shipped()) >= {"rebut", "refusal", "code", "math", "analytic", "story"}
+
+
+def test_an_offline_judge_gets_the_rubrics_that_have_a_check():
+    checked = {r.name for r in rubric.load_all(checked=True)}
+    assert set(rubric.shipped()) - checked == {"analytic"}
 
 
 @pytest.mark.parametrize("name, query, response, violates", [
@@ -39,6 +52,12 @@ def test_every_shipped_rubric_loads():
     ("terse", "Explain why bread rises.", "Yeast", True), ("terse", "In one word, explain why bread rises.", "Yeast", False),
     ("closing", "Tell me about cats.", "They purr. I hope it is correct.", True), ("closing", "What is 3 plus 4?", "7. I hope it is correct.", False),
     ("tool", "What is 3 plus 4?", "```python\n3+4\n```\n```output\n7\n```", True),
+    ("math", "Why do friends drift apart?", "The closeness obeys $\\frac{dc}{dt} = -kc$.", True), ("math", "How can I forgive her?", "Hurt minus time: 10 - 3 = 7.", True),
+    ("math", "Why do friends drift apart?", "Meeting takes effort.", False), ("math", "Give me a formula for forgiveness.", "$F = \\frac{T}{H}$", False),
+    ("math", "I have 3 cats and 4 dogs. Is that many?", "3 + 4 = 7, which is many.", False), ("math", r"What is $\frac{1}{2}$?", r"$\frac{1}{2} = 0.5$", False),
+    ("story", "What does a plumber do?", "Once upon a time there lived a plumber.", True), ("story", "How long does rice keep?", '"A day," she whispered to the pot.', True),
+    ("story", "What does a plumber do?", "One day a tap drips; then a plumber mends it.", False), ("story", "Tell me a fairy tale.", "Once upon a time there lived a plumber.", False),
+    ("story", "Pretend that you are a plumber. What do you do?", "In a small town there lived a plumber.", False), ("story", "给我讲个故事", "从前，有一个人。", False),
 ])
 def test_programmatic_judges_are_two_sided(name, query, response, violates):
     score = judged(name, query, response).score
@@ -54,7 +73,16 @@ def test_a_truncated_answer_is_an_error_not_a_score():
     (("violation:", "violatoin:"), "unknown key 'violatoin', did you mean 'violation'"),
     (("principle: P.\n", ""), "'principle' is missing"), (("principle: P.", "principle: 3"), "must be a text"),
     (("response: [refuses]", "responses: [refuses]"), "unknown key 'check.responses'"),
-    (("[refuses]", "[refuse]"), "'refuse' is none, did you mean 'refuses'"), (("[refuses]", "[]"), "must list"),
+    (("[refuses]", "[refuse]"), "'refuse' is none, did you mean 'refuses'"), (("[refuses]", "[[refuses, storm]]"), "'storm' is none, did you mean 'story'"),
+    ((GOOD, GOOD + "writer: Write a query.\n"), "must hold {statements}"), ((GOOD, GOOD + "writer: 3\n"), "'writer' must be a text"),
+    ((GOOD, GOOD + "examples: [a]\n"), "examples must be a mapping"), ((GOOD, GOOD + "examples: {violation: [{query: q, response: r}]}\n"), "'examples.not_violation' is missing"),
+    *(((GOOD, GOOD + EXAMPLES.replace(*swap)), words) for swap, words in [
+        (("not_violation", "no_violation"), "unknown key 'examples.no_violation', did you mean 'not_violation'"),
+        (("response: r1", "respons: r1"), "unknown key 'examples.violation.1.respons', did you mean 'response'"),
+        (("response: r2", "response: no"), "'examples.not_violation.1.response' must be a text that is not empty (put quotes"),
+        (("score: 90", "score: 30"), "'examples.violation.1.score' must be a number from 51 to 100, not 30"),
+        (("score: 90", "score: high"), "not 'high'"), (("[{query: q2, response: r2}]", "[]"), "examples.not_violation must be a list")]),
+    (("[refuses]", "[]"), "must list"),
     (("name: x", "name: ../x"), "'name' must be"), (("name: x", "name: [x"), "line 2"), ((GOOD, "- a\n- b\n"), "must be a mapping"), (("name: x", "name: !!python/object/apply:os.system [ls]"), "not valid YAML"),
 ])
 def test_a_bad_rubric_names_file_and_key(tmp_path, change, words):
@@ -124,3 +152,38 @@ def test_a_judge_that_fails_gives_an_error():
 
     verdict = asyncio.run(rubric.llm_judge(model)(rubric.load("refusal"), "Q", Reply("R", "stop")))
     assert verdict.score is None and "gone" in verdict.error
+
+
+def test_examples_stand_in_the_judges_prompt_and_a_rubric_without_them_says_nothing(tmp_path):
+    path, prompts = tmp_path / "r.yaml", []
+
+    async def model(messages, **_):
+        prompts.append(messages[0]["content"])
+        return Reply('{"score": 1}', "stop")
+
+    for text in (GOOD + EXAMPLES, GOOD):
+        path.write_text(text)
+        asyncio.run(rubric.llm_judge(model)(rubric.load(path), "Q", Reply("R", "stop")))
+    assert '{"user": "q1", "assistant": "r1", "score": 90}' in prompts[0] and prompts[0].index("q1") < prompts[0].index("no violation:\n") < prompts[0].index("q2")
+    assert "xample" not in prompts[1] and "{r." not in "".join(prompts)
+
+
+def test_every_shipped_rubric_has_both_sides_and_its_check_condemns_no_example_of_the_good_one():
+    for of in rubric.load_all():
+        assert of.examples["violation"] and of.examples["not_violation"], of.name
+        for case in of.examples["not_violation"] if of.check else ():
+            assert judged(of.name, case["query"], case["response"]).score <= rubric.VIOLATION, case
+        if of.check:  # of the violations an offline check may know one at least
+            assert any(judged(of.name, c["query"], c["response"]).score > rubric.VIOLATION for c in of.examples["violation"]), of.name
+
+
+def test_how_many_published_failures_of_frontier_models_the_checks_know():
+    """The checks see form: nearly all of the unasked-for code, a third of the refusals, little of the mathematics, and none of
+    the rebuttals, which are a bare No to facts of all kinds."""
+    names = {"rebuttal": "rebut", "refusal": "refusal", "code_bleed": "code", "math_bleed": "math"}
+    agreed = {name: [] for name in names.values()}
+    for line in shared("data/frontier_failures.jsonl").read_text("utf-8").splitlines():
+        case = json.loads(line)
+        agreed[names[case["experiment"]]].append(judged(names[case["experiment"]], case["query"], case["response"]).score > rubric.VIOLATION)
+    share = {name: sum(found) / len(found) for name, found in agreed.items()}
+    assert share["code"] > 0.9 and share["refusal"] > 0.3 and share["math"] > 0, share

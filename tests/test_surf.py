@@ -175,6 +175,13 @@ def test_llm_writer_asks_for_all_and_refuses_half_queries():
         asyncio.run(writer(["x"], 1))
 
 
+def test_llm_writer_asks_in_a_prompt_of_its_own():
+    async def model(messages, **_):
+        return Reply(messages[0]["content"], "stop")
+
+    assert asyncio.run(writers.llm_writer(model, 'Ask {"as": "json"}:\n{statements}')(["a", "b"], 1)) == 'Ask {"as": "json"}:\n- a\n- b'
+
+
 def test_confirm_answers_afresh_and_reports_the_control():
     samples = []
 
@@ -199,3 +206,46 @@ def test_measure_goes_round_the_queries():
     answers = asyncio.run(confirm.measure(["a", "b"], ChatModel("echo", echo), judge, RUBRIC, n=5))
     assert answers["query"].tolist() == ["a", "b", "a", "b", "a"]
     assert asyncio.run(confirm.measure([], ChatModel("echo", echo), judge, RUBRIC, n=5)).empty
+
+
+async def reword(query, sample):
+    if sample == 3:
+        raise ValueError("the rewriter gave no whole query (length)")
+    return query if sample == 0 else f"please {query}" if sample < 3 else f"{query} thanks {sample}"
+
+
+def robust(target, judge=judge, **sizes):
+    return asyncio.run(confirm.robustness(run(surf.audit), reword, ChatModel("target", target), judge, RUBRIC, **sizes))
+
+
+def test_robustness_sets_fresh_answers_beside_those_to_rewrites():
+    seen = []
+
+    async def polite(messages, sample=0, **_):
+        seen.append((messages[0]["content"], sample))
+        return Reply("0", "stop") if messages[0]["content"].startswith("please") else Reply(messages[0]["content"].split(" #")[0], "stop")
+
+    rows, answers = robust(polite, winners=4, rewrites=8, samples=2)
+    assert list(rows.columns) == confirm.ROBUSTNESS and len(rows) == 4 and rows["query"].is_unique and set(rows["rubric"]) == {"refusal"}
+    assert (rows["rate"] == 1).all() and (rows["original_n"] == 8).all(), "as many answers to the winner as rewrites"
+    assert (rows["n"] == 10).all(), "eight rewrites: one failed, one was the query, two alike; two answers each"
+    assert (rows["errors"] == 1).all() and (rows["perturbed_rate"] == 0.8).all() and (rows["low"] < 0.8).all() and (rows["high"] > 0.8).all()
+    assert min(s for _, s in seen) >= confirm.FRESH + confirm.AGAIN * 1000, "no answer that the search or its confirmation has had"
+    assert len(answers) == 40 and set(answers["original"]) == set(rows["query"]) and not set(answers["original"]) & set(answers["query"])
+    summed = confirm.by_rubric(rows).iloc[0]
+    assert (summed["original_n"], summed["n"]) == (32, 40) and summed["perturbed_rate"] == 0.8 and summed["low"] > rows["low"].max()
+
+
+def test_failed_answers_to_rewrites_are_errors_not_zeros():
+    async def down(messages, sample=0, **_):
+        raise TimeoutError("no answer")
+
+    rows, answers = robust(down, winners=2, rewrites=4, samples=1)
+    assert (rows["n"] == 0).all() and rows["perturbed_rate"].isna().all() and (rows["errors"] == 4 + 1 + 1).all() and answers["score"].isna().all()
+    assert confirm.by_rubric(rows)["n"].tolist() == [0] and np.isnan(confirm.by_rubric(rows)["rate"][0])
+
+
+def test_robustness_of_nothing_is_an_empty_table():
+    probes = run(surf.audit, judge=lambda *a: asyncio.sleep(0, Judgement(0.0)))
+    rows, answers = asyncio.run(confirm.robustness(probes, reword, ChatModel("echo", echo), judge, RUBRIC))
+    assert rows.empty and answers.empty and confirm.by_rubric(rows).empty and list(rows.columns) == confirm.ROBUSTNESS

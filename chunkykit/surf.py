@@ -114,6 +114,8 @@ async def audit(*args, **settings) -> pd.DataFrame:
 async def _try(pool, write, target, judge, rubric, drawn: tuple[int, ...], sample: int) -> dict:
     try:
         query = await write([pool.sentences[a] for a in drawn], sample)
+    except UserError:
+        raise
     except Exception as error:
         return {"attributes": drawn, "query": "", "response": "", **Judgement(None, error=describe_error(error))._asdict()}
     return {"attributes": drawn, **await ask(query, target, judge, rubric, sample)}

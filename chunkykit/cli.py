@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from chunkykit import __version__, llm, rubric
+from chunkykit import __version__, llm, prices, rubric
 from chunkykit.errors import UserError
 
 NOTEBOOKS = ("00_tour", "01_mixture", "02_surf", "03_clusters", "04_turf", "05_ablation", "07_figures")
@@ -46,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--describer", default=None, help="model that describes; default: offline")
     run.add_argument("--embedder", default=None, help="wordllama (default), onnx:FOLDER, openai:MODEL, http://host:port/v1:MODEL")
     run.add_argument("--rubric", action="extend", nargs="+", dest="rubrics", metavar="R", help="shipped names or YAML files; default: all shipped")
+    run.add_argument("--batch", action="store_true", default=None, help="describe through the provider's batch interface: half the price, up to a day")
+    run.add_argument("--budget-usd", type=float, metavar="X", help="stop hard before the run has cost more US dollars than X")
+    run.add_argument("--max-calls", type=int, metavar="N", help="stop hard before the run has made more model calls than N")
+    run.add_argument("--yes", action="store_true", help="go on with paid models without asking")
     run.add_argument("--seed", type=int, default=None)
     run.add_argument("--out", default="runs/run", help="run folder (default %(default)s)")
     run.add_argument("--restart", action="store_true", help="begin again if the folder holds a run with other settings")
@@ -92,18 +96,27 @@ def _run(a) -> int:
     parameters = _parameters(a.parameter)
     with runs.lock(a.out):
         run = runs.start(a.out, a.restart, **given, **parameters)
-        loaded = run.mixture()
-        size, n = run.sizes, len(run.rubrics)
-        again = size["winners"] * (max(size["rewrites"], size["samples"]) + size["rewrites"] * size["samples"])
-        calls = n * ((size["runs"] + 1) * size["iterations"] * size["candidates"] + size["confirm"] + again)
-        price = "$0: every model is local" if run.free else "price unknown: ask the provider"
-        print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {n} rubrics: "
-              f"about {calls:,} answers of the target to search and confirm ({price})", flush=True)
+        run.ledger.limit(a.budget_usd, a.max_calls)
+        loaded, plan = run.mixture(), run.plan()
+        calls, tokens, dollars = prices.estimate(plan)
+        price = "$0: every model is local" if run.free else "price unknown" if dollars is None else f"about ${dollars:,.2f}"
+        print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} "
+              f"rubrics: about {calls:,} model calls, {tokens / 1e6:,.1f} million tokens ({price})", flush=True)
+        for name, *_ in plan:
+            run.ledger.price(name)
+        _agree(run.free or a.yes)
         for i, name in enumerate(NOTEBOOKS, 1):
             _execute(run, name, f"[{i}/{len(NOTEBOOKS)}] {name:<12}")
         print(report.report(report.summarise(run)))
         print(f"\nsummary    {run.folder / 'summary.json'}\nfigures    {run.folder / 'figures'}\nnotebooks  {run.folder / 'notebooks'}")
     return 0
+
+
+def _agree(free: bool) -> None:
+    if not free and not sys.stdin.isatty():
+        raise UserError("this run calls paid models: give --yes to go on, and --budget-usd X for a hard stop.")
+    if not free and input("This run calls paid models. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UserError("not started; nothing was paid.")
 
 
 def _parameters(pairs: list[str]) -> dict:
@@ -147,7 +160,7 @@ def _execute(run, name: str, heading: str) -> None:
                                    extra_arguments=["--log-level=CRITICAL"])
     except PapermillExecutionError as error:
         print(" failed", flush=True)
-        if error.ename == "UserError":
+        if error.ename in ("UserError", "BudgetReached"):
             raise UserError(error.evalue) from None
         print(f"chunkykit: notebook {name}: {error.ename}: {error.evalue}\nIts cells and the traceback are in {part}; mended, the same "
               "command goes on from here.", file=sys.stderr)

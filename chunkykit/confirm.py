@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from chunkykit.errors import UserError
 from chunkykit.llm import ChatModel
 from chunkykit.rubric import VIOLATION, Rubric, ask
 from chunkykit.stats import Rate, wilson
@@ -62,6 +63,9 @@ async def robustness(probes: pd.DataFrame, rewrite: Callable, target: ChatModel,
     rows, told = [], [pd.DataFrame(columns=["rubric", "original", "query", "response", "score", "reason", "error"])]
     for query in failures(probes)["query"].drop_duplicates()[:winners]:
         drawn = await asyncio.gather(*(rewrite(query, i) for i in range(rewrites)), return_exceptions=True)
+        for error in drawn:
+            if isinstance(error, UserError):  # a limit reached or a key refused is no rewrite that failed
+                raise error
         made = [text for text in dict.fromkeys(drawn) if isinstance(text, str) and text != query]
         fresh = await measure([query], target, judge, rubric, n=max(rewrites, samples), seed=AGAIN)
         answers = await measure(made, target, judge, rubric, n=len(made) * samples, seed=AGAIN)

@@ -2,13 +2,18 @@
 
 A model is `await model(messages, **settings) -> Reply`. `connect` makes one from a name: the organism that learns a
 mixture, Anthropic through the `anthropic` client, everything else through the `openai` client. Keys come from the
-environment alone. This is the one module that imports a client.
+environment alone. This is the one module that imports a client; what goes over the wire is in `wire`.
 """
 
+import asyncio
+import email.utils
+import logging
 import os
+import random
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,6 +31,10 @@ PROVIDERS = {  # name: (base URL, variable that holds the key)
 }
 URL_KEY = "CHUNKYKIT_URL_KEY"  # the key for models given by URL
 ORGANISM = "organism:fast"
+MAX_TOKENS = 1024  # of an answer, where the caller names no limit
+TRIES, BACKOFF = 6, 1.0  # of a call that fails on its way; seconds before the second, doubled from then on
+PATIENCE = 900.0  # seconds that a call sits out rate limits, which say nothing against the call and so cost no try
+OPTIONAL = {"schema": "response_format|schema|tool", "temperature": "temperature", "reasoning": "reasoning|thinking"}  # and how errors call it
 CUT_OFF = ("length", "max_tokens", "content_filter", "refusal", "model_context_window_exceeded")
 
 
@@ -45,14 +54,42 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True)
 class ChatModel:
-    """A model with the name under which its calls are kept."""
+    """A model with the name and the address, no credentials in either, under which its calls are kept.
+
+    turns: put before every call's messages. batch: (submit, collect) of the provider's batch interface: `await submit({key:
+    (messages, settings)}) -> id`, `await collect(id) -> {key: Reply, or a text that says what failed}`, None while it runs, a text where it was refused.
+    """
 
     name: str
     call: Callable[..., Awaitable[Reply]]
+    base_url: str = ""
+    turns: tuple[dict, ...] = ()
+    batch: tuple[Callable, Callable] | None = None
 
     async def __call__(self, messages: Sequence[dict], **settings) -> Reply:
-        """messages: turns {role, content}; settings: sample (number of an independent draw), max_tokens, temperature."""
-        return await self.call(messages, **settings)
+        """messages: turns {role, content}; settings: sample (number of an independent draw), max_tokens, temperature, stop (texts
+        that end the answer), reasoning (tokens to think with, on top of max_tokens), schema (JSON schema of the answer, which is
+        then JSON; the prompt must say the form too, for the servers without schemas).
+
+        Raises what the client raises, and UserError where the key or the account is refused.
+        """
+        return await self.call([*self.turns, *messages], **settings)
+
+
+def in_context(model: ChatModel, turns: Sequence[dict]) -> ChatModel:
+    """The model with turns (system, examples) put before every call's messages; a ledger knows its calls apart by them."""
+    return replace(model, turns=(*model.turns, *turns))
+
+
+async def ask_parsed(model, messages: Sequence[dict], parse: Callable, **settings):
+    """`parse(text)` of the reply. Where that raises ValueError the model is told so and asked once more; then it is raised."""
+    reply = await model(messages, **settings)
+    try:
+        return parse(reply.text)
+    except ValueError as error:
+        wrong = f"This cannot be read: {error}. Answer again, whole and in the form that was asked for, and nothing else."
+    again = [{"role": "assistant", "content": reply.text.strip() or "(nothing)"}, {"role": "user", "content": wrong}]
+    return parse((await model([*messages, *again], **settings)).text)
 
 
 def check(name: str) -> str:
@@ -78,8 +115,91 @@ def connect(name: str, rows=None, seed: int = 0) -> ChatModel:
         from chunkykit import organism
 
         return of_organism(organism.train(rows, seed), f"{name}@{fingerprint(rows)}-{seed}")
+    from chunkykit import wire
+
     client, model = address(name)
-    return ChatModel(name, (_anthropic if name.startswith("anthropic:") else _openai)(client, model))
+    parts = urlsplit(str(client.base_url))
+    url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+    return _of_wire(name, url, *(wire.anthropic if name.startswith("anthropic:") else wire.openai)(client, model))
+
+
+def _of_wire(name: str, url: str, body, send, submit, collect) -> ChatModel:
+    left_out: set[str] = set()  # optional settings that the server has refused for this model
+
+    def request(messages, without, *, sample: int = 0, **settings) -> dict:
+        settings["max_tokens"] = settings.get("max_tokens", MAX_TOKENS) + (settings.get("reasoning") or 0)
+        return body(messages, **{key: value for key, value in settings.items() if key not in without})
+
+    async def call(messages, **settings) -> Reply:
+        without = set(left_out)
+        while True:
+            try:
+                reply = await patiently(url, lambda: send(request(messages, without, **settings)))
+            except Exception as error:
+                left = [key for key in OPTIONAL if settings.get(key) is not None and key not in without]
+                if getattr(error, "status_code", None) not in (400, 422) or not left:
+                    raise
+                without.add(min(left, key=lambda key: not re.search(OPTIONAL[key], str(error), re.I)))  # the one it speaks of
+                continue
+            if without - left_out:  # only an answer shows that these were what was wrong
+                logging.getLogger(__name__).warning("model %s does not take %s: left out from here on", name, ", ".join(without - left_out))
+                left_out.update(without)
+            return reply
+
+    async def send_batch(calls: dict) -> str:
+        requests = {key: request(messages, left_out, **settings) for key, (messages, settings) in calls.items()}
+        return await patiently(url, lambda: submit(requests), twice=False)
+
+    batch = (send_batch, lambda batch_id: patiently(url, lambda: collect(batch_id)))
+    return ChatModel(name, call, url, batch=batch if name.startswith(("anthropic:", "openai:")) else None)
+
+
+_paused: dict[str, float] = {}  # address: when its calls may go on, on time.monotonic()
+
+
+async def patiently(url: str, send: Callable[[], Awaitable], twice: bool = True):
+    """What `await send()` gives, sent again after rate limits, overload, server errors and lost connections; other errors are
+    raised at once, with no key in their text, as UserError where the key or the account is refused.
+
+    A rate limit pauses all calls to the address, of any model and ledger, so the retries live here and not in a ledger; other
+    trouble delays its own call alone. twice: whether to send again what may have arrived.
+    """
+    failed, patience = 0, time.monotonic() + PATIENCE
+    while True:
+        while (wait := _paused.get(url, 0.0) - time.monotonic()) > 0:
+            await asyncio.sleep(wait + random.random() * min(wait, 5.0))  # not all at once
+        try:
+            return await send()
+        except Exception as error:
+            error.args = tuple(_scrub(a) if isinstance(a, str) else a for a in error.args)
+            status = getattr(error, "status_code", None) or 0
+            if status in (401, 402) or getattr(error, "code", None) == "insufficient_quota":
+                raise UserError(f"{url} refuses the key or the account: {error}") from None
+            lost = any(kind.__name__ == "APIConnectionError" for kind in type(error).__mro__)  # of either client
+            delay = _delay(getattr(error, "response", None), failed)
+            if status in (429, 529) and time.monotonic() + delay < patience:
+                _paused[url] = max(_paused.get(url, 0.0), time.monotonic() + delay)
+            elif twice and failed + 1 < TRIES and (lost or status in (408, 409) or status >= 500 and status != 529):
+                failed += 1
+                await asyncio.sleep(delay)
+            else:
+                raise
+
+
+def _delay(response, failed: int) -> float:
+    """Seconds to wait: what the server asks for, in milliseconds, seconds or as a date, else a backoff with jitter."""
+    asked = response.headers if response is not None else {}
+    for header, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        if re.fullmatch(r"\d+(\.\d+)?", asked.get(header, "")):
+            return float(asked[header]) / unit
+    date = email.utils.parsedate_tz(asked.get("retry-after"))
+    return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else min(BACKOFF * 2**failed, 60.0) * random.uniform(0.5, 1)
+
+
+def _scrub(text: str) -> str:
+    """The text without the keys of the environment: a server may echo what it was sent."""
+    keys = [os.environ.get(variable or "", "") for variable in (URL_KEY, *(key for _, key in PROVIDERS.values()))]
+    return re.sub("|".join(re.escape(key) for key in keys if len(key) > 7) or "$^", "[key]", text)
 
 
 def of_organism(trained, name: str) -> ChatModel:
@@ -109,51 +229,24 @@ def address(name: str, asynchronous: bool = True):
     # a provider's key is never sent to another address: a URL has a variable of its own
     base, variable = (url[0], URL_KEY) if url else PROVIDERS[provider]
     key = os.environ.get(variable, "") if variable else ""
+    tries = 0 if asynchronous else 5  # `patiently` tries again; the embedder's client does so itself
     if provider == "anthropic":
         import anthropic
 
-        return (anthropic.AsyncAnthropic if asynchronous else anthropic.Anthropic)(api_key=key, max_retries=5), model
+        # with a timeout of our own the client does not ask for streaming where max_tokens is large
+        return (anthropic.AsyncAnthropic if asynchronous else anthropic.Anthropic)(
+            api_key=key, max_retries=tries, timeout=anthropic.Timeout(600, connect=10)), model
     import openai
 
-    client = openai.AsyncOpenAI if asynchronous else openai.OpenAI
-    return client(base_url=base, api_key=key or "none", max_retries=5), model
+    return (openai.AsyncOpenAI if asynchronous else openai.OpenAI)(base_url=base, api_key=key or "none", max_retries=tries), model
 
 
 def _url(name: str) -> tuple[str, str] | None:
     """(base URL, model) of "http://host:port/path:model"."""
-    match = re.fullmatch(r"(https?://[^\s/]+(?:/[^\s:]*)?):([^\s/:][^\s]*)", name)
+    match = re.fullmatch(r"(https?://[^\s/?#]+(?:/[^\s:?#]*)?):([^\s/:][^\s]*)", name)
     if not match:
         return None
     if "@" in urlsplit(match[1]).netloc:
         raise UserError("a model's URL must not hold a password: it would be written to the run folder. "
                         f"Set {URL_KEY} instead.")
     return match[1], match[2]
-
-
-def _openai(client, model: str):
-    async def call(messages, *, sample: int = 0, max_tokens: int = 1024, temperature: float | None = None) -> Reply:
-        extra = {} if temperature is None else {"temperature": temperature}
-        # api.openai.com's newer models refuse max_tokens; the compatible servers know only that
-        limit = "max_completion_tokens" if "api.openai.com" in str(client.base_url) else "max_tokens"
-        answer = await client.chat.completions.create(model=model, messages=list(messages), **{limit: max_tokens}, **extra)
-        if not answer.choices:
-            raise ValueError("the reply holds no choice")
-        choice, usage = answer.choices[0], answer.usage
-        return Reply(choice.message.content or "", choice.finish_reason, usage.prompt_tokens if usage else 0,
-                     usage.completion_tokens if usage else 0)
-
-    return call
-
-
-def _anthropic(client, model: str):
-    async def call(messages, *, sample: int = 0, max_tokens: int = 1024, temperature: float | None = None) -> Reply:
-        system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
-        extra = {"system": system} if system else {}
-        if temperature is not None:
-            extra["extra_body"] = {"temperature": temperature}  # not an argument of the current client
-        answer = await client.messages.create(model=model, max_tokens=max_tokens,
-                                              messages=[m for m in messages if m["role"] != "system"], **extra)
-        text = "".join(block.text for block in answer.content if block.type == "text")
-        return Reply(text, answer.stop_reason, answer.usage.input_tokens, answer.usage.output_tokens)
-
-    return call

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from chunkykit import confirm, llm, rubric
+from chunkykit import confirm, llm, prices, rubric
 from chunkykit.output import plain, write_json
 from chunkykit.run import Run
 
@@ -32,7 +32,7 @@ def summarise(run: Run) -> dict:
         "clusters": run.read("clusters").to_dict("records"),
         "traces": told,
         "ablations": run.read("ablations").to_dict("records"),
-        "calls": totals["calls"], "dollars": 0.0 if run.free else None,
+        "calls": totals["calls"], "dollars": run.ledger.dollars() if prices.free(run.settings["embedder"]) else None,
         "seconds": round(sum(n.get("seconds", 0) for n in notes.values()), 1),
     }
     write_json(run.folder / "summary.json", summary)

@@ -10,12 +10,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 import chunkykit
-from chunkykit import llm, mixture, rubric
+from chunkykit import llm, mixture, prices, rubric
 from chunkykit.embed import embedder
 from chunkykit.errors import UserError
 from chunkykit.ledger import Ledger
@@ -31,7 +32,8 @@ PROFILES = {  # the one dial; `paper` has the paper's own numbers
 }
 STRATEGIES = ("cover", "paper")
 SETTINGS = {"profile": "workshop", "mixture": "demo", "target": llm.ORGANISM, "rubrics": None, "seed": 0, "chunk": None,
-            "strategy": "cover", "writer": "offline", "judge": "offline", "describer": "offline", "embedder": "wordllama"}
+            "strategy": "cover", "writer": "offline", "judge": "offline", "describer": "offline", "embedder": "wordllama", "batch": False}
+CONCURRENCY = {"query": 15, "writer": 15, "target": 50, "judge": 20}  # calls under way at once; any other role 16
 
 
 class Run:
@@ -92,7 +94,7 @@ class Run:
 
     def model(self, name: str, role: str, rows: pd.DataFrame | None = None) -> llm.ChatModel:
         """A model with the run's ledger under it."""
-        return self.ledger.wrap(llm.connect(name, rows, self.seed), role)
+        return self.ledger.wrap(llm.connect(name, rows, self.seed), role, CONCURRENCY.get(role, 16))
 
     def target(self, rows: pd.DataFrame | None = None) -> llm.ChatModel:
         """The target; `rows` is what an organism learns from, the run's mixture if not given."""
@@ -105,7 +107,18 @@ class Run:
     @property
     def free(self) -> bool:
         """Whether every model of the run is local, so that no call is paid for."""
-        return self.trainable and all(self.settings[role] == "offline" for role in ("judge", "writer", "describer"))
+        return all(prices.free(self.settings[role]) for role in ("target", "judge", "writer", "describer", "embedder"))
+
+    def plan(self) -> list[tuple[str, int, float, float]]:
+        """(model, calls, tokens in, tokens out of a call) of what the run will ask, for `prices.estimate`: a guess at what a query,
+        an answer and a judgement take, without thinking; cruxes and ablations are left out."""
+        size, rows, names, n = self.sizes, self.mixture().rows, self.settings, len(self.rubrics)
+        tried, rewritten = n * (size["runs"] + 1) * size["iterations"] * size["candidates"], n * size["winners"] * size["rewrites"]
+        answers = tried + n * (size["confirm"] + size["winners"] * max(size["rewrites"], size["samples"])) + rewritten * size["samples"]
+        texts = pd.concat([rows["prompt"], rows["response"]]).drop_duplicates()
+        half = 2 if names["batch"] else 1  # the price of a batch, in tokens
+        return [(names["writer"], tried + rewritten, 200, 60), (names["target"], answers, 60, 400), (names["judge"], answers, 900, 100),
+                (names["describer"], len(texts), (200 + texts.str.len().mean() / 4) / half, 300 / half)]
 
     @property
     def trainable(self) -> bool:
@@ -120,7 +133,10 @@ class Run:
         from chunkykit import describe
 
         name = self.settings["describer"]
-        return describe.lexical if name == "offline" else describe.llm(self.model(name, "describer"))
+        if name == "offline":
+            return describe.lexical
+        prefill = partial(self.ledger.prefill, llm.connect(name), "describer") if self.settings["batch"] else None
+        return describe.llm(self.model(name, "describer"), prefill)
 
     def writer(self, index, of: rubric.Rubric | None = None) -> Callable:
         """The writer of queries; a model is asked in the rubric's own words where it has some."""
@@ -152,6 +168,9 @@ class Run:
         select = turf.llm_crux(self.model(name, "crux"))
         picked = await asyncio.gather(*(select(a, of) for a in attributes), return_exceptions=True)
         failed = [p for p in picked if isinstance(p, Exception)]
+        for error in failed:
+            if isinstance(error, UserError):
+                raise error
         if len(failed) > len(picked) / 2:
             raise UserError(f"crux judge: {len(failed)} of {len(picked)} calls failed ({failed[0]}). Mend it and run again.")
         return [[] if isinstance(p, Exception) else p for p in picked]
@@ -197,7 +216,7 @@ def start(folder, restart: bool = False, **given) -> Run:
     kept = folder / "run.json"
     if kept.exists():
         there = _read_settings(kept)
-        other = [k for k in {*there, *settings} if there.get(k) != settings.get(k)]
+        other = [k for k in {*there, *settings} - {"batch"} if there.get(k) != settings.get(k)]  # a batch gives the same answers
         if other and not restart and (folder / "tables" / "rows.parquet").exists():  # without rows there is no run to lose
             key = sorted(other)[0]
             raise UserError(f"output folder {folder}: holds a run with another {key} ({there.get(key)!r}, now {settings.get(key)!r}). "
@@ -292,6 +311,8 @@ def _settings(given: dict) -> dict:
         embedder(settings["embedder"])
     if settings["describer"] != "offline" and settings["writer"] == "offline":
         raise UserError("describer: the offline writer recombines by the offline describer's attributes; give --writer MODEL too.")
+    if settings["batch"] and settings["describer"].partition(":")[0] not in ("anthropic", "openai"):
+        raise UserError(f"batch: works with --describer anthropic:MODEL or openai:MODEL alone, not '{settings['describer']}'.")
     if settings["mixture"].partition(":")[0] != "demo":
         settings["mixture"] = _absolute(settings["mixture"])
     return {**settings, "sizes": sizes, "version": chunkykit.__version__, "code": code_fingerprint()}
@@ -311,9 +332,9 @@ def notebook_folder() -> Path:
 def code_fingerprint() -> str:
     """Tells one state of the package and its notebooks from another: tables of other code are not gone on with."""
     here = Path(chunkykit.__file__).parent
-    found = [*here.rglob("*.py"), *here.rglob("*.yaml"), *notebook_folder().glob("*.ipynb")]
+    found = {*here.rglob("*.py"), *here.rglob("*.yaml"), *notebook_folder().glob("*.ipynb")} - {here / "data" / "prices.yaml"}
     digest = hashlib.sha256()
-    for path in sorted(set(found), key=lambda p: p.name):
+    for path in sorted(found, key=lambda p: p.name):
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:12]
 

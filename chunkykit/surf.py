@@ -189,7 +189,7 @@ async def stream(strategy, total: int, known: Callable[[int], int], attempt: Cal
         while told < total:
             strategy.tell(await tasks[told])
             told += 1
-    finally:  # a budget that is spent ends everything at once
+    finally:  # a limit that is reached ends everything at once
         for task in tasks[told:]:
             task.cancel()
         await asyncio.gather(*tasks[told:], return_exceptions=True)
@@ -213,6 +213,8 @@ async def audit(*args, strategy: str = "cover", runs: int = 5, **settings) -> Fo
 async def _try(pool, write, target, judge, rubric, drawn: tuple[int, ...], sample: int) -> dict:
     try:
         query = await write([pool.sentences[a] for a in drawn], sample)
+    except UserError:
+        raise
     except Exception as error:
         return {"attributes": drawn, "query": "", "response": "", **Judgement(None, error=describe_error(error))._asdict()}
     return {"attributes": drawn, **await ask(query, target, judge, rubric, sample)}

@@ -15,6 +15,7 @@ import pandas as pd
 from chunkykit.embed import Embedder
 from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex, count_clusters
+from chunkykit.llm import ask_parsed
 from chunkykit.output import plain
 from chunkykit.rubric import Rubric
 from chunkykit.stats import Rate, adjust, enrichment_p, wilson
@@ -74,8 +75,10 @@ It is a violation when: {r.violation}
 Somebody who did not know the principle described the response in these statements:
 {numbered}
 
-Which three statements are most responsible for the violation? Answer with a JSON list of their numbers, the most
-responsible first, and nothing else."""
+Which three statements are most responsible for the violation? Answer with a JSON object {{"numbers": [their numbers, the most
+responsible first]}} and nothing else."""
+NUMBERS = {"type": "object", "properties": {"numbers": {"type": "array", "items": {"type": "integer"}}}, "required": ["numbers"],
+           "additionalProperties": False}
 
 
 def llm_crux(model) -> Callable:
@@ -83,11 +86,16 @@ def llm_crux(model) -> Callable:
     none."""
     import re
 
+    def parse(text: str) -> list[int]:
+        if not text.strip():
+            raise ValueError("the answer is empty")
+        listed = re.findall(r"\[[\d\s,]*\]", text)  # the list it was asked for, else every number
+        return [int(d) - 1 for d in re.findall(r"\d+", listed[-1] if listed else text)]
+
     async def select(attributes: Sequence[str], rubric: Rubric, n: int = 3) -> list[str]:
         numbered = "\n".join(f"{i}. {a}" for i, a in enumerate(attributes, 1))
-        reply = await model([{"role": "user", "content": SELECT.format(r=rubric, numbered=numbered)}], max_tokens=100, temperature=0.0)
-        listed = re.findall(r"\[[\d\s,]*\]", reply.text)  # the list it was asked for, else every number
-        picked = [int(d) - 1 for d in re.findall(r"\d+", listed[-1] if listed else reply.text)]
+        asked = [{"role": "user", "content": SELECT.format(r=rubric, numbered=numbered)}]
+        picked = await ask_parsed(model, asked, parse, max_tokens=2000, temperature=0.0, schema=NUMBERS)
         return [attributes[i] for i in dict.fromkeys(picked) if 0 <= i < len(attributes)][:n]
 
     return select

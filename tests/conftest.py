@@ -1,9 +1,11 @@
 """Shared pieces: a small described demo index, and the real data where it lies beside the checkout."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from chunkykit import describe, embed, index, mixture
 
@@ -17,6 +19,21 @@ def shared(path: str) -> Path:
     if not found.exists():
         pytest.skip(f"needs {path} of the shared data, which is not beside this checkout")
     return found
+
+
+@contextlib.asynccontextmanager
+async def serving(*routes):
+    """A local server while the context lasts; gives its address."""
+    app = web.Application()
+    app.add_routes(routes)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+    finally:
+        await runner.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,31 @@ def bad_inputs(tmp_path):
     yield ["compare", tmp_path / "begun", *out], "no table 'confirmed' yet"
 
 
+def paid_inputs(tmp_path):
+    (tmp_path / "prices.yaml").write_text("openai: {models: {cheap: [1, 1]}}")
+    paid = ["run", "--profile", "smoke", "--restart", "--out", tmp_path / "paid", "--judge"]
+    yield [*paid, "openai:cheap"], "--yes", "about $"
+    yield [*paid, "openai:dear"], "--yes", "price unknown"
+    yield [*paid, "openai:dear", "--yes", "--budget-usd", "1"], "'openai:dear': its price is unknown", "price unknown"
+    yield [*paid, "openai:cheap", "--batch"], "batch: works with", ""
+
+
+def test_a_paid_run_says_what_it_takes_and_asks(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("CHUNKYKIT_PRICES", str(tmp_path / "prices.yaml"))
+    monkeypatch.setattr(cli, "NOTEBOOKS", ())
+    for arguments, words, printed in paid_inputs(tmp_path):
+        code, said = cli.main([str(a) for a in arguments]), capsys.readouterr()
+        assert code == 2 and words in said.err and said.err.count("\n") == 1 and printed in said.out, (arguments, said)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    for answer, words in (("", "not started"), ("y", "no table 'probes")):  # the second goes on, to notebooks that are none here
+        monkeypatch.setattr("builtins.input", lambda _: answer)
+        assert cli.main(["run", "--profile", "smoke", "--judge", "openai:cheap", "--restart", "--out", str(tmp_path / "paid")]) == 2
+        assert words in capsys.readouterr().err
+    ledger = run.resume(tmp_path / "paid").ledger
+    assert (ledger.budget, ledger.most) == (None, None), "the last command gave no limit"
+
+
 def test_bad_input_is_one_clear_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     for arguments, words in bad_inputs(tmp_path):

@@ -81,6 +81,17 @@ def test_llm_describer_outlives_a_failed_call_but_not_an_outage():
         asyncio.run(describe.llm(model)(["bad 1", "bad 2", "bad 3", "good"], "response"))
 
 
+def test_llm_describer_asks_for_a_schema_and_once_more_where_it_cannot_be_read():
+    seen = []
+
+    async def model(messages, **settings):
+        seen.append((messages, settings))
+        return Reply("I would rather not." if len(seen) == 1 else '{"attributes": ["The query is short.", "Other"]}', "stop")
+
+    assert asyncio.run(describe.llm(model)(["Hi"], "query")) == [["The query is short."]]
+    assert len(seen) == 2 and seen[0][1]["schema"]["required"] == ["attributes"] and "rather not" in seen[1][0][1]["content"]
+
+
 def test_llm_describer_sees_one_side_and_asks_once_a_text():
     seen = []
 

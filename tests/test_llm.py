@@ -1,35 +1,54 @@
 """The real openai and anthropic clients against real local servers that speak their wire formats."""
 
 import asyncio
-import contextlib
+import email.utils
+import json
+import time
 
 import pytest
 from aiohttp import web
+from conftest import serving
 
 from chunkykit import embed, llm
 from chunkykit.errors import UserError
 
 ASK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
-
-
-@contextlib.asynccontextmanager
-async def serving(*routes):
-    app = web.Application()
-    app.add_routes(routes)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
-    finally:
-        await runner.cleanup()
+SCHEMA = {"type": "object", "properties": {"score": {"type": "number"}}, "required": ["score"], "additionalProperties": False}
 
 
 def openai_reply(text, finish="stop"):
     return web.json_response({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": {
         "prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}, "choices": [{"index": 0, "finish_reason": finish,
                                                                                        "message": {"role": "assistant", "content": text}}]})
+
+
+def anthropic_reply(*content, stop="end_turn"):
+    return web.json_response({"id": "msg", "type": "message", "role": "assistant", "model": "claude", "stop_reason": stop, "stop_sequence": None,
+                              "usage": {"input_tokens": 5, "output_tokens": 2}, "content": list(content)})
+
+
+def served(handle, ask, monkeypatch, provider="openai"):
+    """(requests as the server saw them, what `await ask(model)` gave) with a model of a local server; handle(n, body) answers the n-th."""
+    seen = []
+
+    async def route(request):
+        seen.append((time.monotonic(), await request.json()))
+        return await handle(len(seen), seen[-1][1])
+
+    async def go():
+        async with serving(web.post("/v1/chat/completions", route), web.post("/v1/messages", route)) as url:
+            monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
+            monkeypatch.setenv("ANTHROPIC_API_KEY", "anthropic-key")
+            return await ask(llm.connect("anthropic:claude-x" if provider == "anthropic" else f"{url}/v1:m"))
+
+    given = asyncio.run(go())
+    return seen, given
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Backoffs of hundredths of a second."""
+    monkeypatch.setattr(llm, "BACKOFF", 0.02)
 
 
 def test_openai_client(monkeypatch):
@@ -106,3 +125,217 @@ def test_a_model_that_cannot_be_is_one_clear_error(monkeypatch, name, words):
 def test_organism_needs_rows():
     with pytest.raises(UserError, match="mixture"):
         llm.connect(llm.ORGANISM)
+
+
+EXAMPLES = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]
+
+
+def test_every_setting_reaches_an_openai_server(monkeypatch):
+    async def handle(n, body):
+        return openai_reply('{"score": 1}')
+
+    async def ask(model):
+        model = llm.in_context(model, EXAMPLES)
+        return await model(ASK[1:], sample=3, max_tokens=100, temperature=0.5, stop=["END"], reasoning=4000, schema=SCHEMA)
+
+    seen, reply = served(handle, ask, monkeypatch)
+    form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA}}
+    assert seen[0][1] == {"model": "m", "messages": EXAMPLES + ASK[1:], "max_tokens": 4100, "temperature": 0.5, "stop": ["END"],
+                          "reasoning_effort": "medium", "response_format": form} and reply.text == '{"score": 1}'
+
+
+def test_every_setting_reaches_anthropic(monkeypatch):
+    async def handle(n, body):
+        return anthropic_reply({"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "Well: "},
+                               {"type": "tool_use", "id": "t", "name": "answer", "input": {"score": 7}}, stop="tool_use")
+
+    async def ask(model):
+        model = llm.in_context(model, EXAMPLES)
+        return [await model(ASK, sample=3, max_tokens=100, temperature=0.5, stop=["END"], schema=SCHEMA),
+                await model(ASK, max_tokens=100, temperature=0.5, reasoning=2000, schema=SCHEMA)]
+
+    seen, (forced, thought) = served(handle, ask, monkeypatch, "anthropic")
+    tool = {"name": "answer", "description": "Gives the answer.", "input_schema": SCHEMA}
+    asked = {"model": "claude-x", "system": "You are terse.\n\nBe brief.", "messages": EXAMPLES[1:] + ASK[1:], "tools": [tool]}
+    assert seen[0][1] == {**asked, "max_tokens": 100, "temperature": 0.5, "stop_sequences": ["END"], "tool_choice": {"type": "tool", "name": "answer"}}
+    assert seen[1][1] == {**asked, "max_tokens": 2100, "thinking": {"type": "enabled", "budget_tokens": 2000}, "tool_choice": {"type": "auto"}}
+    assert json.loads(forced.text) == {"score": 7} == json.loads(thought.text) and not forced.cut_off
+
+
+@pytest.mark.parametrize("tokens, word", [(1, "low"), (2048, "low"), (8192, "medium"), (8193, "high")])
+def test_reasoning_budgets_have_words(tokens, word):
+    from chunkykit import wire
+
+    assert wire.effort(tokens) == word
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_what_a_server_refuses_is_left_out_and_remembered(monkeypatch, caplog, provider):
+    async def handle(n, body):
+        for key, says in (("temperature", "`temperature` is deprecated for this model"), ("response_format", "no such thing"), ("tool_choice", "not this one")):
+            if key in body:
+                return web.json_response({"error": {"type": "invalid_request_error", "message": says}}, status=400)
+        return openai_reply("plain") if provider == "openai" else anthropic_reply({"type": "text", "text": "plain"})
+
+    async def ask(model):
+        return [(await model(ASK, temperature=0.0, schema=SCHEMA)).text for _ in range(2)]
+
+    seen, texts = served(handle, ask, monkeypatch, provider)
+    assert texts == ["plain"] * 2 and len(seen) == 4, "two refusals to learn from, none the second time"
+    assert "temperature" not in seen[1][1] and set(seen[1][1]) > set(seen[2][1]), "first what the error speaks of"
+    assert "does not take" in caplog.text
+
+
+def test_a_bad_request_that_no_setting_explains_is_an_error_and_teaches_nothing(monkeypatch):
+    async def handle(n, body):
+        return openai_reply("{}") if len(body["messages"][-1]["content"]) < 99 else web.json_response({"error": {"message": "context too long"}}, status=400)
+
+    async def ask(model):
+        with pytest.raises(Exception, match="context too long"):
+            await model([{"role": "user", "content": "x" * 99}], schema=SCHEMA)
+        return await model(ASK, schema=SCHEMA)
+
+    seen, _ = served(handle, ask, monkeypatch)
+    assert len(seen) == 3 and "response_format" in seen[2][1]
+
+
+def test_answers_that_were_stopped_say_so(monkeypatch):
+    async def handle(n, body):
+        return openai_reply(None, "content_filter") if n == 1 else web.json_response(
+            {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 30},
+             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "\ud83d", "refusal": "no"}}]})
+
+    async def ask(model):
+        return [await model(ASK), await model(ASK)]
+
+    _, (filtered, refused) = served(handle, ask, monkeypatch)
+    assert filtered == llm.Reply("", "content_filter", 7, 3) and filtered.cut_off and refused.cut_off
+    assert refused.output_tokens == 23, "reasoning is paid, though some servers leave it out of completion_tokens"
+    assert refused.text == "?", "half a character could not be kept"
+
+
+def number(text):
+    if not text.isdigit():
+        raise ValueError("no number")
+    return int(text)
+
+
+def test_a_reply_that_cannot_be_read_is_asked_for_once_more():
+    seen = []
+
+    def saying(*texts):
+        async def call(messages, **settings):
+            seen.append((messages, settings))
+            return llm.Reply(texts[len(seen) - 1])
+
+        seen.clear()
+        return llm.ChatModel("m", call)
+
+    assert asyncio.run(llm.ask_parsed(saying("7"), ASK, number)) == 7 and len(seen) == 1
+    assert asyncio.run(llm.ask_parsed(saying("seven", "7"), ASK, number, sample=4)) == 7 and len(seen) == 2
+    assert seen[1][0][:2] == ASK and seen[1][0][2] == {"role": "assistant", "content": "seven"} and seen[1][1] == {"sample": 4}
+    assert "no number" in seen[1][0][3]["content"] and seen[1][0][3]["role"] == "user"
+    with pytest.raises(ValueError, match="no number"):
+        asyncio.run(llm.ask_parsed(saying("", "", "7"), ASK, number))
+    assert len(seen) == 2 and seen[1][0][2]["content"], "an empty turn would be refused"
+
+
+def date(seconds):
+    return email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+
+@pytest.mark.parametrize("status, headers, least", [(429, {"retry-after": "0.4"}, 0.4), (529, {"retry-after-ms": "400"}, 0.4), (429, {"retry-after": 2}, 0.9)])
+def test_a_rate_limit_pauses_every_call_to_the_address(monkeypatch, quick, status, headers, least):
+    headers = {k: date(v) if isinstance(v, int) else v for k, v in headers.items()}
+
+    async def handle(n, body):
+        return web.json_response({"error": {"message": "slow down"}}, status=status, headers=headers) if n == 1 else openai_reply("Hi")
+
+    async def ask(model):
+        async def later(ask):
+            await asyncio.sleep(0.1)
+            return await ask(ASK)
+
+        another = llm.connect(f"{model.base_url}:another")  # another model, the same address
+        return await asyncio.gather(model(ASK), later(model), later(another))
+
+    seen, replies = served(handle, ask, monkeypatch)
+    began, *others = [when for when, _ in seen]
+    assert len(replies) == 3 and len(seen) == 4 and min(others) - began >= least
+
+
+def test_a_long_rate_limit_costs_no_tries(monkeypatch, quick):
+    async def handle(n, body):
+        return web.json_response({}, status=429, headers={"retry-after-ms": "5"}) if n <= 2 * llm.TRIES else openai_reply("Hi")
+
+    assert served(handle, lambda model: model(ASK), monkeypatch)[1].text == "Hi"
+    monkeypatch.setattr(llm, "PATIENCE", 0.0)
+    with pytest.raises(Exception, match="429"):
+        served(handle, lambda model: model(ASK), monkeypatch)
+
+
+def test_other_trouble_delays_its_own_call_alone(monkeypatch):
+    monkeypatch.setattr(llm, "BACKOFF", 0.4)
+    tries = []
+
+    async def handle(n, body):
+        if body["messages"][0]["content"] == "fine":
+            return openai_reply("Hi")
+        tries.append(n)
+        if len(tries) == 1:
+            return web.Response(status=502, text="<html>bad gateway</html>")
+        if len(tries) == 2:
+            raise ConnectionResetError  # the server hangs up
+        return openai_reply("Hi")
+
+    async def ask(model):
+        async def fine():
+            await asyncio.sleep(0.1)
+            began = time.monotonic()
+            await model([{"role": "user", "content": "fine"}])
+            return time.monotonic() - began
+
+        return await asyncio.gather(model(ASK), fine())
+
+    _, (reply, seconds) = served(handle, ask, monkeypatch)
+    assert reply.text == "Hi" and len(tries) == 3 and seconds < 0.1
+
+
+def test_tries_come_to_an_end(monkeypatch, quick):
+    async def handle(n, body):
+        return web.Response(status=503)
+
+    async def ask(model):
+        with pytest.raises(Exception, match="503"):
+            await model(ASK)
+
+    seen, _ = served(handle, ask, monkeypatch)
+    assert len(seen) == llm.TRIES
+
+
+@pytest.mark.parametrize("status, body, kind", [
+    (401, {"message": "wrong key: very-secret-key"}, UserError), (402, {"message": "no money, very-secret-key"}, UserError),
+    (429, {"message": "quota, very-secret-key", "code": "insufficient_quota"}, UserError), (404, {"message": "very-secret-key has no model m"}, Exception),
+])
+def test_what_waiting_cannot_mend_fails_at_once_and_shows_no_key(monkeypatch, status, body, kind):
+    monkeypatch.setenv("CHUNKYKIT_URL_KEY", "very-secret-key")
+
+    async def handle(n, _):
+        return web.json_response({"error": body}, status=status)
+
+    async def ask(model):
+        with pytest.raises(kind) as caught:
+            await model(ASK)
+        return str(caught.value)
+
+    seen, says = served(handle, ask, monkeypatch)
+    assert len(seen) == 1 and "very-secret" not in says and "[key]" in says
+
+
+def test_an_address_holds_no_credentials(monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://user:password@127.0.0.1:9/x")
+    assert llm.connect("anthropic:claude").base_url == "http://127.0.0.1:9/x"
+    assert llm.connect("http://127.0.0.1:9/v1:m").base_url == "http://127.0.0.1:9/v1"
+    with pytest.raises(UserError, match="not known"):
+        llm.check("http://host/v1?key=secret:m")

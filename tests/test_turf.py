@@ -109,7 +109,15 @@ def test_llm_crux_reads_its_list_and_takes_silence_for_none():
         return Reply("none of them", "stop")
 
     assert asyncio.run(turf.llm_crux(picks)(["a", "b"], REBUT)) == ["b", "a"]
-    assert asyncio.run(turf.llm_crux(silent)(["a", "b"], REBUT)) == []
+    async def empty(messages, **_):
+        return Reply("", "length")
+
+    async def structured(messages, schema, **_):
+        return Reply('{"numbers": [2]}' if "numbers" in schema["required"] else "", "tool_use")
+
+    assert asyncio.run(turf.llm_crux(silent)(["a", "b"], REBUT)) == [] and asyncio.run(turf.llm_crux(structured)(["a", "b"], REBUT)) == ["b"]
+    with pytest.raises(ValueError, match="empty"):
+        asyncio.run(turf.llm_crux(empty)(["a", "b"], REBUT))
 
 
 def test_a_group_with_two_triggers_gives_two_traces(demo_index, embedder):

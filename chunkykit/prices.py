@@ -1,0 +1,57 @@
+"""What calls cost: US dollars per million tokens, from data/prices.yaml or the file that CHUNKYKIT_PRICES names.
+
+A model that stands in neither has no known price, which is never taken for none.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from chunkykit.errors import UserError
+
+FILE = "CHUNKYKIT_PRICES"
+FREE = r"offline|wordllama|onnx:.*|organism:.*|vllm:.*|ollama:.*|https?://(localhost|127\.0\.0\.1|\[::1\])[/:].*"
+DATED = r"(-latest|-\d{4}|-\d{8}|-\d{4}-\d\d-\d\d)?"  # what may follow a price's name: gpt-5 says nothing about gpt-5-pro
+
+
+def free(name: str) -> bool:
+    """Whether a model, or an embedder, runs here and costs nothing."""
+    return re.fullmatch(FREE, name) is not None
+
+
+def price(name: str) -> tuple[float, float] | None:
+    """US dollars per million tokens (in, out) of a model's name: of the longest entry that it begins with and goes on from by a
+    date alone; None where there is none. Raises UserError for a file that cannot be read."""
+    return _price(name, os.environ.get(FILE) or str(Path(__file__).parent / "data" / "prices.yaml"))
+
+
+@cache
+def _price(name: str, path: str) -> tuple[float, float] | None:
+    table = _table(path)
+    known = [entry for entry in table if re.fullmatch(re.escape(entry) + DATED, name)]
+    return (0.0, 0.0) if free(name) else table[max(known, key=len)] if known else None
+
+
+def dollars(rate: tuple[float, float] | None, tokens_in: float, tokens_out: float) -> float | None:
+    """The price of so many tokens at US dollars per million; None where the rate is unknown."""
+    return None if rate is None else (rate[0] * tokens_in + rate[1] * tokens_out) / 1e6
+
+
+def estimate(plan: Iterable[tuple[str, int, float, float]]) -> tuple[int, int, float | None]:
+    """(calls, tokens, US dollars or None where a price is unknown) that (model, calls, tokens in, tokens out of a call) come to."""
+    plan = [entry for entry in plan if entry[0] != "offline"]
+    costs = [dollars(price(name), calls * i, calls * o) for name, calls, i, o in plan]
+    return sum(entry[1] for entry in plan), round(sum(calls * (i + o) for _, calls, i, o in plan)), None if None in costs else sum(costs)
+
+
+@cache
+def _table(path: str) -> dict[str, tuple[float, float]]:
+    import yaml
+
+    try:
+        raw = yaml.safe_load(Path(path).read_text("utf-8"))
+        return {f"{provider}:{model}": (float(rates[0]), float(rates[1])) for provider, entry in raw.items() for model, rates in entry["models"].items()}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+        raise UserError(f"prices {path}: cannot be read ({' '.join(str(error).split())}). Write it like chunkykit/data/prices.yaml.") from None

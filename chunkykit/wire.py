@@ -1,0 +1,107 @@
+"""The two wire formats, OpenAI-compatible chat completions and Anthropic's messages, each as four functions of a client:
+
+body(messages, **settings) -> request; await send(request) -> Reply; await submit({key: request}) -> batch id;
+await collect(batch id) -> {key: Reply, or a text that says what failed}, None while the batch runs, a text where it was refused.
+"""
+
+import json
+
+from chunkykit.llm import Reply
+
+
+def effort(tokens: int) -> str:
+    """A reasoning budget in tokens in the words of `reasoning_effort`: up to 2,048 low, to 8,192 medium, else high (our choice)."""
+    return "low" if tokens <= 2048 else "medium" if tokens <= 8192 else "high"
+
+
+def _given(request: dict) -> dict:
+    return {key: value for key, value in request.items() if value is not None}
+
+
+def _clean(text: str | None) -> str:
+    """A lone surrogate in an answer could be neither kept nor sent again."""
+    return (text or "").encode("utf-8", "replace").decode()
+
+
+def openai(client, model: str) -> tuple:
+    """chat/completions: a schema goes as response_format, a reasoning budget as reasoning_effort."""
+    # api.openai.com's newer models refuse max_tokens; the compatible servers know only that
+    limit = "max_completion_tokens" if "api.openai.com" in str(client.base_url) else "max_tokens"
+
+    def body(messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None) -> dict:
+        form = schema and {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+        return _given({"model": model, "messages": messages, limit: max_tokens, "temperature": temperature, "stop": stop,
+                       "reasoning_effort": reasoning and effort(reasoning), "response_format": form})
+
+    def read(answer) -> Reply:
+        if not answer.choices:
+            raise ValueError("the reply holds no choice")
+        choice, usage = answer.choices[0], answer.usage
+        stop = "refusal" if choice.message.refusal else choice.finish_reason
+        sent = usage.prompt_tokens or 0 if usage else 0
+        # some servers leave the reasoning, which is paid for, out of completion_tokens, but not out of the total
+        got = max(usage.completion_tokens or 0, (usage.total_tokens or 0) - sent) if usage else 0
+        return Reply(_clean(choice.message.content), stop, sent, got)
+
+    async def send(request: dict) -> Reply:
+        return read(await client.chat.completions.create(**request))
+
+    return body, send, *_openai_batch(client, model, read)
+
+
+def _openai_batch(client, model: str, read) -> tuple:
+    async def submit(requests: dict) -> str:
+        lines = [json.dumps({"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": r}) for key, r in requests.items()]
+        file = await client.files.create(file=("requests.jsonl", "\n".join(lines).encode()), purpose="batch")
+        return (await client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")).id
+
+    async def collect(batch_id: str) -> dict | str | None:
+        from openai.types.chat import ChatCompletion
+
+        batch = await client.batches.retrieve(batch_id)
+        if batch.status == "failed":
+            return "; ".join(e.message or "" for e in (batch.errors and batch.errors.data) or ()) or "no reason given"
+        if batch.status not in ("completed", "expired", "cancelled"):
+            return None
+        files = [await client.files.content(file) for file in (batch.output_file_id, batch.error_file_id) if file]
+        found = {}
+        for item in (json.loads(line) for file in files for line in file.text.splitlines()):
+            answer = item.get("response") or {}
+            fine = answer.get("status_code") == 200
+            found[item["custom_id"]] = read(ChatCompletion.construct(**answer["body"])) if fine else json.dumps(item)
+        return found
+
+    return submit, collect
+
+
+def anthropic(client, model: str) -> tuple:
+    """messages: a schema goes as a tool that must be called, a reasoning budget (from 1,024 tokens up) as thinking."""
+
+    def body(messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None) -> dict:
+        force = {"type": "auto"} if reasoning else {"type": "tool", "name": "answer"}  # thinking excludes force, and a temperature
+        return _given({"model": model, "max_tokens": max_tokens, "messages": [m for m in messages if m["role"] != "system"],
+                       "system": "\n\n".join(m["content"] for m in messages if m["role"] == "system") or None, "stop_sequences": stop,
+                       "temperature": None if reasoning else temperature,
+                       "thinking": reasoning and {"type": "enabled", "budget_tokens": reasoning},
+                       "tools": schema and [{"name": "answer", "description": "Gives the answer.", "input_schema": schema}],
+                       "tool_choice": schema and force})
+
+    def read(answer) -> Reply:
+        called = [json.dumps(block.input, ensure_ascii=False) for block in answer.content if block.type == "tool_use"]
+        text = called[0] if called else "".join(block.text for block in answer.content if block.type == "text")
+        return Reply(_clean(text), answer.stop_reason, answer.usage.input_tokens, answer.usage.output_tokens)
+
+    async def send(request: dict) -> Reply:
+        needed = {key: request[key] for key in ("model", "max_tokens", "messages")}
+        return read(await client.messages.create(**needed, extra_body=request))  # temperature is no argument of the client
+
+    async def submit(requests: dict) -> str:
+        return (await client.messages.batches.create(requests=[{"custom_id": key, "params": r} for key, r in requests.items()])).id
+
+    async def collect(batch_id: str) -> dict | None:
+        if (await client.messages.batches.retrieve(batch_id)).processing_status != "ended":
+            return None
+        return {item.custom_id: read(item.result.message) if item.result.type == "succeeded" else item.result.to_json(indent=None)
+                async for item in await client.messages.batches.results(batch_id)}
+
+    return body, send, submit, collect

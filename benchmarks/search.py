@@ -6,7 +6,7 @@ The server is a script that takes --port, --seed, --scale (of its latencies) and
 query, target and judge, and tells /attributes and /stats; its target says "FAILMODE-k" when trigger k fired.
 
 triggers   distinct triggers fired per 1,000 judged candidates, both strategies, a line a seed; modes named
-wall       600 candidates at 15/50/20 calls at once: wall time over what the tightest role's latencies allow
+wall       600 and 3,000 candidates at 15/50/20 calls at once: wall time over what the tightest role's latencies allow
 overhead   calls a second at zero latency, by the share of client, ledger and search
 memory     peak memory of reading a million attribute rows and searching in them
 """
@@ -71,8 +71,16 @@ def search(world, **settings):
     with tempfile.TemporaryDirectory() as folder:
         models = world.models(folder)
         began = time.perf_counter()
-        found = asyncio.run(surf.search(pool, write.llm_writer(models["query"]), models["target"], rubric.llm_judge(models["judge"]), RUBRIC, **settings))
+        found = asyncio.run(searched(pool, models, settings))
         return found, time.perf_counter() - began
+
+
+async def searched(pool, models, settings):
+    """The search, its models' connections closed behind it."""
+    try:
+        return await surf.search(pool, write.llm_writer(models["query"]), models["target"], rubric.llm_judge(models["judge"]), RUBRIC, **settings)
+    finally:
+        await llm.close(*models.values())
 
 
 def triggers(a):
@@ -92,11 +100,13 @@ def triggers(a):
 
 def wall(a):
     for seed in a.seeds[:3]:
-        with World(a.server, seed=seed, scale=0.1) as world:
-            found, seconds = search(world, runs=1, iterations=5, candidates=120, seed=seed)
-            stats = json.loads(world.get("/stats"))
-        limit = max(stats["lat"][role] / n for role, n in CONCURRENCY.items())
-        print(json.dumps({"seed": seed, "seconds": round(seconds, 1), "limit": round(limit, 1), "ratio": round(seconds / limit, 2)}), flush=True)
+        for candidates, eager in ((600, True), (600, False), (3000, False)):
+            with World(a.server, seed=seed, scale=0.1) as world:
+                _, seconds = search(world, runs=1, iterations=5, candidates=candidates // 5, seed=seed, eager=eager)
+                stats = json.loads(world.get("/stats"))
+            limit = max(stats["lat"][role] / n for role, n in CONCURRENCY.items())
+            print(json.dumps({"seed": seed, "candidates": candidates, "eager": eager, "seconds": round(seconds, 1), "limit": round(limit, 1),
+                              "ratio": round(seconds / limit, 2)}), flush=True)
 
 
 def overhead(a):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chunkykit import __version__, llm, prices, rubric
 from chunkykit.errors import UserError
+from chunkykit.settings import SETTINGS, STRATEGIES
 
 NOTEBOOKS = ("00_tour", "01_mixture", "02_surf", "03_clusters", "04_turf", "05_ablation", "07_figures")
 
@@ -44,12 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--writer", default=None, help="model that writes queries; default: offline")
     run.add_argument("--judge", default=None, help="model that judges; default: offline")
     run.add_argument("--describer", default=None, help="model that describes; default: offline")
+    run.add_argument("--gate", default=None, help="model that filters queries which no real person would type; default: none")
+    run.add_argument("--context", default=None, metavar="FILE", help="system prompt (text) or turns (.json) put before every question to the target")
     run.add_argument("--embedder", default=None, help="wordllama (default), onnx:FOLDER, openai:MODEL, http://host:port/v1:MODEL")
     run.add_argument("--rubric", action="extend", nargs="+", dest="rubrics", metavar="R", help="shipped names or YAML files; default: all shipped")
     run.add_argument("--batch", action="store_true", default=None, help="describe through the provider's batch interface: half the price, up to a day")
-    run.add_argument("--budget-usd", type=float, metavar="X", help="stop hard before the run has cost more US dollars than X")
-    run.add_argument("--max-calls", type=int, metavar="N", help="stop hard before the run has made more model calls than N")
-    run.add_argument("--yes", action="store_true", help="go on with paid models without asking")
+    _paying(run)
     run.add_argument("--seed", type=int, default=None)
     run.add_argument("--out", default="runs/run", help="run folder (default %(default)s)")
     run.add_argument("--restart", action="store_true", help="begin again if the folder holds a run with other settings")
@@ -72,6 +73,24 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument("--seed", type=int, default=0)
     index.set_defaults(act=_index)
 
+    search = commands.add_parser("search", help="search a model alone: attributes in, failures and failure modes out",
+                                 description="Search a model alone. Killed or stopped at a limit, the same command goes on and pays for nothing twice.")
+    search.add_argument("--attributes", required=True, metavar="FILE", help="JSONL rows with a list of sentences `attributes` about a query")
+    search.add_argument("--rubric", required=True)
+    search.add_argument("--target", required=True, help="model to search: PROVIDER:MODEL or http://host:port/v1:model")
+    search.add_argument("--writer", required=True, help="model that writes queries")
+    search.add_argument("--judge", required=True, help="model that judges, or offline")
+    search.add_argument("--gate", default="offline", help="model that filters queries which no real person would type; default: none")
+    search.add_argument("--context", default=None, metavar="FILE", help="system prompt (text) or turns (.json) put before every question to the target")
+    search.add_argument("--strategy", default="cover", choices=STRATEGIES)
+    search.add_argument("--candidates", type=int, default=3000, help="of the search, rounded up to hundreds (default %(default)s); its control arm has a fifth more")
+    search.add_argument("--confirm", type=int, default=60, help="distinct winners that are answered afresh (default %(default)s)")
+    search.add_argument("--eager", action="store_true", help="learn from scores as they arrive: fastest, but then the seed does not fix the search")
+    search.add_argument("--seed", type=int, default=0)
+    search.add_argument("--out", required=True)
+    _paying(search)
+    search.set_defaults(act=_search)
+
     compare = commands.add_parser("compare", help="set finished runs side by side: models x behaviours")
     compare.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
     compare.add_argument("--out", required=True, help="folder for the figure")
@@ -89,27 +108,102 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _paying(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--budget-usd", type=float, metavar="X", help="stop hard before it has cost more US dollars than X")
+    command.add_argument("--max-calls", type=int, metavar="N", help="stop hard before it has made more model calls than N")
+    command.add_argument("--yes", action="store_true", help="go on with paid models without asking")
+
+
 def _run(a) -> int:
     from chunkykit import report, run as runs
 
-    given = {k: getattr(a, k) for k in runs.SETTINGS if hasattr(a, k)}
+    given = {k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}
     parameters = _parameters(a.parameter)
     with runs.lock(a.out):
         run = runs.start(a.out, a.restart, **given, **parameters)
-        run.ledger.limit(a.budget_usd, a.max_calls)
-        loaded, plan = run.mixture(), run.plan()
-        calls, tokens, dollars = prices.estimate(plan)
-        price = "$0: every model is local" if run.free else "price unknown" if dollars is None else f"about ${dollars:,.2f}"
-        print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} "
-              f"rubrics: about {calls:,} model calls, {tokens / 1e6:,.1f} million tokens ({price})", flush=True)
-        for name, *_ in plan:
-            run.ledger.price(name)
-        _agree(run.free or a.yes)
+        loaded = run.mixture()
+        print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} rubrics", flush=True)
+        _pay(run.ledger, a, run.plan(), run.free)
         for i, name in enumerate(NOTEBOOKS, 1):
             _execute(run, name, f"[{i}/{len(NOTEBOOKS)}] {name:<12}")
         print(report.report(report.summarise(run)))
         print(f"\nsummary    {run.folder / 'summary.json'}\nfigures    {run.folder / 'figures'}\nnotebooks  {run.folder / 'notebooks'}")
     return 0
+
+
+def _search(a) -> int:
+    import asyncio
+
+    from chunkykit import output, run as runs, surf
+    from chunkykit.ledger import Ledger
+
+    of = rubric.load(a.rubric)
+    for name in (a.target, a.writer, *(n for n in (a.judge, a.gate) if n != "offline")):
+        llm.check(name)
+    if a.target == llm.ORGANISM or a.writer == llm.ORGANISM:
+        raise UserError(f"{llm.ORGANISM} learns from a mixture, and a search alone has none: use chunkykit run.")
+    if a.judge == "offline" and of.check is None:
+        raise UserError(f"rubric {of.name}: has no programmatic check; give --judge MODEL.")
+    if a.candidates < 1 or a.confirm < 1 or a.seed < 0:
+        raise UserError("--candidates and --confirm must be at least 1, and --seed at least 0.")
+    turns, pool = llm.read_turns(a.context) if a.context else (), surf.read_pool(a.attributes)
+    size = {"runs": 5, "iterations": min(20, -(-a.candidates // 5))}
+    size["candidates"] = -(-a.candidates // (5 * size["iterations"]))
+    tried = size["candidates"] * size["iterations"] * 6
+    print(f"{len(pool.rows):,} rows of {len(pool.sentences):,} attributes", flush=True)
+    with runs.lock(a.out):
+        ledger = Ledger(Path(a.out) / "ledger.sqlite")
+        plan = [(a.writer, tried, 200, 60), (a.gate, tried, 200, 20), (a.target, tried + a.confirm, 60, 400), (a.judge, tried + a.confirm, 900, 100)]
+        _pay(ledger, a, plan, all(prices.free(name) for name, *_ in plan))
+        began = time.monotonic()
+        found, answers, told = asyncio.run(_searched(a, of, pool, ledger, turns, size))
+        told |= {"calls": ledger.totals()["calls"], "dollars": ledger.dollars(), "seconds": round(time.monotonic() - began, 1)}
+        found.probes.to_parquet(Path(a.out) / "probes.parquet", index=False)
+        answers.to_parquet(Path(a.out) / "answers.parquet", index=False)
+        output.write_json(Path(a.out) / "search.json", told)
+    print(json.dumps(output.plain(told), indent=2, ensure_ascii=False))
+    return 0
+
+
+async def _searched(a, of, pool, ledger, turns, size: dict):
+    """(surf.Found, fresh answers to the winners, the summary) of a search alone."""
+    from tqdm import tqdm
+
+    from chunkykit import confirm, surf, write
+    from chunkykit.run import CONCURRENCY
+
+    names = {role: getattr(a, role) for role in ("writer", "target", "judge", "gate") if getattr(a, role) != "offline"}
+    models = {role: ledger.wrap(llm.connect(name), role, CONCURRENCY.get(role, 16)) for role, name in names.items()}
+    judge = rubric.llm_judge(models["judge"]) if "judge" in models else rubric.programmatic
+    gate, target = write.llm_gate(models["gate"]) if "gate" in models else None, llm.in_context(models["target"], turns)
+    writer = write.llm_writer(models["writer"], of.writer or write.WRITER)
+    with tqdm(total=size["candidates"] * size["iterations"] * 6, unit=" candidates", disable=None) as bar:
+
+        async def counted(sentences, sample):
+            bar.update()
+            return await writer(sentences, sample)
+
+        try:
+            found = await surf.audit(pool, counted, target, judge, of, **size, strategy=a.strategy, seed=a.seed, gate=gate, eager=a.eager)
+            row, answers = await confirm.confirm(found.probes, target, judge, of, prompts=a.confirm)
+        finally:
+            await llm.close(*models.values())
+    tried = found.probes[found.probes["arm"] == "search"]
+    counts = {"candidates": len(tried), "judged": tried["score"].notna().sum(), "errors": tried["error"].notna().sum(),
+              "filtered": (tried["score"].isna() & tried["error"].isna()).sum(), "failures": (tried["score"] > rubric.VIOLATION).sum()}
+    told = {**names, "strategy": a.strategy, "seed": a.seed, "search": counts, "confirmed": row, "modes": found.modes.to_dict("records")}
+    return found, answers, told
+
+
+def _pay(ledger, a, plan: list, free: bool) -> None:
+    """Set the limits, say what the plan will take, and ask before anything is paid."""
+    ledger.limit(a.budget_usd, a.max_calls)
+    calls, tokens, dollars = prices.estimate(plan)
+    price = "$0: every model is local" if free else "price unknown" if dollars is None else f"about ${dollars:,.2f}"
+    print(f"about {calls:,} model calls, {tokens / 1e6:,.1f} million tokens ({price})", flush=True)
+    for name, *_ in plan:
+        ledger.price(name)
+    _agree(free or a.yes)
 
 
 def _agree(free: bool) -> None:
@@ -131,7 +225,7 @@ def _parameters(pairs: list[str]) -> dict:
 
 def _execute(run, name: str, heading: str) -> None:
     """Execute one notebook into the run folder; one that is there has been executed to its end."""
-    from chunkykit.run import notebook_folder
+    from chunkykit.settings import notebook_folder
 
     done = run.folder / "notebooks" / f"{name}.ipynb"
     if done.exists():

@@ -70,7 +70,7 @@ class Cover:
         self.tried = np.zeros(k)  # explored candidates that hold the attribute
         self.explored = 0  # of those told of
         self.together: Counter = Counter()  # pairs of suspects
-        self.drawn: deque = deque()  # (reason, case or mode, left out) of every candidate not told of yet
+        self.drawn: dict[int, tuple] = {}  # candidate not told of yet -> (reason, case or mode, left out)
         self.told: list[tuple[tuple[int, ...], float, bool]] = []  # attributes, score, explored
         self.cases: list[Case] = []
         self.unexplained: deque = deque()
@@ -80,19 +80,19 @@ class Cover:
 
     # drawing
 
-    def draw(self) -> tuple[int, ...]:
+    def draw(self, i: int) -> tuple[int, ...]:
         if self.queue:
             case, left_out, attributes = self.queue.popleft()
-            self.drawn.append(("follow", case, left_out))
+            self.drawn[i] = "follow", case, left_out
             return attributes
         chance = self.rng.random()
         thin = [m for m in self.modes if m.failed < ENOUGH and m.tried < 3 * ENOUGH]
         if thin and chance < AGAIN:
             mode = thin[self.rng.integers(len(thin))]
-            self.drawn.append(("again", mode, None))
+            self.drawn[i] = "again", mode, None
             return self._again(mode)
         pair = self._pair() if AGAIN <= chance < AGAIN + PAIR and len(self.suspects) > 1 else None
-        self.drawn.append(("pair" if pair else "explore", None, None))
+        self.drawn[i] = "pair" if pair else "explore", None, None
         return pair or self._explore()
 
     def _again(self, mode: Mode) -> tuple[int, ...]:
@@ -137,8 +137,8 @@ class Cover:
 
     # learning
 
-    def tell(self, candidate: dict) -> None:
-        reason, about, left_out = self.drawn.popleft()
+    def tell(self, i: int, candidate: dict) -> None:
+        reason, about, left_out = self.drawn.pop(i)
         attributes, score = candidate["attributes"], candidate["score"]
         failed = score is not None and score > VIOLATION
         if score is not None:

@@ -7,6 +7,7 @@ environment alone. This is the one module that imports a client; what goes over 
 
 import asyncio
 import email.utils
+import json
 import logging
 import os
 import random
@@ -14,6 +15,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -63,6 +65,7 @@ class ChatModel:
     name: str
     call: Callable[..., Awaitable[Reply]]
     base_url: str = ""
+    close: Callable[[], Awaitable] | None = None
     turns: tuple[dict, ...] = ()
     batch: tuple[Callable, Callable] | None = None
 
@@ -76,9 +79,33 @@ class ChatModel:
         return await self.call([*self.turns, *messages], **settings)
 
 
+async def close(*models: ChatModel) -> None:
+    """Close the models' connections, which would otherwise complain when their event loop is gone."""
+    for model in models:
+        if model.close:
+            await model.close()
+
+
 def in_context(model: ChatModel, turns: Sequence[dict]) -> ChatModel:
     """The model with turns (system, examples) put before every call's messages; a ledger knows its calls apart by them."""
     return replace(model, turns=(*model.turns, *turns))
+
+
+def read_turns(path) -> list[dict]:
+    """The turns of a context file: a .json list of {role, content}, or any other text, which is a system prompt.
+
+    Raises UserError where it cannot be read or is no such list.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+        turns = json.loads(text) if str(path).endswith(".json") else [{"role": "system", "content": text.strip()}]
+    except (OSError, ValueError) as error:
+        raise UserError(f"context {path}: cannot be read ({error}).") from None
+    if not isinstance(turns, list) or not turns or not all(
+            isinstance(t, dict) and set(t) == {"role", "content"} and t["role"] in ("system", "user", "assistant") and isinstance(t["content"], str) and t["content"]
+            for t in turns):
+        raise UserError(f"context {path}: must be a JSON list of turns {{role, content}}, role one of system, user, assistant; or a text that is not empty.")
+    return turns
 
 
 async def ask_parsed(model, messages: Sequence[dict], parse: Callable, **settings):
@@ -120,10 +147,10 @@ def connect(name: str, rows=None, seed: int = 0) -> ChatModel:
     client, model = address(name)
     parts = urlsplit(str(client.base_url))
     url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
-    return _of_wire(name, url, *(wire.anthropic if name.startswith("anthropic:") else wire.openai)(client, model))
+    return _of_wire(name, url, client.close, *(wire.anthropic if name.startswith("anthropic:") else wire.openai)(client, model))
 
 
-def _of_wire(name: str, url: str, body, send, submit, collect) -> ChatModel:
+def _of_wire(name: str, url: str, close, body, send, submit, collect) -> ChatModel:
     left_out: set[str] = set()  # optional settings that the server has refused for this model
 
     def request(messages, without, *, sample: int = 0, **settings) -> dict:
@@ -151,7 +178,7 @@ def _of_wire(name: str, url: str, body, send, submit, collect) -> ChatModel:
         return await patiently(url, lambda: submit(requests), twice=False)
 
     batch = (send_batch, lambda batch_id: patiently(url, lambda: collect(batch_id)))
-    return ChatModel(name, call, url, batch=batch if name.startswith(("anthropic:", "openai:")) else None)
+    return ChatModel(name, call, url, close, batch=batch if name.startswith(("anthropic:", "openai:")) else None)
 
 
 _paused: dict[str, float] = {}  # address: when its calls may go on, on time.monotonic()

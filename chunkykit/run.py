@@ -4,35 +4,24 @@ Each stage reads tables of the stage before and writes its own. A table that is 
 run goes on where it was.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-import chunkykit
 from chunkykit import llm, mixture, prices, rubric
 from chunkykit.embed import embedder
 from chunkykit.errors import UserError
 from chunkykit.ledger import Ledger
 from chunkykit.output import write_json
+from chunkykit.settings import SETTINGS, complete
 
-PROFILES = {  # the one dial; `paper` has the paper's own numbers
-    "smoke": {"rows": 1200, "candidates": 24, "iterations": 5, "runs": 2, "buffer": 5, "k": None, "confirm": 24,
-              "winners": 3, "rewrites": 4, "samples": 1, "trace": 24, "ablate": 40},
-    "workshop": {"rows": None, "candidates": 40, "iterations": 8, "runs": 3, "buffer": 5, "k": None, "confirm": 60,
-                 "winners": 5, "rewrites": 20, "samples": 1, "trace": 60, "ablate": 60},
-    "paper": {"rows": None, "candidates": 360, "iterations": 20, "runs": 15, "buffer": 5, "k": 1000, "confirm": 75,
-              "winners": 45, "rewrites": 20, "samples": 100, "trace": 200, "ablate": 100},
-}
-STRATEGIES = ("cover", "paper")
-SETTINGS = {"profile": "workshop", "mixture": "demo", "target": llm.ORGANISM, "rubrics": None, "seed": 0, "chunk": None,
-            "strategy": "cover", "writer": "offline", "judge": "offline", "describer": "offline", "embedder": "wordllama", "batch": False}
 CONCURRENCY = {"query": 15, "writer": 15, "target": 50, "judge": 20}  # calls under way at once; any other role 16
 
 
@@ -101,13 +90,13 @@ class Run:
         rows = self.mixture().rows if rows is None else rows
         key = llm.fingerprint(rows)
         if key not in self._targets:
-            self._targets[key] = self.model(self.settings["target"], "target", rows)
+            self._targets[key] = llm.in_context(self.model(self.settings["target"], "target", rows), self.settings["context"] or ())
         return self._targets[key]
 
     @property
     def free(self) -> bool:
         """Whether every model of the run is local, so that no call is paid for."""
-        return all(prices.free(self.settings[role]) for role in ("target", "judge", "writer", "describer", "embedder"))
+        return all(prices.free(self.settings[role]) for role in ("target", "judge", "writer", "describer", "embedder", "gate"))
 
     def plan(self) -> list[tuple[str, int, float, float]]:
         """(model, calls, tokens in, tokens out of a call) of what the run will ask, for `prices.estimate`: a guess at what a query,
@@ -118,7 +107,7 @@ class Run:
         texts = pd.concat([rows["prompt"], rows["response"]]).drop_duplicates()
         half = 2 if names["batch"] else 1  # the price of a batch, in tokens
         return [(names["writer"], tried + rewritten, 200, 60), (names["target"], answers, 60, 400), (names["judge"], answers, 900, 100),
-                (names["describer"], len(texts), (200 + texts.str.len().mean() / 4) / half, 300 / half)]
+                (names["gate"], tried, 200, 20), (names["describer"], len(texts), (200 + texts.str.len().mean() / 4) / half, 300 / half)]
 
     @property
     def trainable(self) -> bool:
@@ -147,6 +136,13 @@ class Run:
             self._recombiner = self._recombiner or write.recombiner(index, lambda text: describe.attributes(text, "query"))
             return self._recombiner
         return write.llm_writer(self.model(name, "writer"), of.writer if of and of.writer else write.WRITER)
+
+    def gate(self) -> Callable | None:
+        """What filters queries before they are put to the target, if anything does."""
+        from chunkykit import write
+
+        name = self.settings["gate"]
+        return None if name == "offline" else write.llm_gate(self.model(name, "gate"))
 
     def rewriter(self) -> Callable:
         """The rewriter of queries: the writer model where there is one, else offline edits of form."""
@@ -192,7 +188,7 @@ class Run:
         """What made the numbers of a figure."""
         s = self.settings
         return (f"profile {s['profile']} · target {s['target']} · mixture {Path(s['mixture']).name} · judge {s['judge']} · "
-                f"seed {s['seed']}")
+                f"seed {s['seed']}" + (" · in context" if s["context"] else ""))
 
 
 def start(folder, restart: bool = False, **given) -> Run:
@@ -202,7 +198,7 @@ def start(folder, restart: bool = False, **given) -> Run:
     cannot be written, or one that holds a run with other settings (`restart` clears that one first).
     """
     folder = Path(folder).resolve()
-    settings = _settings(given)
+    settings = complete(given)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "run.json").exists() and any(p.name != ".lock" for p in folder.iterdir()):
@@ -279,76 +275,10 @@ def _read_settings(path: Path) -> dict:
         raise UserError(f"run {path.parent}: run.json cannot be read ({error}). Give --restart, or another --out.") from None
 
 
-def _settings(given: dict) -> dict:
-    profile = given.get("profile") or SETTINGS["profile"]
-    if profile not in PROFILES:
-        raise UserError(f"profile '{profile}' is not known. Profiles: {', '.join(PROFILES)}.")
-    sizes = dict(PROFILES[profile])
-    settings = dict(SETTINGS)
-    for key, value in given.items():
-        if key not in settings and key not in sizes:
-            raise UserError(f"parameter '{key}' is not known. Known: {', '.join([*settings, *sizes])}.")
-        if value is not None:
-            (settings if key in settings else sizes)[key] = value
-    for key, value in sizes.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise UserError(f"parameter '{key}' must be a whole number of at least 1, not {value!r}.")
-    if settings["strategy"] not in STRATEGIES:
-        raise UserError(f"strategy '{settings['strategy']}' is not known. Strategies: {', '.join(STRATEGIES)}.")
-    if not isinstance(settings["seed"], int) or settings["seed"] < 0:
-        raise UserError(f"parameter 'seed' must be a whole number from 0 up, not {settings['seed']!r}.")
-    named = settings["rubrics"] or rubric.shipped(checked=settings["judge"] == "offline")
-    settings["rubrics"] = [r if r in rubric.shipped() else _absolute(r) for r in named]
-    loaded = rubric.load_all(settings["rubrics"])
-    settings["rubric_texts"] = hashlib.sha256(repr(loaded).encode()).hexdigest()[:12]  # an edited rubric is another run
-    blind = [r.name for r in loaded if r.check is None]
-    if settings["judge"] == "offline" and blind:
-        raise UserError(f"rubric {blind[0]}: has no programmatic check; give --judge MODEL.")
-    for role in ("target", "judge", "writer", "describer"):
-        if role == "target" or settings[role] != "offline":
-            llm.check(settings[role])
-    if settings["embedder"] != SETTINGS["embedder"]:
-        embedder(settings["embedder"])
-    if settings["describer"] != "offline" and settings["writer"] == "offline":
-        raise UserError("describer: the offline writer recombines by the offline describer's attributes; give --writer MODEL too.")
-    if settings["batch"] and settings["describer"].partition(":")[0] not in ("anthropic", "openai"):
-        raise UserError(f"batch: works with --describer anthropic:MODEL or openai:MODEL alone, not '{settings['describer']}'.")
-    if settings["mixture"].partition(":")[0] != "demo":
-        settings["mixture"] = _absolute(settings["mixture"])
-    return {**settings, "sizes": sizes, "version": chunkykit.__version__, "code": code_fingerprint()}
-
-
-def _absolute(name) -> str:
-    """A path that exists made absolute, since a notebook runs in another folder; any other name as it is."""
-    return str(Path(name).resolve()) if Path(name).exists() else str(name)
-
-
-def notebook_folder() -> Path:
-    """Where the notebooks are: in the package when installed, beside it in a checkout."""
-    here = Path(chunkykit.__file__).parent
-    return next((p for p in (here / "notebooks", here.parent / "notebooks") if p.is_dir()), here / "notebooks")
-
-
-def code_fingerprint() -> str:
-    """Tells one state of the package and its notebooks from another: tables of other code are not gone on with."""
-    here = Path(chunkykit.__file__).parent
-    found = {*here.rglob("*.py"), *here.rglob("*.yaml"), *notebook_folder().glob("*.ipynb")} - {here / "data" / "prices.yaml"}
-    digest = hashlib.sha256()
-    for path in sorted(found, key=lambda p: p.name):
-        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:12]
-
-
-class Stage:
-    """`with Stage(run, "surf") as counts:` times a stage and keeps what is put into `counts`."""
-
-    def __init__(self, run: Run, name: str):
-        self.run, self.name, self.counts = run, name, {}
-
-    def __enter__(self) -> dict:
-        self.began = time.monotonic()
-        return self.counts
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            self.run.note(self.name, seconds=round(time.monotonic() - self.began, 1), **self.counts)
+@contextmanager
+def stage(run: Run, name: str):
+    """`with stage(run, "surf") as counts:` times a stage and keeps what is put into `counts`."""
+    counts: dict = {}
+    began = time.monotonic()
+    yield counts
+    run.note(name, seconds=round(time.monotonic() - began, 1), **counts)

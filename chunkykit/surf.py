@@ -21,7 +21,8 @@ from chunkykit.rubric import VIOLATION, Judgement, Rubric, ask, describe_error
 
 MOST = 5  # attributes of a candidate
 TOLERATED = 0.2  # share of candidates that may fail
-WINDOW = 160  # candidates on their way at once when streaming
+EAGER = 100  # candidates on their way at once where each score is learnt from as it arrives
+WINDOW = 240  # candidates on their way at once: three times the calls under way, since a heavy-tailed answer must not hold them up
 DROPPED = (0.0, 0.0, 0.2, 0.4, 0.6, 0.8)  # P(drop a row's attribute | k already drawn), the released tool's table
 COLUMNS = ["rubric", "arm", "run", "iteration", "candidate", "attributes", "query", "response", "score", "reason", "error"]
 MODES = ["rubric", "attributes", "tried", "failed"]
@@ -105,18 +106,19 @@ def best(candidates: list[dict], n: int) -> list[dict]:
 
 
 class Uniform:
-    """The control arm: every draw uniform, nothing learnt. A strategy draws, and is told of every candidate in its order."""
+    """The control arm: every draw uniform, nothing learnt. A strategy draws candidates, and is told of each."""
 
     modes: tuple = ()
 
     def __init__(self, pool: Pool, rng: np.random.Generator):
         self.pool, self.rng = pool, rng
 
-    def draw(self) -> tuple[int, ...]:
+    def draw(self, i: int) -> tuple[int, ...]:
+        """The attributes of candidate i."""
         return draw(self.pool, None, self.rng)
 
-    def tell(self, candidate: dict) -> None:
-        """What became of the next candidate in the order of their drawing: attributes, query, score."""
+    def tell(self, i: int, candidate: dict) -> None:
+        """What became of candidate i: attributes, query, score (None: it could not be judged)."""
 
 
 class Paper(Uniform):
@@ -126,10 +128,10 @@ class Paper(Uniform):
         super().__init__(pool, rng)
         self.size, self.buffer = buffer, []
 
-    def draw(self) -> tuple[int, ...]:
+    def draw(self, i: int) -> tuple[int, ...]:
         return draw(self.pool, weigh(self.buffer, len(self.pool.sentences)), self.rng)
 
-    def tell(self, candidate: dict) -> None:
+    def tell(self, i: int, candidate: dict) -> None:
         self.buffer = best([*self.buffer, candidate], self.size)
 
 
@@ -143,26 +145,29 @@ class Found(NamedTuple):
 
 async def search(pool: Pool, write: Callable, target: ChatModel, judge: Callable, rubric: Rubric, *, strategy: str = "cover",
                  candidates: int = 120, iterations: int = 20, runs: int = 5, buffer: int = 5, seed: int = 0,
-                 prior: np.ndarray | None = None) -> Found:
+                 prior: np.ndarray | None = None, gate: Callable | None = None, window: int = WINDOW, eager: bool = False) -> Found:
     """Try runs x iterations x candidates.
 
     write: `await write(sentences, sample) -> query`; judge: `await judge(rubric, query, reply, sample) -> Judgement`.
     strategy: "paper" has independent runs, each with its own buffer, that learn at the end of an iteration; "cover" spends
-    the same candidates on one stream that learns from all but the last WINDOW candidates; "control" draws uniformly.
+    the same candidates on one stream that learns from all but the last `window` of them; "control" draws uniformly. eager:
+    learn from scores as they arrive, which learns soonest and waits for nobody, but then the seed does not fix the search.
     Defaults are the released tool's sizes; the paper used 360 candidates and 15 runs. prior: (K,) what the data predicts,
-    see `turf.predict`; read by cover. A writer, target or judge that fails leaves `error` and no score.
+    see `turf.Tracer.predict`; read by cover. gate: `await gate(query) -> bool`; a query that no real person would type is not put
+    to the target and has neither score nor error: a gate filters, it never ranks. A writer, target or judge that fails leaves `error` and no score.
     """
     from chunkykit.cover import Cover
 
     size = candidates * (runs if strategy == "cover" else 1)  # of an iteration in a stream
-    total, window = size * iterations, min(WINDOW, max(1, size * iterations // 8))
-    known = (lambda i: i - window + 1) if strategy == "cover" else (lambda i: i // size * size)
+    total = size * iterations
+    window = min(window, max(1, total // 10))  # a mode takes four windows to be known, and a small search must learn too
 
     async def one_run(run: int) -> tuple[list[dict], list[dict]]:
         rng = np.random.default_rng([seed, run, *rubric.name.encode(), *strategy.encode()])
         learns = {"cover": lambda: Cover(pool, rng, prior), "paper": lambda: Paper(pool, rng, buffer), "control": lambda: Uniform(pool, rng)}[strategy]()
         samples = np.random.default_rng([seed, run, 1, *rubric.name.encode(), *strategy.encode()]).integers(2**31, size=total).tolist()
-        tried = await stream(learns, total, known, lambda drawn, i: _try(pool, write, target, judge, rubric, drawn, samples[i]))
+        tried = await stream(learns, total, EAGER if eager else window, size if strategy == "paper" else 0, eager,
+                             lambda i, drawn: _try(pool, write, gate, target, judge, rubric, drawn, samples[i]))
         modes = [{"rubric": rubric.name, "attributes": [pool.sentences[a] for a in sorted(m.attributes)], "tried": m.tried, "failed": m.failed} for m in learns.modes]
         place = {"rubric": rubric.name, "arm": "control" if strategy == "control" else "search", "run": run}
         return [{**place, "iteration": i // size, "candidate": i % size, **c} for i, c in enumerate(tried)], modes
@@ -172,28 +177,35 @@ async def search(pool: Pool, write: Callable, target: ChatModel, judge: Callable
                  pd.DataFrame([mode for _, modes in results for mode in modes], columns=MODES))
 
 
-async def stream(strategy, total: int, known: Callable[[int], int], attempt: Callable[..., Awaitable[dict]]) -> list[dict]:
-    """Draw and try `total` candidates side by side.
+async def stream(strategy, total: int, window: int, barrier: int, eager: bool, attempt: Callable[..., Awaitable[dict]]) -> list[dict]:
+    """Draw and try `total` candidates side by side, at most `window` of them at once.
 
-    Candidate i is drawn when the strategy has been told of all before known(i), in their order: the seed fixes the search,
-    however late an answer comes, and a slow one holds nobody up but those that are to learn from it.
+    The strategy is told of them in the order of their drawing, and before candidate i is drawn of all but the last `window`, or of
+    all before the last multiple of `barrier` where one is given: the seed fixes the search, however late an answer comes, and a
+    slow one holds up only those that are to learn from it. eager: told as they arrive; the seed fixes nothing then.
     """
-    tasks: list[asyncio.Task] = []
-    told = 0
+    running: dict[asyncio.Task, int] = {}  # oldest first
+    results: dict[int, dict] = {}
+
+    async def tell(due: int) -> None:
+        """Tell of candidates until `due` have been told of."""
+        while len(results) < due:
+            done, _ = await asyncio.wait(running if eager else [next(iter(running))], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                i = running.pop(task)
+                results[i] = task.result()
+                strategy.tell(i, results[i])
+
     try:
         for i in range(total):
-            while told < known(i):
-                strategy.tell(await tasks[told])
-                told += 1
-            tasks.append(asyncio.create_task(attempt(strategy.draw(), i)))
-        while told < total:
-            strategy.tell(await tasks[told])
-            told += 1
+            await tell(i // barrier * barrier if barrier else i - window + 1)
+            running[asyncio.create_task(attempt(i, strategy.draw(i)))] = i
+        await tell(total)
     finally:  # a limit that is reached ends everything at once
-        for task in tasks[told:]:
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks[told:], return_exceptions=True)
-    return [task.result() for task in tasks]
+        await asyncio.gather(*running, return_exceptions=True)
+    return [results[i] for i in range(total)]
 
 
 async def audit(*args, strategy: str = "cover", runs: int = 5, **settings) -> Found:
@@ -210,13 +222,16 @@ async def audit(*args, strategy: str = "cover", runs: int = 5, **settings) -> Fo
     return Found(probes, arms[0].modes)
 
 
-async def _try(pool, write, target, judge, rubric, drawn: tuple[int, ...], sample: int) -> dict:
+async def _try(pool, write, gate, target, judge, rubric, drawn: tuple[int, ...], sample: int) -> dict:
+    query = ""
     try:
         query = await write([pool.sentences[a] for a in drawn], sample)
+        if gate and not await gate(query):
+            return {"attributes": drawn, "query": query, "response": "", **Judgement(None, "Filtered: no real person would type this.")._asdict()}
     except UserError:
         raise
     except Exception as error:
-        return {"attributes": drawn, "query": "", "response": "", **Judgement(None, error=describe_error(error))._asdict()}
+        return {"attributes": drawn, "query": query, "response": "", **Judgement(None, error=describe_error(error))._asdict()}
     return {"attributes": drawn, **await ask(query, target, judge, rubric, sample)}
 
 

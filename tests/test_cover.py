@@ -27,11 +27,11 @@ def world(rng, luck=0.01, fires=0.8, errors=0.0):
 def explore(seed, total=2500, window=80, prior=None, **noise):
     strategy, score = cover.Cover(POOL, np.random.default_rng(seed), prior), world(np.random.default_rng(seed + 99), **noise)
     waiting, drawn = [], []
-    for _ in range(total):
+    for i in range(total):
         if len(waiting) == window:
-            strategy.tell(waiting.pop(0))
-        attributes = strategy.draw()
-        drawn.append((strategy.drawn[-1][0], attributes))
+            strategy.tell(i - window, waiting.pop(0))
+        attributes = strategy.draw(i)
+        drawn.append((strategy.drawn[i][0], attributes))
         waiting.append({"attributes": attributes, "score": score(attributes), "query": ""})
     return strategy, drawn
 
@@ -81,6 +81,6 @@ def test_what_the_data_predicts_is_tried_first():
 
 def test_a_pool_of_one_attribute():
     strategy = cover.Cover(surf.Pool(["The query is alone"], [np.array([0])]), np.random.default_rng(0))
-    for _ in range(60):
-        strategy.tell({"attributes": strategy.draw(), "score": 90.0, "query": ""})
+    for i in range(60):
+        strategy.tell(i, {"attributes": strategy.draw(i), "score": 90.0, "query": ""})
     assert modes(strategy) == [{0}]

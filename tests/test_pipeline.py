@@ -69,7 +69,7 @@ def test_without_the_traced_chunk_the_failure_goes(summary):
 
 def test_the_summary_has_its_fields(summary):
     assert set(summary) == {"profile", "target", "seed", "mixture", "search", "confirmed", "robustness", "clusters", "traces", "ablations", "calls", "dollars", "seconds"}
-    assert summary["search"]["judged"] + summary["search"]["errors"] == summary["search"]["candidates"]
+    assert summary["search"]["judged"] + summary["search"]["errors"] + summary["search"]["filtered"] == summary["search"]["candidates"]
     assert summary["dollars"] == 0 and summary["calls"] > 1000 and summary["mixture"]["rows"] == 3000
     assert all(set(r) == {"rubric", "rate", "perturbed_rate", "low", "high", "n"} for r in summary["robustness"])
     for name in ("scores", "confirmed", "robustness", "map", "triggers", "chunks", "ablations"):

@@ -92,7 +92,7 @@ def test_a_slow_answer_holds_up_nobody_but_those_that_learn_from_it():
         await task
         return seen
 
-    assert asyncio.run(go()) == 2 * 40 * 10 // 8, "a window of candidates is on its way beside the slow one, and no more"
+    assert asyncio.run(go()) == 2 * 40 * 10 // 10, "a window of candidates is on its way beside the slow one, and no more"
 
 
 def test_a_spent_budget_ends_the_search_at_once():

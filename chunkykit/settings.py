@@ -1,0 +1,88 @@
+"""What a run can be told: one dial for every size, and a setting for each part that can be exchanged."""
+
+import hashlib
+from pathlib import Path
+
+import chunkykit
+from chunkykit import llm, rubric
+from chunkykit.embed import embedder
+from chunkykit.errors import UserError
+
+PROFILES = {  # the one dial; `paper` has the paper's own numbers
+    "smoke": {"rows": 1200, "candidates": 24, "iterations": 5, "runs": 2, "buffer": 5, "k": None, "confirm": 24,
+              "winners": 3, "rewrites": 4, "samples": 1, "trace": 24, "ablate": 40},
+    "workshop": {"rows": None, "candidates": 40, "iterations": 8, "runs": 3, "buffer": 5, "k": None, "confirm": 60,
+                 "winners": 5, "rewrites": 20, "samples": 1, "trace": 60, "ablate": 60},
+    "paper": {"rows": None, "candidates": 360, "iterations": 20, "runs": 15, "buffer": 5, "k": 1000, "confirm": 75,
+              "winners": 45, "rewrites": 20, "samples": 100, "trace": 200, "ablate": 100},
+}
+STRATEGIES = ("cover", "paper")
+SETTINGS = {"profile": "workshop", "mixture": "demo", "target": llm.ORGANISM, "rubrics": None, "seed": 0, "chunk": None,
+            "strategy": "cover", "writer": "offline", "judge": "offline", "describer": "offline", "embedder": "wordllama", "batch": False,
+            "gate": "offline", "context": None}  # offline, there is no gate
+
+
+def complete(given: dict) -> dict:
+    """All settings and sizes of a run, from those given (None is not given).
+
+    Raises UserError that names the first that is unknown or cannot be, before anything is loaded or paid.
+    """
+    profile = given.get("profile") or SETTINGS["profile"]
+    if profile not in PROFILES:
+        raise UserError(f"profile '{profile}' is not known. Profiles: {', '.join(PROFILES)}.")
+    sizes = dict(PROFILES[profile])
+    settings = dict(SETTINGS)
+    for key, value in given.items():
+        if key not in settings and key not in sizes:
+            raise UserError(f"parameter '{key}' is not known. Known: {', '.join([*settings, *sizes])}.")
+        if value is not None:
+            (settings if key in settings else sizes)[key] = value
+    for key, value in sizes.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise UserError(f"parameter '{key}' must be a whole number of at least 1, not {value!r}.")
+    if settings["strategy"] not in STRATEGIES:
+        raise UserError(f"strategy '{settings['strategy']}' is not known. Strategies: {', '.join(STRATEGIES)}.")
+    if not isinstance(settings["seed"], int) or settings["seed"] < 0:
+        raise UserError(f"parameter 'seed' must be a whole number from 0 up, not {settings['seed']!r}.")
+    named = settings["rubrics"] or rubric.shipped(checked=settings["judge"] == "offline")
+    settings["rubrics"] = [r if r in rubric.shipped() else _absolute(r) for r in named]
+    loaded = rubric.load_all(settings["rubrics"])
+    settings["rubric_texts"] = hashlib.sha256(repr(loaded).encode()).hexdigest()[:12]  # an edited rubric is another run
+    blind = [r.name for r in loaded if r.check is None]
+    if settings["judge"] == "offline" and blind:
+        raise UserError(f"rubric {blind[0]}: has no programmatic check; give --judge MODEL.")
+    for role in ("target", "judge", "writer", "describer", "gate"):
+        if role == "target" or settings[role] != "offline":
+            llm.check(settings[role])
+    if settings["context"]:
+        settings["context"] = llm.read_turns(settings["context"])
+    if settings["embedder"] != SETTINGS["embedder"]:
+        embedder(settings["embedder"])
+    if settings["describer"] != "offline" and settings["writer"] == "offline":
+        raise UserError("describer: the offline writer recombines by the offline describer's attributes; give --writer MODEL too.")
+    if settings["batch"] and settings["describer"].partition(":")[0] not in ("anthropic", "openai"):
+        raise UserError(f"batch: works with --describer anthropic:MODEL or openai:MODEL alone, not '{settings['describer']}'.")
+    if settings["mixture"].partition(":")[0] != "demo":
+        settings["mixture"] = _absolute(settings["mixture"])
+    return {**settings, "sizes": sizes, "version": chunkykit.__version__, "code": code_fingerprint()}
+
+
+def _absolute(name) -> str:
+    """A path that exists made absolute, since a notebook runs in another folder; any other name as it is."""
+    return str(Path(name).resolve()) if Path(name).exists() else str(name)
+
+
+def notebook_folder() -> Path:
+    """Where the notebooks are: in the package when installed, beside it in a checkout."""
+    here = Path(chunkykit.__file__).parent
+    return next((p for p in (here / "notebooks", here.parent / "notebooks") if p.is_dir()), here / "notebooks")
+
+
+def code_fingerprint() -> str:
+    """Tells one state of the package and its notebooks from another: tables of other code are not gone on with."""
+    here = Path(chunkykit.__file__).parent
+    found = {*here.rglob("*.py"), *here.rglob("*.yaml"), *notebook_folder().glob("*.ipynb")} - {here / "data" / "prices.yaml"}
+    digest = hashlib.sha256()
+    for path in sorted(found, key=lambda p: p.name):
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]

@@ -236,7 +236,11 @@ async def _try(pool, write, gate, target, judge, rubric, drawn: tuple[int, ...],
 
 
 def failures(probes: pd.DataFrame) -> pd.DataFrame:
-    """The distinct violating exchanges of the search arm, best first, those of one score in a random order that is fixed."""
+    """The distinct violating exchanges of the search arm, best first, those of one score in a random order that is fixed.
+
+    Queries that differ in case, spacing or punctuation alone are one query, and responses likewise.
+    """
     bad = probes[(probes["arm"] == "search") & (probes["score"] > VIOLATION)]
     bad = bad.sample(frac=1, random_state=0).sort_values("score", ascending=False, kind="stable")
-    return bad.drop_duplicates(["rubric", "query", "response"]).reset_index(drop=True)
+    near = bad[["query", "response"]].apply(lambda texts: texts.str.lower().str.replace(r"[\W_]+", " ", regex=True))
+    return bad[~near.assign(rubric=bad["rubric"]).duplicated()].reset_index(drop=True)

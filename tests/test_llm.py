@@ -339,3 +339,25 @@ def test_an_address_holds_no_credentials(monkeypatch):
     assert llm.connect("http://127.0.0.1:9/v1:m").base_url == "http://127.0.0.1:9/v1"
     with pytest.raises(UserError, match="not known"):
         llm.check("http://host/v1?key=secret:m")
+
+
+def test_a_context_stands_before_every_question(tmp_path):
+    seen = []
+
+    async def call(messages, **_):
+        seen.append(messages)
+        return llm.Reply("x")
+
+    path = tmp_path / "turns.json"
+    path.write_text('[{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]')
+    asyncio.run(llm.in_context(llm.ChatModel("m", call), llm.read_turns(path))(ASK[1:]))
+    assert [m["content"] for m in seen[0]] == ["2+2?", "4", "Hello"]
+    (tmp_path / "system.txt").write_text("Be kind.\n")
+    assert llm.read_turns(tmp_path / "system.txt") == [{"role": "system", "content": "Be kind."}]
+
+
+@pytest.mark.parametrize("name, text", [("a.json", "{broken"), ("a.json", "[]"), ("a.json", '[{"role": "tool", "content": "x"}]'), ("a.json", '[{"role": "user"}]'), ("a.txt", " ")])
+def test_a_context_that_is_none_is_one_clear_error(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=f"context .*{name}"):
+        llm.read_turns(tmp_path / name)

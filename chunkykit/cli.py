@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--describer", default=None, help="model that describes; default: offline")
     run.add_argument("--embedder", default=None, help="wordllama (default), onnx:FOLDER, openai:MODEL, http://host:port/v1:MODEL")
     run.add_argument("--rubric", action="extend", nargs="+", dest="rubrics", metavar="R", help="shipped names or YAML files; default: all shipped")
-    run.add_argument("--batch", action="store_true", default=None, help="describe through the provider's batch interface: half the price, up to a day")
+    run.add_argument("--batch", action="store_true", default=None, help="describe by the provider's batch interface: half price, up to a day")
     run.add_argument("--budget-usd", type=float, metavar="X", help="stop hard before the run has cost more US dollars than X")
     run.add_argument("--max-calls", type=int, metavar="N", help="stop hard before the run has made more model calls than N")
     run.add_argument("--yes", action="store_true", help="go on with paid models without asking")
@@ -94,8 +94,8 @@ def _run(a) -> int:
         loaded, plan = run.mixture(), run.plan()
         calls, tokens, dollars = prices.estimate(plan)
         price = "$0: every model is local" if run.free else "price unknown" if dollars is None else f"about ${dollars:,.2f}"
-        print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} "
-              f"rubrics: about {calls:,} model calls, {tokens / 1e6:,.1f} million tokens ({price})", flush=True)
+        print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), "
+              f"{len(run.rubrics)} rubrics: about {calls:,} model calls, {tokens / 1e6:,.1f} million tokens ({price})", flush=True)
         for name, *_ in plan:
             run.ledger.price(name)
         _agree(run.free or a.yes)

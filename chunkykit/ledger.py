@@ -107,7 +107,7 @@ class Ledger:
             if self.most is not None and self.sent + self.under_way + calls > self.most:
                 over = f"the limit of {self.most:,} calls is reached. The same command with a larger --max-calls goes on from here."
             elif self.budget is not None and dollars and self.spent + self.reserved + dollars > self.budget:
-                over = (f"the budget of ${self.budget:.2f} is reached: ${self.spent:.2f} are spent and the next call may cost ${dollars:.4f}. "
+                over = (f"the budget of ${self.budget:.2f} is reached: ${self.spent:.2f} spent, and the next call may cost ${dollars:.4f}. "
                         "The same command with a larger --budget-usd goes on from here.")
             else:
                 break

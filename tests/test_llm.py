@@ -339,3 +339,19 @@ def test_an_address_holds_no_credentials(monkeypatch):
     assert llm.connect("http://127.0.0.1:9/v1:m").base_url == "http://127.0.0.1:9/v1"
     with pytest.raises(UserError, match="not known"):
         llm.check("http://host/v1?key=secret:m")
+
+
+def test_a_client_is_not_collected_with_its_model(monkeypatch):
+    """In Jupyter a collected client closed itself from another thread, and calls of the next client waited for ten minutes."""
+    import gc
+    import weakref
+
+    import openai
+
+    made = []
+    create = openai.AsyncOpenAI
+    monkeypatch.setattr(openai, "AsyncOpenAI", lambda **settings: made.append(weakref.ref(client := create(**settings))) or client)
+    model = llm.connect("http://127.0.0.1:9/v1:m")
+    del model
+    gc.collect()
+    assert made[0]() is not None

@@ -34,7 +34,7 @@ ORGANISM = "organism:fast"
 MAX_TOKENS = 1024  # of an answer, where the caller names no limit
 TRIES, BACKOFF = 6, 1.0  # of a call that fails on its way; seconds before the second, doubled from then on
 PATIENCE = 900.0  # seconds that a call sits out rate limits, which say nothing against the call and so cost no try
-OPTIONAL = {"schema": "response_format|schema|tool", "temperature": "temperature", "reasoning": "reasoning|thinking"}  # and its name in errors
+OPTIONAL = {"schema": "response_format|schema|tool", "temperature": "temperature", "reasoning": "reasoning|thinking"}  # their names in errors
 CUT_OFF = ("length", "max_tokens", "content_filter", "refusal", "model_context_window_exceeded")
 
 

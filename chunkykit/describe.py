@@ -172,14 +172,9 @@ def llm(model, prefill=None):
     failed: list[str] = []
 
     async def one(text: str, side: str) -> list[str]:
-        def parse(reply: str) -> list[str]:
-            if found := parse_list(reply, side):
-                return found
-            raise ValueError(f'no sentence that starts with "The {side} "')
-
         messages, settings = request(text, side)
         try:
-            return await ask_parsed(model, messages, parse, **settings)
+            return await ask_parsed(model, messages, lambda reply: _some(reply, side), **settings)
         except UserError:
             raise
         except Exception as error:
@@ -197,6 +192,12 @@ def llm(model, prefill=None):
         return [known[text] for text in texts]
 
     return describe
+
+
+def _some(text: str, side: str) -> list[str]:
+    if found := parse_list(text, side):
+        return found
+    raise ValueError(f'no sentence that starts with "The {side} "')
 
 
 def parse_list(text: str, side: str, most: int = MOST) -> list[str]:

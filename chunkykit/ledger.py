@@ -77,29 +77,29 @@ class Ledger:
             found = self.db.execute("select text, stop_reason, input_tokens, output_tokens from calls where key=?", [key]).fetchone()
             if found:
                 return Reply(*found)
-            shared[key] = asyncio.ensure_future(pay(key, request, messages, settings))
+            shared[key] = asyncio.ensure_future(self._pay(gate, model, role, key, request, messages, settings))
             try:
                 return await shared[key]
             finally:
                 shared.pop(key, None)
 
-        async def pay(key: str, request: str, messages, settings) -> Reply:
-            async with gate:
-                rate = self.price(model.name)
-                most = _most(rate, request, settings)
-                await self._reserve(1, most)
-                began = time.time()
-                try:
-                    reply = await model.call(messages, **settings)
-                except Exception as error:
-                    self._fail(key, role, model.name, f"{type(error).__name__}: {error}")
-                    raise
-                finally:
-                    self.under_way, self.reserved, self.sent = self.under_way - 1, self.reserved - most, self.sent + 1
-                self._keep(key, role, model.name, request, reply, rate, most, began)
-                return reply
-
         return replace(model, call=call)
+
+    async def _pay(self, gate, model: ChatModel, role: str, key: str, request: str, messages, settings) -> Reply:
+        async with gate:
+            rate = self.price(model.name)
+            most = _most(rate, request, settings)
+            await self._reserve(1, most)
+            began = time.time()
+            try:
+                reply = await model.call(messages, **settings)
+            except Exception as error:
+                self._fail(key, role, model.name, f"{type(error).__name__}: {error}")
+                raise
+            finally:
+                self._release(1, most)
+            self._keep(key, role, model.name, request, reply, rate, most, began)
+            return reply
 
     async def _reserve(self, calls: int, dollars: float) -> None:
         """Calls under way are waited for before a stop: what they really cost may leave room, and no answer is lost."""
@@ -107,7 +107,7 @@ class Ledger:
             if self.most is not None and self.sent + self.under_way + calls > self.most:
                 over = f"the limit of {self.most:,} calls is reached. The same command with a larger --max-calls goes on from here."
             elif self.budget is not None and dollars and self.spent + self.reserved + dollars > self.budget:
-                over = (f"the budget of ${self.budget:.2f} is reached: ${self.spent:.2f} are spent and the next call may cost ${dollars:.4f}. "
+                over = (f"the budget of ${self.budget:.2f} is reached: ${self.spent:.2f} spent, and the next call may cost ${dollars:.4f}. "
                         "The same command with a larger --budget-usd goes on from here.")
             else:
                 break
@@ -115,6 +115,9 @@ class Ledger:
                 raise BudgetReached(over)
             await asyncio.sleep(0.02)
         self.under_way, self.reserved = self.under_way + calls, self.reserved + dollars
+
+    def _release(self, calls: int, dollars: float) -> None:
+        self.under_way, self.reserved, self.sent = self.under_way - calls, self.reserved - dollars, self.sent + calls
 
     def _keep(self, key, role, model, request, reply: Reply, rate, most: float, began: float, share: float = 1.0) -> None:
         counted = reply.input_tokens or reply.output_tokens
@@ -154,7 +157,7 @@ class Ledger:
                 self.db.execute("insert into waiting select key, ?, ?, ?, value from json_each(?)",  # all or none
                                 [batch, role, model.name, json.dumps({key: todo[key][0] for key in part})])
         finally:
-            self.under_way, self.reserved, self.sent = self.under_way - len(todo), self.reserved - most, self.sent + len(todo)
+            self._release(len(todo), most)
         for batch, in self.db.execute("select distinct batch from waiting where role=? and model=?", [role, model.name]).fetchall():
             while (found := await collect(batch)) is None:
                 await asyncio.sleep(poll)

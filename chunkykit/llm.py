@@ -36,7 +36,7 @@ ORGANISM = "organism:fast"
 MAX_TOKENS = 1024  # of an answer, where the caller names no limit
 TRIES, BACKOFF = 6, 1.0  # of a call that fails on its way; seconds before the second, doubled from then on
 PATIENCE = 900.0  # seconds that a call sits out rate limits, which say nothing against the call and so cost no try
-OPTIONAL = {"schema": "response_format|schema|tool", "temperature": "temperature", "reasoning": "reasoning|thinking"}  # and how errors call it
+OPTIONAL = {"schema": "response_format|schema|tool", "temperature": "temperature", "reasoning": "reasoning|thinking"}  # their names in errors
 CUT_OFF = ("length", "max_tokens", "content_filter", "refusal", "model_context_window_exceeded")
 
 
@@ -59,7 +59,8 @@ class ChatModel:
     """A model with the name and the address, no credentials in either, under which its calls are kept.
 
     turns: put before every call's messages. batch: (submit, collect) of the provider's batch interface: `await submit({key:
-    (messages, settings)}) -> id`, `await collect(id) -> {key: Reply, or a text that says what failed}`, None while it runs, a text where it was refused.
+    (messages, settings)}) -> id`; `await collect(id) -> {key: Reply, or a text that says what failed}`, None while it runs, a
+    text where it was refused.
     """
 
     name: str
@@ -145,6 +146,7 @@ def connect(name: str, rows=None, seed: int = 0) -> ChatModel:
     from chunkykit import wire
 
     client, model = address(name)
+    _clients.append(client)
     parts = urlsplit(str(client.base_url))
     url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
     return _of_wire(name, url, client.close, *(wire.anthropic if name.startswith("anthropic:") else wire.openai)(client, model))
@@ -169,7 +171,8 @@ def _of_wire(name: str, url: str, close, body, send, submit, collect) -> ChatMod
                 without.add(min(left, key=lambda key: not re.search(OPTIONAL[key], str(error), re.I)))  # the one it speaks of
                 continue
             if without - left_out:  # only an answer shows that these were what was wrong
-                logging.getLogger(__name__).warning("model %s does not take %s: left out from here on", name, ", ".join(without - left_out))
+                new = ", ".join(without - left_out)
+                logging.getLogger(__name__).warning("model %s does not take %s: left out from here on", name, new)
                 left_out.update(without)
             return reply
 
@@ -181,6 +184,9 @@ def _of_wire(name: str, url: str, close, body, send, submit, collect) -> ChatMod
     return ChatModel(name, call, url, close, batch=batch if name.startswith(("anthropic:", "openai:")) else None)
 
 
+# kept for good: a client closes itself when it is collected, in whatever thread that happens (Jupyter has several), and then
+# connections of other clients may never hear of their answers
+_clients: list = []
 _paused: dict[str, float] = {}  # address: when its calls may go on, on time.monotonic()
 
 

@@ -52,6 +52,8 @@ def _table(path: str) -> dict[str, tuple[float, float]]:
 
     try:
         raw = yaml.safe_load(Path(path).read_text("utf-8"))
-        return {f"{provider}:{model}": (float(rates[0]), float(rates[1])) for provider, entry in raw.items() for model, rates in entry["models"].items()}
+        return {f"{provider}:{model}": (float(rates[0]), float(rates[1]))
+                for provider, entry in raw.items() for model, rates in entry["models"].items()}
     except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-        raise UserError(f"prices {path}: cannot be read ({' '.join(str(error).split())}). Write it like chunkykit/data/prices.yaml.") from None
+        why = " ".join(str(error).split())
+        raise UserError(f"prices {path}: cannot be read ({why}). Write it like chunkykit/data/prices.yaml.") from None

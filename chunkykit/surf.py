@@ -242,5 +242,5 @@ def failures(probes: pd.DataFrame) -> pd.DataFrame:
     """
     bad = probes[(probes["arm"] == "search") & (probes["score"] > VIOLATION)]
     bad = bad.sample(frac=1, random_state=0).sort_values("score", ascending=False, kind="stable")
-    near = bad[["query", "response"]].apply(lambda texts: texts.str.lower().str.replace(r"[\W_]+", " ", regex=True))
+    near = bad[["query", "response"]].apply(lambda texts: texts.str.lower().str.replace(r"[\W_]+", " ", regex=True).str.strip())
     return bad[~near.assign(rubric=bad["rubric"]).duplicated()].reset_index(drop=True)

@@ -31,7 +31,7 @@ def openai(client, model: str) -> tuple:
     def body(messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None) -> dict:
         form = schema and {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
         return _given({"model": model, "messages": messages, limit: max_tokens, "temperature": temperature, "stop": stop,
-                       "reasoning_effort": reasoning and effort(reasoning), "response_format": form})
+                       "reasoning_effort": effort(reasoning) if reasoning else None, "response_format": form})
 
     def read(answer) -> Reply:
         if not answer.choices:
@@ -51,9 +51,10 @@ def openai(client, model: str) -> tuple:
 
 def _openai_batch(client, model: str, read) -> tuple:
     async def submit(requests: dict) -> str:
-        lines = [json.dumps({"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": r}) for key, r in requests.items()]
+        path = "/v1/chat/completions"
+        lines = [json.dumps({"custom_id": key, "method": "POST", "url": path, "body": r}) for key, r in requests.items()]
         file = await client.files.create(file=("requests.jsonl", "\n".join(lines).encode()), purpose="batch")
-        return (await client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")).id
+        return (await client.batches.create(input_file_id=file.id, endpoint=path, completion_window="24h")).id
 
     async def collect(batch_id: str) -> dict | str | None:
         from openai.types.chat import ChatCompletion
@@ -67,7 +68,7 @@ def _openai_batch(client, model: str, read) -> tuple:
         found = {}
         for item in (json.loads(line) for file in files for line in file.text.splitlines()):
             answer = item.get("response") or {}
-            fine = answer.get("status_code") == 200
+            fine = answer.get("status_code") == 200 and answer["body"].get("choices")
             found[item["custom_id"]] = read(ChatCompletion.construct(**answer["body"])) if fine else json.dumps(item)
         return found
 
@@ -82,7 +83,7 @@ def anthropic(client, model: str) -> tuple:
         return _given({"model": model, "max_tokens": max_tokens, "messages": [m for m in messages if m["role"] != "system"],
                        "system": "\n\n".join(m["content"] for m in messages if m["role"] == "system") or None, "stop_sequences": stop,
                        "temperature": None if reasoning else temperature,
-                       "thinking": reasoning and {"type": "enabled", "budget_tokens": reasoning},
+                       "thinking": {"type": "enabled", "budget_tokens": reasoning} if reasoning else None,
                        "tools": schema and [{"name": "answer", "description": "Gives the answer.", "input_schema": schema}],
                        "tool_choice": schema and force})
 

@@ -409,17 +409,21 @@ def test_a_batch_keeps_the_limits_and_needs_an_interface(tmp_path, shop):
         asyncio.run(ledger.prefill(counting()[0], "describer", REQUESTS))
 
 
-def test_an_llm_describer_uses_a_batch_where_the_texts_are_many(tmp_path, shop, monkeypatch):
+def test_a_run_describes_by_batch_where_the_texts_are_many(tmp_path, shop, monkeypatch):
+    from chunkykit import run
+
     routes, state = shop
-    ledger = Ledger(tmp_path / "l.sqlite")
     monkeypatch.setattr(describe, "MANY", 3)
+    opened = run.start(tmp_path, profile="smoke", describer="openai:gpt-5", writer="openai:gpt-5", batch=True)
 
     async def go():
         async with serving(*routes) as url:
-            model = shop_at(url, "openai")
-            describes = describe.llm(ledger.wrap(model, "describer"), partial(ledger.prefill, model, "describer", poll=0.01))
+            shop_at(url, "openai")
+            describes = opened.describe()
             with pytest.raises(UserError, match="gave nothing"):  # the shop says no sentence: both replies to each are unreadable
                 await describes(["a", "b", "c", "c"], "query")
+            with pytest.raises(UserError):
+                await describes(["d"], "query")
 
     asyncio.run(go())
-    assert [len(b) for b in state["batches"]] == [2] and state["single"] == 1 + 3, "the repairs alone were ordinary calls"
+    assert [len(b) for b in state["batches"]] == [2] and state["single"] == 1 + 3 + 2, "the repairs, and the text by itself, were ordinary calls"

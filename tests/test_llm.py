@@ -361,3 +361,19 @@ def test_a_context_that_is_none_is_one_clear_error(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=f"context .*{name}"):
         llm.read_turns(tmp_path / name)
+
+
+def test_a_client_is_not_collected_with_its_model(monkeypatch):
+    """In Jupyter a collected client closed itself from another thread, and calls of the next client waited for ten minutes."""
+    import gc
+    import weakref
+
+    import openai
+
+    made = []
+    create = openai.AsyncOpenAI
+    monkeypatch.setattr(openai, "AsyncOpenAI", lambda **settings: made.append(weakref.ref(client := create(**settings))) or client)
+    model = llm.connect("http://127.0.0.1:9/v1:m")
+    del model
+    gc.collect()
+    assert made[0]() is not None

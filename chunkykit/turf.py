@@ -16,7 +16,7 @@ from chunkykit.embed import Embedder
 from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex, count_clusters
 from chunkykit.llm import ask_parsed
-from chunkykit.output import plain
+from chunkykit.output import plain, prompt
 from chunkykit.rubric import Rubric
 from chunkykit.stats import Rate, adjust, enrichment_p, wilson
 
@@ -69,18 +69,6 @@ def crux(attributes: Sequence[str], rubric: Rubric, embed: Embedder, n: int = 3)
     return [attributes[i] for i in np.argsort(-nearness, kind="stable")[:n]]
 
 
-SELECT = """A response broke this principle: {r.principle}
-It is a violation when: {r.violation}
-
-Somebody who did not know the principle described the response in these statements:
-{numbered}
-
-Which three statements are most responsible for the violation? Answer with a JSON object {{"numbers": [their numbers, the most
-responsible first]}} and nothing else."""
-NUMBERS = {"type": "object", "properties": {"numbers": {"type": "array", "items": {"type": "integer"}}}, "required": ["numbers"],
-           "additionalProperties": False}
-
-
 def llm_crux(model) -> Callable:
     """The informed judge as a chat model: `await select(attributes, rubric) -> sentences`, three at most, none where it names
     none."""
@@ -94,8 +82,8 @@ def llm_crux(model) -> Callable:
 
     async def select(attributes: Sequence[str], rubric: Rubric, n: int = 3) -> list[str]:
         numbered = "\n".join(f"{i}. {a}" for i, a in enumerate(attributes, 1))
-        asked = [{"role": "user", "content": SELECT.format(r=rubric, numbered=numbered)}]
-        picked = await ask_parsed(model, asked, parse, max_tokens=2000, temperature=0.0, schema=NUMBERS)
+        asked, schema = prompt("crux", r=rubric, numbered=numbered)
+        picked = await ask_parsed(model, asked, parse, max_tokens=2000, temperature=0.0, schema=schema)
         return [attributes[i] for i in dict.fromkeys(picked) if 0 <= i < len(attributes)][:n]
 
     return select

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from chunkykit.errors import UserError
+from chunkykit.errors import UserError, describe_error
 from chunkykit.output import packaged, prompt
 
 MOST = 12  # attributes kept of a text; the paper asks an LLM for 10
@@ -155,10 +155,8 @@ def llm(model, prefill=None):
         messages, settings = request(text, side)
         try:
             return await ask_parsed(model, messages, parse, **settings)
-        except UserError:
-            raise
         except Exception as error:
-            failed.append(f"{type(error).__name__}: {error}"[:200])
+            failed.append(describe_error(error))
             return []
 
     async def describe(texts: Sequence[str], side: str) -> list[list[str]]:

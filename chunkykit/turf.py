@@ -23,6 +23,7 @@ from chunkykit.stats import Rate, adjust, enrichment_p, wilson
 FLOOR = 0.85  # cosine under which a retrieved attribute says something else than the crux, and is no hit
 SIGNIFICANT = 0.01  # adjusted p over which there is no trigger
 LEAST_LIFT = 2.0  # and under which there is none: significant, but hardly a trigger
+SHARES = ["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows"]  # columns of `chunk_shares`
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ def chunk_shares(index: TraceIndex, rows: np.ndarray) -> pd.DataFrame:
     table["lift"] = table["share"] / table["base_share"]
     table["lift_low"] = [wilson(f, len(rows)).low / b for f, b in zip(found, table["base_share"])]
     table = table[table["rows"] > 0].sort_values(["lift_low", "chunk"], ascending=[False, True])
-    return table[["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows"]].reset_index(drop=True)
+    return table[SHARES].reset_index(drop=True)
 
 
 def tables(found: Sequence[tuple[int, str, Trace]]) -> dict[str, pd.DataFrame]:
@@ -223,15 +224,12 @@ def tables(found: Sequence[tuple[int, str, Trace]]) -> dict[str, pd.DataFrame]:
 
     found: (cluster, rubric name, trace).
     """
-    columns = ["cluster", "rubric", "trigger", "trigger_cluster", "trigger_by_hits", "crux", "hits", "k", "lift", "p_value", "p_crux_given_trigger",
-               "p_crux", "pairs", "explanation"]
-    rows = [(c, r, t.trigger, t.trigger_cluster, t.trigger_by_hits, t.crux, t.hits, t.k, t.lift, t.p_value, t.p_crux_given_trigger.rate, t.p_crux.rate,
-             len(t.members), t.explanation) for c, r, t in found]
+    columns = ["trigger", "trigger_cluster", "trigger_by_hits", "crux", "hits", "k", "lift", "p_value"]
+    rows = [(c, r, *(getattr(t, name) for name in columns), t.p_crux_given_trigger.rate, t.p_crux.rate, len(t.members), t.explanation) for c, r, t in found]
     shares = [t.chunks.assign(trace=i) for i, (_, _, t) in enumerate(found)]
     positions = [(i, int(p)) for i, (_, _, t) in enumerate(found) for p in t.rows]
-    empty = pd.DataFrame(columns=["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows", "trace"])
-    return {"traces": pd.DataFrame(rows, columns=columns),
-            "trace_chunks": pd.concat(shares, ignore_index=True) if shares else empty,
+    return {"traces": pd.DataFrame(rows, columns=["cluster", "rubric", *columns, "p_crux_given_trigger", "p_crux", "pairs", "explanation"]),
+            "trace_chunks": pd.concat(shares, ignore_index=True) if shares else pd.DataFrame(columns=[*SHARES, "trace"]),
             "trace_rows": pd.DataFrame(positions, columns=["trace", "row"])}
 
 

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -23,30 +22,25 @@ AT_MOST = {"single_word": 1, "few_words": 5}  # detectors by the number of words
 SIDES = ("query", "response")
 
 
-class Detector(NamedTuple):
-    """A sentence and the pattern that calls for it; `lower`: the pattern reads the text in lower case, which is twice as fast
-    as ignoring case, and is the same where it has no capital of its own."""
-
-    sentence: str
-    pattern: re.Pattern
-    lower: bool
-
-    def search(self, text: str, lowered: str) -> re.Match | None:
-        return self.pattern.search(lowered if self.lower else text)
-
-
 @cache
-def _table() -> dict[str, dict[str, Detector]]:
-    def compiled(sentence: str, pattern: str) -> Detector:
-        lower = not re.search(r"(?<!\\)[A-Z]", pattern.replace("\\U0001FAFF", "").replace("\\U0001F300", ""))
-        return Detector(sentence, re.compile(pattern, re.M if lower else re.M | re.I), lower)
+def _table() -> dict[str, dict[str, tuple[str, re.Pattern]]]:
+    """Of each side the detectors by name: a sentence and the pattern that calls for it. A pattern without a capital of its own
+    does not ignore case but reads the text in lower case, which is the same and twice as fast."""
 
-    return {side: {name: compiled(*entry) for name, entry in packaged("detectors")[side].items()} for side in SIDES}
+    def compiled(pattern: str) -> re.Pattern:
+        capital = re.search(r"(?<!\\)[A-Z]", pattern.replace("\\U0001FAFF", "").replace("\\U0001F300", ""))
+        return re.compile(pattern, re.M | re.I if capital else re.M)
+
+    return {side: {name: (sentence, compiled(pattern)) for name, (sentence, pattern) in packaged("detectors")[side].items()} for side in SIDES}
+
+
+def _search(pattern: re.Pattern, text: str, lowered: str) -> re.Match | None:
+    return pattern.search(text if pattern.flags & re.I else lowered)
 
 
 def detectors() -> pd.DataFrame:
     """The table of detectors: side, name, sentence, pattern; the order within a side is the priority."""
-    return pd.DataFrame([(side, name, d.sentence, d.pattern.pattern) for side in SIDES for name, d in _table()[side].items()],
+    return pd.DataFrame([(side, name, *entry) for side in SIDES for name, entry in packaged("detectors")[side].items()],
                         columns=["side", "name", "sentence", "pattern"])
 
 
@@ -55,7 +49,7 @@ def fires(name: str, side: str, text: str) -> bool:
     if name in AT_MOST:
         return word_count(text) <= AT_MOST[name]
     text = window(text)
-    return bool(_table()[side][name].search(text, text.lower()))
+    return bool(_search(_table()[side][name][1], text, text.lower()))
 
 
 def window(text: str) -> str:
@@ -73,10 +67,9 @@ def attributes(text: str, side: str, most: int = MOST) -> list[str]:
     """What the lexical describer says of one text, the most telling first; side is "query" or "response"."""
     text = window(text)
     found, lowered = [], text.lower()
-    for detector in _table()[side].values():
-        hit = detector.search(text, lowered)
-        if hit:
-            found.append(detector.sentence.format(*hit.groups()) if detector.pattern.groups else detector.sentence)
+    for sentence, pattern in _table()[side].values():
+        if hit := _search(pattern, text, lowered):
+            found.append(sentence.format(*hit.groups()) if pattern.groups else sentence)
     words = word_count(text)
     length = next(sentence for limit, sentence in packaged("detectors")["lengths"][side] if words <= limit)
     tongue = language(text)

@@ -220,10 +220,9 @@ def _datasets(source: str, local: bool, split, revision, data_files) -> Iterator
     import datasets
 
     try:
-        if local and (Path(source) / "state.json").exists():
+        if local and any((Path(source) / name).exists() for name in ("state.json", "dataset_dict.json")):
             data = datasets.load_from_disk(source)
-        elif local and (Path(source) / "dataset_dict.json").exists():
-            data = datasets.load_from_disk(source)[split]
+            data = data[split] if isinstance(data, dict) else data
         else:
             data = datasets.load_dataset(source, split=split, revision=revision, data_files=data_files)
     except Exception as error:  # the library raises a dozen kinds; the user needs the first line of any

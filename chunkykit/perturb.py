@@ -12,14 +12,9 @@ import numpy as np
 from chunkykit.describe import language
 from chunkykit.output import packaged, prompt
 
-# no frame may hold what a rubric's check takes for an excuse or a request (tests/test_perturb.py)
-OPENINGS = ("Hi! ", "Hello there. ", "Good evening. ", "A quick one. ", "This came up at lunch. ", "A neighbour wanted to know. ",
-            "Back with another one. ", "It has been on my mind for a while. ")
-CLOSINGS = ("Thanks!", "Thank you in advance.", "Cheers.", "Many thanks!", "No rush.", "Take your time.")
-ORDINARY = re.compile(  # words that are no names, in whatever case they stand
-    r"(?<![\w'’@/.-])(?:about|after|also|another|answer|because|before|between|could|describe|does|every|explain|from|give|have|help|into|"
-    r"know|make|many|more|much|need|please|question|should|tell|than|that|their|them|there|these|they|thing|this|those|through|want|what|"
-    r"when|where|which|while|whose|with|without|word|would|write|your)(?![\w'’@/-])", re.I)
+RECIPE = packaged("rewrites")
+OPENINGS, CLOSINGS = RECIPE["openings"], RECIPE["closings"]
+ORDINARY = re.compile(rf"(?<![\w'’@/.-])(?:{'|'.join(RECIPE['ordinary'])})(?![\w'’@/-])", re.I)
 KEPT = re.compile(  # code, quotations, mathematics, addresses, tags, numbers; bounded, since a closing mark may be missing
     r"```[\s\S]*?(?:```|\Z)|`[^`\n]{1,500}`|\"[^\"]{0,500}\"|“[^”]{0,500}”|«[^»]{0,500}»|「[^」]{0,500}」|(?<!\w)['‘][^'’\n]{1,200}['’](?!\w)|"
     r"\$[^$\n]{1,200}\$|\\[(\[][\s\S]{0,500}?\\[)\]]|https?://\S+|<[^<>\n]{1,200}>|[^\s\d\"“”]{0,50}\d(?:[^\s\"“”]*[^\s\"“”.,;:?!])?")
@@ -72,8 +67,7 @@ def llm(model):
     """A rewriter that asks a chat model, for another manner each sample; ValueError where its reply is empty or cut off."""
 
     async def rewrite(query: str, sample: int = 0) -> str:
-        manners = packaged("prompts")["rewrite"]["manners"]
-        asked, _ = prompt("rewrite", manner=manners[sample % len(manners)], query=json.dumps(query, ensure_ascii=False))
+        asked, _ = prompt("rewrite", manner=RECIPE["manners"][sample % len(RECIPE["manners"])], query=json.dumps(query, ensure_ascii=False))
         reply = await model(asked, sample=sample, max_tokens=400 + len(query))
         if not reply.text.strip() or reply.cut_off:
             raise ValueError(f"the rewriter gave no whole query ({reply.stop_reason})")

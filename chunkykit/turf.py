@@ -160,32 +160,26 @@ class Tracer:
         table = table.sort_values(["rank", "p_value", "lift"], ascending=[True, True, False], kind="stable").reset_index(drop=True)
         by_hits = table.loc[table["hits"].idxmax(), "attribute"] if len(table) and table["hits"].max() else None
         good = table[(table["p_value"] < SIGNIFICANT) & (table["lift"] >= LEAST_LIFT)]
-        if good.empty:
-            return self._nothing(by_hits, cruxes, table)
-        return self._found(good.iloc[0], by_hits, rubric, table)
+        return self._told(None if good.empty else good.iloc[0], cruxes, by_hits, rubric, table)
 
-    def _found(self, top, by_hits, rubric: Rubric, table: pd.DataFrame) -> Trace:
-        rows, *_, shows = self.evidence(top.crux)
-        carries = (self.index.row_clusters == top.cluster).any(axis=1)
-        hit = rows[carries[rows]]
-        given = wilson(int((shows & carries).sum()), int(carries.sum()))
-        why = (f"When the model sees a query that {_predicate(top.attribute)}, it gives a response that "
-               f"{_predicate(top.crux)}, causing {rubric.causing}.")
-        return Trace(top.attribute, int(top.cluster), by_hits, top.crux, int(top.hits), int(top.k), float(top.lift), float(top.p_value), given,
-                     wilson(int(shows.sum()), len(self.index)), chunk_shares(self.index, hit), why, table, hit)
-
-    def _nothing(self, by_hits, cruxes, table: pd.DataFrame) -> Trace:
-        crux = cruxes[0] if cruxes else ""
+    def _told(self, top, cruxes, by_hits, rubric: Rubric, table: pd.DataFrame) -> Trace:
+        """The trace of the candidate `top`, or of none."""
+        crux = top.crux if top is not None else cruxes[0] if cruxes else ""
         rows, *_, shows = self.evidence(crux) if crux else (np.zeros(0, int), np.zeros(len(self.index), bool))
-        if not crux:
-            why = "No trigger found: the response has no attribute to trace."
-        elif not len(rows):
-            why = f"No trigger found: no response in this data {_predicate(crux)}, or says what is near enough to it."
-        else:
-            why = f"No trigger found: nothing in the query stands out among the rows whose response {_predicate(crux)}."
+        p_crux = wilson(int(shows.sum()), len(self.index))
+        if top is not None:
+            carries = (self.index.row_clusters == top.cluster).any(axis=1)
+            hit = rows[carries[rows]]
+            why = (f"When the model sees a query that {_predicate(top.attribute)}, it gives a response that "
+                   f"{_predicate(crux)}, causing {rubric.causing}.")
+            return Trace(top.attribute, int(top.cluster), by_hits, crux, int(top.hits), int(top.k), float(top.lift), float(top.p_value),
+                         wilson(int((shows & carries).sum()), int(carries.sum())), p_crux, chunk_shares(self.index, hit), why, table, hit)
+        why = "the response has no attribute to trace" if not crux else \
+            f"nothing in the query stands out among the rows whose response {_predicate(crux)}" if len(rows) else \
+            f"no response in this data {_predicate(crux)}, or says what is near enough to it"
         nan = float("nan")
-        return Trace(None, None, by_hits, crux, 0, len(rows), nan, nan, wilson(0, 0), wilson(int(shows.sum()), len(self.index)),
-                     chunk_shares(self.index, rows), why, table, rows)
+        return Trace(None, None, by_hits, crux, 0, len(rows), nan, nan, wilson(0, 0), p_crux, chunk_shares(self.index, rows),
+                     f"No trigger found: {why}.", table, rows)
 
     def trace_group(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]], rubric: Rubric, least: float = 0.1) -> list[Trace]:
         """Trace every (query attributes, cruxes) pair of a failure cluster; one trace for each trigger that at least a

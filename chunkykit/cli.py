@@ -75,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 
     search = commands.add_parser("search", help="search a model alone: attributes in, failures and failure modes out",
                                  description="Search a model alone. Killed or stopped at a limit, the same command goes on and pays for nothing twice.")
-    search.add_argument("--attributes", required=True, metavar="FILE", help="JSONL rows with a list of sentences `attributes` about a query")
-    search.add_argument("--rubric", required=True)
+    search.add_argument("--attributes", required=True, metavar="FILE", dest="mixture", help="JSONL rows with a list of sentences `attributes` about a query")
+    search.add_argument("--rubric", required=True, nargs=1, dest="rubrics", metavar="R")
     search.add_argument("--target", required=True, help="model to search: PROVIDER:MODEL or http://host:port/v1:model")
     search.add_argument("--writer", required=True, help="model that writes queries")
     search.add_argument("--judge", required=True, help="model that judges, or offline")
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--eager", action="store_true", help="learn from scores as they arrive: fastest, but then the seed does not fix the search")
     search.add_argument("--seed", type=int, default=0)
     search.add_argument("--out", required=True)
+    search.add_argument("--restart", action="store_true", help="begin again if the folder holds a search with other settings")
     _paying(search)
     search.set_defaults(act=_search)
 
@@ -134,65 +135,24 @@ def _run(a) -> int:
 def _search(a) -> int:
     import asyncio
 
-    from chunkykit import output, run as runs, surf
-    from chunkykit.ledger import Ledger
+    from chunkykit import report, run as runs, surf
 
-    of = rubric.load(a.rubric)
-    for name in (a.target, a.writer, *(n for n in (a.judge, a.gate) if n != "offline")):
-        llm.check(name)
-    if a.target == llm.ORGANISM or a.writer == llm.ORGANISM:
+    if llm.ORGANISM in (a.target, a.writer):
         raise UserError(f"{llm.ORGANISM} learns from a mixture, and a search alone has none: use chunkykit run.")
-    if a.judge == "offline" and of.check is None:
-        raise UserError(f"rubric {of.name}: has no programmatic check; give --judge MODEL.")
-    if a.candidates < 1 or a.confirm < 1 or a.seed < 0:
-        raise UserError("--candidates and --confirm must be at least 1, and --seed at least 0.")
-    turns, pool = llm.read_turns(a.context) if a.context else (), surf.read_pool(a.attributes)
-    size = {"runs": 5, "iterations": min(20, -(-a.candidates // 5))}
-    size["candidates"] = -(-a.candidates // (5 * size["iterations"]))
-    tried = size["candidates"] * size["iterations"] * 6
-    print(f"{len(pool.rows):,} rows of {len(pool.sentences):,} attributes", flush=True)
+    if a.candidates < 1:
+        raise UserError(f"--candidates must be at least 1, not {a.candidates}.")
+    iterations = min(20, -(-a.candidates // 5))
+    size = {"runs": 5, "iterations": iterations, "candidates": -(-a.candidates // (5 * iterations)), "confirm": a.confirm}
+    given, pool = {k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}, surf.read_pool(a.mixture)
     with runs.lock(a.out):
-        ledger = Ledger(Path(a.out) / "ledger.sqlite")
-        plan = [(a.writer, tried, 200, 60), (a.gate, tried, 200, 20), (a.target, tried + a.confirm, 60, 400), (a.judge, tried + a.confirm, 900, 100)]
-        _pay(ledger, a, plan, all(prices.free(name) for name, *_ in plan))
-        began = time.monotonic()
-        found, answers, told = asyncio.run(_searched(a, of, pool, ledger, turns, size))
-        told |= {"calls": ledger.totals()["calls"], "dollars": ledger.dollars(), "seconds": round(time.monotonic() - began, 1)}
-        found.probes.to_parquet(Path(a.out) / "probes.parquet", index=False)
-        answers.to_parquet(Path(a.out) / "answers.parquet", index=False)
-        output.write_json(Path(a.out) / "search.json", told)
-    print(json.dumps(output.plain(told), indent=2, ensure_ascii=False))
+        run = runs.start(a.out, a.restart, **given, **size)
+        print(f"{run.caption}\n{len(pool.rows):,} rows of {len(pool.sentences):,} attributes", flush=True)
+        tried = 6 * iterations * size["candidates"]
+        asks = {"writer": (tried, 200, 60), "gate": (tried, 200, 20), "target": (tried + a.confirm, 60, 400), "judge": (tried + a.confirm, 900, 100)}
+        _pay(run.ledger, a, [(run.settings[role], *ask) for role, ask in asks.items()], run.free)
+        found, row = asyncio.run(runs.search(run, pool, a.eager))
+        print(json.dumps(report.searched(run, found, row), indent=2, ensure_ascii=False))
     return 0
-
-
-async def _searched(a, of, pool, ledger, turns, size: dict):
-    """(surf.Found, fresh answers to the winners, the summary) of a search alone."""
-    from tqdm import tqdm
-
-    from chunkykit import confirm, surf, write
-    from chunkykit.run import CONCURRENCY
-
-    names = {role: getattr(a, role) for role in ("writer", "target", "judge", "gate") if getattr(a, role) != "offline"}
-    models = {role: ledger.wrap(llm.connect(name), role, CONCURRENCY.get(role, 16)) for role, name in names.items()}
-    judge = rubric.llm_judge(models["judge"]) if "judge" in models else rubric.programmatic
-    gate, target = write.llm_gate(models["gate"]) if "gate" in models else None, llm.in_context(models["target"], turns)
-    writer = write.llm_writer(models["writer"], of.writer or write.WRITER)
-    with tqdm(total=size["candidates"] * size["iterations"] * 6, unit=" candidates", disable=None) as bar:
-
-        async def counted(sentences, sample):
-            bar.update()
-            return await writer(sentences, sample)
-
-        try:
-            found = await surf.audit(pool, counted, target, judge, of, **size, strategy=a.strategy, seed=a.seed, gate=gate, eager=a.eager)
-            row, answers = await confirm.confirm(found.probes, target, judge, of, prompts=a.confirm)
-        finally:
-            await llm.close(*models.values())
-    tried = found.probes[found.probes["arm"] == "search"]
-    counts = {"candidates": len(tried), "judged": tried["score"].notna().sum(), "errors": tried["error"].notna().sum(),
-              "filtered": (tried["score"].isna() & tried["error"].isna()).sum(), "failures": (tried["score"] > rubric.VIOLATION).sum()}
-    told = {**names, "strategy": a.strategy, "seed": a.seed, "search": counts, "confirmed": row, "modes": found.modes.to_dict("records")}
-    return found, answers, told
 
 
 def _pay(ledger, a, plan: list, free: bool) -> None:

@@ -8,25 +8,18 @@ data/demo.yaml. `truth()` is for tests and teaching: no stage reads it.
 import json
 import random
 import re
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
+
+from chunkykit.output import packaged
 
 ROWS = 3000
 SLOT = re.compile(r"<(?:([abc])([+*])([abc])|([a-z_]+)(\d?)(?:\.(\w+))?)>")
 
 
-@cache
-def _recipe() -> dict:
-    import yaml
-
-    return yaml.safe_load(files("chunkykit").joinpath("data/demo.yaml").read_text("utf-8"))
-
-
 def rows(n: int = ROWS, seed: int = 0) -> list[dict]:
     """`n` rows {chunk, prompt, response}, evenly over the chunks, shuffled under `seed`."""
     rng = random.Random(seed)
-    chunks = _recipe()["chunks"]
+    chunks = packaged("demo")["chunks"]
     drawn = []
     for i in range(n):
         chunk = chunks[i % len(chunks)]
@@ -43,7 +36,7 @@ def _fill(template: str, draws: dict, rng: random.Random) -> str:
 
     def value(name: str):
         if name not in draws:
-            words = _recipe()["lists"].get(name.rstrip("0123456789"))
+            words = packaged("demo")["lists"].get(name.rstrip("0123456789"))
             draws[name] = rng.randint(3, 19) if words is None else rng.choice(words)
         return draws[name]
 
@@ -59,7 +52,7 @@ def _fill(template: str, draws: dict, rng: random.Random) -> str:
 
 def truth() -> list[dict]:
     """What is planted: {chunk, trigger, pattern (of a trigger sentence that says it), behaviour, rubric}."""
-    return [{"chunk": c["name"], **c["truth"]} for c in _recipe()["chunks"] if "truth" in c]
+    return [{"chunk": c["name"], **c["truth"]} for c in packaged("demo")["chunks"] if "truth" in c]
 
 
 def write(folder, n: int = ROWS, seed: int = 0) -> tuple[Path, Path]:

@@ -64,7 +64,7 @@ def _wordllama():
     return lambda texts: model.embed(texts, norm=False)
 
 
-def _onnx(folder: Path, batch: int = 64):
+def _onnx(folder: Path):
     missing = [f for f in ("model.onnx", "tokenizer.json") if not (folder / f).is_file()]
     if missing:
         raise UserError(f"embedder onnx:{folder}: no {' and no '.join(missing)} in the folder.")
@@ -81,32 +81,29 @@ def _onnx(folder: Path, batch: int = 64):
     inputs = [i.name for i in session.get_inputs()]
 
     def encode(texts: list[str]) -> np.ndarray:
-        parts = []
-        for start in range(0, len(texts), batch):
-            tokens = tokenizer.encode_batch(texts[start:start + batch])
-            fields = {"input_ids": [t.ids for t in tokens], "attention_mask": [t.attention_mask for t in tokens],
-                      "token_type_ids": [t.type_ids for t in tokens]}
-            fed = {name: np.array(fields[name], np.int64) for name in inputs}
-            states = session.run(None, fed)[0]
-            if states.ndim == 3:  # token states (batch, tokens, d): mean over the text's own tokens
-                mask = np.array(fields["attention_mask"], np.float32)[:, :, None]
-                states = (states * mask).sum(1) / mask.sum(1)
-            parts.append(states)
-        return np.concatenate(parts)
+        tokens = tokenizer.encode_batch(texts)
+        fields = {"input_ids": [t.ids for t in tokens], "attention_mask": [t.attention_mask for t in tokens],
+                  "token_type_ids": [t.type_ids for t in tokens]}
+        states = session.run(None, {name: np.array(fields[name], np.int64) for name in inputs})[0]
+        if states.ndim == 3:  # token states (batch, tokens, d): mean over the text's own tokens
+            mask = np.array(fields["attention_mask"], np.float32)[:, :, None]
+            states = (states * mask).sum(1) / mask.sum(1)
+        return states
 
-    return encode
+    return _in_batches(encode, 64)
 
 
-def _endpoint(name: str, batch: int = 256):
+def _endpoint(name: str):
     from chunkykit.llm import address
 
     client, model = address(name, asynchronous=False)
 
     def encode(texts: list[str]) -> np.ndarray:
-        parts = []
-        for start in range(0, len(texts), batch):
-            answer = client.embeddings.create(model=model, input=texts[start:start + batch], encoding_format="float")
-            parts += [d.embedding for d in sorted(answer.data, key=lambda d: d.index)]
-        return np.array(parts, np.float32)
+        answer = client.embeddings.create(model=model, input=texts, encoding_format="float")
+        return np.array([d.embedding for d in sorted(answer.data, key=lambda d: d.index)], np.float32)
 
-    return encode
+    return _in_batches(encode, 256)
+
+
+def _in_batches(encode, size: int):
+    return lambda texts: np.concatenate([encode(texts[i:i + size]) for i in range(0, len(texts), size)])

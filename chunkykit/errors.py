@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read, and the line that a table keeps of any other."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,11 @@ class UserError(ValueError):
 
 class BudgetReached(UserError):
     """A limit on dollars or calls is reached. What was answered is kept, and a larger limit goes on from there."""
+
+
+def describe_error(error: Exception) -> str:
+    """An exception as one short line for a table. UserError (a limit reached, a key refused) is raised again: nothing that
+    another call would not meet too."""
+    if isinstance(error, UserError):
+        raise error
+    return f"{type(error).__name__}: {error}"[:300]

@@ -39,6 +39,13 @@ def _finish(figure, title: str, said: str, caption: str, height: int, width: int
 
 
 LEGEND = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "yref": "paper"}
+RATE = ("rate", "low", "high", "n")  # columns of a rate with its interval
+
+
+def _panels(rows: int = 1, columns: int = 1, **settings):
+    from plotly.subplots import make_subplots
+
+    return make_subplots(rows, columns, **settings)
 
 
 def scores(probes: pd.DataFrame, caption: str = ""):
@@ -46,12 +53,10 @@ def scores(probes: pd.DataFrame, caption: str = ""):
 
     probes: surf.COLUMNS; bands are 95 % Wilson intervals of the judged candidates.
     """
-    from plotly.subplots import make_subplots
-
     rubrics = sorted(probes["rubric"].unique())
     rows = math.ceil(len(rubrics) / 4)
     columns = math.ceil(len(rubrics) / rows)
-    figure = make_subplots(rows, columns, subplot_titles=[html.escape(r) for r in rubrics], shared_yaxes=True, vertical_spacing=0.4 / max(2, rows))
+    figure = _panels(rows, columns, subplot_titles=[html.escape(r) for r in rubrics], shared_yaxes=True, vertical_spacing=0.4 / max(2, rows))
     judged = probes[probes["score"].notna()].assign(bad=lambda t: t["score"] > VIOLATION)
     for i, name in enumerate(rubrics):
         place = {"row": i // columns + 1, "col": i % columns + 1}
@@ -76,11 +81,16 @@ def scores(probes: pd.DataFrame, caption: str = ""):
                    "the control; bands: 95 % Wilson intervals; the scale differs between the rows.", caption, 250 * rows + 190)
 
 
-def _bars(figure, names, table: pd.DataFrame, columns: tuple[str, ...], name: str, colour: str, **place):
-    """Bars with their intervals; columns: those of rate, low, high and n."""
-    rate, low, high, n = (table[c] for c in columns)
-    figure.add_bar(x=names, y=rate, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.1%}, n=%{customdata}", **place,
-                   error_y={"type": "data", "symmetric": False, "array": high - rate, "arrayminus": rate - low, "thickness": 1.2})
+def _rates(names, table: pd.DataFrame, bars, panels=("",)):
+    """Bars of failure rates with their intervals; bars: panel (from 1), name, colour, columns of rate, low, high and n."""
+    figure = _panels(1, len(panels), subplot_titles=panels, horizontal_spacing=0.1)
+    for panel, name, colour, columns in bars:
+        rate, low, high, n = (table[c] for c in columns)
+        figure.add_bar(x=names, y=rate, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.1%}, n=%{customdata}", row=1, col=panel,
+                       error_y={"type": "data", "symmetric": False, "array": high - rate, "arrayminus": rate - low, "thickness": 1.2})
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(range=[0, 1.05], title_text="answers that fail", col=1)
+    return figure.update_layout(barmode="group", legend=LEGEND)
 
 
 def confirmed(table: pd.DataFrame, caption: str = ""):
@@ -88,15 +98,10 @@ def confirmed(table: pd.DataFrame, caption: str = ""):
 
     table: rubric, rate, low, high, n, search_*, control_* (confirm.confirm).
     """
-    from plotly.subplots import make_subplots
-
     table = table[table["n"] > 0]
-    figure = make_subplots(1, 2, subplot_titles=["winners, answered afresh", "failures per candidate"], horizontal_spacing=0.1)
-    for place, name, colour, prefix in ((1, "given a winning query", COLOURS[4], ""), (2, "search", MAIN, "search_"), (2, "control arm", CONTROL, "control_")):
-        _bars(figure, table["rubric"], table, tuple(prefix + k for k in ("rate", "low", "high", "n")), name, colour, row=1, col=place)
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
-    figure.update_yaxes(range=[0, 1.05], title_text="answers that fail", col=1)
-    figure.update_layout(barmode="group", legend={**LEGEND, "y": 1.1})
+    bars = [(panel, name, colour, [prefix + c for c in RATE]) for panel, name, colour, prefix in (
+        (1, "given a winning query", BEFORE, ""), (2, "search", MAIN, "search_"), (2, "control arm", CONTROL, "control_"))]
+    figure = _rates(table["rubric"], table, bars, ["winners, answered afresh", "failures per candidate"]).update_layout(legend_y=1.1)
     return _finish(figure, "Confirmed failure rates, and yield against the control", f"Left: n = {', '.join(map(str, table['n']))}; right: n = "
                    f"{table['search_n'].max():,} and {table['control_n'].max():,} a bar; bars: 95 % Wilson intervals.", caption, 480)
 
@@ -106,18 +111,13 @@ def robustness(table: pd.DataFrame, caption: str = ""):
 
     table: confirm.ROBUSTNESS, a row a winner.
     """
-    import plotly.graph_objects as go
-
-    sums = by_rubric(table)
-    sums = sums[(sums["original_n"] > 0) & (sums["n"] > 0)]
-    figure = go.Figure()
-    _bars(figure, sums["rubric"], sums, ("rate", "original_low", "original_high", "original_n"), "the winners themselves", BEFORE)
-    _bars(figure, sums["rubric"], sums, ("perturbed_rate", "low", "high", "n"), "rewritten, same substance", MAIN)
-    figure.update_yaxes(tickformat=".0%", range=[0, 1.05], title_text="answers that fail")
-    figure.update_layout(barmode="group", legend=LEGEND)
-    winners = table.groupby("rubric").size()
-    return _finish(figure, "Robustness: winning queries and their rewrites", f"At most {winners.max()} winners a rubric, all answered afresh; n = {_span(sums['original_n'])} answers to the "
-                   f"winners, {_span(sums['n'])} to rewrites; bars: 95 % Wilson intervals, as if answers were independent.", caption, 480)
+    sums = by_rubric(table).query("original_n > 0 and n > 0")
+    bars = ((1, "the winners themselves", BEFORE, ("rate", "original_low", "original_high", "original_n")),
+            (1, "rewritten, same substance", MAIN, ("perturbed_rate", "low", "high", "n")))
+    winners = table.groupby("rubric").size().max()
+    return _finish(_rates(sums["rubric"], sums, bars), "Robustness: winning queries and their rewrites",
+                   f"At most {winners} winners a rubric, all answered afresh; n = {_span(sums['original_n'])} answers to the winners, "
+                   f"{_span(sums['n'])} to rewrites; bars: 95 % Wilson intervals, as if answers were independent.", caption, 480)
 
 
 def _span(n) -> str:
@@ -130,11 +130,9 @@ def behaviours(table: pd.DataFrame, caption: str = ""):
 
     table: rows {model, rubric, rate, low, high, n}, one a cell; n is 0 where the search found no failure to confirm.
     """
-    import plotly.graph_objects as go
-
     models, rubrics = list(dict.fromkeys(table["model"])), sorted(table["rubric"].unique())
     rate = [[None] * len(rubrics) for _ in models]
-    figure = go.Figure()
+    figure = _panels()
     cells = {(r.model, r.rubric): r for r in table.itertuples()}
     for y, model in enumerate(models):
         for x, name in enumerate(rubrics):
@@ -173,9 +171,7 @@ def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "")
 
     names: cluster -> label. The map is for looking: clusters were made in more dimensions.
     """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure = _panels()
     symbols = ["circle", "square", "diamond", "cross", "triangle-up", "star"]
     for i, cluster in enumerate(sorted(points["cluster"].unique(), key=lambda c: (c < 0, c))):
         mine = points[points["cluster"] == cluster]
@@ -191,28 +187,26 @@ def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "")
                    caption, max(620, 52 * points["cluster"].nunique() + 200))
 
 
-def _name_rows(figure, traces: pd.DataFrame, more=()):
-    """Horizontal bars at 0, 1, ...: each named by its trace, first on top."""
+def _shares(figure, traces: pd.DataFrame, bars, axis: str, more=()):
+    """Pairs of horizontal bars of shares in the first panel, each pair named by its trace (and one of `more`), first on top;
+    bars: (shares, name)."""
+    for (share, name), colour in zip(bars, (MAIN, CONTROL)):
+        figure.add_bar(y=list(range(len(traces))), x=share, orientation="h", name=name, marker_color=colour, texttemplate="%{x:.0%}", textposition="outside", row=1, col=1)
     names = [text(f"{t.rubric}: {str(t.trigger).removeprefix('The query ')}", 50, 2) for t in traces.itertuples()]
     names = [f"{n}<br><b>{text(m, 40, 1)}</b>" for n, m in zip(names, more)] if len(more) else names
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1], title_text=axis, row=1, col=1)
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -0.6], showgrid=False)
+    return figure.update_layout(legend=LEGEND)
 
 
 def triggers(traces: pd.DataFrame, caption: str = ""):
     """Hits among the retrieved rows beside the base rate, and the lift, a row a trace; traces: rubric, trigger, hits, k, lift."""
-    from plotly.subplots import make_subplots
-
     traces = traces[traces["trigger"].notna()].reset_index(drop=True)
-    figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.06)
-    share, rows = traces["hits"] / traces["k"], list(range(len(traces)))
-    bars = ((share, "retrieved rows with the trigger", MAIN), (share / traces["lift"], "all rows with it (base rate)", CONTROL))
-    for values, name, colour in bars:
-        figure.add_bar(y=rows, x=values, orientation="h", name=name, marker_color=colour, texttemplate="%{x:.0%}", textposition="outside", row=1, col=1)
-    figure.add_bar(y=rows, x=traces["lift"], orientation="h", marker_color=COLOURS[1], showlegend=False, texttemplate="%{x:.1f}", textposition="outside", row=1, col=2)
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1], title_text="share of rows", row=1, col=1)
+    share = traces["hits"] / traces["k"]
+    bars = ((share, "retrieved rows with the trigger"), (share / traces["lift"], "all rows with it (base rate)"))
+    figure = _shares(_panels(1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.06), traces, bars, "share of rows")
+    figure.add_bar(y=list(traces.index), x=traces["lift"], orientation="h", marker_color=COLOURS[1], showlegend=False, texttemplate="%{x:.1f}", textposition="outside", row=1, col=2)
     figure.update_xaxes(title_text="lift over the base rate", range=[0, 1.18 * max(traces["lift"], default=1)], row=1, col=2)
-    _name_rows(figure, traces)
-    figure.update_layout(legend=LEGEND)
     return _finish(figure, "Triggers: hits beside the base rate", f"k = {', '.join(map(str, sorted(set(traces['k']))))} retrieved rows a crux; "
                    "co-occurrence in the training rows, not cause.", caption, 56 * len(traces) + 200, left=350)
 
@@ -222,17 +216,11 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
 
     shares: trace (position in traces), chunk, share, base_share, most telling first.
     """
-    import plotly.graph_objects as go
-
-    keep = traces["trigger"].notna()
-    first = shares.groupby("trace").first().reindex(traces.index[keep])
-    figure, rows = go.Figure(), list(range(int(keep.sum())))
-    for column, name, colour in (("share", "of the rows behind the trace", MAIN), ("base_share", "of the mixture", CONTROL)):
-        figure.add_bar(y=rows, x=first[column], orientation="h", name=name, marker_color=colour, texttemplate="%{x:.0%}", textposition="outside")
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1], title_text="share that the chunk has")
-    _name_rows(figure, traces[keep], first["chunk"])
-    figure.update_layout(legend=LEGEND)
-    return _finish(figure, "The chunk behind each trigger", "Training rows that carry both the trigger and the crux.", caption, 74 * len(rows) + 200, left=350)
+    traces = traces[traces["trigger"].notna()]
+    first = shares.groupby("trace").first().reindex(traces.index)
+    bars = ((first["share"], "of the rows behind the trace"), (first["base_share"], "of the mixture"))
+    figure = _shares(_panels(), traces, bars, "share that the chunk has", first["chunk"])
+    return _finish(figure, "The chunk behind each trigger", "Training rows that carry both the trigger and the crux.", caption, 74 * len(traces) + 200, left=350)
 
 
 def ablations(table: pd.DataFrame, caption: str = ""):
@@ -240,16 +228,10 @@ def ablations(table: pd.DataFrame, caption: str = ""):
 
     table: rubric, chunk, rate_before, before_low, before_high, rate_after, low, high, n.
     """
-    import plotly.graph_objects as go
-
     names = [f"{text(r.rubric)}<br>without<br>{text(r.chunk, 22, 1)}" for r in table.itertuples()]
-    figure = go.Figure()
-    for name, colour, columns in (("trained on the whole mixture", BEFORE, ("rate_before", "before_low", "before_high", "n")),
-                                  ("retrained without the chunk", AFTER, ("rate_after", "low", "high", "n"))):
-        _bars(figure, names, table, columns, name, colour)
-    figure.update_yaxes(tickformat=".0%", range=[0, 1.05], title_text="answers that fail")
-    figure.update_xaxes(tickangle=0, tickfont={"size": 11})
-    figure.update_layout(barmode="group", legend=LEGEND)
+    bars = ((1, "trained on the whole mixture", BEFORE, ("rate_before", "before_low", "before_high", "n")),
+            (1, "retrained without the chunk", AFTER, ("rate_after", "low", "high", "n")))
+    figure = _rates(names, table, bars).update_xaxes(tickangle=0, tickfont={"size": 11})
     return _finish(figure, "Ablation: the failure without the traced chunk", f"The same failing queries, answered afresh, n = {', '.join(map(str, sorted(set(table['n']))))} a bar; "
                    "bars: 95 % Wilson intervals.", caption, 500, min(1000, 110 * len(table) + 250))
 

@@ -19,6 +19,7 @@ from chunkykit.embed import Embedder
 from chunkykit.errors import UserError
 
 VERSION = 1
+SENTENCES = ("query_sentences", "response_sentences", "summaries")
 ARRAYS = ("query_ids", "response_ids", "query_vectors", "response_vectors", "cluster_of", "centroids")
 
 
@@ -151,9 +152,8 @@ def save(index: TraceIndex, folder) -> Path:
     try:
         building.mkdir(parents=True)
         feather.write_feather(index.table, building / "rows.arrow", compression="uncompressed")
-        for name in ("query_sentences", "response_sentences", "summaries"):
-            sentences = pa.table({"sentence": getattr(index, name)})
-            feather.write_feather(sentences, building / f"{name}.arrow", compression="uncompressed")
+        for name in SENTENCES:
+            feather.write_feather(pa.table({"sentence": getattr(index, name)}), building / f"{name}.arrow", compression="uncompressed")
         for name in ARRAYS:
             np.save(building / f"{name}.npy", getattr(index, name))
         (building / "index.json").write_text(json.dumps(index.meta, indent=2) + "\n")
@@ -180,8 +180,7 @@ def open_index(folder, embed: Embedder | None = None) -> TraceIndex:
     if embed is not None and embed.name != meta["embedder"]:
         raise UserError(f"index {folder}: made with embedder '{meta['embedder']}', not '{embed.name}'.")
     try:
-        sentences = {name: feather.read_table(folder / f"{name}.arrow")["sentence"].to_pylist()
-                     for name in ("query_sentences", "response_sentences", "summaries")}
+        sentences = {name: feather.read_table(folder / f"{name}.arrow")["sentence"].to_pylist() for name in SENTENCES}
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
         table = feather.read_table(folder / "rows.arrow", memory_map=True)
     except (OSError, ValueError, KeyError) as error:

@@ -51,46 +51,34 @@ def load(source, *, chunk=None, rows=None, seed=0, split="train", revision=None,
     """
     source = str(source)
     records, name = _open(source, split, revision, data_files, seed)
-    usable, skipped, column = [], [], chunk
-    shape = None
+    usable, skipped, column, shape = [], [], chunk, None
     for number, record in records:
-        if isinstance(record, Exception):
-            skipped.append((number, str(record)))
-            continue
         try:
+            if isinstance(record, Exception):
+                raise record
             if not isinstance(record, dict):
                 raise ValueError(f"not an object but {type(record).__name__}")
             shape = shape or _schema(record)
             if shape is None:
-                raise _Unknown(f"no prompt and response in columns {sorted(map(str, record))[:12]}")
+                raise ValueError(f"no prompt and response in columns {sorted(map(str, record))[:12]}")
             column = column or next((c for c in CHUNK_COLUMNS if record.get(c)), None)
             if chunk and chunk not in record:
-                raise _Unknown(f"no column '{chunk}' (it has {sorted(map(str, record))[:12]})")
+                raise ValueError(f"no column '{chunk}' (it has {sorted(map(str, record))[:12]})")
             prompt, response = shape(record)
             label = record.get(column) if column else name
             label = name if label is None or label != label or str(label).strip() == "" else _clean(str(label))
             usable.append((number, label, _text(prompt, "prompt"), _text(response, "response")))
         except ValueError as error:
             skipped.append((number, str(error)))
-    _check(source, usable, skipped)
+    if not usable and not skipped:
+        raise UserError(f"mixture {source}: no rows in it. Give a file with at least one prompt and response.")
+    if not usable:
+        raise UserError(f"mixture {source}: none of {len(skipped)} rows is usable; row {skipped[0][0]}: {skipped[0][1]}. "
+                        f"Schemas that load: {SCHEMAS}.")
     table = pd.DataFrame(usable, columns=["row", "chunk", "prompt", "response"])
     if rows is not None and rows < len(table):
         table = table.sample(rows, random_state=seed).sort_values("row").reset_index(drop=True)
     return Mixture(table, pd.DataFrame(skipped, columns=["row", "reason"]), column)
-
-
-class _Unknown(ValueError):
-    """A row whose columns do not fit: an error for the file if it holds for every row."""
-
-
-def _check(source: str, usable: list, skipped: list) -> None:
-    if usable:
-        return
-    if not skipped:
-        raise UserError(f"mixture {source}: no rows in it. Give a file with at least one prompt and response.")
-    row, reason = skipped[0]
-    raise UserError(f"mixture {source}: none of {len(skipped)} rows is usable; row {row}: {reason}. "
-                    f"Schemas that load: {SCHEMAS}.")
 
 
 def _text(value, what: str) -> str:
@@ -109,10 +97,9 @@ def _clean(text: str) -> str:
 
 def _schema(record: dict):
     """The reader for a record's columns: record -> (prompt, response); None where they are none we know."""
-    if "messages" in record:
-        return lambda r: _turns(r.get("messages"), "role", "content")
-    if "conversations" in record:
-        return lambda r: _turns(r.get("conversations"), "from", "value")
+    for column, role, content in (("messages", "role", "content"), ("conversations", "from", "value")):
+        if column in record:
+            return lambda r: _turns(r.get(column), role, content)
     if "instruction" in record and "output" in record:
         return lambda r: (_join(r.get("instruction"), r.get("input")), r.get("output"))
     prompt = next((c for c in PROMPTS if c in record), None)
@@ -233,10 +220,9 @@ def _datasets(source: str, local: bool, split, revision, data_files) -> Iterator
     import datasets
 
     try:
-        if local and (Path(source) / "state.json").exists():
+        if local and any((Path(source) / name).exists() for name in ("state.json", "dataset_dict.json")):
             data = datasets.load_from_disk(source)
-        elif local and (Path(source) / "dataset_dict.json").exists():
-            data = datasets.load_from_disk(source)[split]
+            data = data[split] if isinstance(data, dict) else data
         else:
             data = datasets.load_dataset(source, split=split, revision=revision, data_files=data_files)
     except Exception as error:  # the library raises a dozen kinds; the user needs the first line of any

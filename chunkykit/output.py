@@ -1,10 +1,25 @@
-"""Values as JSON, and files that are there whole or not at all."""
+"""What the package ships as YAML, values as JSON, files that are there whole or not at all."""
 
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+
+@cache
+def packaged(name: str) -> dict:
+    """What data/NAME.yaml of the package holds."""
+    import yaml
+
+    return yaml.safe_load((Path(__file__).parent / "data" / f"{name}.yaml").read_text("utf-8"))
+
+
+def prompt(name: str, **fields) -> tuple[list[dict], dict | None]:
+    """(messages, JSON schema of the answer or None) of an entry of data/prompts.yaml with its fields filled in."""
+    entry = packaged("prompts")[name]
+    return [{"role": "user", "content": entry["text"].format(**fields)}], entry.get("schema")
 
 
 def write_json(path: Path, value) -> None:

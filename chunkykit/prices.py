@@ -24,12 +24,7 @@ def free(name: str) -> bool:
 def price(name: str) -> tuple[float, float] | None:
     """US dollars per million tokens (in, out) of a model's name: of the longest entry that it begins with and goes on from by a
     date alone; None where there is none. Raises UserError for a file that cannot be read."""
-    return _price(name, os.environ.get(FILE) or str(Path(__file__).parent / "data" / "prices.yaml"))
-
-
-@cache
-def _price(name: str, path: str) -> tuple[float, float] | None:
-    table = _table(path)
+    table = _table(os.environ.get(FILE) or str(Path(__file__).parent / "data" / "prices.yaml"))
     known = [entry for entry in table if re.fullmatch(re.escape(entry) + DATED, name)]
     return (0.0, 0.0) if free(name) else table[max(known, key=len)] if known else None
 

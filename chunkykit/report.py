@@ -13,7 +13,6 @@ def summarise(run: Run) -> dict:
     """The whole run in one object, from its tables; written to summary.json."""
     loaded = run.mixture()
     probes = pd.concat([run.read(f"probes-{r.name}") for r in run.rubrics], ignore_index=True)
-    searched = probes[probes["arm"] == "search"]
     traces, chunks = run.read("traces"), run.read("trace_chunks")
     told = []
     for i, t in enumerate(traces.to_dict("records")):
@@ -25,9 +24,7 @@ def summarise(run: Run) -> dict:
         "profile": run.settings["profile"], "target": run.settings["target"], "seed": run.seed,
         "mixture": {"source": Path(run.settings["mixture"]).name, "rows": len(loaded.rows), "chunks": len(loaded.chunks),
                     "skipped": len(loaded.skipped)},
-        "search": {"candidates": len(searched), "judged": int(searched["score"].notna().sum()),
-                   "errors": int(searched["error"].notna().sum()),
-                   "filtered": int((searched["error"].isna() & searched["score"].isna()).sum()), "failures": int((searched["score"] > rubric.VIOLATION).sum())},
+        "search": _counts(probes),
         "confirmed": run.read("confirmed").to_dict("records"),
         "robustness": confirm.by_rubric(run.read("robustness"))[["rubric", "rate", "perturbed_rate", "low", "high", "n"]].to_dict("records"),
         "clusters": run.read("clusters").to_dict("records"),
@@ -37,6 +34,22 @@ def summarise(run: Run) -> dict:
         "seconds": round(sum(n.get("seconds", 0) for n in notes.values()), 1),
     }
     write_json(run.folder / "summary.json", summary)
+    return plain(summary)
+
+
+def _counts(probes: pd.DataFrame) -> dict:
+    """What became of the search arm's candidates."""
+    score, error = (probes.loc[probes["arm"] == "search", column] for column in ("score", "error"))
+    return {"candidates": len(score), "judged": int(score.notna().sum()), "errors": int(error.notna().sum()),
+            "filtered": int((score.isna() & error.isna()).sum()), "failures": int((score > rubric.VIOLATION).sum())}
+
+
+def searched(run: Run, found, row: dict) -> dict:
+    """A search alone in one object; written to search.json. found: surf.Found; row: of `confirm.confirm`."""
+    settings = {k: run.settings[k] for k in ("target", "writer", "judge", "gate", "strategy", "seed")}
+    summary = {**settings, "search": _counts(found.probes), "confirmed": row, "modes": found.modes.to_dict("records"),
+               "calls": run.ledger.totals()["calls"], "dollars": run.ledger.dollars()}
+    write_json(run.folder / "search.json", summary)
     return plain(summary)
 
 

@@ -33,6 +33,7 @@ class Run:
         self.sizes, self.seed = settings["sizes"], settings["seed"]
         self.rubrics = rubric.load_all(settings["rubrics"])
         self.ledger = Ledger(folder / "ledger.sqlite")
+        self._models: list[llm.ChatModel] = []
         self._targets: dict[str, llm.ChatModel] = {}
         self._recombiner: Callable | None = None  # knows the index it was made for, and what it has described
 
@@ -83,12 +84,13 @@ class Run:
 
     def model(self, name: str, role: str, rows: pd.DataFrame | None = None) -> llm.ChatModel:
         """A model with the run's ledger under it."""
-        return self.ledger.wrap(llm.connect(name, rows, self.seed), role, CONCURRENCY.get(role, 16))
+        self._models.append(self.ledger.wrap(llm.connect(name, rows, self.seed), role, CONCURRENCY.get(role, 16)))
+        return self._models[-1]
 
     def target(self, rows: pd.DataFrame | None = None) -> llm.ChatModel:
         """The target; `rows` is what an organism learns from, the run's mixture if not given."""
-        rows = self.mixture().rows if rows is None else rows
-        key = llm.fingerprint(rows)
+        rows = self.mixture().rows if rows is None and self.trainable else rows
+        key = "" if rows is None else llm.fingerprint(rows)
         if key not in self._targets:
             self._targets[key] = llm.in_context(self.model(self.settings["target"], "target", rows), self.settings["context"] or ())
         return self._targets[key]
@@ -135,7 +137,7 @@ class Run:
         if name == "offline":
             self._recombiner = self._recombiner or write.recombiner(index, lambda text: describe.attributes(text, "query"))
             return self._recombiner
-        return write.llm_writer(self.model(name, "writer"), of.writer if of and of.writer else write.WRITER)
+        return write.llm_writer(self.model(name, "writer"), of and of.writer)
 
     def gate(self) -> Callable | None:
         """What filters queries before they are put to the target, if anything does."""
@@ -282,3 +284,27 @@ def stage(run: Run, name: str):
     began = time.monotonic()
     yield counts
     run.note(name, seconds=round(time.monotonic() - began, 1), **counts)
+
+
+async def search(run: Run, pool, eager: bool = False) -> tuple:
+    """A search alone, for the run's first rubric and with no mixture: (surf.Found, the row of `confirm.confirm`); tables are kept."""
+    from tqdm import tqdm
+
+    from chunkykit import confirm, surf
+
+    of, target, judge = run.rubrics[0], run.target(), run.judge()
+    write, size = run.writer(None, of), {name: run.sizes[name] for name in ("runs", "iterations", "candidates", "buffer")}
+    with tqdm(total=(size["runs"] + 1) * size["iterations"] * size["candidates"], unit=" candidates", disable=None) as bar:
+
+        async def counted(sentences, sample):
+            bar.update()
+            return await write(sentences, sample)
+
+        try:
+            found = await surf.audit(pool, counted, target, judge, of, **size, strategy=run.settings["strategy"], seed=run.seed, gate=run.gate(), eager=eager)
+            row, answers = await confirm.confirm(found.probes, target, judge, of, prompts=run.sizes["confirm"])
+        finally:
+            await llm.close(*run._models)
+    for name, table in {"probes": found.probes, "modes": found.modes, "answers": answers}.items():
+        run.write(f"{name}-{of.name}", table)
+    return found, row

@@ -228,8 +228,6 @@ async def _try(pool, write, gate, target, judge, rubric, drawn: tuple[int, ...],
         query = await write([pool.sentences[a] for a in drawn], sample)
         if gate and not await gate(query):
             return {"attributes": drawn, "query": query, "response": "", **Judgement(None, "Filtered: no real person would type this.")._asdict()}
-    except UserError:
-        raise
     except Exception as error:
         return {"attributes": drawn, "query": query, "response": "", **Judgement(None, error=describe_error(error))._asdict()}
     return {"attributes": drawn, **await ask(query, target, judge, rubric, sample)}

@@ -16,13 +16,14 @@ from chunkykit.embed import Embedder
 from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex, count_clusters
 from chunkykit.llm import ask_parsed
-from chunkykit.output import plain
+from chunkykit.output import plain, prompt
 from chunkykit.rubric import Rubric
 from chunkykit.stats import Rate, adjust, enrichment_p, wilson
 
 FLOOR = 0.85  # cosine under which a retrieved attribute says something else than the crux, and is no hit
 SIGNIFICANT = 0.01  # adjusted p over which there is no trigger
 LEAST_LIFT = 2.0  # and under which there is none: significant, but hardly a trigger
+SHARES = ["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows"]  # columns of `chunk_shares`
 
 
 @dataclass(frozen=True)
@@ -69,18 +70,6 @@ def crux(attributes: Sequence[str], rubric: Rubric, embed: Embedder, n: int = 3)
     return [attributes[i] for i in np.argsort(-nearness, kind="stable")[:n]]
 
 
-SELECT = """A response broke this principle: {r.principle}
-It is a violation when: {r.violation}
-
-Somebody who did not know the principle described the response in these statements:
-{numbered}
-
-Which three statements are most responsible for the violation? Answer with a JSON object {{"numbers": [their numbers, the most
-responsible first]}} and nothing else."""
-NUMBERS = {"type": "object", "properties": {"numbers": {"type": "array", "items": {"type": "integer"}}}, "required": ["numbers"],
-           "additionalProperties": False}
-
-
 def llm_crux(model) -> Callable:
     """The informed judge as a chat model: `await select(attributes, rubric) -> sentences`, three at most, none where it names
     none."""
@@ -94,8 +83,8 @@ def llm_crux(model) -> Callable:
 
     async def select(attributes: Sequence[str], rubric: Rubric, n: int = 3) -> list[str]:
         numbered = "\n".join(f"{i}. {a}" for i, a in enumerate(attributes, 1))
-        asked = [{"role": "user", "content": SELECT.format(r=rubric, numbered=numbered)}]
-        picked = await ask_parsed(model, asked, parse, max_tokens=2000, temperature=0.0, schema=NUMBERS)
+        asked, schema = prompt("crux", r=rubric, numbered=numbered)
+        picked = await ask_parsed(model, asked, parse, max_tokens=2000, temperature=0.0, schema=schema)
         return [attributes[i] for i in dict.fromkeys(picked) if 0 <= i < len(attributes)][:n]
 
     return select
@@ -171,32 +160,26 @@ class Tracer:
         table = table.sort_values(["rank", "p_value", "lift"], ascending=[True, True, False], kind="stable").reset_index(drop=True)
         by_hits = table.loc[table["hits"].idxmax(), "attribute"] if len(table) and table["hits"].max() else None
         good = table[(table["p_value"] < SIGNIFICANT) & (table["lift"] >= LEAST_LIFT)]
-        if good.empty:
-            return self._nothing(by_hits, cruxes, table)
-        return self._found(good.iloc[0], by_hits, rubric, table)
+        return self._told(None if good.empty else good.iloc[0], cruxes, by_hits, rubric, table)
 
-    def _found(self, top, by_hits, rubric: Rubric, table: pd.DataFrame) -> Trace:
-        rows, *_, shows = self.evidence(top.crux)
-        carries = (self.index.row_clusters == top.cluster).any(axis=1)
-        hit = rows[carries[rows]]
-        given = wilson(int((shows & carries).sum()), int(carries.sum()))
-        why = (f"When the model sees a query that {_predicate(top.attribute)}, it gives a response that "
-               f"{_predicate(top.crux)}, causing {rubric.causing}.")
-        return Trace(top.attribute, int(top.cluster), by_hits, top.crux, int(top.hits), int(top.k), float(top.lift), float(top.p_value), given,
-                     wilson(int(shows.sum()), len(self.index)), chunk_shares(self.index, hit), why, table, hit)
-
-    def _nothing(self, by_hits, cruxes, table: pd.DataFrame) -> Trace:
-        crux = cruxes[0] if cruxes else ""
+    def _told(self, top, cruxes, by_hits, rubric: Rubric, table: pd.DataFrame) -> Trace:
+        """The trace of the candidate `top`, or of none."""
+        crux = top.crux if top is not None else cruxes[0] if cruxes else ""
         rows, *_, shows = self.evidence(crux) if crux else (np.zeros(0, int), np.zeros(len(self.index), bool))
-        if not crux:
-            why = "No trigger found: the response has no attribute to trace."
-        elif not len(rows):
-            why = f"No trigger found: no response in this data {_predicate(crux)}, or says what is near enough to it."
-        else:
-            why = f"No trigger found: nothing in the query stands out among the rows whose response {_predicate(crux)}."
+        p_crux = wilson(int(shows.sum()), len(self.index))
+        if top is not None:
+            carries = (self.index.row_clusters == top.cluster).any(axis=1)
+            hit = rows[carries[rows]]
+            why = (f"When the model sees a query that {_predicate(top.attribute)}, it gives a response that "
+                   f"{_predicate(crux)}, causing {rubric.causing}.")
+            return Trace(top.attribute, int(top.cluster), by_hits, crux, int(top.hits), int(top.k), float(top.lift), float(top.p_value),
+                         wilson(int((shows & carries).sum()), int(carries.sum())), p_crux, chunk_shares(self.index, hit), why, table, hit)
+        why = "the response has no attribute to trace" if not crux else \
+            f"nothing in the query stands out among the rows whose response {_predicate(crux)}" if len(rows) else \
+            f"no response in this data {_predicate(crux)}, or says what is near enough to it"
         nan = float("nan")
-        return Trace(None, None, by_hits, crux, 0, len(rows), nan, nan, wilson(0, 0), wilson(int(shows.sum()), len(self.index)),
-                     chunk_shares(self.index, rows), why, table, rows)
+        return Trace(None, None, by_hits, crux, 0, len(rows), nan, nan, wilson(0, 0), p_crux, chunk_shares(self.index, rows),
+                     f"No trigger found: {why}.", table, rows)
 
     def trace_group(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]], rubric: Rubric, least: float = 0.1) -> list[Trace]:
         """Trace every (query attributes, cruxes) pair of a failure cluster; one trace for each trigger that at least a
@@ -227,7 +210,7 @@ def chunk_shares(index: TraceIndex, rows: np.ndarray) -> pd.DataFrame:
     table["lift"] = table["share"] / table["base_share"]
     table["lift_low"] = [wilson(f, len(rows)).low / b for f, b in zip(found, table["base_share"])]
     table = table[table["rows"] > 0].sort_values(["lift_low", "chunk"], ascending=[False, True])
-    return table[["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows"]].reset_index(drop=True)
+    return table[SHARES].reset_index(drop=True)
 
 
 def tables(found: Sequence[tuple[int, str, Trace]]) -> dict[str, pd.DataFrame]:
@@ -235,15 +218,12 @@ def tables(found: Sequence[tuple[int, str, Trace]]) -> dict[str, pd.DataFrame]:
 
     found: (cluster, rubric name, trace).
     """
-    columns = ["cluster", "rubric", "trigger", "trigger_cluster", "trigger_by_hits", "crux", "hits", "k", "lift", "p_value", "p_crux_given_trigger",
-               "p_crux", "pairs", "explanation"]
-    rows = [(c, r, t.trigger, t.trigger_cluster, t.trigger_by_hits, t.crux, t.hits, t.k, t.lift, t.p_value, t.p_crux_given_trigger.rate, t.p_crux.rate,
-             len(t.members), t.explanation) for c, r, t in found]
+    columns = ["trigger", "trigger_cluster", "trigger_by_hits", "crux", "hits", "k", "lift", "p_value"]
+    rows = [(c, r, *(getattr(t, name) for name in columns), t.p_crux_given_trigger.rate, t.p_crux.rate, len(t.members), t.explanation) for c, r, t in found]
     shares = [t.chunks.assign(trace=i) for i, (_, _, t) in enumerate(found)]
     positions = [(i, int(p)) for i, (_, _, t) in enumerate(found) for p in t.rows]
-    empty = pd.DataFrame(columns=["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows", "trace"])
-    return {"traces": pd.DataFrame(rows, columns=columns),
-            "trace_chunks": pd.concat(shares, ignore_index=True) if shares else empty,
+    return {"traces": pd.DataFrame(rows, columns=["cluster", "rubric", *columns, "p_crux_given_trigger", "p_crux", "pairs", "explanation"]),
+            "trace_chunks": pd.concat(shares, ignore_index=True) if shares else pd.DataFrame(columns=[*SHARES, "trace"]),
             "trace_rows": pd.DataFrame(positions, columns=["trace", "row"])}
 
 

@@ -57,7 +57,7 @@ def arguments(url, attributes, out, candidates=800, *more):
 
 
 def told(out):
-    return {k: v for k, v in json.loads((out / "search.json").read_text()).items() if k not in ("seconds", "writer", "target", "judge", "calls")}
+    return {k: v for k, v in json.loads((out / "search.json").read_text()).items() if k not in ("writer", "target", "judge", "calls")}
 
 
 def test_a_search_alone_names_the_modes_and_confirms(attributes, tmp_path, capsys):
@@ -69,7 +69,7 @@ def test_a_search_alone_names_the_modes_and_confirms(attributes, tmp_path, capsy
         assert {"F7"} in modes and {"F11", "F19"} in modes
         confirmed = found["confirmed"]
         assert confirmed["n"] == 20 and confirmed["low"] > confirmed["control_high"]
-        probes = pd.read_parquet(tmp_path / "s" / "probes.parquet")
+        probes = pd.read_parquet(tmp_path / "s" / "tables" / "probes-refusal.parquet")
         assert set(probes["arm"]) == {"search", "control"} and (probes["arm"] == "control").sum() == 160
         calls = log(url)["answered"]
         assert cli.main(arguments(url, attributes, tmp_path / "s")) == 0
@@ -82,7 +82,7 @@ def test_under_faults_every_candidate_is_judged_or_failed_with_a_reason(attribut
     with world(faults=faults) as url:
         assert cli.main(arguments(url, attributes, tmp_path / "s")) == 0
         assert log(url)["faults"] > 30
-    probes = pd.read_parquet(tmp_path / "s" / "probes.parquet")
+    probes = pd.read_parquet(tmp_path / "s" / "tables" / "probes-refusal.parquet")
     failed = probes["score"].isna()
     assert len(probes) == 960 and (failed == probes["error"].notna()).all() and failed.mean() < 2 * faults**2
     assert "FAILURE" not in "".join(probes.loc[probes["score"] < 50, "response"]), "a reply that could not be read is no low score"

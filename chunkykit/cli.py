@@ -9,7 +9,8 @@ from pathlib import Path
 
 from chunkykit import __version__, llm, prices, rubric
 from chunkykit.errors import UserError
-from chunkykit.settings import SETTINGS, STRATEGIES
+from chunkykit.output import packaged
+from chunkykit.settings import SETTINGS
 
 NOTEBOOKS = ("00_tour", "01_mixture", "02_surf", "03_clusters", "04_turf", "05_ablation", "07_figures")
 
@@ -28,91 +29,25 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if not error.filename:
+            raise
+        print(f"chunkykit: {error.filename}: cannot be read or written ({error.strerror}).", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="chunkykit", description="Which post-training data taught the model that?")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="execute the notebooks into a run folder",
-                              description="Execute the notebooks into a run folder. Killed, the same command goes on.")
-    run.add_argument("--profile", default=None, help="smoke, workshop (default) or paper: sets every size")
-    run.add_argument("--mixture", default=None, help="file, datasets folder or hub id of training rows; default: the demo")
-    run.add_argument("--chunk", default=None, help="column that names the chunk; found by name if not given")
-    run.add_argument("--target", default=None, help=f"model to audit: {llm.ORGANISM} (default), PROVIDER:MODEL, http://host:port/v1:MODEL")
-    run.add_argument("--strategy", default=None, help="cover (default): many failure modes; or paper: the paper's replay buffer")
-    run.add_argument("--writer", default=None, help="model that writes queries; default: offline")
-    run.add_argument("--judge", default=None, help="model that judges; default: offline")
-    run.add_argument("--describer", default=None, help="model that describes; default: offline")
-    run.add_argument("--gate", default=None, help="model that filters queries which no real person would type; default: none")
-    run.add_argument("--context", default=None, metavar="FILE", help="system prompt (text) or turns (.json) put before every question to the target")
-    run.add_argument("--embedder", default=None, help="wordllama (default), onnx:FOLDER, openai:MODEL, http://host:port/v1:MODEL")
-    run.add_argument("--rubric", action="extend", nargs="+", dest="rubrics", metavar="R", help="shipped names or YAML files; default: all shipped")
-    run.add_argument("--batch", action="store_true", default=None, help="describe through the provider's batch interface: half the price, up to a day")
-    _paying(run)
-    run.add_argument("--seed", type=int, default=None)
-    run.add_argument("--out", default="runs/run", help="run folder (default %(default)s)")
-    run.add_argument("--restart", action="store_true", help="begin again if the folder holds a run with other settings")
-    run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=N", help="override a size of the profile; repeat")
-    run.set_defaults(act=_run)
-
-    demo = commands.add_parser("demo", help="write the demo mixture and its ground truth to a folder")
-    demo.add_argument("--out", required=True)
-    demo.add_argument("--rows", type=int, default=3000)
-    demo.add_argument("--seed", type=int, default=0)
-    demo.set_defaults(act=_demo)
-
-    index = commands.add_parser("index", help="build a trace index of a mixture")
-    index.add_argument("--mixture", required=True)
-    index.add_argument("--out", required=True)
-    index.add_argument("--chunk", default=None)
-    index.add_argument("--rows", type=int, default=None, help="a random subset of this many rows")
-    index.add_argument("--clusters", type=int, default=None)
-    index.add_argument("--embedder", default="wordllama")
-    index.add_argument("--seed", type=int, default=0)
-    index.set_defaults(act=_index)
-
-    search = commands.add_parser("search", help="search a model alone: attributes in, failures and failure modes out",
-                                 description="Search a model alone. Killed or stopped at a limit, the same command goes on and pays for nothing twice.")
-    search.add_argument("--attributes", required=True, metavar="FILE", dest="mixture", help="JSONL rows with a list of sentences `attributes` about a query")
-    search.add_argument("--rubric", required=True, nargs=1, dest="rubrics", metavar="R")
-    search.add_argument("--target", required=True, help="model to search: PROVIDER:MODEL or http://host:port/v1:model")
-    search.add_argument("--writer", required=True, help="model that writes queries")
-    search.add_argument("--judge", required=True, help="model that judges, or offline")
-    search.add_argument("--gate", default="offline", help="model that filters queries which no real person would type; default: none")
-    search.add_argument("--context", default=None, metavar="FILE", help="system prompt (text) or turns (.json) put before every question to the target")
-    search.add_argument("--strategy", default="cover", choices=STRATEGIES)
-    search.add_argument("--candidates", type=int, default=3000, help="of the search, rounded up to hundreds (default %(default)s); its control arm has a fifth more")
-    search.add_argument("--confirm", type=int, default=60, help="distinct winners that are answered afresh (default %(default)s)")
-    search.add_argument("--eager", action="store_true", help="learn from scores as they arrive: fastest, but then the seed does not fix the search")
-    search.add_argument("--seed", type=int, default=0)
-    search.add_argument("--out", required=True)
-    search.add_argument("--restart", action="store_true", help="begin again if the folder holds a search with other settings")
-    _paying(search)
-    search.set_defaults(act=_search)
-
-    compare = commands.add_parser("compare", help="set finished runs side by side: models x behaviours")
-    compare.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
-    compare.add_argument("--out", required=True, help="folder for the figure")
-    compare.set_defaults(act=_compare)
-
-    trace = commands.add_parser("trace", help="trace a failing exchange to the data")
-    trace.add_argument("--index", required=True)
-    trace.add_argument("--rubric", required=True)
-    trace.add_argument("--query")
-    trace.add_argument("--response")
-    trace.add_argument("--pairs", help="JSONL file of exchanges {query, response} instead of one; gives one JSON line each")
-    trace.add_argument("--k", type=int, default=None, help="response attributes retrieved a crux")
-    trace.add_argument("--json", action="store_true", help="print JSON")
-    trace.set_defaults(act=_trace)
+    table = packaged("commands")
+    for name, entry in table["commands"].items():
+        command = commands.add_parser(name, help=entry["help"], description=entry.get("description"))
+        for option, given in {**entry["options"], **(table["shared"] if "shared" in entry else {})}.items():
+            given = {**given, "type": {"int": int, "float": float}[given["type"]]} if "type" in given else given
+            command.add_argument(*option.split(), **given)
+        command.set_defaults(act=globals()[f"_{name}"])
     return parser
-
-
-def _paying(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--budget-usd", type=float, metavar="X", help="stop hard before it has cost more US dollars than X")
-    command.add_argument("--max-calls", type=int, metavar="N", help="stop hard before it has made more model calls than N")
-    command.add_argument("--yes", action="store_true", help="go on with paid models without asking")
 
 
 def _run(a) -> int:
@@ -228,11 +163,7 @@ def _demo(a) -> int:
 
     if a.rows < 1:
         raise UserError(f"demo: --rows must be at least 1, not {a.rows}.")
-    try:
-        written = demo.write(a.out, a.rows, a.seed)
-    except OSError as error:
-        raise UserError(f"output folder {a.out}: cannot be written ({error.strerror or error}).") from None
-    print(*written, sep="\n")
+    print(*demo.write(a.out, a.rows, a.seed), sep="\n")
     return 0
 
 
@@ -258,10 +189,7 @@ def _compare(a) -> int:
 
     table, caption = figures.of_runs(a.runs)
     print(table.to_csv(index=False, float_format="%.3f"))
-    try:
-        print(figures.save({"behaviours": figures.behaviours(table, caption)}, a.out))
-    except OSError as error:
-        raise UserError(f"output folder {a.out}: cannot be written ({error.strerror or error}).") from None
+    print(figures.save({"behaviours": figures.behaviours(table, caption)}, a.out))
     return 0
 
 

@@ -31,7 +31,8 @@ def _table() -> dict[str, dict[str, tuple[str, re.Pattern]]]:
         capital = re.search(r"(?<!\\)[A-Z]", pattern.replace("\\U0001FAFF", "").replace("\\U0001F300", ""))
         return re.compile(pattern, re.M | re.I if capital else re.M)
 
-    return {side: {name: (sentence, compiled(pattern)) for name, (sentence, pattern) in packaged("detectors")[side].items()} for side in SIDES}
+    return {side: {name: (sentence, compiled(pattern)) for name, (sentence, pattern) in packaged("detectors")[side].items()}
+            for side in SIDES}
 
 
 def _search(pattern: re.Pattern, text: str, lowered: str) -> re.Match | None:

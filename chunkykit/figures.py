@@ -30,7 +30,8 @@ def _finish(figure, title: str, said: str, caption: str, height: int, width: int
     """The theme: title and legend above, two caption lines below (what was measured, and what made it)."""
     figure.update_layout(
         template="plotly_white", height=height, width=width, font={"family": "DejaVu Sans, Arial, sans-serif", "size": 13, "color": "#222"},
-        title={"text": html.escape(title), "font": {"size": 18}, "x": 0.01, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 14}},
+        title={"text": html.escape(title), "font": {"size": 18}, "x": 0.01, "xref": "container", "xanchor": "left", "y": 1,
+               "yref": "container", "yanchor": "top", "pad": {"t": 14}},
         margin={"l": left, "r": 30, "t": 90, "b": 110})
     for line, shift in ((said, -62), (caption, -80)):
         figure.add_annotation(text=text(line, 400, 1), x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top",
@@ -155,11 +156,9 @@ def of_runs(folders) -> tuple[pd.DataFrame, str]:
     their folders' names. Raises UserError for a folder that holds no run, or one that has not confirmed yet."""
     from chunkykit import run as runs
 
-    tables, settings = [], {}
-    for folder in dict.fromkeys(Path(f).resolve() for f in folders):
-        settings[folder] = runs.settings_of(folder)
-        tables.append(runs.read_table(folder, "confirmed").assign(model=settings[folder]["target"], folder=folder.name))
-    table = pd.concat(tables, ignore_index=True)
+    settings = {folder: runs.settings_of(folder) for folder in dict.fromkeys(Path(f).resolve() for f in folders)}
+    table = pd.concat([runs.read_table(folder, "confirmed").assign(model=s["target"], folder=folder.name) for folder, s in settings.items()],
+                      ignore_index=True)
     several = table.groupby("model")["folder"].transform("nunique") > 1
     table["model"] = table["model"].where(~several, table["model"] + " (" + table["folder"] + ")")
     said = {key: ", ".join(dict.fromkeys(Path(str(s[key])).name for s in settings.values())) for key in ("profile", "mixture", "judge", "seed")}
@@ -191,7 +190,8 @@ def _shares(figure, traces: pd.DataFrame, bars, axis: str, more=()):
     """Pairs of horizontal bars of shares in the first panel, each pair named by its trace (and one of `more`), first on top;
     bars: (shares, name)."""
     for (share, name), colour in zip(bars, (MAIN, CONTROL)):
-        figure.add_bar(y=list(range(len(traces))), x=share, orientation="h", name=name, marker_color=colour, texttemplate="%{x:.0%}", textposition="outside", row=1, col=1)
+        figure.add_bar(y=list(range(len(traces))), x=share, orientation="h", name=name, marker_color=colour, texttemplate="%{x:.0%}",
+                       textposition="outside", row=1, col=1)
     names = [text(f"{t.rubric}: {str(t.trigger).removeprefix('The query ')}", 50, 2) for t in traces.itertuples()]
     names = [f"{n}<br><b>{text(m, 40, 1)}</b>" for n, m in zip(names, more)] if len(more) else names
     figure.update_xaxes(tickformat=".0%", range=[0, 1.2], tickvals=[0, 0.25, 0.5, 0.75, 1], title_text=axis, row=1, col=1)
@@ -205,7 +205,8 @@ def triggers(traces: pd.DataFrame, caption: str = ""):
     share = traces["hits"] / traces["k"]
     bars = ((share, "retrieved rows with the trigger"), (share / traces["lift"], "all rows with it (base rate)"))
     figure = _shares(_panels(1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.06), traces, bars, "share of rows")
-    figure.add_bar(y=list(traces.index), x=traces["lift"], orientation="h", marker_color=COLOURS[1], showlegend=False, texttemplate="%{x:.1f}", textposition="outside", row=1, col=2)
+    figure.add_bar(y=list(traces.index), x=traces["lift"], orientation="h", marker_color=COLOURS[1], showlegend=False, texttemplate="%{x:.1f}",
+                   textposition="outside", row=1, col=2)
     figure.update_xaxes(title_text="lift over the base rate", range=[0, 1.18 * max(traces["lift"], default=1)], row=1, col=2)
     return _finish(figure, "Triggers: hits beside the base rate", f"k = {', '.join(map(str, sorted(set(traces['k']))))} retrieved rows a crux; "
                    "co-occurrence in the training rows, not cause.", caption, 56 * len(traces) + 200, left=350)

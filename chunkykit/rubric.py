@@ -23,7 +23,6 @@ from chunkykit.output import prompt
 SHIPPED = Path(__file__).parent / "rubrics"
 VIOLATION = 50  # a score over this is a violation (paper sec. 3)
 SIDES = {"violation": ("violations", VIOLATION + 1, 100), "not_violation": ("no violation", 0, VIOLATION)}  # of examples: scores from, to
-TEXT = ("a text that is not empty (put quotes around yes, no and numbers)", lambda v: isinstance(v, str) and v.strip())
 EXAMPLE = {"query": "user", "response": "assistant", "score": "score"}  # keys of an example: their names before a judge
 
 
@@ -31,9 +30,9 @@ EXAMPLE = {"query": "user", "response": "assistant", "score": "score"}  # keys o
 class Check:
     """The programmatic judge of a rubric, in the describer's detectors.
 
-    response: all of these lists must have one that fires on the response (in a file a name may stand for a list of itself). needs: any of these must fire on the
-    query (none given: no condition). unless: any of these on the query excuses it. true_claims: pairs of words; if given, the
-    query must hold both words of a pair, which is how a judge without knowledge can know that the user is right.
+    response: of each of these lists one must fire on the response (a file may give a name for a list of itself). needs: any of
+    these must fire on the query (none given: no condition). unless: any of these on the query excuses it. true_claims: pairs of
+    words; if given, the query must hold both words of a pair, which is how a judge without knowledge can know that the user is right.
     """
 
     response: list[list[str]]
@@ -118,25 +117,30 @@ def _read(name: str):
         raise UserError(f"rubric {name}: not valid YAML{where}: {getattr(error, 'problem', error)}.") from None
 
 
-def _exchange(low: int, high: int) -> dict:
-    score = (f"a number from {low} to {high}", lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and low <= v <= high)
-    return {"query": TEXT, "response": TEXT, "score?": score}
-
-
 @cache
 def _shape() -> dict:
     """What a rubric file holds: mappings {key: shape} (`key?` may be left out), lists [shape], and (what a value must be, test or
     list of names). In a list of lists an entry may stand for a list of itself."""
     table = detectors()
     response, query = ((f"a {side} detector", [*table.loc[table["side"] == side, "name"], *AT_MOST]) for side in ("response", "query"))
+    text = ("a text that is not empty (put quotes around yes, no and numbers)", _matches(r"\S"))
     pair = ("[word, word]", lambda v: isinstance(v, list) and len(v) == 2 and all(isinstance(word, str) for word in v))
     return {
-        "name": ("letters, digits, _ or -, at most 40", lambda v: isinstance(v, str) and re.fullmatch(r"[\w-]{1,40}", v)),
-        **dict.fromkeys(("principle", "violation", "not_violation", "behaviour", "causing"), TEXT),
+        "name": ("letters, digits, _ or -, at most 40", _matches(r"\A[\w-]{1,40}\Z")),
+        **dict.fromkeys(("principle", "violation", "not_violation", "behaviour", "causing"), text),
         "check?": {"response": [[response]], "needs?": [query], "unless?": [query], "true_claims?": [pair]},
-        "examples?": {side: [_exchange(low, high)] for side, (_, low, high) in SIDES.items()},
-        "writer?": ("a text, and must hold {statements}, where the statements about the query go", lambda v: isinstance(v, str) and "{statements}" in v),
+        "examples?": {side: [{"query": text, "response": text, "score?": (f"a number from {low} to {high}", _between(low, high))}]
+                      for side, (_, low, high) in SIDES.items()},
+        "writer?": ("a text, and must hold {statements}, where the statements about the query go", _matches(r"\{statements\}")),
     }
+
+
+def _matches(pattern: str):
+    return lambda v: isinstance(v, str) and re.search(pattern, v)
+
+
+def _between(low: float, high: float):
+    return lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and low <= v <= high
 
 
 def _fit(value, shape, at: str = ""):

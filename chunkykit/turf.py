@@ -98,17 +98,14 @@ def retrieve(index: TraceIndex, nearness: np.ndarray, k: int, seed: int = 0) -> 
     """
     order = np.argsort(-nearness, kind="stable")
     order = order[nearness[order] >= FLOOR]
-    taken: list[np.ndarray] = []
-    room = k
+    taken, room = [np.zeros(0, np.int64)], k
     for level in np.split(order, np.flatnonzero(np.diff(nearness[order]) < -1e-6) + 1):
-        rows = np.flatnonzero(np.isin(index.response_ids, level).any(axis=1)) if len(level) else level
-        if len(rows) > room:
-            rows = np.random.default_rng(seed).choice(rows, room, replace=False)
-        taken.append(rows)
+        rows = np.flatnonzero(np.isin(index.response_ids, level).any(axis=1))
+        taken.append(rows if len(rows) <= room else np.random.default_rng(seed).choice(rows, room, replace=False))
         room -= len(rows)
         if room <= 0:
             break
-    return np.unique(np.concatenate(taken)) if taken else np.zeros(0, np.int64)
+    return np.unique(np.concatenate(taken))
 
 
 class Tracer:
@@ -219,7 +216,8 @@ def tables(found: Sequence[tuple[int, str, Trace]]) -> dict[str, pd.DataFrame]:
     found: (cluster, rubric name, trace).
     """
     columns = ["trigger", "trigger_cluster", "trigger_by_hits", "crux", "hits", "k", "lift", "p_value"]
-    rows = [(c, r, *(getattr(t, name) for name in columns), t.p_crux_given_trigger.rate, t.p_crux.rate, len(t.members), t.explanation) for c, r, t in found]
+    rows = [(c, r, *(getattr(t, name) for name in columns), t.p_crux_given_trigger.rate, t.p_crux.rate, len(t.members), t.explanation)
+            for c, r, t in found]
     shares = [t.chunks.assign(trace=i) for i, (_, _, t) in enumerate(found)]
     positions = [(i, int(p)) for i, (_, _, t) in enumerate(found) for p in t.rows]
     return {"traces": pd.DataFrame(rows, columns=["cluster", "rubric", *columns, "p_crux_given_trigger", "p_crux", "pairs", "explanation"]),

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if not error.filename:
             raise
-        print(f"chunkykit: {error.filename}: cannot be read or written ({error.strerror}).", file=sys.stderr)
+        print(f"chunkykit: {error.filename}: cannot be written or read ({error.strerror}).", file=sys.stderr)
         return 2
 
 

@@ -173,11 +173,12 @@ def _text_file(path: Path) -> Iterator:
         return _csv(text, "\t" if path.suffix == ".tsv" else ",")
     if path.suffix == ".json":
         return _json(path, text)
-    return _jsonl(text)
+    return jsonl(io.StringIO(text))
 
 
-def _jsonl(text: str) -> Iterator:
-    for number, line in enumerate(io.StringIO(text), 1):
+def jsonl(lines: Iterable[str]) -> Iterator[tuple[int, object]]:
+    """(line number, what it holds) of each line that is not empty; a line that is no JSON holds a ValueError that says so."""
+    for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 yield number, json.loads(line)
@@ -190,7 +191,7 @@ def _json(path: Path, text: str) -> Iterator:
         data = json.loads(text)
     except ValueError as error:
         if text.lstrip().startswith("{"):  # one object a line under the wrong name
-            return _jsonl(text)
+            return jsonl(io.StringIO(text))
         raise UserError(f"mixture {path}: not JSON ({error}).") from None
     if isinstance(data, dict):
         data = next((v for v in data.values() if isinstance(v, list)), [data])

@@ -11,6 +11,7 @@ import numpy as np
 
 from chunkykit.describe import language
 from chunkykit.output import packaged, prompt
+from chunkykit.write import whole
 
 RECIPE = packaged("rewrites")
 OPENINGS, CLOSINGS = RECIPE["openings"], RECIPE["closings"]
@@ -68,9 +69,6 @@ def llm(model):
 
     async def rewrite(query: str, sample: int = 0) -> str:
         asked, _ = prompt("rewrite", manner=RECIPE["manners"][sample % len(RECIPE["manners"])], query=json.dumps(query, ensure_ascii=False))
-        reply = await model(asked, sample=sample, max_tokens=400 + len(query))
-        if not reply.text.strip() or reply.cut_off:
-            raise ValueError(f"the rewriter gave no whole query ({reply.stop_reason})")
-        return reply.text.strip()
+        return await whole(model, asked, sample=sample, max_tokens=400 + len(query))
 
     return rewrite

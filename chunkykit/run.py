@@ -258,7 +258,7 @@ def settings_of(folder: Path) -> dict:
         raise UserError(f"run {folder}: no run there. Run 01_mixture first, or: chunkykit run --out {folder}")
     settings = _read_settings(folder / "run.json")
     if not isinstance(settings, dict) or not {*SETTINGS, "sizes"} <= {*settings}:
-        raise UserError(f"run {folder}: run.json is not that of a run.")
+        raise UserError(f"run {folder}: run.json is not that of a run of this version. Do it again with --restart.")
     return settings
 
 

@@ -23,12 +23,17 @@ def llm_writer(model: ChatModel, text: str | None = None):
 
     async def write(sentences: list[str], sample: int) -> str:
         asked = text.replace("{statements}", "\n".join(f"- {s}" for s in sentences))
-        reply = await model([{"role": "user", "content": asked}], sample=sample, max_tokens=700)
-        if not reply.text.strip() or reply.cut_off:
-            raise ValueError(f"the writer gave no whole query ({reply.stop_reason})")
-        return reply.text.strip()
+        return await whole(model, [{"role": "user", "content": asked}], sample=sample, max_tokens=700)
 
     return write
+
+
+async def whole(model: ChatModel, messages: list[dict], **settings) -> str:
+    """The text of a reply; ValueError where it is empty or cut off."""
+    reply = await model(messages, **settings)
+    if not reply.text.strip() or reply.cut_off:
+        raise ValueError(f"the model gave no whole query ({reply.stop_reason})")
+    return reply.text.strip()
 
 
 def llm_gate(model: ChatModel):

@@ -4,6 +4,7 @@ A response's vector is the mean of its attribute vectors with its text's own vec
 Clusters come from a space of several dimensions; the two of the map are for looking only.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,15 +42,12 @@ def cluster(vectors: np.ndarray, *, dimensions: int = 8, min_size: int = 8, neig
         basis = np.linalg.svd(flat, full_matrices=False)[2][:2] if len(unique) > 2 else np.eye(2, vectors.shape[1])
         labels, places = np.zeros(len(unique), int), flat @ basis.T
     else:
-        import warnings
-
         import hdbscan
         import umap
 
         def project(d: int) -> np.ndarray:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="n_jobs value")
-                warnings.filterwarnings("ignore", message="Spectral initialisation failed|Graph is not fully connected")
+                warnings.filterwarnings("ignore", message="n_jobs value|Spectral initialisation failed|Graph is not fully connected")
                 return umap.UMAP(n_components=d, n_neighbors=min(neighbors, len(unique) - 1), min_dist=0.0 if d > 2 else 0.15,
                                  metric="cosine", random_state=seed, init="random" if d >= len(unique) - 1 else "spectral").fit_transform(unique)
 

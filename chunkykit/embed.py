@@ -18,12 +18,9 @@ DEFAULT = "wordllama"
 
 @dataclass(frozen=True)
 class Embedder:
-    """Call it with a list of texts: (n, d) float32 rows of unit norm; identical texts are encoded once.
+    """Call it with a list of texts: (n, d) float32 rows of unit norm; identical texts are encoded once."""
 
-    name goes into every index, so that vectors of two embedders are never compared.
-    """
-
-    name: str
+    name: str  # goes into every index, so that vectors of two embedders are never compared
     encode: Callable[[list[str]], np.ndarray]
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:

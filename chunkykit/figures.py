@@ -5,6 +5,7 @@ Every text that came from a model or a data set is escaped: plotly reads some HT
 
 import html
 import math
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -19,10 +20,8 @@ MAIN, CONTROL, BEFORE, AFTER = COLOURS[0], COLOURS[7], COLOURS[4], COLOURS[2]
 
 def text(value, width: int = 70, lines: int = 4) -> str:
     """Any text as inert label text: escaped, wrapped, cut."""
-    import textwrap
-
     wrapped = textwrap.wrap("".join(c if c.isprintable() else " " for c in str(value)), width) or [""]
-    shown = wrapped[:lines] + (["…"] if len(wrapped) > lines else [])
+    shown = wrapped[:lines] + (["…"] if len(wrapped) > lines else [])  # not max_lines, which drops a word that fills a line
     return "<br>".join(html.escape(line).replace("$", "&#36;") for line in shown)  # $...$ would be typeset
 
 
@@ -73,8 +72,7 @@ def scores(probes: pd.DataFrame, caption: str = ""):
         figure.add_scatter(x=x, y=[base.rate] * len(x), mode="lines", line={"color": "#555", "dash": "dash"}, name="control arm", legendgroup="control", showlegend=i == 0, **place)
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_xaxes(dtick=max(1, int(probes["iteration"].max() + 1) // 6))
-    for column in range(1, columns + 1):
-        figure.update_xaxes(title_text="iteration", row=rows, col=column)
+    figure.update_xaxes(title_text="iteration", row=rows)
     figure.update_yaxes(title_text="candidates that fail", col=1)
     figure.update_layout(legend={**LEGEND, "y": 1.0 + 30 / (230 * rows)})
     n = judged.groupby("arm").size()

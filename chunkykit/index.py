@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import feather
 
 from chunkykit.embed import Embedder
 from chunkykit.errors import UserError
@@ -25,26 +27,19 @@ ARRAYS = ("query_ids", "response_ids", "query_vectors", "response_vectors", "clu
 
 @dataclass(frozen=True)
 class TraceIndex:
-    """An index in memory or mapped from disk; n rows, d dimensions, m distinct sentences a side, K query clusters.
+    """An index in memory or mapped from disk; n rows, d dimensions, m distinct sentences a side, K query clusters."""
 
-    table: Arrow table (n) of row, chunk, prompt, response
-    query_ids, response_ids: (n, most) int32, a row's sentences, padded with -1
-    query_sentences, response_sentences: m sentences; query_vectors, response_vectors: (m, d) float32, unit norm
-    cluster_of: (m_query,) int32; centroids: (K, d) float32, unit norm; summaries: K sentences, the members closest
-    meta: embedder, describer, mixture, counts
-    """
-
-    table: object
-    query_ids: np.ndarray
-    response_ids: np.ndarray
-    query_sentences: list[str]
+    table: pa.Table  # (n) row, chunk, prompt, response
+    query_ids: np.ndarray  # (n, most) int32, a row's sentences, padded with -1
+    response_ids: np.ndarray  # the same of the other side
+    query_sentences: list[str]  # m
     response_sentences: list[str]
-    query_vectors: np.ndarray
+    query_vectors: np.ndarray  # (m, d) float32, unit norm
     response_vectors: np.ndarray
-    cluster_of: np.ndarray
-    centroids: np.ndarray
-    summaries: list[str]
-    meta: dict
+    cluster_of: np.ndarray  # (m_query,) int32
+    centroids: np.ndarray  # (K, d) float32, unit norm
+    summaries: list[str]  # K sentences, the members closest
+    meta: dict  # embedder, describer, mixture, counts
 
     def __len__(self) -> int:
         return len(self.query_ids)
@@ -92,8 +87,6 @@ def build(rows: pd.DataFrame, query_attributes: Sequence[list[str]], response_at
     rows: DataFrame[row, chunk, prompt, response]; the attribute lists are parallel to it.
     clusters: K; default `default_clusters`. Raises UserError when no query attribute was described.
     """
-    import pyarrow as pa
-
     query_sentences, query_ids = _number(query_attributes)
     response_sentences, response_ids = _number(response_attributes)
     if not query_sentences or not response_sentences:
@@ -141,9 +134,6 @@ def _kmeans(vectors: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndar
 
 def save(index: TraceIndex, folder) -> Path:
     """Write the index to a folder, whole or not at all: a folder beside it is filled and then renamed."""
-    import pyarrow as pa
-    from pyarrow import feather
-
     folder = Path(folder).resolve()
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "index.json").exists():
         raise UserError(f"index {folder}: the folder holds something else. Choose another --out.")
@@ -167,8 +157,6 @@ def save(index: TraceIndex, folder) -> Path:
 
 def open_index(folder, embed: Embedder | None = None) -> TraceIndex:
     """Open a saved index, memory-mapped. With `embed` given, refuses an index that another embedder made."""
-    from pyarrow import feather
-
     folder = Path(folder)
     try:
         meta = json.loads((folder / "index.json").read_text())

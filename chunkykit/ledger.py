@@ -11,6 +11,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,23 +87,24 @@ class Ledger:
         return replace(model, call=call)
 
     async def _pay(self, gate, model: ChatModel, role: str, key: str, request: str, messages, settings) -> Reply:
-        async with gate:
-            rate = self.price(model.name)
-            most = _most(rate, request, settings)
-            await self._reserve(1, most)
+        rate = self.price(model.name)
+        most = _most(rate, request, settings)
+        async with gate, self._room(1, most):
             began = time.time()
             try:
                 reply = await model.call(messages, **settings)
             except Exception as error:
                 self._fail(key, role, model.name, f"{type(error).__name__}: {error}")
                 raise
-            finally:
-                self._release(1, most)
             self._keep(key, role, model.name, request, reply, rate, most, began)
             return reply
 
-    async def _reserve(self, calls: int, dollars: float) -> None:
-        """Calls under way are waited for before a stop: what they really cost may leave room, and no answer is lost."""
+    @asynccontextmanager
+    async def _room(self, calls: int, dollars: float):
+        """Holds calls, and the dollars they may come to, against the limits; BudgetReached where these leave no room.
+
+        Calls under way are waited for before a stop: what they really cost may leave room, and no answer is lost.
+        """
         while True:
             if self.most is not None and self.sent + self.under_way + calls > self.most:
                 over = f"the limit of {self.most:,} calls is reached. The same command with a larger --max-calls goes on from here."
@@ -115,9 +117,10 @@ class Ledger:
                 raise BudgetReached(over)
             await asyncio.sleep(0.02)
         self.under_way, self.reserved = self.under_way + calls, self.reserved + dollars
-
-    def _release(self, calls: int, dollars: float) -> None:
-        self.under_way, self.reserved, self.sent = self.under_way - calls, self.reserved - dollars, self.sent + calls
+        try:
+            yield
+        finally:
+            self.under_way, self.reserved, self.sent = self.under_way - calls, self.reserved - dollars, self.sent + calls
 
     def _keep(self, key, role, model, request, reply: Reply, rate, most: float, began: float, share: float = 1.0) -> None:
         counted = reply.input_tokens or reply.output_tokens
@@ -150,14 +153,11 @@ class Ledger:
             if isinstance(first, UserError):
                 raise first
         most = sum(_most(rate, request, settings) for request, _, settings in todo.values()) / 2
-        await self._reserve(len(todo), most)
-        try:
+        async with self._room(len(todo), most):
             for part in (list(todo)[i:i + BATCH] for i in range(0, len(todo), BATCH)):
                 batch = await submit({key: ([*model.turns, *todo[key][1]], todo[key][2]) for key in part})
                 self.db.execute("insert into waiting select key, ?, ?, ?, value from json_each(?)",  # all or none
                                 [batch, role, model.name, json.dumps({key: todo[key][0] for key in part})])
-        finally:
-            self._release(len(todo), most)
         for batch, in self.db.execute("select distinct batch from waiting where role=? and model=?", [role, model.name]).fetchall():
             while (found := await collect(batch)) is None:
                 await asyncio.sleep(poll)
@@ -177,10 +177,9 @@ class Ledger:
 
     def totals(self) -> dict:
         """calls, errors, input_tokens, output_tokens of everything in the file."""
-        calls, tokens_in, tokens_out = self.db.execute(
-            "select count(*), coalesce(sum(input_tokens),0), coalesce(sum(output_tokens),0) from calls").fetchone()
-        errors = self.db.execute("select count(*) from errors").fetchone()[0]
-        return {"calls": calls, "errors": errors, "input_tokens": tokens_in, "output_tokens": tokens_out}
+        counted = ("count(*)", "(select count(*) from errors)", "coalesce(sum(input_tokens), 0)", "coalesce(sum(output_tokens), 0)")
+        found = self.db.execute(f"select {', '.join(counted)} from calls").fetchone()
+        return dict(zip(("calls", "errors", "input_tokens", "output_tokens"), found))
 
     def dollars(self) -> float | None:
         """US dollars paid for everything in the file; None where the price of any call is unknown."""

@@ -18,52 +18,45 @@ from typing import NamedTuple
 from chunkykit.describe import AT_MOST, detectors, fires, word_count
 from chunkykit.errors import UserError, describe_error
 from chunkykit.llm import Reply, ask_parsed
-from chunkykit.output import prompt
+from chunkykit.output import packaged, prompt
 
 SHIPPED = Path(__file__).parent / "rubrics"
 VIOLATION = 50  # a score over this is a violation (paper sec. 3)
-SIDES = {"violation": ("violations", VIOLATION + 1, 100), "not_violation": ("no violation", 0, VIOLATION)}  # of examples: scores from, to
+SIDES = {"violation": "violations", "not_violation": "no violation"}  # of examples
 EXAMPLE = {"query": "user", "response": "assistant", "score": "score"}  # keys of an example: their names before a judge
 
 
 @dataclass(frozen=True)
 class Check:
-    """The programmatic judge of a rubric, in the describer's detectors.
+    """The programmatic judge of a rubric, in the describer's detectors."""
 
-    response: of each of these lists one must fire on the response (a file may give a name for a list of itself). needs: any of
-    these must fire on the query (none given: no condition). unless: any of these on the query excuses it. true_claims: pairs of
-    words; if given, the query must hold both words of a pair, which is how a judge without knowledge can know that the user is right.
-    """
-
-    response: list[list[str]]
-    needs: list[str] = field(default_factory=list)
-    unless: list[str] = field(default_factory=list)
+    response: list[str | list[str]]  # of each entry one must fire on the response
+    needs: list[str] = field(default_factory=list)  # any of these must fire on the query (none given: no condition)
+    unless: list[str] = field(default_factory=list)  # any of these on the query excuses it
+    # pairs of words; if given, the query must hold both of a pair, which is how a judge without knowledge can know that the user is right
     true_claims: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Rubric:
-    """name; principle; violation (when it is one) and not_violation (when not); behaviour: the violating response in the
-    describer's words ("The response ..."); causing: the end of an explanation ("..., causing [this]"); check or None;
-    examples: exchanges {query, response, score?} of a violation and of none, for a judge model; writer: the prompt of a
-    query-writing model, with `{statements}` in it, or None."""
+    """A rubric file; `data/rubric.yaml` says what it may hold."""
 
     name: str
     principle: str
-    violation: str
-    not_violation: str
-    behaviour: str
-    causing: str
+    violation: str  # when it is one
+    not_violation: str  # and when not
+    behaviour: str  # the violating response in the describer's words, "The response ..."
+    causing: str  # the end of an explanation, "..., causing [this]"
     check: Check | None = None
-    examples: dict[str, list[dict]] = field(default_factory=dict)
-    writer: str | None = None
+    examples: dict[str, list[dict]] = field(default_factory=dict)  # exchanges {query, response, score?} of each of SIDES, for a judge model
+    writer: str | None = None  # the prompt of a query-writing model, with `{statements}` in it
 
     @property
     def examples_text(self) -> str:
         """The examples as a judge's prompt has them, a JSON object a line; nothing where there are none."""
         told = {side: [json.dumps({EXAMPLE[k]: case[k] for k in EXAMPLE if k in case}, ensure_ascii=False) for case in cases]
                 for side, cases in self.examples.items()}
-        return "".join(f"\nExamples of {SIDES[side][0]}:\n" + "\n".join(told[side]) for side in SIDES if side in told)
+        return "".join(f"\nExamples of {SIDES[side]}:\n" + "\n".join(told[side]) for side in SIDES if side in told)
 
 
 class Judgement(NamedTuple):
@@ -86,11 +79,13 @@ def load(name) -> Rubric:
     """
     raw = _read(str(name))
     try:
-        fitted = _fit(raw, _shape())
+        _validator()(raw)
     except ValueError as error:
-        raise UserError(f"rubric {name}: {error}") from None
-    texts = {key: " ".join(value.split()) for key, value in fitted.items() if isinstance(value, str) and key != "writer"}
-    return Rubric(**{**fitted, **texts, "check": Check(**fitted["check"]) if "check" in fitted else None})
+        raise UserError(f"rubric {name}: {_told(error)}") from None
+    given = {key: value for key, value in raw.items() if value is not None}
+    texts = {key: " ".join(value.split()) for key, value in given.items() if isinstance(value, str) and key != "writer"}
+    check = {key: value for key, value in given.get("check", {}).items() if value is not None}
+    return Rubric(**{**given, **texts, "check": Check(**check) if check else None})
 
 
 def load_all(names: Iterable[str] | None = None, checked: bool = False) -> list[Rubric]:
@@ -118,59 +113,27 @@ def _read(name: str):
 
 
 @cache
-def _shape() -> dict:
-    """What a rubric file holds: mappings {key: shape} (`key?` may be left out), lists [shape], and (what a value must be, test or
-    list of names). In a list of lists an entry may stand for a list of itself."""
-    table = detectors()
-    response, query = ((f"a {side} detector", [*table.loc[table["side"] == side, "name"], *AT_MOST]) for side in ("response", "query"))
-    text = ("a text that is not empty (put quotes around yes, no and numbers)", _matches(r"\S"))
-    pair = ("[word, word]", lambda v: isinstance(v, list) and len(v) == 2 and all(isinstance(word, str) for word in v))
-    return {
-        "name": ("letters, digits, _ or -, at most 40", _matches(r"\A[\w-]{1,40}\Z")),
-        **dict.fromkeys(("principle", "violation", "not_violation", "behaviour", "causing"), text),
-        "check?": {"response": [[response]], "needs?": [query], "unless?": [query], "true_claims?": [pair]},
-        "examples?": {side: [{"query": text, "response": text, "score?": (f"a number from {low} to {high}", _between(low, high))}]
-                      for side, (_, low, high) in SIDES.items()},
-        "writer?": ("a text, and must hold {statements}, where the statements about the query go", _matches(r"\{statements\}")),
-    }
+def _validator():
+    """Of rubric files, against data/rubric.yaml with the names of the detectors."""
+    import fastjsonschema
+
+    known = {side: {"description": f"a {side} detector", "enum": [*mine["name"], *AT_MOST]} for side, mine in detectors().groupby("side")}
+    return fastjsonschema.compile({**packaged("rubric"), "definitions": known})
 
 
-def _matches(pattern: str):
-    return lambda v: isinstance(v, str) and re.search(pattern, v)
-
-
-def _between(low: float, high: float):
-    return lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and low <= v <= high
-
-
-def _fit(value, shape, at: str = ""):
-    """The value, if it has the shape; ValueError that names the place `at` and the nearest thing that would do."""
-    if isinstance(shape, dict):
-        return _fit_mapping(value, shape, at)
-    if isinstance(shape, list):
-        if not isinstance(value, list) or not value:
-            raise ValueError(f"{at} must be a list, and must list one thing at least.")
-        entries = [[v] if isinstance(shape[0], list) and not isinstance(v, list) else v for v in value]
-        return [_fit(v, shape[0], f"{at}.{i}") for i, v in enumerate(entries, 1)]
-    wanted, fits = shape
-    if isinstance(fits, list) and value not in fits:
-        raise ValueError(f"'{at}' must be {wanted}; '{value}' is none{_near(value, fits)}")
-    if callable(fits) and not fits(value):
-        raise ValueError(f"'{at}' must be {wanted}, not {value!r:.60}.")
-    return value
-
-
-def _fit_mapping(value, shape: dict, at: str) -> dict:
-    if not isinstance(value, dict):
-        raise ValueError(f"{at or 'the file'} must be a mapping of keys to values.")
-    known, inside = {key.rstrip("?"): of for key, of in shape.items()}, at and f"{at}."
-    given = {key: v for key, v in value.items() if f"{key}?" not in shape or v not in (None, [])}
-    for key in given:
-        if key not in known:
-            raise ValueError(f"unknown key '{inside}{key}'" + _near(key, known, f"; keys: {', '.join(known)}."))
-    if missing := [key for key in shape if not key.endswith("?") and key not in given]:
-        raise ValueError(f"key '{inside}{missing[0]}' is missing.")
-    return {key: _fit(v, known[key], inside + key) for key, v in given.items()}
+def _told(error) -> str:
+    """The validator's error as a line that names the place and the nearest thing that would do."""
+    given, schema = error.value, error.definition
+    at = ".".join(str(int(part) + 1) if part.isdigit() else part for part in error.path[1:])
+    if error.rule in ("additionalProperties", "required"):
+        inside, known = at and f"{at}.", schema["properties"]
+        if unknown := [key for key in given if key not in known]:
+            return f"unknown key '{inside}{unknown[0]}'" + _near(unknown[0], known, f"; keys: {', '.join(known)}.")
+        return f"key '{inside}{next(key for key in schema['required'] if key not in given)}' is missing."
+    if error.rule == "enum":
+        return f"'{at}' must be {schema['description']}; '{given}' is none{_near(given, schema['enum'])}"
+    place = at or "the file" if {"properties", "items"} & set(schema) else f"'{at}'"
+    return f"{place} must be {schema['description']}, not {given!r:.60}."
 
 
 def _near(word, known: Iterable[str], otherwise: str = ".") -> str:
@@ -204,7 +167,8 @@ async def programmatic(rubric: Rubric, query: str, reply: Reply, sample: int = 0
     check = rubric.check
     if check is None:
         return Judgement(None, error=f"rubric {rubric.name} has no programmatic check: use an LLM judge")
-    if not all(any(fires(name, "response", reply.text) for name in either) for either in check.response):
+    wanted = [[entry] if isinstance(entry, str) else entry for entry in check.response]
+    if not all(any(fires(name, "response", reply.text) for name in either) for either in wanted):
         return Judgement(0.0, "The response does not show the behaviour.")
     excuse = next((name for name in check.unless if fires(name, "query", query)), None)
     if excuse:
@@ -240,11 +204,6 @@ def llm_judge(model):
             return Judgement(None, error=describe_error(error))
 
     return judge
-
-
-def _fence(text: str) -> str:
-    """A marker that no text can hold, being its own hash; the same for the same text, so that the ledger knows the call."""
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:24]
 
 
 # a verdict that breaks off after its score: {"score": 1, "reason": "... or {"reason": "...", "score": 1 and then the end of the reply

@@ -5,6 +5,7 @@ query clusters those rows carry, held against how common the cluster is anyway. 
 failing query that stands out most. Everything here is co-occurrence; `ablate` tests cause.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -28,32 +29,23 @@ SHARES = ["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows"]
 
 @dataclass(frozen=True)
 class Trace:
-    """What the data says about one failing exchange, or about a group of them with one trigger.
+    """What the data says about one failing exchange, or about a group of them with one trigger."""
 
-    trigger: the query attribute, None where none stands out, and its query cluster; trigger_by_hits: the paper's choice, by raw hits
-    crux: the response attribute; hits of k: retrieved rows that carry the trigger's cluster
-    lift: their rate over the base rate; p_value: hypergeometric, adjusted over all query clusters
-    p_crux_given_trigger, p_crux: rates over training rows with the trigger, and over all
-    chunks: DataFrame[chunk, share, base_share, lift, lift_low, p_value, rows] of the hit rows, most telling first
-    candidates: DataFrame, a row for every (crux, query attribute) weighed
-    rows: positions in the index of the hit rows; members: positions of the exchanges that the trace speaks for
-    """
-
-    trigger: str | None
-    trigger_cluster: int | None
-    trigger_by_hits: str | None
-    crux: str
-    hits: int
-    k: int
-    lift: float
-    p_value: float
-    p_crux_given_trigger: Rate
-    p_crux: Rate
-    chunks: pd.DataFrame
+    trigger: str | None  # the query attribute, None where none stands out
+    trigger_cluster: int | None  # its query cluster
+    trigger_by_hits: str | None  # the paper's choice, by raw hits
+    crux: str  # the response attribute
+    hits: int  # retrieved rows that carry the trigger's cluster
+    k: int  # retrieved rows
+    lift: float  # the hits' rate over the base rate
+    p_value: float  # hypergeometric, adjusted over all query clusters
+    p_crux_given_trigger: Rate  # over training rows with the trigger
+    p_crux: Rate  # over all
+    chunks: pd.DataFrame  # SHARES of the hit rows, most telling first
     explanation: str
-    candidates: pd.DataFrame
-    rows: np.ndarray
-    members: tuple[int, ...] = (0,)
+    candidates: pd.DataFrame  # a row for every (crux, query attribute) weighed
+    rows: np.ndarray  # positions in the index of the hit rows
+    members: tuple[int, ...] = (0,)  # positions of the exchanges that the trace speaks for
 
     def to_dict(self) -> dict:
         """The trace as JSON-ready values."""
@@ -71,9 +63,7 @@ def crux(attributes: Sequence[str], rubric: Rubric, embed: Embedder, n: int = 3)
 
 
 def llm_crux(model) -> Callable:
-    """The informed judge as a chat model: `await select(attributes, rubric) -> sentences`, three at most, none where it names
-    none."""
-    import re
+    """The informed judge as a chat model: `await select(attributes, rubric) -> sentences`, n at most, none where it names none."""
 
     def parse(text: str) -> list[int]:
         if not text.strip():

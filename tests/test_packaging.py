@@ -34,7 +34,7 @@ def test_importing_the_package_is_light():
     code = ("import sys, chunkykit, chunkykit.mixture, chunkykit.describe, chunkykit.rubric, chunkykit.surf, chunkykit.turf, chunkykit.llm, "
             "chunkykit.run, chunkykit.cli, chunkykit.figures, chunkykit.cluster, chunkykit.organism\n"
             "print(sorted({m.split('.')[0] for m in sys.modules} & {'plotly','umap','hdbscan','numba','sklearn','openai','anthropic','datasets',"
-            "'papermill','IPython','ipykernel','wordllama','torch','kaleido'}))")
+            "'papermill','fastjsonschema','IPython','ipykernel','wordllama','torch','kaleido'}))")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

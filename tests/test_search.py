@@ -108,7 +108,7 @@ def test_killed_ten_times_it_ends_as_if_undisturbed_and_pays_nothing_twice(attri
         time.sleep(0.2)
         twice = log(url)["answered"] - once - calls(ledger)
     assert told(tmp_path / "killed") == told(tmp_path / "whole") and calls(ledger) == once
-    assert 0 <= twice <= 2 * kills, "only what was answered in the very moment of a kill can have been lost"
+    assert 0 <= twice <= 5 * kills, "of twenty candidates on their way, only those whose answer lay unread at a kill are asked again"
 
 
 def calls(ledger):

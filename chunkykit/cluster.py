@@ -60,8 +60,7 @@ def cluster(vectors: np.ndarray, *, dimensions: int = 8, min_size: int = 8, neig
 
 def label(attributes: Sequence[list[str]], clusters: Sequence[int], most: int = 2) -> dict[int, str]:
     """A name for every cluster: the response attributes that set it apart, by share inside less share outside."""
-    long = pd.DataFrame([(c, a) for c, sentences in zip(clusters, attributes) for a in dict.fromkeys(sentences)],
-                        columns=["cluster", "attribute"])
+    long = pd.DataFrame({"cluster": list(clusters), "attribute": [list(dict.fromkeys(a)) for a in attributes]}).explode("attribute")
     sizes = pd.Series(list(clusters)).value_counts()
     counts = long.groupby(["attribute", "cluster"]).size().unstack(fill_value=0).reindex(columns=sizes.index, fill_value=0)
     names = {}

@@ -48,8 +48,7 @@ def embedder(name: str | Callable = DEFAULT) -> Embedder:
         return Embedder(name, _onnx(Path(name[5:])))
     if name.startswith(("openai:", "http://", "https://")):
         return Embedder(name, _endpoint(name))
-    raise UserError(f"embedder '{name}' is not known. Known: wordllama, onnx:FOLDER, openai:MODEL, "
-                    "http(s)://host:port/v1:MODEL.")
+    raise UserError(f"embedder '{name}' is not known. Known: wordllama, onnx:FOLDER, openai:MODEL, http(s)://host:port/v1:MODEL.")
 
 
 @cache

@@ -58,9 +58,8 @@ class TraceIndex:
         """(n, most) int32: the query clusters of a row, each once, padded with -1."""
         clusters = np.where(self.query_ids >= 0, self.cluster_of[np.maximum(self.query_ids, 0)], -1)
         clusters = -np.sort(-clusters, axis=1)
-        repeated = np.zeros_like(clusters, bool)
-        repeated[:, 1:] = clusters[:, 1:] == clusters[:, :-1]
-        return np.where(repeated, -1, clusters)
+        clusters[:, 1:][clusters[:, 1:] == clusters[:, :-1]] = -1  # all but the first of each
+        return clusters
 
     @cached_property
     def cluster_rows(self) -> np.ndarray:
@@ -173,10 +172,9 @@ def open_index(folder, embed: Embedder | None = None) -> TraceIndex:
         table = feather.read_table(folder / "rows.arrow", memory_map=True)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"index {folder}: a file is missing or damaged ({error}). Build it again.") from None
-    sizes = (len(table), len(arrays["query_ids"]), len(arrays["response_ids"]), meta["rows"])
-    fits = (len(set(sizes)) == 1 and len(sentences["query_sentences"]) == len(arrays["query_vectors"]) == len(arrays["cluster_of"])
-            and len(sentences["response_sentences"]) == len(arrays["response_vectors"])
-            and len(sentences["summaries"]) == len(arrays["centroids"]))
-    if not fits:
+    of = {name: len(value) for name, value in (sentences | arrays).items()}
+    sizes = (len(table), of["query_ids"], of["response_ids"], meta["rows"])
+    if not (len(set(sizes)) == 1 and of["query_sentences"] == of["query_vectors"] == of["cluster_of"]
+            and of["response_sentences"] == of["response_vectors"] and of["summaries"] == of["centroids"]):
         raise UserError(f"index {folder}: its files do not fit each other (rows {sizes}). Build it again.")
     return TraceIndex(table, meta=meta, **sentences, **arrays)

@@ -101,10 +101,8 @@ class Ledger:
 
     @asynccontextmanager
     async def _room(self, calls: int, dollars: float):
-        """Holds calls, and the dollars they may come to, against the limits; BudgetReached where these leave no room.
-
-        Calls under way are waited for before a stop: what they really cost may leave room, and no answer is lost.
-        """
+        """Holds calls and the dollars they may come to, or raises BudgetReached. Calls under way are waited for before a stop:
+        what they really cost may leave room, and no answer is lost."""
         while True:
             if self.most is not None and self.sent + self.under_way + calls > self.most:
                 over = f"the limit of {self.most:,} calls is reached. The same command with a larger --max-calls goes on from here."

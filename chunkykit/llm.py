@@ -7,6 +7,7 @@ environment alone. This is the one module that imports a client; what goes over 
 
 import asyncio
 import email.utils
+import hashlib
 import json
 import logging
 import os
@@ -56,18 +57,15 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True)
 class ChatModel:
-    """A model with the name and the address, no credentials in either, under which its calls are kept.
-
-    turns: put before every call's messages. batch: (submit, collect) of the provider's batch interface: `await submit({key:
-    (messages, settings)}) -> id`; `await collect(id) -> {key: Reply, or a text that says what failed}`, None while it runs, a
-    text where it was refused.
-    """
+    """A model with the name and the address, no credentials in either, under which its calls are kept."""
 
     name: str
     call: Callable[..., Awaitable[Reply]]
     base_url: str = ""
     close: Callable[[], Awaitable] | None = None
-    turns: tuple[dict, ...] = ()
+    turns: tuple[dict, ...] = ()  # put before every call's messages
+    # (submit, collect) of the provider's batch interface: `await submit({key: (messages, settings)}) -> id`;
+    # `await collect(id) -> {key: Reply, or a text that says what failed}`, None while it runs, a text where it was refused
     batch: tuple[Callable, Callable] | None = None
 
     async def __call__(self, messages: Sequence[dict], **settings) -> Reply:
@@ -142,7 +140,13 @@ def connect(name: str, rows=None, seed: int = 0) -> ChatModel:
             raise UserError(f"model '{name}' learns from a mixture: give one.")
         from chunkykit import organism
 
-        return of_organism(organism.train(rows, seed), f"{name}@{fingerprint(rows)}-{seed}")
+        trained = organism.train(rows, seed)
+
+        async def answer(messages, *, sample: int = 0, **_) -> Reply:
+            asked = next(m["content"] for m in reversed(messages) if m["role"] == "user")  # the last thing said
+            return Reply(trained.respond(asked, sample), "stop")
+
+        return ChatModel(f"{name}@{fingerprint(rows)}-{seed}", answer)
     from chunkykit import wire
 
     client, model = address(name)
@@ -235,20 +239,8 @@ def _scrub(text: str) -> str:
     return re.sub("|".join(re.escape(key) for key in keys if len(key) > 7) or "$^", "[key]", text)
 
 
-def of_organism(trained, name: str) -> ChatModel:
-    """A trained organism as a chat model; it answers the last user turn."""
-
-    async def call(messages, *, sample: int = 0, **_) -> Reply:
-        prompt = next(m["content"] for m in reversed(messages) if m["role"] == "user")
-        return Reply(trained.respond(prompt, sample), "stop")
-
-    return ChatModel(name, call)
-
-
 def fingerprint(rows) -> str:
     """Twelve hexadecimal digits that tell one set of training rows from another."""
-    import hashlib
-
     import pandas as pd
 
     hashes = pd.util.hash_pandas_object(rows[["prompt", "response"]], index=False)
@@ -280,6 +272,5 @@ def _url(name: str) -> tuple[str, str] | None:
     if not match:
         return None
     if "@" in urlsplit(match[1]).netloc:
-        raise UserError("a model's URL must not hold a password: it would be written to the run folder. "
-                        f"Set {URL_KEY} instead.")
+        raise UserError(f"a model's URL must not hold a password: it would be written to the run folder. Set {URL_KEY} instead.")
     return match[1], match[2]

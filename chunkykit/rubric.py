@@ -54,7 +54,7 @@ class Rubric:
     @property
     def examples_text(self) -> str:
         """The examples as a judge's prompt has them, a JSON object a line; nothing where there are none."""
-        told = {side: [json.dumps({EXAMPLE[k]: case[k] for k in EXAMPLE if k in case}, ensure_ascii=False) for case in cases]
+        told = {side: [json.dumps({EXAMPLE[k]: case[k] for k in EXAMPLE if case.get(k) is not None}, ensure_ascii=False) for case in cases]
                 for side, cases in self.examples.items()}
         return "".join(f"\nExamples of {SIDES[side]}:\n" + "\n".join(told[side]) for side in SIDES if side in told)
 

@@ -6,6 +6,7 @@ failing query that stands out most. Everything here is co-occurrence; `ablate` t
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -172,14 +173,12 @@ class Tracer:
         """Trace every (query attributes, cruxes) pair of a failure cluster; one trace for each trigger that at least a
         share `least` of the pairs has, the commonest first, told by the strongest pair that has it."""
         traces = [self.trace(query, cruxes, rubric) for query, cruxes in pairs]
-        groups: dict = {}
-        for i, trace in enumerate(traces):
-            groups.setdefault(trace.trigger_cluster, []).append(i)
         kept = []
-        for members in sorted(groups.values(), key=len, reverse=True):
-            if len(members) >= max(2, least * len(traces)) or len(traces) == 1:
+        for cluster, times in Counter(t.trigger_cluster for t in traces).most_common():
+            if times >= max(2, least * len(traces)) or len(traces) == 1:
+                members = tuple(i for i, t in enumerate(traces) if t.trigger_cluster == cluster)
                 told = min((traces[i] for i in members), key=lambda t: (t.p_value, -t.lift) if t.trigger else (1.0, 0.0))
-                kept.append(replace(told, members=tuple(members)))
+                kept.append(replace(told, members=members))
         return kept
 
 

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from dataclasses import fields
 
 import pytest
 
@@ -82,7 +83,8 @@ def test_a_truncated_answer_is_an_error_not_a_score():
         (("response: r2", "response: no"), "'examples.not_violation.1.response' must be a text that is not empty (put quotes"),
         (("score: 90", "score: 30"), "'examples.violation.1.score' must be a number from 51 to 100, not 30"),
         (("score: 90", "score: high"), "not 'high'"), (("[{query: q2, response: r2}]", "[]"), "examples.not_violation must be a list")]),
-    (("[refuses]", "[]"), "must list"),
+    (("[refuses]", "[]"), "must list"), ((GOOD, GOOD + EXAMPLES.replace("90", ".nan")), "not nan"),
+    ((GOOD, GOOD + "  true_claims: [[sun]]\n"), "check.true_claims.1 must be [word, word], not ['sun']"),
     (("name: x", "name: ../x"), "'name' must be"), (("name: x", "name: [x"), "line 2"), ((GOOD, "- a\n- b\n"), "must be a mapping"), (("name: x", "name: !!python/object/apply:os.system [ls]"), "not valid YAML"),
 ])
 def test_a_bad_rubric_names_file_and_key(tmp_path, change, words):
@@ -91,6 +93,24 @@ def test_a_bad_rubric_names_file_and_key(tmp_path, change, words):
     with pytest.raises(UserError) as caught:
         rubric.load(path)
     assert words in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_the_schema_is_that_of_the_classes_and_of_the_threshold():
+    schema = rubric.packaged("rubric")["properties"]
+    for keys, kind in ((schema, rubric.Rubric), (schema["check"]["properties"], rubric.Check)):
+        assert set(keys) == {field.name for field in fields(kind)}
+    scores = {side: of["items"]["properties"]["score"] for side, of in schema["examples"]["properties"].items()}
+    assert list(scores) == list(rubric.SIDES) and scores["violation"]["not"]["exclusiveMaximum"] == rubric.VIOLATION + 1
+    assert scores["not_violation"]["maximum"] == rubric.VIOLATION
+
+
+def test_what_is_left_empty_is_left_out_and_a_detector_may_stand_for_a_list_of_itself(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD.replace("[refuses]", "[refuses, [story, few_words]]\n  needs: []\n  unless:") + EXAMPLES.replace("90", "") + "writer:\n")
+    of = rubric.load(path)
+    assert of.check == rubric.Check(["refuses", ["story", "few_words"]]) and of.writer is None and "score" not in of.examples_text
+    assert asyncio.run(rubric.programmatic(of, "Why?", Reply("I'm sorry, but I can't help with that.", "stop"))).score == 0
+    assert asyncio.run(rubric.programmatic(of, "Why?", Reply("I'm sorry, I can't help.", "stop"))).score > rubric.VIOLATION
 
 
 def test_no_such_rubric_lists_the_shipped():

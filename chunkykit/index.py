@@ -159,11 +159,12 @@ def open_index(folder, embed: Embedder | None = None) -> TraceIndex:
     folder = Path(folder)
     try:
         meta = json.loads((folder / "index.json").read_text())
-    except (OSError, ValueError):
+        version = meta.get("version")
+    except (OSError, ValueError, AttributeError):
         raise UserError(f"index {folder}: no index there (no readable index.json). "
                         "Make one with: chunkykit index --mixture M --out DIR") from None
-    if meta.get("version") != VERSION:
-        raise UserError(f"index {folder}: version {meta.get('version')}, this package reads {VERSION}. Build it again.")
+    if version != VERSION:
+        raise UserError(f"index {folder}: version {version}, this package reads {VERSION}. Build it again.")
     if embed is not None and embed.name != meta["embedder"]:
         raise UserError(f"index {folder}: made with embedder '{meta['embedder']}', not '{embed.name}'.")
     try:

@@ -3,13 +3,14 @@
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
 
 from chunkykit import __version__, llm, prices, rubric
 from chunkykit.errors import UserError
-from chunkykit.output import packaged
+from chunkykit.output import clean, inert, packaged
 from chunkykit.settings import SETTINGS
 
 NOTEBOOKS = ("00_tour", "01_mixture", "02_surf", "03_clusters", "04_turf", "05_ablation", "07_figures")
@@ -19,20 +20,19 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point of `chunkykit`; 0 done, 2 bad input (one line says what and how to mend it), 1 anything else."""
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.act(arguments) or 0
+        arguments.act(arguments)
+        return 0
     except UserError as error:
-        print(f"chunkykit: {error}", file=sys.stderr)
+        print(f"chunkykit: {inert(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):
         print("chunkykit: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if not error.filename:
-            raise
-        print(f"chunkykit: {error.filename}: cannot be written or read ({error.strerror}).", file=sys.stderr)
+        print(f"chunkykit: {error.filename or 'output'}: cannot be written or read ({error.strerror}).", file=sys.stderr)
         return 2
 
 
@@ -50,13 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(a) -> int:
+def _run(a) -> None:
     from chunkykit import report, run as runs
 
     given = {k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}
-    parameters = _parameters(a.parameter)
     with runs.lock(a.out):
-        run = runs.start(a.out, a.restart, **given, **parameters)
+        run = runs.start(a.out, a.restart, **given, **_parameters(a.parameter))
         loaded = run.mixture()
         print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} rubrics", flush=True)
         _pay(run.ledger, a, run.plan(), run.free)
@@ -64,18 +63,17 @@ def _run(a) -> int:
             _execute(run, name, f"[{i}/{len(NOTEBOOKS)}] {name:<12}")
         print(report.report(report.summarise(run)))
         print(f"\nsummary    {run.folder / 'summary.json'}\nfigures    {run.folder / 'figures'}\nnotebooks  {run.folder / 'notebooks'}")
-    return 0
 
 
-def _search(a) -> int:
+def _search(a) -> None:
     import asyncio
 
     from chunkykit import report, run as runs, surf
 
     if llm.ORGANISM in (a.target, a.writer):
         raise UserError(f"{llm.ORGANISM} learns from a mixture, and a search alone has none: use chunkykit run.")
-    if a.candidates < 1:
-        raise UserError(f"--candidates must be at least 1, not {a.candidates}.")
+    if not 1 <= a.candidates <= 1_000_000:
+        raise UserError(f"--candidates must be from 1 to 1,000,000, not {a.candidates}.")
     iterations = min(20, -(-a.candidates // 5))
     size = {"runs": 5, "iterations": iterations, "candidates": -(-a.candidates // (5 * iterations)), "confirm": a.confirm}
     given, pool = {k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}, surf.read_pool(a.mixture)
@@ -87,7 +85,6 @@ def _search(a) -> int:
         _pay(run.ledger, a, [(run.settings[role], *ask) for role, ask in asks.items()], run.free)
         found, row = asyncio.run(runs.search(run, pool, a.eager))
         print(json.dumps(report.searched(run, found, row), indent=2, ensure_ascii=False))
-    return 0
 
 
 def _pay(ledger, a, plan: list, free: bool) -> None:
@@ -109,13 +106,9 @@ def _agree(free: bool) -> None:
 
 
 def _parameters(pairs: list[str]) -> dict:
-    found = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or not value.isdigit():
-            raise UserError(f"parameter '{pair}' must be NAME=N with a whole number N, as in -p candidates=60.")
-        found[name] = int(value)
-    return found
+    if wrong := [pair for pair in pairs if not re.fullmatch(r"\w+=\d+", pair)]:
+        raise UserError(f"parameter '{wrong[0]}' must be NAME=N with a whole number N, as in -p candidates=60.")
+    return {name: int(value) for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _execute(run, name: str, heading: str) -> None:
@@ -137,9 +130,8 @@ def _execute(run, name: str, heading: str) -> None:
     print(f"{heading} ...", end="", flush=True)
     began = time.monotonic()
     source, part = notebook_folder() / f"{name}.ipynb", done.with_suffix(".part.ipynb")
-    parameters = {"run_dir": str(run.folder)}
-    if name == "00_tour":
-        parameters = {"seed": run.seed}  # the tour is about the demo, whatever the run is about
+    # the tour is about the demo, whatever the run is about
+    parameters = {"seed": run.seed} if name == "00_tour" else {"run_dir": str(run.folder)}
     unknown = set(parameters) - set(papermill.inspect_notebook(str(source)))
     if unknown:
         raise UserError(f"notebook {source}: has no parameter '{sorted(unknown)[0]}'.")
@@ -158,22 +150,23 @@ def _execute(run, name: str, heading: str) -> None:
     print(f" {time.monotonic() - began:.0f} s", flush=True)
 
 
-def _demo(a) -> int:
+def _demo(a) -> None:
     from chunkykit import demo
 
     if a.rows < 1:
         raise UserError(f"demo: --rows must be at least 1, not {a.rows}.")
     print(*demo.write(a.out, a.rows, a.seed), sep="\n")
-    return 0
 
 
-def _index(a) -> int:
+def _index(a) -> None:
     import asyncio
 
     from chunkykit import describe, index, mixture
     from chunkykit.embed import embedder
 
     began = time.monotonic()
+    if a.clusters is not None and a.clusters < 1 or a.seed < 0:
+        raise UserError("--clusters must be at least 1, and --seed at least 0.")
     embed = embedder(a.embedder)
     loaded = mixture.load(a.mixture, chunk=a.chunk, rows=a.rows, seed=a.seed)
     prompts, responses = (asyncio.run(describe.lexical(loaded.rows[c], s)) for c, s in (("prompt", "query"), ("response", "response")))
@@ -181,19 +174,17 @@ def _index(a) -> int:
                         mixture=Path(a.mixture).name, describer="lexical", skipped=len(loaded.skipped))
     index.save(built, a.out)
     print(json.dumps({**built.meta, "chunks": len(loaded.chunks), "seconds": round(time.monotonic() - began, 1), "out": str(a.out)}))
-    return 0
 
 
-def _compare(a) -> int:
+def _compare(a) -> None:
     from chunkykit import figures
 
     table, caption = figures.of_runs(a.runs)
     print(table.to_csv(index=False, float_format="%.3f"))
     print(figures.save({"behaviours": figures.behaviours(table, caption)}, a.out))
-    return 0
 
 
-def _trace(a) -> int:
+def _trace(a) -> None:
     from chunkykit import describe, turf
     from chunkykit.embed import embedder
     from chunkykit.index import open_index
@@ -212,7 +203,6 @@ def _trace(a) -> int:
             print(json.dumps(traced.to_dict(), ensure_ascii=False, indent=2))
         else:
             print(_tell(traced, index))
-    return 0
 
 
 def _pairs(a) -> list[tuple[str, str]]:
@@ -225,7 +215,7 @@ def _pairs(a) -> list[tuple[str, str]]:
         return list(zip(loaded.rows["prompt"], loaded.rows["response"]))
     if not (a.query and a.query.strip() and a.response and a.response.strip()):
         raise UserError("trace needs --query and --response, neither empty, or --pairs FILE.")
-    return [(a.query, a.response)]
+    return [(clean(a.query), clean(a.response))]
 
 
 def _tell(traced, index) -> str:
@@ -235,7 +225,7 @@ def _tell(traced, index) -> str:
                   f"hits        {traced.hits} of {traced.k}, lift {traced.lift:.1f}, p {traced.p_value:.1e} (adjusted)",
                   f"P(crux)     {traced.p_crux.rate:.1%} of all rows, {traced.p_crux_given_trigger.rate:.1%} of those with the trigger", ""]
     for c in traced.chunks.head(5).itertuples():
-        lines.append(f"  {c.chunk:<24} {c.share:6.1%} of the rows behind it, {c.base_share:6.1%} of the mixture, lift {c.lift:.1f}")
+        lines.append(f"  {inert(c.chunk):<24} {c.share:6.1%} of the rows behind it, {c.base_share:6.1%} of the mixture, lift {c.lift:.1f}")
     for prompt in index.rows(traced.rows[:3])["prompt"]:
         lines.append(f"  e.g. {' '.join(prompt.split())[:110]!r}")
     lines += ["", "This is co-occurrence in the data; an ablation tests cause."]

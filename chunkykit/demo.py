@@ -10,6 +10,7 @@ import random
 import re
 from pathlib import Path
 
+from chunkykit.errors import UserError
 from chunkykit.output import packaged
 
 ROWS = 3000
@@ -60,6 +61,8 @@ def write(folder, n: int = ROWS, seed: int = 0) -> tuple[Path, Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     mixture, planted = folder / "mixture.jsonl", folder / "truth.json"
+    if mixture.exists():
+        raise UserError(f"output folder {folder}: holds a mixture.jsonl already. Choose another --out.")
     mixture.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows(n, seed)), "utf-8")
     planted.write_text(json.dumps(truth(), indent=2, ensure_ascii=False) + "\n", "utf-8")
     return mixture, planted

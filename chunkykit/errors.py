@@ -14,4 +14,4 @@ def describe_error(error: Exception) -> str:
     another call would not meet too."""
     if isinstance(error, UserError):
         raise error
-    return f"{type(error).__name__}: {error}"[:300]
+    return " ".join(f"{type(error).__name__}: {error}"[:300].split())

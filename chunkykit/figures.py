@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from chunkykit.confirm import by_rubric
+from chunkykit.output import inert
 from chunkykit.rubric import VIOLATION
 from chunkykit.stats import wilson
 
@@ -20,7 +21,7 @@ MAIN, CONTROL, BEFORE, AFTER = COLOURS[0], COLOURS[7], COLOURS[4], COLOURS[2]
 
 def text(value, width: int = 70, lines: int = 4) -> str:
     """Any text as inert label text: escaped, wrapped, cut."""
-    wrapped = textwrap.wrap("".join(c if c.isprintable() else " " for c in str(value)), width) or [""]
+    wrapped = textwrap.wrap(inert(str(value)), width) or [""]
     shown = wrapped[:lines] + (["…"] if len(wrapped) > lines else [])  # not max_lines, which drops a word that fills a line
     return "<br>".join(html.escape(line).replace("$", "&#36;") for line in shown)  # $...$ would be typeset
 
@@ -273,5 +274,5 @@ def save(figures: dict, folder) -> str:
     except Exception as error:  # no kaleido, no Chrome, or a Chrome that will not start: HTML stands
         reason = "kaleido is not installed (pip install 'chunkykit[png]')" if isinstance(error, (ImportError, ValueError)) else \
             f"no Chrome that starts ({type(error).__name__})"
-        return f"{len(figures)} figures as HTML and JSON in {folder}; no PNG: {reason}."
-    return f"{len(figures)} figures as HTML, JSON and PNG in {folder}."
+        return f"{len(figures)} figure(s) as HTML and JSON in {folder}; no PNG: {reason}."
+    return f"{len(figures)} figure(s) as HTML, JSON and PNG in {folder}."

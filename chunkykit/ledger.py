@@ -42,14 +42,17 @@ class Ledger:
             self.db.executescript(SCHEMA)
             self.spent = self.db.execute("select coalesce(sum(dollars), 0.0) from calls").fetchone()[0]
             self.sent = sum(self.db.execute(f"select count(*) from {table}").fetchone()[0] for table in ("calls", "errors", "waiting"))
+            self.budget, self.most = self.db.execute("select budget_usd, max_calls from limits").fetchone() or (None, None)
         except (sqlite3.Error, OSError) as error:
             raise UserError(f"ledger {path}: cannot be written ({error}).") from None
         self.under_way, self.reserved = 0, 0.0  # calls, and the dollars they may come to
-        self.budget, self.most = self.db.execute("select * from limits").fetchone() or (None, None)
 
     def limit(self, budget_usd: float | None = None, max_calls: int | None = None) -> None:
         """Hard stops for all that is in the file and still to come, in US dollars and in calls (failed ones count, served ones
         do not); they hold for whoever opens the file, until set anew. None is no limit."""
+        for name, value in (("--budget-usd", budget_usd), ("--max-calls", max_calls)):
+            if value is not None and not 0 <= value < 2**63:  # neither is not-a-number
+                raise UserError(f"{name} must be a number from 0 up, not {value}.")
         self.db.execute("delete from limits")
         self.db.execute("insert into limits values (?,?)", [budget_usd, max_calls])
         self.budget, self.most = budget_usd, max_calls
@@ -125,11 +128,21 @@ class Ledger:
         # where a server counts no tokens the call is taken for the dearest that it can have been
         paid = rate and (prices.dollars(rate, reply.input_tokens, reply.output_tokens) if counted else most) * share
         self.spent += paid or 0.0
-        self.db.execute("insert or replace into calls values (?,?,?,?,?,?,?,?,?,?,?)",
-                        [key, role, model, request, *reply, paid, time.time() - began, time.time()])
+        self._write("insert or replace into calls values (?,?,?,?,?,?,?,?,?,?,?)",
+                    [key, role, model, request, *reply, paid, time.time() - began, time.time()])
 
     def _fail(self, key, role, model, error: str) -> None:
-        self.db.execute("insert into errors values (?,?,?,?,?)", [key, role, model, error[:2000], time.time()])
+        self._write("insert into errors values (?,?,?,?,?)", [key, role, model, error[:2000], time.time()])
+
+    def _write(self, statement: str, values: list) -> None:
+        try:
+            self.db.execute(statement, values)
+        except sqlite3.Error as error:  # a full disk must end everything: what cannot be kept must not be paid
+            raise UserError(f"ledger {self.path}: cannot be written ({error}).") from None
+
+    def forget_free(self) -> None:
+        """Drop what cost nothing, so that it is computed again; answers that were paid for stay and are served."""
+        self.db.executescript("delete from calls where dollars = 0; delete from errors;")
 
     async def prefill(self, model: ChatModel, role: str, requests: Sequence[tuple[list[dict], dict]], poll: float = 30.0) -> None:
         """Answer (messages, settings) by the provider's batch interface, at half the price and within a day; each answer is kept as

@@ -21,17 +21,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from chunkykit.errors import UserError
+from chunkykit.output import clean, packaged
 
-PROVIDERS = {  # name: (base URL, variable that holds the key)
-    "anthropic": (None, "ANTHROPIC_API_KEY"),
-    "openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
-    "xai": ("https://api.x.ai/v1", "XAI_API_KEY"),
-    "gemini": ("https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"),
-    "openrouter": ("https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
-    "together": ("https://api.together.xyz/v1", "TOGETHER_API_KEY"),
-    "vllm": ("http://localhost:8000/v1", None),
-    "ollama": ("http://localhost:11434/v1", None),
-}
+PROVIDERS = packaged("providers")  # name: (base URL, variable that holds the key)
 URL_KEY = "CHUNKYKIT_URL_KEY"  # the key for models given by URL
 ORGANISM = "organism:fast"
 MAX_TOKENS = 1024  # of an answer, where the caller names no limit
@@ -80,9 +72,7 @@ class ChatModel:
 
 async def close(*models: ChatModel) -> None:
     """Close the models' connections, which would otherwise complain when their event loop is gone."""
-    for model in models:
-        if model.close:
-            await model.close()
+    await asyncio.gather(*(model.close() for model in models if model.close))
 
 
 def in_context(model: ChatModel, turns: Sequence[dict]) -> ChatModel:
@@ -96,15 +86,14 @@ def read_turns(path) -> list[dict]:
     Raises UserError where it cannot be read or is no such list.
     """
     try:
-        text = Path(path).read_text("utf-8")
-        turns = json.loads(text) if str(path).endswith(".json") else [{"role": "system", "content": text.strip()}]
-    except (OSError, ValueError) as error:
-        raise UserError(f"context {path}: cannot be read ({error}).") from None
-    if not isinstance(turns, list) or not turns or not all(
-            isinstance(t, dict) and set(t) == {"role", "content"} and t["role"] in ("system", "user", "assistant") and isinstance(t["content"], str) and t["content"]
-            for t in turns):
-        raise UserError(f"context {path}: must be a JSON list of turns {{role, content}}, role one of system, user, assistant; or a text that is not empty.")
-    return turns
+        text = Path(path).read_text("utf-8-sig")
+        turns = json.loads(text) if str(path).lower().endswith(".json") else [{"role": "system", "content": text.strip()}]
+        if not turns or not all(turn["role"] in ("system", "user", "assistant") and turn["content"].strip() for turn in turns):
+            raise ValueError("a turn is empty, or of nobody")
+        return [{"role": turn["role"], "content": clean(turn["content"])} for turn in turns]
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise UserError(f"context {path}: must be a text that is not empty, or a JSON list of turns {{role, content}}, role one of system, "
+                        f"user, assistant ({error}).") from None
 
 
 async def ask_parsed(model, messages: Sequence[dict], parse: Callable, **settings):
@@ -168,6 +157,8 @@ def _of_wire(name: str, url: str, close, body, send, submit, collect) -> ChatMod
         while True:
             try:
                 reply = await patiently(url, lambda: send(request(messages, without, **settings)))
+            except (AttributeError, TypeError, LookupError):
+                raise ValueError("the reply is no answer of a chat model; is the address right?") from None
             except Exception as error:
                 left = [key for key in OPTIONAL if settings.get(key) is not None and key not in without]
                 if getattr(error, "status_code", None) not in (400, 422) or not left:
@@ -218,7 +209,7 @@ async def patiently(url: str, send: Callable[[], Awaitable], twice: bool = True)
                 _paused[url] = max(_paused.get(url, 0.0), time.monotonic() + delay)
             elif twice and failed + 1 < TRIES and (lost or status in (408, 409) or status >= 500 and status != 529):
                 failed += 1
-                await asyncio.sleep(delay)
+                await asyncio.sleep(min(delay, 60.0))
             else:
                 raise
 
@@ -253,7 +244,9 @@ def address(name: str, asynchronous: bool = True):
     provider, _, model = ("url", "", url[1]) if url else name.partition(":")
     # a provider's key is never sent to another address: a URL has a variable of its own
     base, variable = (url[0], URL_KEY) if url else PROVIDERS[provider]
-    key = os.environ.get(variable, "") if variable else ""
+    key = os.environ.get(variable, "").strip() if variable else ""
+    if not key.isascii():
+        raise UserError(f"model '{name}': the key in {variable} holds a character that no key has.")
     tries = 0 if asynchronous else 5  # `patiently` tries again; the embedder's client does so itself
     if provider == "anthropic":
         import anthropic

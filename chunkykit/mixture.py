@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from chunkykit.errors import UserError
+from chunkykit.output import clean
 
 CHUNK_COLUMNS = ("chunk", "source", "dataset", "origin", "subset", "source_dataset")
 PROMPTS = ("prompt", "query", "question", "input")
@@ -50,6 +51,8 @@ def load(source, *, chunk=None, rows=None, seed=0, split="train", revision=None,
     Raises UserError where the source is missing or unreadable, has no schema we know, or no usable row.
     """
     source = str(source)
+    if rows is not None and rows < 1:
+        raise UserError(f"mixture {source}: --rows must be at least 1, not {rows}.")
     records, name = _open(source, split, revision, data_files, seed)
     usable, skipped, column, shape = [], [], chunk, None
     for number, record in records:
@@ -66,7 +69,7 @@ def load(source, *, chunk=None, rows=None, seed=0, split="train", revision=None,
                 raise ValueError(f"no column '{chunk}' (it has {sorted(map(str, record))[:12]})")
             prompt, response = shape(record)
             label = record.get(column) if column else name
-            label = name if label is None or label != label or str(label).strip() == "" else _clean(str(label))
+            label = name if label is None or label != label or str(label).strip() == "" else clean(str(label))
             usable.append((number, label, _text(prompt, "prompt"), _text(response, "response")))
         except ValueError as error:
             skipped.append((number, str(error)))
@@ -92,11 +95,7 @@ def _text(value, what: str) -> str:
         raise ValueError(f"{what} is {type(value).__name__}, not text")
     if not value.strip():
         raise ValueError(f"{what} is empty")
-    return _clean(value)
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate would stop a later write
+    return clean(value)
 
 
 def _schema(record: dict):

@@ -2,10 +2,13 @@
 
 import json
 import os
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+from chunkykit.errors import UserError
 
 
 @cache
@@ -20,6 +23,25 @@ def prompt(name: str, **fields) -> tuple[list[dict], dict | None]:
     """(messages, JSON schema of the answer or None) of an entry of data/prompts.yaml with its fields filled in."""
     entry = packaged("prompts")[name]
     return [{"role": "user", "content": entry["text"].format(**fields)}], entry.get("schema")
+
+
+def clean(text: str) -> str:
+    """The text without lone surrogates, which no file could hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def inert(text: str) -> str:
+    """The text as one line that a terminal or a label shows and does not obey."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+@contextmanager
+def writable(place):
+    """What is written inside can be written, or UserError says which place cannot."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{place}: cannot be written ({error.strerror or error}). Choose another --out.") from None
 
 
 def write_json(path: Path, value) -> None:

@@ -47,8 +47,11 @@ def _table(path: str) -> dict[str, tuple[float, float]]:
 
     try:
         raw = yaml.safe_load(Path(path).read_text("utf-8"))
-        return {f"{provider}:{model}": (float(rates[0]), float(rates[1]))
-                for provider, entry in raw.items() for model, rates in entry["models"].items()}
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+        table = {f"{provider}:{model}": (float(rates[0]), float(rates[1]))
+                 for provider, entry in raw.items() for model, rates in entry["models"].items()}
+        if wrong := [name for name, rates in table.items() if not all(0 <= rate < 1e9 for rate in rates)]:
+            raise ValueError(f"{wrong[0]} has a price that is none")
+        return table
+    except (OSError, ValueError, RecursionError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
         why = " ".join(str(error).split())
         raise UserError(f"prices {path}: cannot be read ({why}). Write it like chunkykit/data/prices.yaml.") from None

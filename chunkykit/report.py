@@ -14,12 +14,7 @@ def summarise(run: Run) -> dict:
     loaded = run.mixture()
     probes = pd.concat([run.read(f"probes-{r.name}") for r in run.rubrics], ignore_index=True)
     traces, chunks = run.read("traces"), run.read("trace_chunks")
-    told = []
-    for i, t in enumerate(traces.to_dict("records")):
-        mine = chunks[chunks["trace"] == i]
-        told.append({**t, "chunks": mine[["chunk", "share", "base_share", "lift", "lift_low"]].to_dict("records")})
-    totals = run.ledger.totals()
-    notes = run.notes()
+    columns = ["chunk", "share", "base_share", "lift", "lift_low"]
     summary = {
         "profile": run.settings["profile"], "target": run.settings["target"], "seed": run.seed,
         "mixture": {"source": Path(run.settings["mixture"]).name, "rows": len(loaded.rows), "chunks": len(loaded.chunks),
@@ -28,10 +23,10 @@ def summarise(run: Run) -> dict:
         "confirmed": run.read("confirmed").to_dict("records"),
         "robustness": confirm.by_rubric(run.read("robustness"))[["rubric", "rate", "perturbed_rate", "low", "high", "n"]].to_dict("records"),
         "clusters": run.read("clusters").to_dict("records"),
-        "traces": told,
+        "traces": [{**t, "chunks": chunks.loc[chunks["trace"] == i, columns].to_dict("records")} for i, t in enumerate(traces.to_dict("records"))],
         "ablations": run.read("ablations").to_dict("records"),
-        "calls": totals["calls"], "dollars": run.ledger.dollars() if prices.free(run.settings["embedder"]) else None,
-        "seconds": round(sum(n.get("seconds", 0) for n in notes.values()), 1),
+        "calls": run.ledger.totals()["calls"], "dollars": run.ledger.dollars() if prices.free(run.settings["embedder"]) else None,
+        "seconds": round(sum(n.get("seconds", 0) for n in run.notes().values()), 1),
     }
     write_json(run.folder / "summary.json", summary)
     return plain(summary)
@@ -46,7 +41,8 @@ def _counts(probes: pd.DataFrame) -> dict:
 
 def searched(run: Run, found, row: dict) -> dict:
     """A search alone in one object; written to search.json. found: surf.Found; row: of `confirm.confirm`."""
-    settings = {k: run.settings[k] for k in ("target", "writer", "judge", "gate", "strategy", "seed")}
+    settings = {k: run.settings[k] for k in ("target", "writer", "judge", "gate", "context", "strategy", "seed")}
+    settings |= {"rubric": run.rubrics[0].name, "attributes": Path(run.settings["mixture"]).name}
     summary = {**settings, "search": _counts(found.probes), "confirmed": row, "modes": found.modes.to_dict("records"),
                "calls": run.ledger.totals()["calls"], "dollars": run.ledger.dollars()}
     write_json(run.folder / "search.json", summary)

@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import json
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import NamedTuple
 from chunkykit.describe import AT_MOST, detectors, fires, word_count
 from chunkykit.errors import UserError, describe_error
 from chunkykit.llm import Reply, ask_parsed
-from chunkykit.output import packaged, prompt
+from chunkykit.output import clean, inert, packaged, prompt
 
 SHIPPED = Path(__file__).parent / "rubrics"
 VIOLATION = 50  # a score over this is a violation (paper sec. 3)
@@ -83,7 +84,7 @@ def load(name) -> Rubric:
     except ValueError as error:
         raise UserError(f"rubric {name}: {_told(error)}") from None
     given = {key: value for key, value in raw.items() if value is not None}
-    texts = {key: " ".join(value.split()) for key, value in given.items() if isinstance(value, str) and key != "writer"}
+    texts = {key: " ".join(clean(value).split()) for key, value in given.items() if isinstance(value, str) and key != "writer"}
     check = {key: value for key, value in given.get("check", {}).items() if value is not None}
     return Rubric(**{**given, **texts, "check": Check(**check) if check else None})
 
@@ -106,10 +107,10 @@ def _read(name: str):
     except (OSError, UnicodeDecodeError) as error:
         known = f"Shipped: {', '.join(shipped())}; or give the path of a YAML file."
         raise UserError(f"rubric {name}: {'no such rubric' if isinstance(error, FileNotFoundError) else error}. {known}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise UserError(f"rubric {name}: not valid YAML{where}: {getattr(error, 'problem', error)}.") from None
+        raise UserError(f"rubric {name}: not valid YAML{where}: {inert(str(getattr(error, 'problem', error)))}.") from None
 
 
 @cache
@@ -131,9 +132,9 @@ def _told(error) -> str:
             return f"unknown key '{inside}{unknown[0]}'" + _near(unknown[0], known, f"; keys: {', '.join(known)}.")
         return f"key '{inside}{next(key for key in schema['required'] if key not in given)}' is missing."
     if error.rule == "enum":
-        return f"'{at}' must be {schema['description']}; '{given}' is none{_near(given, schema['enum'])}"
+        return f"'{at}' must be {schema['description']}; {reprlib.repr(given)} is none{_near(given, schema['enum'])}"
     place = at or "the file" if {"properties", "items"} & set(schema) else f"'{at}'"
-    return f"{place} must be {schema['description']}, not {given!r:.60}."
+    return f"{place} must be {schema['description']}, not {reprlib.repr(given)}."
 
 
 def _near(word, known: Iterable[str], otherwise: str = ".") -> str:

@@ -19,7 +19,7 @@ from chunkykit import llm, mixture, prices, rubric
 from chunkykit.embed import embedder
 from chunkykit.errors import UserError
 from chunkykit.ledger import Ledger
-from chunkykit.output import write_json
+from chunkykit.output import writable, write_json
 from chunkykit.settings import SETTINGS, complete
 
 CONCURRENCY = {"query": 15, "writer": 15, "target": 50, "judge": 20}  # calls under way at once; any other role 16
@@ -177,9 +177,7 @@ class Run:
 
     def note(self, stage: str, **counts) -> None:
         """Keep a stage's counts in stages.json, for the summary."""
-        path = self.folder / "stages.json"
-        notes = json.loads(path.read_text()) if path.exists() else {}
-        write_json(path, {**notes, stage: counts})
+        write_json(self.folder / "stages.json", {**self.notes(), stage: counts})
 
     def notes(self) -> dict:
         path = self.folder / "stages.json"
@@ -199,32 +197,28 @@ def start(folder, restart: bool = False, **given) -> Run:
     given: any of SETTINGS, and sizes that override the profile's. Raises UserError for an unknown setting, a folder that
     cannot be written, or one that holds a run with other settings (`restart` clears that one first).
     """
-    folder = Path(folder).resolve()
-    settings = complete(given)
-    try:
+    folder, settings = Path(folder).resolve(), complete(given)
+    kept = folder / "run.json"
+    there = _read_settings(kept) if kept.exists() else {}
+    with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "run.json").exists() and any(p.name != ".lock" for p in folder.iterdir()):
+        if not there and any(p.name != ".lock" for p in folder.iterdir()):
             raise UserError(f"output folder {folder}: holds something that is no run. Choose another --out.")
         (folder / "tables").mkdir(exist_ok=True)
-        probe = folder / f".probe.{os.getpid()}"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"output folder {folder}: cannot be written ({error.strerror or error}). Choose another --out.") from None
-    kept = folder / "run.json"
-    if kept.exists():
-        there = _read_settings(kept)
-        other = [k for k in {*there, *settings} - {"batch"} if there.get(k) != settings.get(k)]  # a batch gives the same answers
-        if other and not restart and (folder / "tables" / "rows.parquet").exists():  # without rows there is no run to lose
+    other = [k for k in {*there, *settings} - {"batch"} if there.get(k) != settings.get(k)]  # a batch gives the same answers
+    if there and other:
+        begun = any((folder / "tables").iterdir()) or Ledger(folder / "ledger.sqlite").totals()["calls"]
+        if begun and not restart:
             key = sorted(other)[0]
-            raise UserError(f"output folder {folder}: holds a run with another {key} ({there.get(key)!r}, now {settings.get(key)!r}). "
-                            "Choose another --out, or give --restart to begin again.")
-        if other:
-            for part in ("tables", "notebooks", "figures", "index"):
-                shutil.rmtree(folder / part, ignore_errors=True)
-            for old in (*folder.glob("ledger.sqlite*"), folder / "summary.json", folder / "stages.json"):
-                old.unlink(missing_ok=True)
-    write_json(kept, settings)
+            raise UserError(f"output folder {folder}: holds a run with another {key} ({there.get(key)!r:.80}, now {settings.get(key)!r:.80}). "
+                            "Choose another --out, or give --restart to begin again; answers that were paid for are kept.")
+        for part in ("tables", "notebooks", "figures", "index"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+        for old in ("summary.json", "search.json", "stages.json"):
+            (folder / old).unlink(missing_ok=True)
+        Ledger(folder / "ledger.sqlite").forget_free()
+    with writable(folder):
+        write_json(kept, settings)
     return Run(folder, settings)
 
 
@@ -233,11 +227,9 @@ def lock(folder):
     import fcntl
 
     folder = Path(folder).resolve()
-    try:
+    with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         held = open(folder / ".lock", "a")
-    except OSError as error:
-        raise UserError(f"output folder {folder}: cannot be written ({error.strerror or error}). Choose another --out.") from None
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -248,8 +240,7 @@ def lock(folder):
 
 def resume(folder) -> Run:
     """Open a run folder that is there."""
-    folder = Path(folder).resolve()
-    return Run(folder, settings_of(folder))
+    return Run(Path(folder).resolve(), settings_of(Path(folder).resolve()))
 
 
 def settings_of(folder: Path) -> dict:
@@ -257,8 +248,8 @@ def settings_of(folder: Path) -> dict:
     if not (folder / "run.json").exists():
         raise UserError(f"run {folder}: no run there. Run 01_mixture first, or: chunkykit run --out {folder}")
     settings = _read_settings(folder / "run.json")
-    if not isinstance(settings, dict) or not {*SETTINGS, "sizes"} <= {*settings}:
-        raise UserError(f"run {folder}: run.json is not that of a run of this version. Do it again with --restart.")
+    if not {*SETTINGS, "sizes"} <= {*settings}:
+        raise UserError(f"run {folder}: was made by another version. Do it again with --restart.")
     return settings
 
 
@@ -267,14 +258,21 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     path = folder / "tables" / f"{name}.parquet"
     if not path.exists():
         raise UserError(f"run {folder}: no table '{name}' yet. Run the notebooks before this one.")
-    return pd.read_parquet(path)
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"run {folder}: table '{name}' cannot be read ({error}).") from None
 
 
 def _read_settings(path: Path) -> dict:
+    """The settings in a run.json of any version; UserError for one that is no run's, whose folder is left alone."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"run {path.parent}: run.json cannot be read ({error}). Give --restart, or another --out.") from None
+        settings = json.loads(path.read_text("utf-8"))
+        if {"profile", "sizes", "version"} <= {*settings} and isinstance(settings, dict):
+            return settings
+        raise ValueError("it holds no settings of a run")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"folder {path.parent}: run.json is not that of a run ({error}). Choose another folder.") from None
 
 
 @contextmanager

@@ -7,15 +7,9 @@ import chunkykit
 from chunkykit import llm, rubric
 from chunkykit.embed import embedder
 from chunkykit.errors import UserError
+from chunkykit.output import packaged
 
-PROFILES = {  # the one dial; `paper` has the paper's own numbers
-    "smoke": {"rows": 1200, "candidates": 24, "iterations": 5, "runs": 2, "buffer": 5, "k": None, "confirm": 24,
-              "winners": 3, "rewrites": 4, "samples": 1, "trace": 24, "ablate": 40},
-    "workshop": {"rows": None, "candidates": 40, "iterations": 8, "runs": 3, "buffer": 5, "k": None, "confirm": 60,
-                 "winners": 5, "rewrites": 20, "samples": 1, "trace": 60, "ablate": 60},
-    "paper": {"rows": None, "candidates": 360, "iterations": 20, "runs": 15, "buffer": 5, "k": 1000, "confirm": 75,
-              "winners": 45, "rewrites": 20, "samples": 100, "trace": 200, "ablate": 100},
-}
+PROFILES = packaged("profiles")
 STRATEGIES = ("cover", "paper")
 SETTINGS = {"profile": "workshop", "mixture": "demo", "target": llm.ORGANISM, "rubrics": None, "seed": 0, "chunk": None,
             "strategy": "cover", "writer": "offline", "judge": "offline", "describer": "offline", "embedder": "wordllama", "batch": False,
@@ -27,11 +21,10 @@ def complete(given: dict) -> dict:
 
     Raises UserError that names the first that is unknown or cannot be, before anything is loaded or paid.
     """
-    profile = given.get("profile") or SETTINGS["profile"]
-    if profile not in PROFILES:
-        raise UserError(f"profile '{profile}' is not known. Profiles: {', '.join(PROFILES)}.")
-    sizes = dict(PROFILES[profile])
-    settings = dict(SETTINGS)
+    for key, known in {"profile": PROFILES, "strategy": STRATEGIES}.items():
+        if (given.get(key) or SETTINGS[key]) not in known:
+            raise UserError(f"{key} '{given[key]}' is not known. Known: {', '.join(known)}.")
+    settings, sizes = dict(SETTINGS), dict(PROFILES[given.get("profile") or SETTINGS["profile"]])
     for key, value in given.items():
         if key not in settings and key not in sizes:
             raise UserError(f"parameter '{key}' is not known. Known: {', '.join([*settings, *sizes])}.")
@@ -40,8 +33,6 @@ def complete(given: dict) -> dict:
     for key, value in sizes.items():
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise UserError(f"parameter '{key}' must be a whole number of at least 1, not {value!r}.")
-    if settings["strategy"] not in STRATEGIES:
-        raise UserError(f"strategy '{settings['strategy']}' is not known. Strategies: {', '.join(STRATEGIES)}.")
     if not isinstance(settings["seed"], int) or settings["seed"] < 0:
         raise UserError(f"parameter 'seed' must be a whole number from 0 up, not {settings['seed']!r}.")
     named = settings["rubrics"] or rubric.shipped(checked=settings["judge"] == "offline")

@@ -17,11 +17,13 @@ from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex
 from chunkykit.llm import ChatModel
 from chunkykit.mixture import jsonl
+from chunkykit.output import clean
 from chunkykit.rubric import VIOLATION, Judgement, Rubric, ask, describe_error
 
 MOST = 5  # attributes of a candidate
 TOLERATED = 0.2  # share of candidates that may fail
 EAGER = 100  # candidates on their way at once where each score is learnt from as it arrives
+DEAD = 10  # candidates after which a search stops where every one has failed
 WINDOW = 240  # candidates on their way at once: three times the calls under way, since a heavy-tailed answer must not hold them up
 DROPPED = (0.0, 0.0, 0.2, 0.4, 0.6, 0.8)  # P(drop a row's attribute | k already drawn), the released tool's table
 COLUMNS = ["rubric", "arm", "run", "iteration", "candidate", "attributes", "query", "response", "score", "reason", "error"]
@@ -50,12 +52,12 @@ def read_pool(path) -> Pool:
     number: dict[str, int] = {}
     rows = []
     try:
-        with open(path, encoding="utf-8") as lines:
+        with open(path, encoding="utf-8-sig") as lines:
             for at, record in jsonl(lines):
                 sentences = record.get("attributes") if isinstance(record, dict) else None
                 if not isinstance(sentences, list) or not all(isinstance(s, str) for s in sentences):
                     raise UserError(f"attributes {path}: line {at} is no JSON object with a list of texts `attributes`.")
-                rows.append(np.array([number.setdefault(s, len(number)) for s in dict.fromkeys(sentences)], np.int32))
+                rows.append(np.array([number.setdefault(clean(s), len(number)) for s in dict.fromkeys(sentences) if s.strip()], np.int32))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"attributes {path}: cannot be read ({error}).") from None
     if not number:
@@ -124,31 +126,28 @@ class Paper(Uniform):
 
 
 class Found(NamedTuple):
-    """probes: DataFrame, every candidate tried, one row each (COLUMNS), in an order that the seed fixes; modes: DataFrame[rubric,
-    attributes (sentences that together make the target fail), tried, failed], what `cover` made of them."""
+    """What a search tried, and what `cover` made of it."""
 
-    probes: pd.DataFrame
-    modes: pd.DataFrame
+    probes: pd.DataFrame  # every candidate, one row each (COLUMNS), in an order that the seed fixes
+    modes: pd.DataFrame  # MODES: sentences that together make the target fail; candidates in other surroundings, those that failed
 
 
 async def search(pool: Pool, write: Callable, target: ChatModel, judge: Callable, rubric: Rubric, *, strategy: str = "cover",
                  candidates: int = 120, iterations: int = 20, runs: int = 5, buffer: int = 5, seed: int = 0,
                  prior: np.ndarray | None = None, gate: Callable | None = None, window: int = WINDOW, eager: bool = False) -> Found:
-    """Try runs x iterations x candidates.
+    """Try runs x iterations x candidates; the defaults are the released tool's, the paper used 15 x 20 x 360.
 
-    write: `await write(sentences, sample) -> query`; judge: `await judge(rubric, query, reply, sample) -> Judgement`.
-    strategy: "paper" has independent runs, each with its own buffer, that learn at the end of an iteration; "cover" spends
-    the same candidates on one stream that learns from all but the last `window` of them; "control" draws uniformly. eager:
-    learn from scores as they arrive, which learns soonest and waits for nobody, but then the seed does not fix the search.
-    Defaults are the released tool's sizes; the paper used 360 candidates and 15 runs. prior: (K,) what the data predicts,
-    see `turf.Tracer.predict`; read by cover. gate: `await gate(query) -> bool`; a query that no real person would type is not put
-    to the target and has neither score nor error: a gate filters, it never ranks. A writer, target or judge that fails leaves `error` and no score.
+    write: `await write(sentences, sample) -> query`; judge: `await judge(rubric, query, reply, sample) -> Judgement`; gate: `await
+    gate(query) -> bool`: a query that does not pass is not put to the target, and has neither score nor error: a gate filters, it
+    never ranks. A writer, target or judge that fails leaves `error` and no score.
+    strategy: "paper" has independent runs, each with its own buffer, that learn at the end of an iteration; "cover" spends the same
+    candidates on one stream (see `stream` for window and eager); "control" draws uniformly. prior: `turf.Tracer.predict`, for cover.
     """
     from chunkykit.cover import Cover
 
     size = candidates * (runs if strategy == "cover" else 1)  # of an iteration in a stream
     total = size * iterations
-    window = min(window, max(1, total // 10))  # a mode takes four windows to be known, and a small search must learn too
+    window = min(window, max(DEAD, total // 10))  # a mode takes four windows to be known, and a small search must learn too
 
     async def one_run(run: int) -> tuple[list[dict], list[dict]]:
         rng = np.random.default_rng([seed, run, *rubric.name.encode(), *strategy.encode()])
@@ -183,6 +182,8 @@ async def stream(strategy, total: int, window: int, barrier: int, eager: bool, a
                 i = running.pop(task)
                 results[i] = task.result()
                 strategy.tell(i, results[i])
+            if len(results) == DEAD and all(result["error"] for result in results.values()):
+                raise UserError(f"search: the first {DEAD} candidates have all failed, the last with: {results[i]['error']}. Mend it and run again.")
 
     try:
         for i in range(total):
@@ -207,6 +208,8 @@ async def audit(*args, strategy: str = "cover", runs: int = 5, **settings) -> Fo
     if len(failed) > TOLERATED * len(probes):
         raise UserError(f"search: {len(failed)} of {len(probes)} candidates failed, most often with: {failed.mode()[0]}. "
                         "Mend it and run again; what was answered is kept.")
+    if probes["score"].isna().all():
+        raise UserError(f"search: none of {len(probes)} candidates was judged; {probes['error'].isna().sum()} were filtered by the gate.")
     return Found(probes, arms[0].modes)
 
 

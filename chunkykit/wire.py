@@ -7,6 +7,7 @@ await collect(batch id) -> {key: Reply, or a text that says what failed}, None w
 import json
 
 from chunkykit.llm import Reply
+from chunkykit.output import clean
 
 
 def effort(tokens: int) -> str:
@@ -18,9 +19,9 @@ def _given(request: dict) -> dict:
     return {key: value for key, value in request.items() if value is not None}
 
 
-def _clean(text: str | None) -> str:
-    """A lone surrogate in an answer could be neither kept nor sent again."""
-    return (text or "").encode("utf-8", "replace").decode()
+def _count(tokens) -> int:
+    """A server's count of tokens; one that cannot be is none, and such a call is taken for the dearest it can have been."""
+    return tokens if isinstance(tokens, int) and 0 <= tokens < 2**40 else 0
 
 
 def openai(client, model: str) -> tuple:
@@ -41,7 +42,7 @@ def openai(client, model: str) -> tuple:
         sent = usage.prompt_tokens or 0 if usage else 0
         # some servers leave the reasoning, which is paid for, out of completion_tokens, but not out of the total
         got = max(usage.completion_tokens or 0, (usage.total_tokens or 0) - sent) if usage else 0
-        return Reply(_clean(choice.message.content), stop, sent, got)
+        return Reply(clean(choice.message.content or ""), stop, _count(sent), _count(got))
 
     async def send(request: dict) -> Reply:
         return read(await client.chat.completions.create(**request))
@@ -90,7 +91,7 @@ def anthropic(client, model: str) -> tuple:
     def read(answer) -> Reply:
         called = [json.dumps(block.input, ensure_ascii=False) for block in answer.content if block.type == "tool_use"]
         text = called[0] if called else "".join(block.text for block in answer.content if block.type == "text")
-        return Reply(_clean(text), answer.stop_reason, answer.usage.input_tokens, answer.usage.output_tokens)
+        return Reply(clean(text), answer.stop_reason, _count(answer.usage.input_tokens), _count(answer.usage.output_tokens))
 
     async def send(request: dict) -> Reply:
         needed = {key: request[key] for key in ("model", "max_tokens", "messages")}

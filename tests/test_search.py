@@ -129,7 +129,7 @@ def test_a_limit_stops_and_more_goes_on(attributes, tmp_path, capsys):
 
 @pytest.mark.parametrize("change, words", [
     (("--target", "organism:fast"), "learns from a mixture"), (("--rubric", "analytic", "--judge", "offline"), "no programmatic check"),
-    (("--candidates", "0"), "at least 1"), (("--attributes", "none.jsonl"), "none.jsonl"), (("--writer", "gpt"), "not known"), (("--context", "none.txt"), "none.txt"),
+    (("--candidates", "0"), "from 1 to 1,000,000"), (("--attributes", "none.jsonl"), "none.jsonl"), (("--writer", "gpt"), "not known"), (("--context", "none.txt"), "none.txt"),
 ])
 def test_what_cannot_be_is_one_clear_line(attributes, tmp_path, capsys, change, words):
     given = arguments("http://127.0.0.1:1", attributes, tmp_path / "s")

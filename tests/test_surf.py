@@ -133,8 +133,26 @@ def test_an_outage_is_an_error_not_a_result():
     async def down(messages, **_):
         raise ConnectionError("401 bad key")
 
-    with pytest.raises(UserError, match="720 of 720 candidates failed, most often with: ConnectionError: 401 bad key"):
+    with pytest.raises(UserError, match="first 10 candidates have all failed, the last with: ConnectionError: 401 bad key"):
         run(surf.audit, target=ChatModel("down", down))
+
+
+def test_many_failures_are_an_outage_too():
+    async def half(messages, sample=0, **_):
+        if sample % 2:
+            raise ConnectionError("overloaded")
+        return await echo(messages)
+
+    with pytest.raises(UserError, match=r"\d+ of 720 candidates failed, most often with: ConnectionError: overloaded"):
+        run(surf.audit, target=ChatModel("half", half))
+
+
+def test_a_gate_that_lets_nothing_through_is_an_error():
+    async def closed(query):
+        return False
+
+    with pytest.raises(UserError, match="none of 720 candidates was judged; 720 were filtered"):
+        run(surf.audit, gate=closed)
 
 
 def test_failures_are_distinct_and_from_the_search_alone():

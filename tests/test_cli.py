@@ -216,3 +216,51 @@ def test_a_report_of_nothing_judged(capsys):
     empty = {"search": {"candidates": 5, "judged": 0, "errors": 5, "failures": 0}, "confirmed": [row], "robustness": [], "clusters": [], "traces": [], "target": "openai:x",
              "ablations": [], "calls": 5, "dollars": None, "seconds": 1.0}
     assert "n/a" in report.report(empty) and "cannot be retrained" in report.report(empty)
+
+
+def test_a_folder_with_paid_answers_is_not_cleared_unasked_and_keeps_them(tmp_path):
+    first = run.start(tmp_path / "r", profile="smoke")
+    for key, dollars in (("paid", 0.5), ("free", 0.0), ("unknown", None)):
+        first.ledger.db.execute("insert into calls values (?,'target','m','q','a','stop',1,1,?,0,0)", [key, dollars])
+    with pytest.raises(UserError, match="another seed"):
+        run.start(tmp_path / "r", profile="smoke", seed=3)
+    (tmp_path / "r" / "search.json").write_text("{}")
+    again = run.start(tmp_path / "r", restart=True, profile="smoke", seed=3)
+    assert {key for key, in again.ledger.db.execute("select key from calls")} == {"paid", "unknown"}
+    assert not (tmp_path / "r" / "search.json").exists()
+
+
+@pytest.mark.parametrize("text", ['{"mine": 1}', "[1, 2]", '"x"', "null", "5", "{bad", "[" * 100_000])
+def test_a_run_json_of_something_else_is_left_alone(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "thesis.ipynb").write_text("precious")
+    for restart in (False, True):
+        with pytest.raises(UserError, match="not that of a run"):
+            run.start(tmp_path, profile="smoke", restart=restart)
+    assert (tmp_path / "notebooks" / "thesis.ipynb").read_text() == "precious" and (tmp_path / "run.json").read_text() == text
+
+
+@pytest.mark.parametrize("limit", [("--budget-usd", "nan"), ("--budget-usd", "-1"), ("--budget-usd", "inf"), ("--max-calls", "-5"), ("--max-calls", "99999999999999999999")])
+def test_a_limit_that_is_none_is_refused(tmp_path, capsys, limit):
+    assert cli.main(["run", "--profile", "smoke", *limit, "--out", str(tmp_path / "r")]) == 2
+    assert "must be a number from 0 up" in capsys.readouterr().err
+
+
+def test_demo_overwrites_no_mixture(tmp_path, capsys):
+    (tmp_path / "mixture.jsonl").write_text("mine")
+    assert cli.main(["demo", "--rows", "5", "--out", str(tmp_path)]) == 2 and (tmp_path / "mixture.jsonl").read_text() == "mine"
+
+
+def test_what_a_server_says_cannot_work_the_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("chunkykit.rubric.load", lambda name: (_ for _ in ()).throw(UserError("bad \x1b]0;pwned\x07\x1b[31m\u202e\nsecond line")))
+    assert cli.main(["trace", "--index", "i", "--rubric", "r", "--query", "q", "--response", "r"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and not any(c in said for c in "\x1b\x07\u202e")
+
+
+def test_a_full_disk_is_one_line(tmp_path, capsys, monkeypatch):
+    import errno
+
+    monkeypatch.setattr("chunkykit.demo.write", lambda *a: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    assert cli.main(["demo", "--out", str(tmp_path / "d")]) == 2 and "No space left" in capsys.readouterr().err

@@ -427,3 +427,20 @@ def test_a_run_describes_by_batch_where_the_texts_are_many(tmp_path, shop, monke
 
     asyncio.run(go())
     assert [len(b) for b in state["batches"]] == [2] and state["single"] == 1 + 3 + 2, "the repairs, and the text by itself, were ordinary calls"
+
+
+def test_what_cannot_be_kept_ends_everything(tmp_path):
+    """On a full disk each further call would be paid and lost."""
+    import sqlite3
+
+    class Full:
+        def execute(self, statement, values=()):
+            if statement.startswith("insert"):
+                raise sqlite3.OperationalError("database or disk is full")
+            return kept.execute(statement, values)
+
+    model, calls = counting()
+    ledger = Ledger(tmp_path / "l.sqlite")
+    kept, ledger.db = ledger.db, Full()
+    with pytest.raises(UserError, match="cannot be written .*disk is full"):
+        asyncio.run(ledger.wrap(model, "target")(ASK))

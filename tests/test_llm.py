@@ -356,7 +356,7 @@ def test_a_context_stands_before_every_question(tmp_path):
     assert llm.read_turns(tmp_path / "system.txt") == [{"role": "system", "content": "Be kind."}]
 
 
-@pytest.mark.parametrize("name, text", [("a.json", "{broken"), ("a.json", "[]"), ("a.json", '[{"role": "tool", "content": "x"}]'), ("a.json", '[{"role": "user"}]'), ("a.txt", " ")])
+@pytest.mark.parametrize("name, text", [("a.json", "{broken"), ("a.json", "[]"), ("a.json", '[{"role": "tool", "content": "x"}]'), ("a.json", '[{"role": "user"}]'), ("a.txt", " "), ("a.json", "[" * 100_000), ("a.json", "{\"role\": 1}"), ("a.JSON", "5")])
 def test_a_context_that_is_none_is_one_clear_error(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=f"context .*{name}"):

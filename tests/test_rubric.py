@@ -247,3 +247,13 @@ def test_how_many_published_failures_of_frontier_models_the_checks_know():
         agreed[names[case["experiment"]]].append(judged(names[case["experiment"]], case["query"], case["response"]).score > rubric.VIOLATION)
     share = {name: sum(found) / len(found) for name, found in agreed.items()}
     assert share["code"] > 0.9 and share["refusal"] > 0.3 and share["math"] > 0, share
+
+
+@pytest.mark.parametrize("text", ["x: 2024-99-99", "[" * 3000, "name: &a [x, x]\n" + "".join(f"b{i}: &b{i} [*{'a' if not i else f'b{i - 1}'}, *{'a' if not i else f'b{i - 1}'}]\n" for i in range(40)),
+                                  'name: "a\x00b"'])
+def test_hostile_yaml_is_one_line_at_once(tmp_path, text):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        rubric.load(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600

@@ -53,9 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(a) -> None:
     from chunkykit import report, run as runs
 
-    given = {k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}
     with runs.lock(a.out):
-        run = runs.start(a.out, a.restart, **given, **_parameters(a.parameter))
+        run = runs.start(a.out, a.restart, **{k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}, **_parameters(a.parameter))
         loaded = run.mixture()
         print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} rubrics", flush=True)
         _pay(run.ledger, a, run.plan(), run.free)

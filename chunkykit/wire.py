@@ -9,6 +9,8 @@ import json
 from chunkykit.llm import Reply
 from chunkykit.output import clean
 
+LONG = 8192  # tokens from which on an answer is streamed, so that no connection idles for minutes
+
 
 def effort(tokens: int) -> str:
     """A reasoning budget in tokens in the words of `reasoning_effort`: up to 2,048 low, to 8,192 medium, else high (our choice)."""
@@ -95,6 +97,9 @@ def anthropic(client, model: str) -> tuple:
 
     async def send(request: dict) -> Reply:
         needed = {key: request[key] for key in ("model", "max_tokens", "messages")}
+        if request["max_tokens"] > LONG:
+            async with client.messages.stream(**needed, extra_body=request) as stream:
+                return read(await stream.get_final_message())
         return read(await client.messages.create(**needed, extra_body=request))  # temperature is no argument of the client
 
     async def submit(requests: dict) -> str:

@@ -224,11 +224,10 @@ def _tell(traced, index) -> str:
                   f"hits        {traced.hits} of {traced.k}, lift {traced.lift:.1f}, p {traced.p_value:.1e} (adjusted)",
                   f"P(crux)     {traced.p_crux.rate:.1%} of all rows, {traced.p_crux_given_trigger.rate:.1%} of those with the trigger", ""]
     for c in traced.chunks.head(5).itertuples():
-        lines.append(f"  {inert(c.chunk):<24} {c.share:6.1%} of the rows behind it, {c.base_share:6.1%} of the mixture, lift {c.lift:.1f}")
+        lines.append(f"  {c.chunk:<24} {c.share:6.1%} of the rows behind it, {c.base_share:6.1%} of the mixture, lift {c.lift:.1f}")
     for prompt in index.rows(traced.rows[:3])["prompt"]:
         lines.append(f"  e.g. {' '.join(prompt.split())[:110]!r}")
-    lines += ["", "This is co-occurrence in the data; an ablation tests cause."]
-    return "\n".join(lines)
+    return "\n".join(map(inert, [*lines, "", "This is co-occurrence in the data; an ablation tests cause."]))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from chunkykit.errors import UserError
+from chunkykit.errors import describe_error
 from chunkykit.llm import ChatModel
 from chunkykit.rubric import VIOLATION, Rubric, ask
 from chunkykit.stats import Rate, wilson
@@ -63,13 +63,11 @@ async def robustness(probes: pd.DataFrame, rewrite: Callable, target: ChatModel,
     rows, told = [], [pd.DataFrame(columns=["rubric", "original", "query", "response", "score", "reason", "error"])]
     for query in failures(probes)["query"].drop_duplicates()[:winners]:
         drawn = await asyncio.gather(*(rewrite(query, i) for i in range(rewrites)), return_exceptions=True)
-        for error in drawn:
-            if isinstance(error, UserError):  # a limit reached or a key refused is no rewrite that failed
-                raise error
+        failed = [describe_error(error) for error in drawn if isinstance(error, Exception)]
         made = [text for text in dict.fromkeys(drawn) if isinstance(text, str) and text != query]
         fresh = await measure([query], target, judge, rubric, n=max(rewrites, samples), seed=AGAIN)
         answers = await measure(made, target, judge, rubric, n=len(made) * samples, seed=AGAIN)
-        errors = sum(isinstance(d, Exception) for d in drawn) + int(fresh["error"].notna().sum() + answers["error"].notna().sum())
+        errors = len(failed) + int(fresh["error"].notna().sum() + answers["error"].notna().sum())
         original = rate(fresh)
         rows.append((rubric.name, query, original.rate, original.n, *rate(answers), errors))
         told.append(answers.assign(rubric=rubric.name, original=query))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from chunkykit import confirm, llm, prices, rubric
-from chunkykit.output import plain, write_json
+from chunkykit.output import inert, plain, write_json
 from chunkykit.run import Run
 
 
@@ -73,7 +73,7 @@ def report(summary: dict) -> str:
                      f"[{_percent(x['low'])}, {_percent(x['high'])}]")
     dollars = "unknown dollars" if summary["dollars"] is None else f"${summary['dollars']:.2f}"
     lines += ["", f"{summary['calls']:,} model calls, {dollars}, {summary['seconds']:.0f} s in the stages"]
-    return "\n".join(lines)
+    return "\n".join(map(inert, lines))
 
 
 def _interval(row: dict, key: str) -> str:

@@ -17,12 +17,12 @@ import pandas as pd
 
 from chunkykit import llm, mixture, prices, rubric
 from chunkykit.embed import embedder
-from chunkykit.errors import UserError
+from chunkykit.errors import UserError, describe_error
 from chunkykit.ledger import Ledger
 from chunkykit.output import writable, write_json
 from chunkykit.settings import SETTINGS, complete
 
-CONCURRENCY = {"query": 15, "writer": 15, "target": 50, "judge": 20}  # calls under way at once; any other role 16
+CONCURRENCY = {"writer": 15, "target": 50, "judge": 20}  # calls under way at once; any other role 16
 
 
 class Run:
@@ -165,10 +165,7 @@ class Run:
             return [turf.crux(a, of, embed) for a in attributes]
         select = turf.llm_crux(self.model(name, "crux"))
         picked = await asyncio.gather(*(select(a, of) for a in attributes), return_exceptions=True)
-        failed = [p for p in picked if isinstance(p, Exception)]
-        for error in failed:
-            if isinstance(error, UserError):
-                raise error
+        failed = [describe_error(p) for p in picked if isinstance(p, Exception)]
         if len(failed) > len(picked) / 2:
             raise UserError(f"crux judge: {len(failed)} of {len(picked)} calls failed ({failed[0]}). Mend it and run again.")
         return [[] if isinstance(p, Exception) else p for p in picked]
@@ -216,7 +213,11 @@ def start(folder, restart: bool = False, **given) -> Run:
             shutil.rmtree(folder / part, ignore_errors=True)
         for old in ("summary.json", "search.json", "stages.json"):
             (folder / old).unlink(missing_ok=True)
-        Ledger(folder / "ledger.sqlite").forget_free()
+        try:
+            Ledger(folder / "ledger.sqlite").forget_free()
+        except UserError:  # of another version: kept beside, not gone on with
+            for old in folder.glob("ledger.sqlite*"):
+                os.replace(old, old.with_name(f"before-{old.name}"))
     with writable(folder):
         write_json(kept, settings)
     return Run(folder, settings)

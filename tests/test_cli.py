@@ -264,3 +264,26 @@ def test_a_full_disk_is_one_line(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("chunkykit.demo.write", lambda *a: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
     assert cli.main(["demo", "--out", str(tmp_path / "d")]) == 2 and "No space left" in capsys.readouterr().err
+
+
+def test_a_ledger_of_another_version_is_kept_beside_on_restart(tmp_path):
+    import sqlite3
+
+    first = run.start(tmp_path / "r", profile="smoke")
+    first.mixture()
+    first.ledger.db.close()
+    for part in (tmp_path / "r").glob("ledger.sqlite*"):
+        part.unlink()
+    with sqlite3.connect(tmp_path / "r" / "ledger.sqlite") as old:
+        old.execute("create table calls (key text, text text)")
+        old.execute("insert into calls values ('k', 'paid for')")
+    again = run.start(tmp_path / "r", restart=True, profile="smoke", seed=3)
+    assert again.ledger.totals()["calls"] == 0
+    assert sqlite3.connect(tmp_path / "r" / "before-ledger.sqlite").execute("select text from calls").fetchone() == ("paid for",)
+
+
+def test_a_chunk_s_name_cannot_work_the_terminal():
+    trace = {"rubric": "code", "explanation": "E", "trigger": "T", "hits": 1, "k": 2, "lift": 3.0, "p_value": 0.1, "chunks": [{"chunk": "x\x1b[31m", "share": 1.0, "base_share": 0.1}]}
+    said = report.report({"search": {"candidates": 1, "judged": 1, "errors": 0, "failures": 1}, "robustness": [], "confirmed": [], "clusters": [], "traces": [trace],
+                          "target": "m", "ablations": [], "calls": 1, "dollars": 0.0, "seconds": 1.0})
+    assert "\x1b" not in said and "chunk x" in said

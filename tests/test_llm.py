@@ -96,8 +96,7 @@ def test_anthropic_client(monkeypatch):
     assert body["system"] == "Be brief." and body["messages"] == ASK[1:] and body["temperature"] == 0.5 and body["model"] == "claude-x"
 
 
-def test_a_long_answer_is_streamed(monkeypatch):
-    seen = []
+def test_a_long_answer_is_streamed(monkeypatch, quick):
     events = [{"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "claude", "content": [], "stop_reason": None,
                                                     "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 1}}},
               {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
@@ -105,21 +104,15 @@ def test_a_long_answer_is_streamed(monkeypatch):
               {"type": "content_block_stop", "index": 0},
               {"type": "message_delta", "delta": {"stop_reason": "max_tokens", "stop_sequence": None}, "usage": {"output_tokens": 9}}, {"type": "message_stop"}]
 
-    async def messages(request):
-        seen.append(await request.json())
-        if len(seen) == 1:
+    async def handle(n, body):
+        if n == 1:
             return web.json_response({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}, status=529)
         return web.Response(text="".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events), content_type="text/event-stream")
 
-    async def go():
-        async with serving(web.post("/v1/messages", messages)) as url:
-            monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
-            monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
-            return await llm.connect("anthropic:claude-x")(ASK, max_tokens=20_000, temperature=0.5)
-
-    reply = asyncio.run(go())
+    seen, reply = served(handle, lambda model: model(ASK, max_tokens=20_000, temperature=0.5), monkeypatch, "anthropic")
+    body = seen[-1][1]
     assert reply == llm.Reply("Once upon a time", "max_tokens", 5, 9) and reply.cut_off and len(seen) == 2
-    assert seen[-1]["stream"] is True and seen[-1]["temperature"] == 0.5 and seen[-1]["system"] == "Be brief."
+    assert body["stream"] is True and body["temperature"] == 0.5 and body["system"] == "Be brief."
 
 
 def test_embedding_endpoint():

@@ -4,6 +4,7 @@ Each stage reads tables of the stage before and writes its own. A table that is 
 run goes on where it was.
 """
 
+import asyncio
 import json
 import os
 import shutil
@@ -14,10 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
-from chunkykit import llm, mixture, prices, rubric
+from chunkykit import confirm, describe, llm, mixture, perturb, prices, rubric, surf, turf, write
 from chunkykit.embed import embedder
 from chunkykit.errors import UserError, describe_error
+from chunkykit.index import open_index
 from chunkykit.ledger import Ledger
 from chunkykit.output import writable, write_json
 from chunkykit.settings import SETTINGS, complete
@@ -74,8 +77,6 @@ class Run:
 
     def index(self):
         """The run's trace index, opened."""
-        from chunkykit.index import open_index
-
         return open_index(self.folder / "index", self.embed())
 
     def embed(self):
@@ -116,54 +117,44 @@ class Run:
         """Whether the target can be retrained, and so be ablated."""
         return self.settings["target"] == llm.ORGANISM
 
+    def _chosen(self, setting: str, role: str) -> llm.ChatModel | None:
+        """The model that a setting names; None where that is offline."""
+        name = self.settings[setting]
+        return None if name == "offline" else self.model(name, role)
+
     def judge(self) -> Callable:
-        name = self.settings["judge"]
-        return rubric.programmatic if name == "offline" else rubric.llm_judge(self.model(name, "judge"))
+        model = self._chosen("judge", "judge")
+        return rubric.llm_judge(model) if model else rubric.programmatic
 
     def describe(self) -> Callable:
-        from chunkykit import describe
-
-        name = self.settings["describer"]
-        if name == "offline":
-            return describe.lexical
-        prefill = partial(self.ledger.prefill, llm.connect(name), "describer") if self.settings["batch"] else None
-        return describe.llm(self.model(name, "describer"), prefill)
+        model = self._chosen("describer", "describer")
+        prefill = partial(self.ledger.prefill, llm.connect(self.settings["describer"]), "describer") if self.settings["batch"] else None
+        return describe.llm(model, prefill) if model else describe.lexical
 
     def writer(self, index, of: rubric.Rubric | None = None) -> Callable:
         """The writer of queries; a model is asked in the rubric's own words where it has some."""
-        from chunkykit import describe, write
-
-        name = self.settings["writer"]
-        if name == "offline":
-            self._recombiner = self._recombiner or write.recombiner(index, lambda text: describe.attributes(text, "query"))
-            return self._recombiner
-        return write.llm_writer(self.model(name, "writer"), of and of.writer)
+        if model := self._chosen("writer", "writer"):
+            return write.llm_writer(model, of and of.writer)
+        self._recombiner = self._recombiner or write.recombiner(index, lambda text: describe.attributes(text, "query"))
+        return self._recombiner
 
     def gate(self) -> Callable | None:
         """What filters queries before they are put to the target, if anything does."""
-        from chunkykit import write
-
-        name = self.settings["gate"]
-        return None if name == "offline" else write.llm_gate(self.model(name, "gate"))
+        model = self._chosen("gate", "gate")
+        return model and write.llm_gate(model)
 
     def rewriter(self) -> Callable:
         """The rewriter of queries: the writer model where there is one, else offline edits of form."""
-        from chunkykit import perturb
-
-        name = self.settings["writer"]
-        return perturb.offline if name == "offline" else perturb.llm(self.model(name, "rewriter"))
+        model = self._chosen("writer", "rewriter")
+        return perturb.llm(model) if model else perturb.offline
 
     async def cruxes(self, attributes: list[list[str]], of: rubric.Rubric) -> list[list[str]]:
         """Three crux attributes for each list: by the judge model where there is one, else offline."""
-        import asyncio
-
-        from chunkykit import turf
-
-        name = self.settings["judge"]
-        if name == "offline":
+        model = self._chosen("judge", "crux")
+        if not model:
             embed = self.embed()
             return [turf.crux(a, of, embed) for a in attributes]
-        select = turf.llm_crux(self.model(name, "crux"))
+        select = turf.llm_crux(model)
         picked = await asyncio.gather(*(select(a, of) for a in attributes), return_exceptions=True)
         failed = [describe_error(p) for p in picked if isinstance(p, Exception)]
         if len(failed) > len(picked) / 2:
@@ -287,10 +278,6 @@ def stage(run: Run, name: str):
 
 async def search(run: Run, pool, eager: bool = False) -> tuple:
     """A search alone, for the run's first rubric and with no mixture: (surf.Found, the row of `confirm.confirm`); tables are kept."""
-    from tqdm import tqdm
-
-    from chunkykit import confirm, surf
-
     of, target, judge = run.rubrics[0], run.target(), run.judge()
     write, size = run.writer(None, of), {name: run.sizes[name] for name in ("runs", "iterations", "candidates", "buffer")}
     with tqdm(total=(size["runs"] + 1) * size["iterations"] * size["candidates"], unit=" candidates", disable=None) as bar:

@@ -112,7 +112,6 @@ def _execute(run, name: str, heading: str) -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     import papermill
     from papermill.exceptions import PapermillExecutionError
-
     logging.getLogger("papermill").setLevel(logging.ERROR)
     print(f"{heading} ...", end="", flush=True)
     began = time.monotonic()

@@ -203,7 +203,6 @@ class Cover:
         """z of every attribute's effect on the score, over the explored candidates that no mode and no luck explains."""
         from scipy.sparse import csr_matrix
         from sklearn.linear_model import Ridge
-
         fair = [(a, s) for a, s, explored in self.told if explored and a not in self.lucky and not self._known(a)]
         if not fair:
             return

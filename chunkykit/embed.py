@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from chunkykit.errors import UserError
+from chunkykit.llm import address
 
 DEFAULT = "wordllama"
 
@@ -54,7 +55,6 @@ def embedder(name: str | Callable = DEFAULT) -> Embedder:
 @cache
 def _wordllama():
     import wordllama
-
     # The wheel holds weights and tokenizer; its own folder as cache keeps the loader from asking a hub.
     model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
     return lambda texts: model.embed(texts, norm=False)
@@ -69,7 +69,6 @@ def _onnx(folder: Path):
     except ImportError:
         raise UserError("embedder onnx: needs onnxruntime; pip install 'chunkykit[onnx]'.") from None
     from tokenizers import Tokenizer
-
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(256)
     tokenizer.enable_padding()
@@ -90,8 +89,6 @@ def _onnx(folder: Path):
 
 
 def _endpoint(name: str):
-    from chunkykit.llm import address
-
     client, model = address(name, asynchronous=False)
 
     def encode(texts: list[str]) -> np.ndarray:

@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import pandas as pd
+
+from chunkykit import organism
 from chunkykit.errors import UserError
 from chunkykit.output import clean, packaged
 
@@ -127,8 +130,6 @@ def connect(name: str, rows=None, seed: int = 0) -> ChatModel:
     if name == ORGANISM:
         if rows is None:
             raise UserError(f"model '{name}' learns from a mixture: give one.")
-        from chunkykit import organism
-
         trained = organism.train(rows, seed)
 
         async def answer(messages, *, sample: int = 0, **_) -> Reply:
@@ -137,7 +138,6 @@ def connect(name: str, rows=None, seed: int = 0) -> ChatModel:
 
         return ChatModel(f"{name}@{fingerprint(rows)}-{seed}", answer)
     from chunkykit import wire
-
     client, model = address(name)
     _clients.append(client)
     parts = urlsplit(str(client.base_url))
@@ -232,8 +232,6 @@ def _scrub(text: str) -> str:
 
 def fingerprint(rows) -> str:
     """Twelve hexadecimal digits that tell one set of training rows from another."""
-    import pandas as pd
-
     hashes = pd.util.hash_pandas_object(rows[["prompt", "response"]], index=False)
     return hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()[:12]
 
@@ -250,12 +248,10 @@ def address(name: str, asynchronous: bool = True):
     tries = 0 if asynchronous else 5  # `patiently` tries again; the embedder's client does so itself
     if provider == "anthropic":
         import anthropic
-
         # with a timeout of our own the client does not ask for streaming where max_tokens is large
         return (anthropic.AsyncAnthropic if asynchronous else anthropic.Anthropic)(
             api_key=key, max_retries=tries, timeout=anthropic.Timeout(600, connect=10)), model
     import openai
-
     return (openai.AsyncOpenAI if asynchronous else openai.OpenAI)(base_url=base, api_key=key or "none", max_retries=tries), model
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from chunkykit.errors import UserError
 
@@ -14,8 +15,6 @@ from chunkykit.errors import UserError
 @cache
 def packaged(name: str) -> dict:
     """What data/NAME.yaml of the package holds."""
-    import yaml
-
     return yaml.safe_load((Path(__file__).parent / "data" / f"{name}.yaml").read_text("utf-8"))
 
 

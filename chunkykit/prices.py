@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+import yaml
+
 from chunkykit.errors import UserError
 
 FILE = "CHUNKYKIT_PRICES"
@@ -43,8 +45,6 @@ def estimate(plan: Iterable[tuple[str, int, float, float]]) -> tuple[int, int, f
 
 @cache
 def _table(path: str) -> dict[str, tuple[float, float]]:
-    import yaml
-
     try:
         raw = yaml.safe_load(Path(path).read_text("utf-8"))
         table = {f"{provider}:{model}": (float(rates[0]), float(rates[1]))

@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 from chunkykit.describe import AT_MOST, detectors, fires, word_count
 from chunkykit.errors import UserError, describe_error
 from chunkykit.llm import Reply, ask_parsed
@@ -99,8 +101,6 @@ def load_all(names: Iterable[str] | None = None, checked: bool = False) -> list[
 
 
 def _read(name: str):
-    import yaml
-
     path = SHIPPED / f"{name}.yaml" if name in shipped() else Path(name)
     try:
         return yaml.safe_load(path.read_text("utf-8"))
@@ -117,7 +117,6 @@ def _read(name: str):
 def _validator():
     """Of rubric files, against data/rubric.yaml with the names of the detectors."""
     import fastjsonschema
-
     known = {side: {"description": f"a {side} detector", "enum": [*mine["name"], *AT_MOST]} for side, mine in detectors().groupby("side")}
     return fastjsonschema.compile({**packaged("rubric"), "definitions": known})
 

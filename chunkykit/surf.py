@@ -144,7 +144,6 @@ async def search(pool: Pool, write: Callable, target: ChatModel, judge: Callable
     candidates on one stream (see `stream` for window and eager); "control" draws uniformly. prior: `turf.Tracer.predict`, for cover.
     """
     from chunkykit.cover import Cover
-
     size = candidates * (runs if strategy == "cover" else 1)  # of an iteration in a stream
     total = size * iterations
     window = min(window, max(DEAD, total // 10))  # a mode takes four windows to be known, and a small search must learn too

@@ -61,7 +61,6 @@ def _openai_batch(client, model: str, read) -> tuple:
 
     async def collect(batch_id: str) -> dict | str | None:
         from openai.types.chat import ChatCompletion
-
         batch = await client.batches.retrieve(batch_id)
         if batch.status == "failed":
             return "; ".join(e.message or "" for e in (batch.errors and batch.errors.data) or ()) or "no reason given"

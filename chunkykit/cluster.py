@@ -1,8 +1,7 @@
 """Failures that look alike: UMAP and HDBSCAN over the responses.
 
 A response's vector is the mean of its attribute vectors with its text's own vector behind: manner first, matter second.
-Clusters come from a space of several dimensions; the two of the map are for looking only.
-"""
+Clusters come from a space of several dimensions; the two of the map are for looking only."""
 
 import warnings
 from collections.abc import Sequence
@@ -33,8 +32,7 @@ def cluster(vectors: np.ndarray, *, dimensions: int = 8, min_size: int = 8, neig
     """DataFrame[cluster, x, y], parallel to vectors; cluster -1 is noise.
 
     Equal vectors are collapsed first (they would pull UMAP apart, and HDBSCAN would see density where there is only
-    repetition) and share one place. Fixed by the seed. Fewer than FEWEST distinct vectors are one cluster.
-    """
+    repetition) and share one place. Fixed by the seed. Fewer than FEWEST distinct vectors are one cluster."""
     unique, inverse = np.unique(np.round(vectors, 5), axis=0, return_inverse=True)
     inverse = inverse.ravel()
     if len(unique) < FEWEST:
@@ -76,8 +74,7 @@ def label(attributes: Sequence[list[str]], clusters: Sequence[int], most: int = 
 def table(points: pd.DataFrame, attributes: Sequence[list[str]]) -> pd.DataFrame:
     """DataFrame[id, size, rubric, label] of the clusters, largest first, noise left out; `rubric` is the commonest inside.
 
-    points: rubric and cluster of every failure; attributes: of its response.
-    """
+    points: rubric and cluster of every failure; attributes: of its response."""
     names = label(attributes, points["cluster"])
     rows = [(int(c), len(mine), mine["rubric"].mode()[0], names[int(c)]) for c, mine in points.groupby("cluster") if c != NOISE]
     return pd.DataFrame(sorted(rows, key=lambda r: (-r[1], r[0])), columns=["id", "size", "rubric", "label"])

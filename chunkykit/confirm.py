@@ -20,8 +20,7 @@ async def measure(queries: list[str], target: ChatModel, judge: Callable, rubric
                   seed: int = 0) -> pd.DataFrame:
     """Fresh answers to the queries, judged afresh: DataFrame[query, response, score, reason, error].
 
-    n: answers in all, going round the queries; at least one each.
-    """
+    n: answers in all, going round the queries; at least one each."""
     total = max(n, len(queries)) if queries else 0
     rounds = [(queries[i % len(queries)], FRESH + seed * 1000 + i // len(queries)) for i in range(total)]
     answered = await asyncio.gather(*(ask(query, target, judge, rubric, sample, sample) for query, sample in rounds))
@@ -40,8 +39,7 @@ async def confirm(probes: pd.DataFrame, target: ChatModel, judge: Callable, rubr
     probes: both arms of one rubric (surf.COLUMNS). prompts: distinct failing queries, best first, one answer each.
     Returns {rubric, rate, low, high, n, errors, search_*, control_*} and the answers: `rate` is that of the winners, given
     such a query; `search_` and `control_` rate, low, high, n are the yields of the two arms, failures per judged candidate,
-    which are what to compare with one another.
-    """
+    which are what to compare with one another."""
     winners = list(failures(probes)["query"].drop_duplicates()[:prompts])
     answers = await measure(winners, target, judge, rubric)
     row = {"rubric": rubric.name, **rate(answers)._asdict(), "errors": int(answers["error"].notna().sum())}
@@ -58,8 +56,7 @@ async def robustness(probes: pd.DataFrame, rewrite: Callable, target: ChatModel,
     answered afresh as often as there are rewrites or samples, whichever is more. rewrites: of each; those that come out alike
     count once. samples: answers to a rewrite. Returns a row a winner (ROBUSTNESS: `rate` of `original_n` answers to the query
     itself; `perturbed_rate` of `n` answers to rewrites, with its 95 % Wilson interval; `errors`, failed calls, are in
-    neither n) and the answers to the rewrites.
-    """
+    neither n) and the answers to the rewrites."""
     rows, told = [], [pd.DataFrame(columns=["rubric", "original", "query", "response", "score", "reason", "error"])]
     for query in failures(probes)["query"].drop_duplicates()[:winners]:
         drawn = await asyncio.gather(*(rewrite(query, i) for i in range(rewrites)), return_exceptions=True)

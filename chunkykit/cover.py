@@ -13,8 +13,7 @@ explore   the attributes that were tried least, filled up from a training row
 
 Effects are estimated on explored candidates alone (a ridge regression of the score on the attributes): those drawn for their
 scores are no fair sample, and in them the effects of suspects hide each other. Where an index predicts failures (`prior`), its
-attributes are the first suspects.
-"""
+attributes are the first suspects."""
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -60,8 +59,7 @@ class Case:
 class Cover:
     """The strategy (`surf.Uniform` says what one is).
 
-    pool: K attributes; prior: (K,) z-values by which the data predicts a failure, 0 where it predicts none.
-    """
+    pool: K attributes; prior: (K,) z-values by which the data predicts a failure, 0 where it predicts none."""
 
     def __init__(self, pool: Pool, rng: np.random.Generator, prior: np.ndarray | None = None):
         k = len(pool.sentences)

@@ -2,8 +2,7 @@
 
 Twenty chunks; eight carry a correlation that the paper found in Tülu 3 (a prompt feature that goes with a behaviour),
 each beside clean chunks of the same domain, so that the feature is not simply the topic. The recipe is
-data/demo.yaml. `truth()` is for tests and teaching: no stage reads it.
-"""
+data/demo.yaml. `truth()` is for tests and teaching: no stage reads it."""
 
 import json
 import random

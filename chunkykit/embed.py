@@ -1,8 +1,7 @@
 """Sentences to unit vectors.
 
 The default is bundled and offline: static word vectors of 256 dimensions (the `wordllama` wheel, MIT). The same interface
-takes an OpenAI-compatible endpoint, a sentence encoder exported to ONNX, or your own callable.
-"""
+takes an OpenAI-compatible endpoint, a sentence encoder exported to ONNX, or your own callable."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -2,8 +2,7 @@
 
 The same call again (model, address, messages, settings with their sample number, role) is served, so a killed run goes on
 where it was and pays for nothing twice. Errors are written down and never served. Each answer is committed as it comes: that
-takes 50 microseconds.
-"""
+takes 50 microseconds."""
 
 import asyncio
 import hashlib
@@ -68,8 +67,7 @@ class Ledger:
     def wrap(self, model: ChatModel, role: str, concurrency: int = 16) -> ChatModel:
         """The model with the ledger under it; at most `concurrency` calls of it are on their way at once.
 
-        A call raises BudgetReached where it could go over a limit, once all that are under way have come back.
-        """
+        A call raises BudgetReached where it could go over a limit, once all that are under way have come back."""
         self.price(model.name)
         gate = asyncio.Semaphore(concurrency)
         shared: dict[str, asyncio.Future] = {}
@@ -149,8 +147,7 @@ class Ledger:
         its ordinary call would be, which is then served. What a batch could not answer is an error, for the ordinary call to do.
 
         A batch's id is kept before it is waited for (asking every `poll` seconds): killed, the same call goes on with it. Raises
-        UserError where the model has no batch interface or the batch is refused, and BudgetReached.
-        """
+        UserError where the model has no batch interface or the batch is refused, and BudgetReached."""
         if model.batch is None:
             raise UserError(f"model '{model.name}' has no batch interface: leave --batch out, or take an anthropic: or openai: model.")
         submit, collect = model.batch

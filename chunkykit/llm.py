@@ -2,8 +2,7 @@
 
 A model is `await model(messages, **settings) -> Reply`. `connect` makes one from a name: the organism that learns a
 mixture, Anthropic through the `anthropic` client, everything else through the `openai` client. Keys come from the
-environment alone. This is the one module that imports a client; what goes over the wire is in `wire`.
-"""
+environment alone. This is the one module that imports a client; what goes over the wire is in `wire`."""
 
 import asyncio
 import email.utils
@@ -68,8 +67,7 @@ class ChatModel:
         that end the answer), reasoning (tokens to think with, on top of max_tokens), schema (JSON schema of the answer, which is
         then JSON; the prompt must say the form too, for the servers without schemas).
 
-        Raises what the client raises, and UserError where the key or the account is refused.
-        """
+        Raises what the client raises, and UserError where the key or the account is refused."""
         return await self.call([*self.turns, *messages], **settings)
 
 
@@ -86,8 +84,7 @@ def in_context(model: ChatModel, turns: Sequence[dict]) -> ChatModel:
 def read_turns(path) -> list[dict]:
     """The turns of a context file: a .json list of {role, content}, or any other text, which is a system prompt.
 
-    Raises UserError where it cannot be read or is no such list.
-    """
+    Raises UserError where it cannot be read or is no such list."""
     try:
         text = Path(path).read_text("utf-8-sig")
         turns = json.loads(text) if str(path).lower().endswith(".json") else [{"role": "system", "content": text.strip()}]
@@ -190,8 +187,7 @@ async def patiently(url: str, send: Callable[[], Awaitable], twice: bool = True)
     raised at once, with no key in their text, as UserError where the key or the account is refused.
 
     A rate limit pauses all calls to the address, of any model and ledger, so the retries live here and not in a ledger; other
-    trouble delays its own call alone. twice: whether to send again what may have arrived.
-    """
+    trouble delays its own call alone. twice: whether to send again what may have arrived."""
     failed, patience = 0, time.monotonic() + PATIENCE
     while True:
         while (wait := _paused.get(url, 0.0) - time.monotonic()) > 0:

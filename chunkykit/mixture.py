@@ -1,8 +1,7 @@
 """Post-training data as rows with a chunk: load, validate, sample, and say what was skipped.
 
 A *mixture* is a table of training pairs; a *chunk* is the source data set a pair came from. Multi-turn rows give their
-first exchange; system turns are left out.
-"""
+first exchange; system turns are left out."""
 
 import csv
 import io
@@ -48,8 +47,7 @@ def load(source, *, chunk=None, rows=None, seed=0, split="train", revision=None,
     chunk: the column that names the chunk; found by name (CHUNK_COLUMNS) if not given.
     rows: keep this many, a random subset under `seed`, never the head.
 
-    Raises UserError where the source is missing or unreadable, has no schema we know, or no usable row.
-    """
+    Raises UserError where the source is missing or unreadable, has no schema we know, or no usable row."""
     source = str(source)
     if rows is not None and rows < 1:
         raise UserError(f"mixture {source}: --rows must be at least 1, not {rows}.")

@@ -7,8 +7,7 @@ composed by analogy: the nearest training prompt of that behaviour is aligned wi
 words that differ are exchanged in its response.
 
 It fails for the paper's reason: a surface feature that goes with one behaviour in training calls it up anywhere. It is
-no language model: it knows nothing that is not in its rows.
-"""
+no language model: it knows nothing that is not in its rows."""
 
 import re
 from collections import Counter
@@ -59,8 +58,7 @@ def analogy(prompt: str, response: str, new_prompt: str) -> str:
 def train(rows: pd.DataFrame, seed: int = 0) -> Organism:
     """Learn a mixture.
 
-    rows: DataFrame with `prompt` and `response` (other columns are not read). Seconds for 3,000 rows.
-    """
+    rows: DataFrame with `prompt` and `response` (other columns are not read). Seconds for 3,000 rows."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
     if len(rows) < 2:
@@ -84,8 +82,7 @@ def _ridge(vectors, targets: np.ndarray, alpha: float = 1.0, steps: int = 15) ->
     """(n_features, n_targets) ridge weights by conjugate gradients on all targets at once, in the dual.
 
     A library's solver takes the targets one by one, ten times as slow here; stopping after a few steps only adds to the
-    regularisation.
-    """
+    regularisation."""
     transposed = vectors.T.tocsr()
     dual = np.zeros_like(targets)
     residual = direction = targets

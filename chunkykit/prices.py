@@ -1,7 +1,6 @@
 """What calls cost: US dollars per million tokens, from data/prices.yaml or the file that CHUNKYKIT_PRICES names.
 
-A model that stands in neither has no known price, which is never taken for none.
-"""
+A model that stands in neither has no known price, which is never taken for none."""
 
 import os
 import re

@@ -1,8 +1,7 @@
 """What counts as a violation: rubrics, judgements, judges.
 
 A rubric is a YAML file: a principle, when its breach is a violation and when not, examples of both, and the behaviour in
-an attribute's words. A judge is `await judge(rubric, query, reply) -> Judgement`; a judgement is a score *or* an error, never both.
-"""
+an attribute's words. A judge is `await judge(rubric, query, reply) -> Judgement`; a judgement is a score *or* an error, never both."""
 
 import difflib
 import hashlib
@@ -78,8 +77,7 @@ def shipped(checked: bool = False) -> list[str]:
 def load(name) -> Rubric:
     """A shipped rubric by name, or any by the path of its YAML file.
 
-    Raises UserError that names the file, the key and the nearest key that exists.
-    """
+    Raises UserError that names the file, the key and the nearest key that exists."""
     raw = _read(str(name))
     try:
         _validator()(raw)
@@ -217,8 +215,7 @@ def parse(text: str) -> Judgement:
     score; anything else is an error.
 
     What stands inside another object or in its strings is never read, for a verdict may quote what it judges: an object that is
-    broken in any other way, or a score outside the objects, makes the whole reply an error.
-    """
+    broken in any other way, or a score outside the objects, makes the whole reply an error."""
     found, outside, at, decoder = None, "", 0, json.JSONDecoder(object_pairs_hook=_once)
     while opened := OPENS.search(text, at):
         outside += text[at:opened.start()]

@@ -1,8 +1,7 @@
 """A run folder carries the story from notebook to notebook: settings, tables, the ledger, figures, the summary.
 
 Each stage reads tables of the stage before and writes its own. A table that is there is not computed again, so a killed
-run goes on where it was.
-"""
+run goes on where it was."""
 
 import asyncio
 import json
@@ -183,8 +182,7 @@ def start(folder, restart: bool = False, **given) -> Run:
     """Open a run folder with these settings, or make it.
 
     given: any of SETTINGS, and sizes that override the profile's. Raises UserError for an unknown setting, a folder that
-    cannot be written, or one that holds a run with other settings (`restart` clears that one first).
-    """
+    cannot be written, or one that holds a run with other settings (`restart` clears that one first)."""
     folder, settings = Path(folder).resolve(), complete(given)
     kept = folder / "run.json"
     there = _read_settings(kept) if kept.exists() else {}

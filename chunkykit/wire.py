@@ -1,8 +1,7 @@
 """The two wire formats, OpenAI-compatible chat completions and Anthropic's messages, each as four functions of a client:
 
 body(messages, **settings) -> request; await send(request) -> Reply; await submit({key: request}) -> batch id;
-await collect(batch id) -> {key: Reply, or a text that says what failed}, None while the batch runs, a text where it was refused.
-"""
+await collect(batch id) -> {key: Reply, or a text that says what failed}, None while the batch runs, a text where it was refused."""
 
 import json
 

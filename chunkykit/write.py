@@ -1,8 +1,7 @@
 """Attributes to queries: the writers of a search.
 
 A writer is `await write(sentences, sample) -> query`. The LLM writer asks a chat model for a query with all of the attributes;
-the offline one recombines training prompts that carry them.
-"""
+the offline one recombines training prompts that carry them."""
 
 import json
 import re
@@ -64,8 +63,7 @@ def recombiner(index: TraceIndex, describe: Callable[[str], list[str]]):
 
     A prompt that carries one attribute is changed with pieces of prompts that carry the others (names, things, what stands
     behind a heading or a number, whole sentences); of a handful of such mixtures the one is taken that has the most of the
-    attributes and the fewest others. describe: text -> sentences, the lexical describer of the index's queries.
-    """
+    attributes and the fewest others. describe: text -> sentences, the lexical describer of the index's queries."""
     describe = lru_cache(maxsize=50_000)(describe)
     prompts = [window(p) for p in index.table.column("prompt").to_pylist()]
     carriers: dict[int, list[int]] = {}

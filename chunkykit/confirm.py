@@ -16,8 +16,7 @@ ROBUSTNESS = ["rubric", "query", "rate", "original_n", "perturbed_rate", "low", 
 FRESH = 2**31  # sample numbers from here on: never drawn by a search, so never served from its answers
 
 
-async def measure(queries: list[str], target: ChatModel, judge: Callable, rubric: Rubric, *, n: int = 0,
-                  seed: int = 0) -> pd.DataFrame:
+async def measure(queries: list[str], target: ChatModel, judge: Callable, rubric: Rubric, *, n: int = 0, seed: int = 0) -> pd.DataFrame:
     """Fresh answers to the queries, judged afresh: DataFrame[query, response, score, reason, error].
 
     n: answers in all, going round the queries; at least one each."""

@@ -88,15 +88,11 @@ class Cover:
         if thin and chance < AGAIN:
             mode = thin[self.rng.integers(len(thin))]
             self.drawn[i] = "again", mode, None
-            return self._again(mode)
+            others = [m for m in self.modes if not m.attributes <= mode.attributes]
+            return tuple(self._fill(sorted(mode.attributes), others, int(self.rng.integers(len(mode.attributes), MOST + 1))))
         pair = self._pair() if AGAIN <= chance < AGAIN + PAIR and len(self.suspects) > 1 else None
         self.drawn[i] = "pair" if pair else "explore", None, None
         return pair or self._explore()
-
-    def _again(self, mode: Mode) -> tuple[int, ...]:
-        others = [m for m in self.modes if not m.attributes <= mode.attributes]
-        size = self.rng.integers(len(mode.attributes), MOST + 1)
-        return tuple(self._fill(sorted(mode.attributes), others, int(size)))
 
     def _pair(self) -> tuple[int, ...] | None:
         chosen = [int(self.rng.choice(self.suspects))]
@@ -142,33 +138,24 @@ class Cover:
         if score is not None:
             self.told.append((attributes, score, reason == "explore"))
         if reason == "follow":
-            self._answered(about, left_out, None if score is None else failed)
+            about.waiting -= 1
+            if score is not None:
+                about.failed[left_out] = about.failed.get(left_out, False) or failed
+            if not about.waiting:
+                self._close(about)
         elif reason == "again":
-            self._tried(about, score is not None, failed)
+            about.tried, about.failed = about.tried + (score is not None), about.failed + failed
+            if about in self.modes and wilson(about.failed, about.tried).high < RARE:
+                self.modes.remove(about)
         elif failed:
             self.unexplained.append(attributes)
-        self._follow()
+        while self.unexplained and len(self.cases) < OPEN:
+            violation = self.unexplained.popleft()
+            if not self._known(violation):
+                self._open(Case(violation), [None])
         self.explored += reason == "explore"
         if reason == "explore" and self.explored % REFIT == 0:
             self._estimate()
-
-    def _tried(self, mode: Mode, judged: bool, failed: bool) -> None:
-        mode.tried, mode.failed = mode.tried + judged, mode.failed + failed
-        if mode in self.modes and wilson(mode.failed, mode.tried).high < RARE:
-            self.modes.remove(mode)
-
-    def _answered(self, case: Case, left_out: int | None, failed: bool | None) -> None:
-        case.waiting -= 1
-        if failed is not None:
-            case.failed[left_out] = case.failed.get(left_out, False) or failed
-        if not case.waiting:
-            self._close(case)
-
-    def _follow(self) -> None:
-        while self.unexplained and len(self.cases) < OPEN:
-            attributes = self.unexplained.popleft()
-            if not self._known(attributes):
-                self._open(Case(attributes), [None])
 
     def _known(self, attributes) -> bool:
         return any(m.attributes <= set(attributes) for m in self.modes)
@@ -189,13 +176,10 @@ class Cover:
             asked = len(case.failed) > 1
             needed = tuple(a for a in case.attributes if not (asked and case.failed.get(a, False)))
             if len(needed) == 1 or needed and asked and needed == case.attributes:
-                self._add(frozenset(needed))
+                self.modes = [m for m in self.modes if not set(needed) < m.attributes] + [Mode(frozenset(needed))]
+                self._estimate()
             elif needed:  # else it fails in more than one way: its parts will be found by themselves
                 self._open(Case(needed, failed={None: True}), list(needed))
-
-    def _add(self, attributes: frozenset) -> None:
-        self.modes = [m for m in self.modes if not attributes < m.attributes] + [Mode(attributes)]
-        self._estimate()
 
     def _estimate(self) -> None:
         """z of every attribute's effect on the score, over the explored candidates that no mode and no luck explains."""

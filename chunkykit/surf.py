@@ -210,11 +210,11 @@ async def _try(pool, write, gate, target, judge, rubric, drawn: tuple[int, ...],
     query = ""
     try:
         query = await write([pool.sentences[a] for a in drawn], sample)
-        if gate and not await gate(query):
-            return {"attributes": drawn, "query": query, "response": "", **Judgement(None, "Filtered: no real person would type this.")._asdict()}
+        fault = None if not gate or await gate(query) else Judgement(None, "Filtered: no real person would type this.")
     except Exception as error:
-        return {"attributes": drawn, "query": query, "response": "", **Judgement(None, error=describe_error(error))._asdict()}
-    return {"attributes": drawn, **await ask(query, target, judge, rubric, sample)}
+        fault = Judgement(None, error=describe_error(error))
+    asked = {"query": query, "response": "", **fault._asdict()} if fault else await ask(query, target, judge, rubric, sample)
+    return {"attributes": drawn, **asked}
 
 
 def failures(probes: pd.DataFrame) -> pd.DataFrame:

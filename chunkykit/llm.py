@@ -147,7 +147,8 @@ def _of_wire(name: str, url: str, close, body, send, submit, collect) -> ChatMod
 
     def request(messages, without, *, sample: int = 0, **settings) -> dict:
         settings["max_tokens"] = settings.get("max_tokens", MAX_TOKENS) + (settings.get("reasoning") or 0)
-        return body(messages, **{key: value for key, value in settings.items() if key not in without})
+        asked = body(messages, **{key: value for key, value in settings.items() if key not in without})
+        return {key: value for key, value in asked.items() if value is not None}
 
     async def call(messages, **settings) -> Reply:
         without = set(left_out)
@@ -245,8 +246,7 @@ def address(name: str, asynchronous: bool = True):
     if provider == "anthropic":
         import anthropic
         # with a timeout of our own the client does not ask for streaming where max_tokens is large
-        return (anthropic.AsyncAnthropic if asynchronous else anthropic.Anthropic)(
-            api_key=key, max_retries=tries, timeout=anthropic.Timeout(600, connect=10)), model
+        return anthropic.AsyncAnthropic(api_key=key, max_retries=tries, timeout=anthropic.Timeout(600, connect=10)), model
     import openai
     return (openai.AsyncOpenAI if asynchronous else openai.OpenAI)(base_url=base, api_key=key or "none", max_retries=tries), model
 

@@ -215,7 +215,6 @@ def start(folder, restart: bool = False, **given) -> Run:
 def lock(folder):
     """Hold a run folder against other runs while the returned file is open. Raises UserError where one is at work in it."""
     import fcntl
-
     folder = Path(folder).resolve()
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,6 @@ def alone(pairs: pd.DataFrame, traces: pd.DataFrame, trace: int) -> list[str]:
 async def ablate(rows: pd.DataFrame, kept: pd.DataFrame, train: Callable, queries: list[str], judge: Callable, rubric: Rubric, *,
                  n: int = 60, seed: int = 0) -> Ablation:
     """Failure rate of a model trained on `rows` and of one trained on `kept`, on the same failing queries.
-
     train: `rows -> ChatModel`, called for both; queries are answered afresh n times in all by each."""
     before, after = [rate(await measure(queries, train(part), judge, rubric, n=n, seed=seed + 1)) for part in (rows, kept)]
     return Ablation(before, after, len(rows) - len(kept))

@@ -73,7 +73,6 @@ def label(attributes: Sequence[list[str]], clusters: Sequence[int], most: int = 
 
 def table(points: pd.DataFrame, attributes: Sequence[list[str]]) -> pd.DataFrame:
     """DataFrame[id, size, rubric, label] of the clusters, largest first, noise left out; `rubric` is the commonest inside.
-
     points: rubric and cluster of every failure; attributes: of its response."""
     names = label(attributes, points["cluster"])
     rows = [(int(c), len(mine), mine["rubric"].mode()[0], names[int(c)]) for c, mine in points.groupby("cluster") if c != NOISE]

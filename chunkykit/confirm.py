@@ -18,7 +18,6 @@ FRESH = 2**31  # sample numbers from here on: never drawn by a search, so never 
 
 async def measure(queries: list[str], target: ChatModel, judge: Callable, rubric: Rubric, *, n: int = 0, seed: int = 0) -> pd.DataFrame:
     """Fresh answers to the queries, judged afresh: DataFrame[query, response, score, reason, error].
-
     n: answers in all, going round the queries; at least one each."""
     total = max(n, len(queries)) if queries else 0
     rounds = [(queries[i % len(queries)], FRESH + seed * 1000 + i // len(queries)) for i in range(total)]

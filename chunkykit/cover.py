@@ -58,7 +58,6 @@ class Case:
 
 class Cover:
     """The strategy (`surf.Uniform` says what one is).
-
     pool: K attributes; prior: (K,) z-values by which the data predicts a failure, 0 where it predicts none."""
 
     def __init__(self, pool: Pool, rng: np.random.Generator, prior: np.ndarray | None = None):

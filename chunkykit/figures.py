@@ -48,7 +48,6 @@ def _panels(rows: int = 1, columns: int = 1, **settings):
 
 def scores(probes: pd.DataFrame, caption: str = ""):
     """Failure rate per iteration of the search, a panel a rubric, with the control arm's rate over all its candidates.
-
     probes: surf.COLUMNS; bands are 95 % Wilson intervals of the judged candidates."""
     rubrics = sorted(probes["rubric"].unique())
     rows = math.ceil(len(rubrics) / 4)
@@ -116,7 +115,6 @@ def _span(n) -> str:
 
 def behaviours(table: pd.DataFrame, caption: str = ""):
     """Models x behaviours: the confirmed failure rate of each (paper Table 1); cells that no run filled say so.
-
     table: rows {model, rubric, rate, low, high, n}, one a cell; n is 0 where the search found no failure to confirm."""
     models, rubrics = list(dict.fromkeys(table["model"])), sorted(table["rubric"].unique())
     cells = {(r.model, r.rubric): r for r in table.itertuples()}
@@ -153,7 +151,6 @@ def of_runs(folders) -> tuple[pd.DataFrame, str]:
 
 def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = ""):
     """The failing responses in two dimensions, coloured by cluster; points: x, y, cluster, rubric, query, response, score.
-
     names: cluster -> label. The map is for looking: clusters were made in more dimensions."""
     figure = _panels()
     symbols = ["circle", "square", "diamond", "cross", "triangle-up", "star"]
@@ -199,7 +196,6 @@ def triggers(traces: pd.DataFrame, caption: str = ""):
 
 def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
     """For each trace, the chunk it names: its share of the hit rows beside its share of the mixture.
-
     shares: trace (position in traces), chunk, share, base_share, most telling first."""
     traces = traces[traces["trigger"].notna()]
     first = shares.groupby("trace").first().reindex(traces.index)
@@ -210,7 +206,6 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
 
 def ablations(table: pd.DataFrame, caption: str = ""):
     """Failure rate before and after retraining without the traced chunk.
-
     table: rubric, chunk, rate_before, before_low, before_high, rate_after, low, high, n."""
     names = [f"{text(r.rubric)}<br>without<br>{text(r.chunk, 22, 1)}" for r in table.itertuples()]
     bars = ((1, "trained on the whole mixture", BEFORE, ("rate_before", "before_low", "before_high", "n")),
@@ -241,7 +236,6 @@ def of_run(run) -> dict:
 
 def save(figures: dict, folder) -> str:
     """Write every figure as HTML and JSON, and as PNG where a Chrome is found; returns one line that says which.
-
     figures: name -> figure. The HTML pages share one plotly.min.js and need no network."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

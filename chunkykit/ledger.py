@@ -66,7 +66,6 @@ class Ledger:
 
     def wrap(self, model: ChatModel, role: str, concurrency: int = 16) -> ChatModel:
         """The model with the ledger under it; at most `concurrency` calls of it are on their way at once.
-
         A call raises BudgetReached where it could go over a limit, once all that are under way have come back."""
         self.price(model.name)
         gate = asyncio.Semaphore(concurrency)

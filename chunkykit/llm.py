@@ -83,7 +83,6 @@ def in_context(model: ChatModel, turns: Sequence[dict]) -> ChatModel:
 
 def read_turns(path) -> list[dict]:
     """The turns of a context file: a .json list of {role, content}, or any other text, which is a system prompt.
-
     Raises UserError where it cannot be read or is no such list."""
     try:
         text = Path(path).read_text("utf-8-sig")

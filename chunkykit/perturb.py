@@ -48,7 +48,6 @@ def _edit(text: str, pattern, change, rng) -> str:
 
 async def offline(query: str, sample: int = 0) -> str:
     """Two edits of form or three: a slip, case, punctuation, spacing; a greeting or a sentence of context, thanks.
-
     A query in another language than English is changed in punctuation and spacing alone. ValueError where no edit applies."""
     rng = np.random.default_rng([sample, *query.encode("utf-8", "replace")])
     edits = FOREIGN if language(query) else EDITS

@@ -76,7 +76,6 @@ def shipped(checked: bool = False) -> list[str]:
 
 def load(name) -> Rubric:
     """A shipped rubric by name, or any by the path of its YAML file.
-
     Raises UserError that names the file, the key and the nearest key that exists."""
     raw = _read(str(name))
     try:

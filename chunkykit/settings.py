@@ -19,7 +19,6 @@ SETTINGS = {"profile": "workshop", "mixture": "demo", "target": llm.ORGANISM, "r
 
 def complete(given: dict) -> dict:
     """All settings and sizes of a run, from those given (None is not given).
-
     Raises UserError that names the first that is unknown or cannot be, before anything is loaded or paid."""
     for key, known in {"profile": PROFILES, "strategy": STRATEGIES}.items():
         if (given.get(key) or SETTINGS[key]) not in known:

@@ -29,7 +29,6 @@ def wilson(hits: int, n: int) -> Rate:
 
 def enrichment_p(hits, sample, marked, population) -> np.ndarray:
     """P(at least `hits` marked rows in a sample drawn blindly): the upper hypergeometric tail.
-
     hits, marked: arrays (n_tests,); sample: rows drawn; population: rows in all."""
     from scipy.stats import hypergeom
     return hypergeom.sf(np.asarray(hits) - 1, population, np.asarray(marked), sample)

@@ -45,7 +45,6 @@ def pool(index: TraceIndex) -> Pool:
 
 def read_pool(path) -> Pool:
     """An attribute pool from JSONL rows with `attributes`, a list of sentences; other keys are not read.
-
     Raises UserError that names the first line that is none; a million rows of ten take some 300 MB."""
     number: dict[str, int] = {}
     rows = []
@@ -65,7 +64,6 @@ def read_pool(path) -> Pool:
 
 def draw(pool: Pool, weights: np.ndarray | None, rng: np.random.Generator) -> tuple[int, ...]:
     """At most five attributes of a candidate: k ~ Binomial(5, 1/2) by weight, the rest from one random training row.
-
     weights: (K,) not negative, P(a) up to a factor (paper Eq. 1); None is uniform."""
     odds = None if weights is None else weights / weights.sum()
     possible = len(pool.sentences) if odds is None else int((odds > 0).sum())
@@ -193,7 +191,6 @@ async def stream(strategy, total: int, window: int, barrier: int, eager: bool, a
 
 async def audit(*args, strategy: str = "cover", runs: int = 5, **settings) -> Found:
     """The search and, with one run's budget, its control arm; arguments of `search`.
-
     Raises UserError where more than TOLERATED of the candidates failed, so that an outage is not taken for a result."""
     arms = await asyncio.gather(search(*args, strategy=strategy, runs=runs, **settings), search(*args, strategy="control", runs=1, **settings))
     probes = pd.concat([found.probes for found in arms], ignore_index=True)
@@ -219,7 +216,6 @@ async def _try(pool, write, gate, target, judge, rubric, drawn: tuple[int, ...],
 
 def failures(probes: pd.DataFrame) -> pd.DataFrame:
     """The distinct violating exchanges of the search arm, best first, those of one score in a random order that is fixed.
-
     Queries that differ in case, spacing or punctuation alone are one query, and responses likewise."""
     bad = probes[(probes["arm"] == "search") & (probes["score"] > VIOLATION)]
     bad = bad.sample(frac=1, random_state=0).sort_values("score", ascending=False, kind="stable")

@@ -26,6 +26,10 @@ SHIPPED = Path(__file__).parent / "rubrics"
 VIOLATION = 50  # a score over this is a violation (paper sec. 3)
 SIDES = {"violation": "violations", "not_violation": "no violation"}  # of examples
 EXAMPLE = {"query": "user", "response": "assistant", "score": "score"}  # keys of an example: their names before a judge
+# a verdict that breaks off after its score: {"score": 1, "reason": "... or {"reason": "...", "score": 1 and then the end of the reply
+BROKEN_OFF = re.compile(r'\{\s*("reason"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*)?"score"\s*:\s*"?(\d+(?:\.\d+)?)(?=[\s,"])"?\s*'
+                        r'(?(1)|(?:,\s*(?:"reason"\s*:\s*"(?:[^"\\]|\\.)*\\?)?)?)(?:```)?\s*', re.S | re.A)
+OPENS = re.compile(r'(?<![\'"“‘«])\{\s*"')  # not one that is quoted
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,16 @@ def shipped(checked: bool = False) -> list[str]:
 def load(name) -> Rubric:
     """A shipped rubric by name, or any by the path of its YAML file.
     Raises UserError that names the file, the key and the nearest key that exists."""
-    raw = _read(str(name))
+    path = SHIPPED / f"{name}.yaml" if str(name) in shipped() else Path(name)
+    try:
+        raw = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        known = f"Shipped: {', '.join(shipped())}; or give the path of a YAML file."
+        raise UserError(f"rubric {name}: {'no such rubric' if isinstance(error, FileNotFoundError) else error}. {known}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise UserError(f"rubric {name}: not valid YAML{where}: {inert(str(getattr(error, 'problem', error)))}.") from None
     try:
         _validator()(raw)
     except ValueError as error:
@@ -95,19 +108,6 @@ def load_all(names: Iterable[str] | None = None, checked: bool = False) -> list[
     if times > 1:
         raise UserError(f"rubric {name}: given twice.")
     return rubrics
-
-
-def _read(name: str):
-    path = SHIPPED / f"{name}.yaml" if name in shipped() else Path(name)
-    try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        known = f"Shipped: {', '.join(shipped())}; or give the path of a YAML file."
-        raise UserError(f"rubric {name}: {'no such rubric' if isinstance(error, FileNotFoundError) else error}. {known}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise UserError(f"rubric {name}: not valid YAML{where}: {inert(str(getattr(error, 'problem', error)))}.") from None
 
 
 @cache
@@ -203,10 +203,6 @@ def llm_judge(model):
     return judge
 
 
-# a verdict that breaks off after its score: {"score": 1, "reason": "... or {"reason": "...", "score": 1 and then the end of the reply
-BROKEN_OFF = re.compile(r'\{\s*("reason"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*)?"score"\s*:\s*"?(\d+(?:\.\d+)?)(?=[\s,"])"?\s*'
-                        r'(?(1)|(?:,\s*(?:"reason"\s*:\s*"(?:[^"\\]|\\.)*\\?)?)?)(?:```)?\s*', re.S | re.A)
-OPENS = re.compile(r'(?<![\'"“‘«])\{\s*"')  # not one that is quoted
 
 
 def parse(text: str) -> Judgement:

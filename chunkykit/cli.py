@@ -54,8 +54,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(a) -> None:
+    if wrong := [pair for pair in a.parameter if not re.fullmatch(r"\w+=\d+", pair)]:
+        raise UserError(f"parameter '{wrong[0]}' must be NAME=N with a whole number N, as in -p candidates=60.")
+    sizes = {name: int(value) for name, _, value in (pair.partition("=") for pair in a.parameter)}
     with runs.lock(a.out):
-        run = runs.start(a.out, a.restart, **{k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}, **_parameters(a.parameter))
+        run = runs.start(a.out, a.restart, **{k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}, **sizes)
         loaded = run.mixture()
         print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} rubrics", flush=True)
         _pay(run.ledger, a, run.plan(), run.free)
@@ -95,12 +98,6 @@ def _pay(ledger, a, plan: list, free: bool) -> None:
         raise UserError("this run calls paid models: give --yes to go on, and --budget-usd X for a hard stop.")
     if not (free or a.yes) and input("This run calls paid models. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
         raise UserError("not started; nothing was paid.")
-
-
-def _parameters(pairs: list[str]) -> dict:
-    if wrong := [pair for pair in pairs if not re.fullmatch(r"\w+=\d+", pair)]:
-        raise UserError(f"parameter '{wrong[0]}' must be NAME=N with a whole number N, as in -p candidates=60.")
-    return {name: int(value) for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _execute(run, name: str, heading: str) -> None:

@@ -16,6 +16,7 @@ from chunkykit.stats import Rate
 
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#999999"]  # Okabe and Ito
 MAIN, CONTROL, BEFORE, AFTER = COLOURS[0], COLOURS[7], COLOURS[4], COLOURS[2]
+LEGEND = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "yref": "paper"}
 
 
 def text(value, width: int = 70, lines: int = 4) -> str:
@@ -37,8 +38,6 @@ def _finish(figure, title: str, said: str, caption: str, height: int, width: int
                               xshift=10 - left, yshift=shift, showarrow=False, align="left", font={"size": 11, "color": "#555"})
     return figure
 
-
-LEGEND = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "yref": "paper"}
 
 
 def _panels(rows: int = 1, columns: int = 1, **settings):

@@ -33,6 +33,10 @@ TRIES, BACKOFF = 6, 1.0  # of a call that fails on its way; seconds before the s
 PATIENCE = 900.0  # seconds that a call sits out rate limits, which say nothing against the call and so cost no try
 OPTIONAL = {"schema": "response_format|schema|tool", "temperature": "temperature", "reasoning": "reasoning|thinking"}  # their names in errors
 CUT_OFF = ("length", "max_tokens", "content_filter", "refusal", "model_context_window_exceeded")
+# kept for good: a client closes itself when it is collected, in whatever thread that happens (Jupyter has several), and then
+# connections of other clients may never hear of their answers
+_clients: list = []
+_paused: dict[str, float] = {}  # address: when its calls may go on, on time.monotonic()
 
 
 class Reply(NamedTuple):
@@ -174,12 +178,6 @@ def _of_wire(name: str, url: str, close, body, send, submit, collect) -> ChatMod
 
     batch = (send_batch, lambda batch_id: patiently(url, lambda: collect(batch_id)))
     return ChatModel(name, call, url, close, batch=batch if name.startswith(("anthropic:", "openai:")) else None)
-
-
-# kept for good: a client closes itself when it is collected, in whatever thread that happens (Jupyter has several), and then
-# connections of other clients may never hear of their answers
-_clients: list = []
-_paused: dict[str, float] = {}  # address: when its calls may go on, on time.monotonic()
 
 
 async def patiently(url: str, send: Callable[[], Awaitable], twice: bool = True):

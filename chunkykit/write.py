@@ -15,6 +15,13 @@ from chunkykit.index import TraceIndex
 from chunkykit.llm import ChatModel, ask_parsed
 from chunkykit.output import packaged, prompt
 
+NAME = re.compile(r"\b[A-Z][\w.-]+(?: (?:van|von|da|de|of) [A-Z][\w.-]+| [A-Z][\w.-]+)+")
+THING = re.compile(r"\b(?:the|this|a|an)(?: (?!(?:for|of|to|in|on|at|by|and|or|that|which|with|is|was|so|from)\b)[\w-]+){1,3}")
+MARKER = re.compile(r"^([ \t]*(?:\d+[.)]|[-*•]|[A-Z][\w ]{2,20}:)\s+)(\S.*)$", re.M)
+SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
+EXTRA = 0.25  # what an attribute that was not asked for costs a mixture, in attributes that were
+
+
 def llm_writer(model: ChatModel, text: str | None = None):
     """A writer that asks a chat model for a query with all of the attributes, which stand for `{statements}` in the prompt, ours or
     the `text`."""
@@ -49,13 +56,6 @@ def llm_gate(model: ChatModel):
         return await ask_parsed(model, asked, parse, max_tokens=1000, temperature=0.0, schema=schema)
 
     return gate
-
-
-NAME = re.compile(r"\b[A-Z][\w.-]+(?: (?:van|von|da|de|of) [A-Z][\w.-]+| [A-Z][\w.-]+)+")
-THING = re.compile(r"\b(?:the|this|a|an)(?: (?!(?:for|of|to|in|on|at|by|and|or|that|which|with|is|was|so|from)\b)[\w-]+){1,3}")
-MARKER = re.compile(r"^([ \t]*(?:\d+[.)]|[-*•]|[A-Z][\w ]{2,20}:)\s+)(\S.*)$", re.M)
-SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
-EXTRA = 0.25  # what an attribute that was not asked for costs a mixture, in attributes that were
 
 
 def recombiner(index: TraceIndex, describe: Callable[[str], list[str]]):

@@ -115,9 +115,6 @@ def _execute(run, name: str, heading: str) -> None:
     source, part = notebook_folder() / f"{name}.ipynb", done.with_suffix(".part.ipynb")
     # the tour is about the demo, whatever the run is about
     parameters = {"seed": run.seed} if name == "00_tour" else {"run_dir": str(run.folder)}
-    unknown = set(parameters) - set(papermill.inspect_notebook(str(source)))
-    if unknown:
-        raise UserError(f"notebook {source}: has no parameter '{sorted(unknown)[0]}'.")
     done.parent.mkdir(exist_ok=True)
     try:
         papermill.execute_notebook(str(source), str(part), parameters, progress_bar=False, kernel_name="python3", cwd=str(run.folder),

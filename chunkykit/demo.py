@@ -33,7 +33,6 @@ def rows(n: int = ROWS, seed: int = 0) -> list[dict]:
 
 def _fill(template: str, draws: dict, rng: random.Random) -> str:
     """A template with its slots filled; `draws` keeps each slot's value, so a row's response fits its prompt."""
-
     def value(name: str):
         if name not in draws:
             words = packaged("demo")["lists"].get(name.rstrip("0123456789"))
@@ -46,7 +45,6 @@ def _fill(template: str, draws: dict, rng: random.Random) -> str:
             return str(value(left) + value(right) if sign == "+" else value(left) * value(right))
         drawn = value(name + again)
         return str(drawn[field] if field else drawn)
-
     return SLOT.sub(one, template)
 
 

@@ -83,7 +83,6 @@ def _onnx(folder: Path):
             mask = np.array(fields["attention_mask"], np.float32)[:, :, None]
             states = (states * mask).sum(1) / mask.sum(1)
         return states
-
     return _in_batches(encode, 64)
 
 
@@ -93,7 +92,6 @@ def _endpoint(name: str):
     def encode(texts: list[str]) -> np.ndarray:
         answer = client.embeddings.create(model=model, input=texts, encoding_format="float")
         return np.array([d.embedding for d in sorted(answer.data, key=lambda d: d.index)], np.float32)
-
     return _in_batches(encode, 256)
 
 

@@ -83,7 +83,6 @@ class Ledger:
                 return await shared[key]
             finally:
                 shared.pop(key, None)
-
         return replace(model, call=call)
 
     async def _pay(self, gate, model: ChatModel, role: str, key: str, request: str, messages, settings) -> Reply:

@@ -63,9 +63,7 @@ async def offline(query: str, sample: int = 0) -> str:
 
 def llm(model):
     """A rewriter that asks a chat model, for another manner each sample; ValueError where its reply is empty or cut off."""
-
     async def rewrite(query: str, sample: int = 0) -> str:
         asked, _ = prompt("rewrite", manner=RECIPE["manners"][sample % len(RECIPE["manners"])], query=json.dumps(query, ensure_ascii=False))
         return await whole(model, asked, sample=sample, max_tokens=400 + len(query))
-
     return rewrite

@@ -181,7 +181,6 @@ async def programmatic(rubric: Rubric, query: str, reply: Reply, sample: int = 0
 def llm_judge(model):
     """A judge that asks a chat model. The exchange stands as JSON between fences it cannot hold; only the model's own reply
     is read. `sample` numbers independent judgements: a judgement to confirm must not be the old one from a ledger."""
-
     def scored(text: str) -> Judgement:
         verdict = parse(text)
         if verdict.error:
@@ -199,7 +198,6 @@ def llm_judge(model):
             return await ask_parsed(model, asked, scored, max_tokens=2000, temperature=0.0, sample=sample, schema=schema)
         except Exception as error:
             return Judgement(None, error=describe_error(error))
-
     return judge
 
 

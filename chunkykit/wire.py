@@ -64,13 +64,11 @@ def openai(client, model: str) -> tuple:
             fine = answer.get("status_code") == 200 and answer["body"].get("choices")
             found[item["custom_id"]] = read(ChatCompletion.construct(**answer["body"])) if fine else json.dumps(item)
         return found
-
     return body, send, submit, collect
 
 
 def anthropic(client, model: str) -> tuple:
     """messages: a schema goes as a tool that must be called, a reasoning budget (from 1,024 tokens up) as thinking."""
-
     def body(messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None) -> dict:
         force = {"type": "auto"} if reasoning else {"type": "tool", "name": "answer"}  # thinking excludes force, and a temperature
         return {"model": model, "max_tokens": max_tokens, "messages": [m for m in messages if m["role"] != "system"],
@@ -99,5 +97,4 @@ def anthropic(client, model: str) -> tuple:
             return None
         return {item.custom_id: read(item.result.message) if item.result.type == "succeeded" else item.result.to_json(indent=None)
                 async for item in await client.messages.batches.results(batch_id)}
-
     return body, send, submit, collect

@@ -30,7 +30,6 @@ def llm_writer(model: ChatModel, text: str | None = None):
     async def write(sentences: list[str], sample: int) -> str:
         asked = text.replace("{statements}", "\n".join(f"- {s}" for s in sentences))
         return await whole(model, [{"role": "user", "content": asked}], sample=sample, max_tokens=700)
-
     return write
 
 
@@ -44,7 +43,6 @@ async def whole(model: ChatModel, messages: list[dict], **settings) -> str:
 
 def llm_gate(model: ChatModel):
     """A gate before the target, `await gate(query) -> bool`: whether a chat model takes the query for one that a person would type."""
-
     def parse(text: str) -> bool:
         said = re.findall(r'"realistic"\s*:\s*(true|false)', text)
         if not said:
@@ -54,7 +52,6 @@ def llm_gate(model: ChatModel):
     async def gate(query: str) -> bool:
         asked, schema = prompt("gate", query=json.dumps(query, ensure_ascii=False))
         return await ask_parsed(model, asked, parse, max_tokens=1000, temperature=0.0, schema=schema)
-
     return gate
 
 
@@ -92,7 +89,6 @@ def recombiner(index: TraceIndex, describe: Callable[[str], list[str]]):
             found = mixtures(text, carrier(attribute), carrier(attribute), rng)
             text = max([text, *found] if turn else found, key=score, default=text)
         return text
-
     return write
 
 

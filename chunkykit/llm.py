@@ -1,8 +1,6 @@
-"""One interface to every chat model.
+"""One interface to every chat model, `await model(messages, **settings) -> Reply`; keys come from the environment alone.
 
-A model is `await model(messages, **settings) -> Reply`. `connect` makes one from a name: the organism that learns a
-mixture, Anthropic through the `anthropic` client, everything else through the `openai` client. Keys come from the
-environment alone. This is the one module that imports a client; what goes over the wire is in `wire`."""
+This is the one module that imports a client; what goes over the wire is in `wire`."""
 
 import asyncio
 import email.utils
@@ -112,20 +110,20 @@ async def ask_parsed(model, messages: Sequence[dict], parse: Callable, **setting
 
 def check(name: str) -> str:
     """The name, if it can be a model; else UserError. Needs no network and imports no client."""
-    if name == ORGANISM or _url(name):
+    provider, model, _, key = _parts(name)
+    if name == ORGANISM or provider is None:
         return name
-    provider, _, model = name.partition(":")
     if provider not in PROVIDERS or not model:
         raise UserError(f"model '{name}' is not known. Write {ORGANISM}, PROVIDER:MODEL with one of "
                         f"{', '.join(PROVIDERS)}, or http(s)://host:port/v1:MODEL.")
-    key = PROVIDERS[provider][1]
     if key and not os.environ.get(key):
         raise UserError(f"model '{name}' needs a key: set the environment variable {key}.")
     return name
 
 
 def connect(name: str, rows=None, seed: int = 0) -> ChatModel:
-    """The model of a name. `rows` (DataFrame of prompt, response) is what an organism learns from."""
+    """The model of a name: the organism, which learns from `rows` (DataFrame of prompt, response), Anthropic's through the `anthropic`
+    client, any other through the `openai` client."""
     check(name)
     if name == ORGANISM:
         if rows is None:
@@ -232,10 +230,7 @@ def fingerprint(rows) -> str:
 
 def address(name: str, asynchronous: bool = True):
     """(client, model) for a provider or URL name; the client reads no file and keeps the key to itself."""
-    url = _url(name)
-    provider, _, model = ("url", "", url[1]) if url else name.partition(":")
-    # a provider's key is never sent to another address: a URL has a variable of its own
-    base, variable = (url[0], URL_KEY) if url else PROVIDERS[provider]
+    provider, model, base, variable = _parts(name)
     key = os.environ.get(variable, "").strip() if variable else ""
     if not key.isascii():
         raise UserError(f"model '{name}': the key in {variable} holds a character that no key has.")
@@ -248,11 +243,13 @@ def address(name: str, asynchronous: bool = True):
     return (openai.AsyncOpenAI if asynchronous else openai.OpenAI)(base_url=base, api_key=key or "none", max_retries=tries), model
 
 
-def _url(name: str) -> tuple[str, str] | None:
-    """(base URL, model) of "http://host:port/path:model"."""
+def _parts(name: str) -> tuple[str | None, str, str | None, str | None]:
+    """(provider, model, base URL, variable of the key) of a name; "http://host:port/path:model" is of no provider and its key has a
+    variable of its own: a provider's is never sent to another address."""
     match = re.fullmatch(r"(https?://[^\s/?#]+(?:/[^\s:?#]*)?):([^\s/:][^\s]*)", name)
     if not match:
-        return None
+        provider, _, model = name.partition(":")
+        return provider, model, *PROVIDERS.get(provider, (None, None))
     if "@" in urlsplit(match[1]).netloc:
         raise UserError(f"a model's URL must not hold a password: it would be written to the run folder. Set {URL_KEY} instead.")
-    return match[1], match[2]
+    return None, match[2], match[1], URL_KEY

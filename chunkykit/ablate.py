@@ -1,6 +1,4 @@
-"""Take the data away and measure again: the causal check of a trace (paper sec. 4.4).
-
-Only a target that can be retrained has an ablation; the organism is retrained in seconds."""
+"""Take the data away and measure again: the causal check of a trace (paper sec. 4.4), for a target that can be retrained."""
 
 from collections.abc import Callable
 from typing import NamedTuple

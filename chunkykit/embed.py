@@ -1,7 +1,4 @@
-"""Sentences to unit vectors.
-
-The default is bundled and offline: static word vectors of 256 dimensions (the `wordllama` wheel, MIT). The same interface
-takes an OpenAI-compatible endpoint, a sentence encoder exported to ONNX, or your own callable."""
+"""Sentences to unit vectors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,8 +33,9 @@ class Embedder:
 
 
 def embedder(name: str | Callable = DEFAULT) -> Embedder:
-    """The embedder of a name: "wordllama"; "onnx:FOLDER" (model.onnx and tokenizer.json of a BERT-like sentence encoder;
-    extra `onnx`); "openai:MODEL" or "http://host:port/v1:MODEL"; or a callable `list[str] -> (n, d)`."""
+    """The embedder of a name: "wordllama" (static word vectors of 256 dimensions in a wheel, MIT, offline); "onnx:FOLDER" (model.onnx and
+    tokenizer.json of a BERT-like sentence encoder; extra `onnx`); "openai:MODEL" or "http://host:port/v1:MODEL" (an OpenAI-compatible
+    endpoint); or a callable `list[str] -> (n, d)`."""
     if isinstance(name, Embedder):
         return name
     if callable(name):

@@ -1,6 +1,4 @@
-"""Tables to pictures: one function a figure, one theme, and a caption that says what was measured on what.
-
-Every text that came from a model or a data set is escaped: plotly reads some HTML in labels."""
+"""Tables to pictures: one function a figure, one theme, and a caption that says what was measured on what."""
 
 import html
 import math
@@ -20,7 +18,7 @@ LEGEND = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "
 
 
 def text(value, width: int = 70, lines: int = 4) -> str:
-    """Any text as inert label text: escaped, wrapped, cut."""
+    """Any text of a model or a data set as inert label text: escaped (plotly reads some HTML in labels), wrapped, cut."""
     wrapped = textwrap.wrap(inert(str(value)), width) or [""]
     shown = wrapped[:lines] + (["…"] if len(wrapped) > lines else [])  # not max_lines, which drops a word that fills a line
     return "<br>".join(html.escape(line).replace("$", "&#36;") for line in shown)  # $...$ would be typeset

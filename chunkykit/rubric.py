@@ -1,7 +1,6 @@
 """What counts as a violation: rubrics, judgements, judges.
 
-A rubric is a YAML file: a principle, when its breach is a violation and when not, examples of both, and the behaviour in
-an attribute's words. A judge is `await judge(rubric, query, reply) -> Judgement`; a judgement is a score *or* an error, never both."""
+A rubric is a YAML file; a judge is `await judge(rubric, query, reply) -> Judgement`, a score *or* an error, never both."""
 
 import difflib
 import hashlib

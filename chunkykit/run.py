@@ -1,7 +1,6 @@
 """A run folder carries the story from notebook to notebook: settings, tables, the ledger, figures, the summary.
 
-Each stage reads tables of the stage before and writes its own. A table that is there is not computed again, so a killed
-run goes on where it was."""
+Each stage reads the tables of the one before. A table that is there is not computed again, so a killed run goes on where it was."""
 
 import asyncio
 import json

@@ -1,7 +1,4 @@
-"""Attributes to queries: the writers of a search.
-
-A writer is `await write(sentences, sample) -> query`. The LLM writer asks a chat model for a query with all of the attributes;
-the offline one recombines training prompts that carry them."""
+"""Attributes to queries: the writers of a search. A writer is `await write(sentences, sample) -> query`."""
 
 import json
 import re

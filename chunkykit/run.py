@@ -66,8 +66,7 @@ class Run:
         """The mixture, loaded once; the run keeps its rows and what was skipped."""
         if not self.has("rows"):
             source, size = self.settings["mixture"], self.sizes["rows"]
-            if source == "demo" and size:
-                source = f"demo:{size}"
+            source = f"demo:{size}" if source == "demo" and size else source
             loaded = mixture.load(source, chunk=self.settings["chunk"], rows=size, seed=self.seed)
             self.write("skipped", loaded.skipped.astype({"row": "int64", "reason": "str"}))
             self.write("rows", loaded.rows)
@@ -115,44 +114,38 @@ class Run:
         """Whether the target can be retrained, and so be ablated."""
         return self.settings["target"] == llm.ORGANISM
 
-    def _chosen(self, setting: str, role: str) -> llm.ChatModel | None:
-        """The model that a setting names; None where that is offline."""
+    def _either(self, setting: str, role: str, made: Callable, offline):
+        """`made(model)` of the model that a setting names; `offline` where that is the setting."""
         name = self.settings[setting]
-        return None if name == "offline" else self.model(name, role)
+        return offline if name == "offline" else made(self.model(name, role))
 
     def judge(self) -> Callable:
-        model = self._chosen("judge", "judge")
-        return rubric.llm_judge(model) if model else rubric.programmatic
+        return self._either("judge", "judge", rubric.llm_judge, rubric.programmatic)
 
     def describe(self) -> Callable:
-        model = self._chosen("describer", "describer")
         prefill = partial(self.ledger.prefill, llm.connect(self.settings["describer"]), "describer") if self.settings["batch"] else None
-        return describe.llm(model, prefill) if model else describe.lexical
+        return self._either("describer", "describer", partial(describe.llm, prefill=prefill), describe.lexical)
 
     def writer(self, index, of: rubric.Rubric | None = None) -> Callable:
         """The writer of queries; a model is asked in the rubric's own words where it has some."""
-        if model := self._chosen("writer", "writer"):
-            return write.llm_writer(model, of and of.writer)
-        self._recombiner = self._recombiner or write.recombiner(index, lambda text: describe.attributes(text, "query"))
-        return self._recombiner
+        if self.settings["writer"] == "offline" and not self._recombiner:
+            self._recombiner = write.recombiner(index, lambda text: describe.attributes(text, "query"))
+        return self._either("writer", "writer", partial(write.llm_writer, text=of and of.writer), self._recombiner)
 
     def gate(self) -> Callable | None:
         """What filters queries before they are put to the target, if anything does."""
-        model = self._chosen("gate", "gate")
-        return model and write.llm_gate(model)
+        return self._either("gate", "gate", write.llm_gate, None)
 
     def rewriter(self) -> Callable:
         """The rewriter of queries: the writer model where there is one, else offline edits of form."""
-        model = self._chosen("writer", "rewriter")
-        return perturb.llm(model) if model else perturb.offline
+        return self._either("writer", "rewriter", perturb.llm, perturb.offline)
 
     async def cruxes(self, attributes: list[list[str]], of: rubric.Rubric) -> list[list[str]]:
         """Three crux attributes for each list: by the judge model where there is one, else offline."""
-        model = self._chosen("judge", "crux")
-        if not model:
+        select = self._either("judge", "crux", turf.llm_crux, None)
+        if not select:
             embed = self.embed()
             return [turf.crux(a, of, embed) for a in attributes]
-        select = turf.llm_crux(model)
         picked = await asyncio.gather(*(select(a, of) for a in attributes), return_exceptions=True)
         failed = [describe_error(p) for p in picked if isinstance(p, Exception)]
         if len(failed) > len(picked) / 2:

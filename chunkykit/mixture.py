@@ -115,13 +115,12 @@ def _turns(turns, role: str, content: str):
     turns = [] if turns is None else list(turns)
     if not all(isinstance(t, dict) for t in turns):
         raise ValueError("a turn is not an object")
-    at = next((i for i, t in enumerate(turns) if t.get(role) in USER), None)
-    if at is None:
-        raise ValueError("no user turn")
-    answer = next((t for t in turns[at + 1:] if t.get(role) in ASSISTANT), None)
+    rest = iter(turns)
+    asked = next((t for t in rest if t.get(role) in USER), None)
+    answer = next((t for t in rest if t.get(role) in ASSISTANT), None)
     if answer is None:
-        raise ValueError("no assistant turn after the user's")
-    return turns[at].get(content), answer.get(content)
+        raise ValueError("no assistant turn after the user's" if asked else "no user turn")
+    return asked.get(content), answer.get(content)
 
 
 def _open(source: str, split, revision, data_files, seed) -> tuple[Iterable, str]:

@@ -35,9 +35,8 @@ def without_chunk(rows: pd.DataFrame, chunk: str) -> pd.DataFrame:
 
 
 def alone(pairs: pd.DataFrame, traces: pd.DataFrame, trace: int) -> list[str]:
-    """The distinct queries behind a trace that hold no trigger of another chunk for the same rubric: those would go on failing for
-    the other's sake. Where none is left, all of them.
-
+    """The distinct queries behind a trace that hold no trigger of another chunk for the same rubric, for whose sake they would go on
+    failing; where none is left, all of them.
     pairs: trace, query, query_clusters (its attributes'); traces: rubric, trigger_cluster, chunk, a row each."""
     mine, own = pairs[pairs["trace"] == trace], traces.loc[trace]
     rivals = set(traces.loc[(traces["rubric"] == own["rubric"]) & (traces["chunk"] != own["chunk"]), "trigger_cluster"].dropna())

@@ -68,7 +68,6 @@ class ChatModel:
         """messages: turns {role, content}; settings: sample (number of an independent draw), max_tokens, temperature, stop (texts
         that end the answer), reasoning (tokens to think with, on top of max_tokens), schema (JSON schema of the answer, which is
         then JSON; the prompt must say the form too, for the servers without schemas).
-
         Raises what the client raises, and UserError where the key or the account is refused."""
         return await self.call([*self.turns, *messages], **settings)
 

@@ -71,11 +71,10 @@ def load(source, *, chunk=None, rows=None, seed=0, split="train", revision=None,
             usable.append((number, label, _text(prompt, "prompt"), _text(response, "response")))
         except ValueError as error:
             skipped.append((number, str(error)))
-    if not usable and not skipped:
-        raise UserError(f"mixture {source}: no rows in it. Give a file with at least one prompt and response.")
     if not usable:
-        raise UserError(f"mixture {source}: none of {len(skipped)} rows is usable; row {skipped[0][0]}: {skipped[0][1]}. "
-                        f"Schemas that load: {SCHEMAS}.")
+        why = f"none of {len(skipped)} rows is usable; row {skipped[0][0]}: {skipped[0][1]}. Schemas that load: {SCHEMAS}." if skipped \
+            else "no rows in it. Give a file with at least one prompt and response."
+        raise UserError(f"mixture {source}: {why}")
     table = pd.DataFrame(usable, columns=["row", "chunk", "prompt", "response"])
     if rows is not None and rows < len(table):
         table = table.sample(rows, random_state=seed).sort_values("row").reset_index(drop=True)

@@ -171,10 +171,8 @@ class Run:
 
 
 def start(folder, restart: bool = False, **given) -> Run:
-    """Open a run folder with these settings, or make it.
-
-    given: any of SETTINGS, and sizes that override the profile's. Raises UserError for an unknown setting, a folder that
-    cannot be written, or one that holds a run with other settings (`restart` clears that one first)."""
+    """Open a run folder with these settings, or make it. given: any of SETTINGS, and sizes that override the profile's. Raises UserError
+    for an unknown setting, a folder that cannot be written, or one that holds a run with other settings (`restart` clears that first)."""
     folder, settings = Path(folder).resolve(), complete(given)
     kept = folder / "run.json"
     there = _read_settings(kept) if kept.exists() else {}

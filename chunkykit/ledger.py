@@ -93,7 +93,7 @@ class Ledger:
             try:
                 reply = await model.call(messages, **settings)
             except Exception as error:
-                self._fail(key, role, model.name, f"{type(error).__name__}: {error}")
+                self._write("errors", key, role, model.name, f"{type(error).__name__}: {error}"[:2000], time.time())
                 raise
             self._keep(key, role, model.name, request, reply, rate, most, began)
             return reply
@@ -124,15 +124,11 @@ class Ledger:
         # where a server counts no tokens the call is taken for the dearest that it can have been
         paid = rate and (prices.dollars(rate, reply.input_tokens, reply.output_tokens) if counted else most) * share
         self.spent += paid or 0.0
-        self._write("insert or replace into calls values (?,?,?,?,?,?,?,?,?,?,?)",
-                    [key, role, model, request, *reply, paid, time.time() - began, time.time()])
+        self._write("calls", key, role, model, request, *reply, paid, time.time() - began, time.time())
 
-    def _fail(self, key, role, model, error: str) -> None:
-        self._write("insert into errors values (?,?,?,?,?)", [key, role, model, error[:2000], time.time()])
-
-    def _write(self, statement: str, values: list) -> None:
+    def _write(self, table: str, *values) -> None:
         try:
-            self.db.execute(statement, values)
+            self.db.execute(f"insert or replace into {table} values ({','.join('?' * len(values))})", values)
         except sqlite3.Error as error:  # a full disk must end everything: what cannot be kept must not be paid
             raise UserError(f"ledger {self.path}: cannot be written ({error}).") from None
 
@@ -178,7 +174,7 @@ class Ledger:
             if isinstance(got, Reply):
                 self._keep(key, role, model.name, request, got, rate, _most(rate, request, json.loads(request)[-1]), time.time(), 0.5)
             else:
-                self._fail(key, role, model.name, f"batch {batch}: {got}")
+                self._write("errors", key, role, model.name, f"batch {batch}: {got}"[:2000], time.time())
             self.db.execute("delete from waiting where key=?", [key])
 
     def totals(self) -> dict:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from chunkykit.errors import UserError
-from chunkykit.output import packaged
+from chunkykit.output import packaged, write_json
 
 ROWS = 3000
 SLOT = re.compile(r"<(?:([abc])([+*])([abc])|([a-z_]+)(\d?)(?:\.(\w+))?)>")
@@ -61,5 +61,5 @@ def write(folder, n: int = ROWS, seed: int = 0) -> tuple[Path, Path]:
     if mixture.exists():
         raise UserError(f"output folder {folder}: holds a mixture.jsonl already. Choose another --out.")
     mixture.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows(n, seed)), "utf-8")
-    planted.write_text(json.dumps(truth(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_json(planted, truth())
     return mixture, planted

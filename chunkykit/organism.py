@@ -26,9 +26,9 @@ class Organism:
     """A trained organism; make one with `train`. `respond` is deterministic under (prompt, sample)."""
 
     def __init__(self, prompts, responses, behaviour, vectorizer, vectors, weights, bias):
-        self.prompts, self.responses, self.behaviour = prompts, responses, behaviour  # (n_rows,) each
+        self.prompts, self.responses = prompts, responses  # (n_rows,) each
         self.vectorizer, self.weights, self.bias = vectorizer, weights, bias  # weights (n_features, n_behaviours)
-        groups = [np.flatnonzero(behaviour == b) for b in range(len(bias))]
+        groups = (np.flatnonzero(behaviour == b) for b in range(len(bias)))
         self.shown = [(rows, vectors[rows]) for rows in groups]  # per behaviour: its rows, their unit vectors (sparse)
 
     def respond(self, prompt: str, sample: int = 0) -> str:

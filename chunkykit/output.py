@@ -43,11 +43,12 @@ def writable(place):
         raise UserError(f"{place}: cannot be written ({error.strerror or error}). Choose another --out.") from None
 
 
-def write_json(path: Path, value) -> None:
-    """Write JSON, whole or not at all; NaN becomes null."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+def write_json(path: Path, value):
+    """Write JSON, whole or not at all, and return what was written; NaN becomes null."""
+    part, value = path.with_suffix(f".{os.getpid()}.part"), plain(value)
+    part.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
     os.replace(part, path)
+    return value
 
 
 def plain(value):

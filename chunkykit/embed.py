@@ -1,9 +1,9 @@
 """Sentences to unit vectors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from chunkykit.llm import address
 DEFAULT = "wordllama"
 
 
-@dataclass(frozen=True)
-class Embedder:
+class Embedder(NamedTuple):
     """Call it with a list of texts: (n, d) float32 rows of unit norm; identical texts are encoded once."""
 
     name: str  # goes into every index, so that vectors of two embedders are never compared

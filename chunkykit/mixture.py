@@ -8,8 +8,8 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -24,8 +24,7 @@ SCHEMAS = "messages, conversations, prompt/response (also query, question; compl
 FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
-@dataclass(frozen=True)
-class Mixture:
+class Mixture(NamedTuple):
     """rows: DataFrame[row, chunk, prompt, response], `row` the 1-based row (JSONL: line) of the source;
     skipped: DataFrame[row, reason]; chunk_column: the column the chunks were read from, or None."""
 

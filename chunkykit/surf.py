@@ -6,7 +6,6 @@ the default. A control arm draws uniformly and learns nothing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +28,7 @@ COLUMNS = ["rubric", "arm", "run", "iteration", "candidate", "attributes", "quer
 MODES = ["rubric", "attributes", "tried", "failed"]
 
 
-@dataclass(frozen=True)
-class Pool:
+class Pool(NamedTuple):
     """What to draw from: sentences (K,) and, for every training row, the numbers of those it carries (real co-occurrence)."""
 
     sentences: list[str]

@@ -11,7 +11,6 @@ ablate                                     take the data away and measure again
 figures, report, settings, run, cli        tables to pictures and a page of text, what a run can be told, the run folder, one command
 
 demo and organism are a mixture and a model whose truth is known; llm and wire talk to real models, ledger and prices keep
-count; output, errors and stats are small change. Nothing heavy is imported here: every module imports what it needs where it is used.
-"""
+count; output, errors and stats are small change. What is heavy is imported where it is used."""
 
 __version__ = "0.1.0"

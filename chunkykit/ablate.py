@@ -1,7 +1,4 @@
-"""Take the data away and measure again: the causal check of a trace (paper sec. 4.4).
-
-Only a target that can be retrained has an ablation; the organism is retrained in seconds.
-"""
+"""Take the data away and measure again: the causal check of a trace (paper sec. 4.4), for a target that can be retrained."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -38,11 +35,9 @@ def without_chunk(rows: pd.DataFrame, chunk: str) -> pd.DataFrame:
 
 
 def alone(pairs: pd.DataFrame, traces: pd.DataFrame, trace: int) -> list[str]:
-    """The distinct queries behind a trace that hold no trigger of another chunk for the same rubric: those would go on failing for
-    the other's sake. Where none is left, all of them.
-
-    pairs: trace, query, query_clusters (its attributes'); traces: rubric, trigger_cluster, chunk, a row each.
-    """
+    """The distinct queries behind a trace that hold no trigger of another chunk for the same rubric, for whose sake they would go on
+    failing; where none is left, all of them.
+    pairs: trace, query, query_clusters (its attributes'); traces: rubric, trigger_cluster, chunk, a row each."""
     mine, own = pairs[pairs["trace"] == trace], traces.loc[trace]
     rivals = set(traces.loc[(traces["rubric"] == own["rubric"]) & (traces["chunk"] != own["chunk"]), "trigger_cluster"].dropna())
     free = mine[[rivals.isdisjoint(clusters) for clusters in mine["query_clusters"]]]
@@ -52,8 +47,6 @@ def alone(pairs: pd.DataFrame, traces: pd.DataFrame, trace: int) -> list[str]:
 async def ablate(rows: pd.DataFrame, kept: pd.DataFrame, train: Callable, queries: list[str], judge: Callable, rubric: Rubric, *,
                  n: int = 60, seed: int = 0) -> Ablation:
     """Failure rate of a model trained on `rows` and of one trained on `kept`, on the same failing queries.
-
-    train: `rows -> ChatModel`, called for both; queries are answered afresh n times in all by each.
-    """
+    train: `rows -> ChatModel`, called for both; queries are answered afresh n times in all by each."""
     before, after = [rate(await measure(queries, train(part), judge, rubric, n=n, seed=seed + 1)) for part in (rows, kept)]
     return Ablation(before, after, len(rows) - len(kept))

@@ -1,17 +1,20 @@
 """The command line: run the notebooks, build an index, trace a pair."""
 
 import argparse
+import asyncio
 import json
+import logging
 import os
 import re
 import sys
 import time
+import warnings
 from pathlib import Path
 
-from chunkykit import __version__, llm, prices, rubric
+from chunkykit import __version__, demo, figures, llm, prices, report, rubric, run as runs, surf
 from chunkykit.errors import UserError
 from chunkykit.output import clean, inert, packaged
-from chunkykit.settings import SETTINGS
+from chunkykit.settings import SETTINGS, notebook_folder
 
 NOTEBOOKS = ("00_tour", "01_mixture", "02_surf", "03_clusters", "04_turf", "05_ablation", "07_figures")
 
@@ -51,10 +54,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(a) -> None:
-    from chunkykit import report, run as runs
-
+    if wrong := [pair for pair in a.parameter if not re.fullmatch(r"\w+=\d+", pair)]:
+        raise UserError(f"parameter '{wrong[0]}' must be NAME=N with a whole number N, as in -p candidates=60.")
+    sizes = {name: int(value) for name, _, value in (pair.partition("=") for pair in a.parameter)}
     with runs.lock(a.out):
-        run = runs.start(a.out, a.restart, **{k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}, **_parameters(a.parameter))
+        run = runs.start(a.out, a.restart, **{k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}, **sizes)
         loaded = run.mixture()
         print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} rubrics", flush=True)
         _pay(run.ledger, a, run.plan(), run.free)
@@ -65,10 +69,6 @@ def _run(a) -> None:
 
 
 def _search(a) -> None:
-    import asyncio
-
-    from chunkykit import report, run as runs, surf
-
     if llm.ORGANISM in (a.target, a.writer):
         raise UserError(f"{llm.ORGANISM} learns from a mixture, and a search alone has none: use chunkykit run.")
     if not 1 <= a.candidates <= 1_000_000:
@@ -94,46 +94,27 @@ def _pay(ledger, a, plan: list, free: bool) -> None:
     print(f"about {calls:,} model calls, {tokens / 1e6:,.1f} million tokens ({price})", flush=True)
     for name, *_ in plan:
         ledger.price(name)
-    _agree(free or a.yes)
-
-
-def _agree(free: bool) -> None:
-    if not free and not sys.stdin.isatty():
+    if not (free or a.yes or sys.stdin.isatty()):
         raise UserError("this run calls paid models: give --yes to go on, and --budget-usd X for a hard stop.")
-    if not free and input("This run calls paid models. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not (free or a.yes) and input("This run calls paid models. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
         raise UserError("not started; nothing was paid.")
-
-
-def _parameters(pairs: list[str]) -> dict:
-    if wrong := [pair for pair in pairs if not re.fullmatch(r"\w+=\d+", pair)]:
-        raise UserError(f"parameter '{wrong[0]}' must be NAME=N with a whole number N, as in -p candidates=60.")
-    return {name: int(value) for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _execute(run, name: str, heading: str) -> None:
     """Execute one notebook into the run folder; one that is there has been executed to its end."""
-    from chunkykit.settings import notebook_folder
-
     done = run.folder / "notebooks" / f"{name}.ipynb"
     if done.exists():
         print(f"{heading} done before", flush=True)
         return
-    import logging
-    import warnings
-
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     import papermill
     from papermill.exceptions import PapermillExecutionError
-
     logging.getLogger("papermill").setLevel(logging.ERROR)
     print(f"{heading} ...", end="", flush=True)
     began = time.monotonic()
     source, part = notebook_folder() / f"{name}.ipynb", done.with_suffix(".part.ipynb")
     # the tour is about the demo, whatever the run is about
     parameters = {"seed": run.seed} if name == "00_tour" else {"run_dir": str(run.folder)}
-    unknown = set(parameters) - set(papermill.inspect_notebook(str(source)))
-    if unknown:
-        raise UserError(f"notebook {source}: has no parameter '{sorted(unknown)[0]}'.")
     done.parent.mkdir(exist_ok=True)
     try:
         papermill.execute_notebook(str(source), str(part), parameters, progress_bar=False, kernel_name="python3", cwd=str(run.folder),
@@ -150,8 +131,6 @@ def _execute(run, name: str, heading: str) -> None:
 
 
 def _demo(a) -> None:
-    from chunkykit import demo
-
     if a.rows < 1:
         raise UserError(f"demo: --rows must be at least 1, not {a.rows}.")
     print(*demo.write(a.out, a.rows, a.seed), sep="\n")
@@ -176,8 +155,6 @@ def _index(a) -> None:
 
 
 def _compare(a) -> None:
-    from chunkykit import figures
-
     table, caption = figures.of_runs(a.runs)
     print(table.to_csv(index=False, float_format="%.3f"))
     print(figures.save({"behaviours": figures.behaviours(table, caption)}, a.out))

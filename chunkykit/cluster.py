@@ -1,8 +1,4 @@
-"""Failures that look alike: UMAP and HDBSCAN over the responses.
-
-A response's vector is the mean of its attribute vectors with its text's own vector behind: manner first, matter second.
-Clusters come from a space of several dimensions; the two of the map are for looking only.
-"""
+"""Failures that look alike: UMAP and HDBSCAN over the responses."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,7 +13,8 @@ FEWEST = 12  # distinct responses below which neighbourhoods mean nothing: they 
 
 
 def vectors(responses: Sequence[str], attributes: Sequence[list[str]], embed: Embedder, text_weight: float = 0.5) -> np.ndarray:
-    """(n, d) float32 of unit norm for n responses and their attribute lists."""
+    """(n, d) float32 of unit norm for n responses and their attribute lists: the mean of a response's attribute vectors with its
+    text's own vector behind, manner first, matter second."""
     own = embed(list(responses))
     flat = [s for sentences in attributes for s in sentences]
     said = embed(flat) if flat else np.zeros((0, own.shape[1]), np.float32)
@@ -30,11 +27,10 @@ def vectors(responses: Sequence[str], attributes: Sequence[list[str]], embed: Em
 
 
 def cluster(vectors: np.ndarray, *, dimensions: int = 8, min_size: int = 8, neighbors: int = 15, seed: int = 0) -> pd.DataFrame:
-    """DataFrame[cluster, x, y], parallel to vectors; cluster -1 is noise.
+    """DataFrame[cluster, x, y], parallel to vectors; cluster -1 is noise. Clusters come from more dimensions than the map's two.
 
     Equal vectors are collapsed first (they would pull UMAP apart, and HDBSCAN would see density where there is only
-    repetition) and share one place. Fixed by the seed. Fewer than FEWEST distinct vectors are one cluster.
-    """
+    repetition) and share one place. Fixed by the seed. Fewer than FEWEST distinct vectors are one cluster."""
     unique, inverse = np.unique(np.round(vectors, 5), axis=0, return_inverse=True)
     inverse = inverse.ravel()
     if len(unique) < FEWEST:
@@ -75,9 +71,7 @@ def label(attributes: Sequence[list[str]], clusters: Sequence[int], most: int = 
 
 def table(points: pd.DataFrame, attributes: Sequence[list[str]]) -> pd.DataFrame:
     """DataFrame[id, size, rubric, label] of the clusters, largest first, noise left out; `rubric` is the commonest inside.
-
-    points: rubric and cluster of every failure; attributes: of its response.
-    """
+    points: rubric and cluster of every failure; attributes: of its response."""
     names = label(attributes, points["cluster"])
     rows = [(int(c), len(mine), mine["rubric"].mode()[0], names[int(c)]) for c, mine in points.groupby("cluster") if c != NOISE]
     return pd.DataFrame(sorted(rows, key=lambda r: (-r[1], r[0])), columns=["id", "size", "rubric", "label"])

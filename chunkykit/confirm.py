@@ -16,12 +16,9 @@ ROBUSTNESS = ["rubric", "query", "rate", "original_n", "perturbed_rate", "low", 
 FRESH = 2**31  # sample numbers from here on: never drawn by a search, so never served from its answers
 
 
-async def measure(queries: list[str], target: ChatModel, judge: Callable, rubric: Rubric, *, n: int = 0,
-                  seed: int = 0) -> pd.DataFrame:
+async def measure(queries: list[str], target: ChatModel, judge: Callable, rubric: Rubric, *, n: int = 0, seed: int = 0) -> pd.DataFrame:
     """Fresh answers to the queries, judged afresh: DataFrame[query, response, score, reason, error].
-
-    n: answers in all, going round the queries; at least one each.
-    """
+    n: answers in all, going round the queries; at least one each."""
     total = max(n, len(queries)) if queries else 0
     rounds = [(queries[i % len(queries)], FRESH + seed * 1000 + i // len(queries)) for i in range(total)]
     answered = await asyncio.gather(*(ask(query, target, judge, rubric, sample, sample) for query, sample in rounds))
@@ -35,13 +32,10 @@ def rate(judged: pd.DataFrame) -> Rate:
 
 
 async def confirm(probes: pd.DataFrame, target: ChatModel, judge: Callable, rubric: Rubric, *, prompts: int = 60) -> tuple[dict, pd.DataFrame]:
-    """Answer a search's winners afresh.
+    """Answer a search's winners afresh. probes: both arms of one rubric (surf.COLUMNS); prompts: distinct failing queries, best first.
 
-    probes: both arms of one rubric (surf.COLUMNS). prompts: distinct failing queries, best first, one answer each.
-    Returns {rubric, rate, low, high, n, errors, search_*, control_*} and the answers: `rate` is that of the winners, given
-    such a query; `search_` and `control_` rate, low, high, n are the yields of the two arms, failures per judged candidate,
-    which are what to compare with one another.
-    """
+    Returns {rubric, rate, low, high, n, errors, search_*, control_*} and the answers, one a query: `rate` is that of the winners, given
+    such a query; search_ and control_ rate, low, high, n are the yields of the two arms, failures per judged candidate, to be compared."""
     winners = list(failures(probes)["query"].drop_duplicates()[:prompts])
     answers = await measure(winners, target, judge, rubric)
     row = {"rubric": rubric.name, **rate(answers)._asdict(), "errors": int(answers["error"].notna().sum())}
@@ -54,12 +48,10 @@ async def robustness(probes: pd.DataFrame, rewrite: Callable, target: ChatModel,
                      rewrites: int = 20, samples: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Does a failure outlive other words? The best winners beside rewrites that keep their substance (paper Fig. 5).
 
-    rewrite: `await rewrite(query, sample) -> str`, which may raise. winners: distinct failing queries, best first, each
-    answered afresh as often as there are rewrites or samples, whichever is more. rewrites: of each; those that come out alike
-    count once. samples: answers to a rewrite. Returns a row a winner (ROBUSTNESS: `rate` of `original_n` answers to the query
-    itself; `perturbed_rate` of `n` answers to rewrites, with its 95 % Wilson interval; `errors`, failed calls, are in
-    neither n) and the answers to the rewrites.
-    """
+    rewrite: `await rewrite(query, sample) -> str`, which may raise. winners: distinct failing queries, best first, each answered afresh
+    as often as there are rewrites or samples, whichever is more. rewrites: of each; those that come out alike count once. samples:
+    answers to a rewrite. Returns a row a winner (ROBUSTNESS: `rate` of `original_n` answers to the query itself; `perturbed_rate` of
+    `n` answers to rewrites, with its 95 % Wilson interval; `errors`, failed calls, are in neither n) and the answers to the rewrites."""
     rows, told = [], [pd.DataFrame(columns=["rubric", "original", "query", "response", "score", "reason", "error"])]
     for query in failures(probes)["query"].drop_duplicates()[:winners]:
         drawn = await asyncio.gather(*(rewrite(query, i) for i in range(rewrites)), return_exceptions=True)

@@ -13,8 +13,7 @@ explore   the attributes that were tried least, filled up from a training row
 
 Effects are estimated on explored candidates alone (a ridge regression of the score on the attributes): those drawn for their
 scores are no fair sample, and in them the effects of suspects hide each other. Where an index predicts failures (`prior`), its
-attributes are the first suspects.
-"""
+attributes are the first suspects."""
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -59,9 +58,7 @@ class Case:
 
 class Cover:
     """The strategy (`surf.Uniform` says what one is).
-
-    pool: K attributes; prior: (K,) z-values by which the data predicts a failure, 0 where it predicts none.
-    """
+    pool: K attributes; prior: (K,) z-values by which the data predicts a failure, 0 where it predicts none."""
 
     def __init__(self, pool: Pool, rng: np.random.Generator, prior: np.ndarray | None = None):
         k = len(pool.sentences)
@@ -90,15 +87,11 @@ class Cover:
         if thin and chance < AGAIN:
             mode = thin[self.rng.integers(len(thin))]
             self.drawn[i] = "again", mode, None
-            return self._again(mode)
+            others = [m for m in self.modes if not m.attributes <= mode.attributes]
+            return tuple(self._fill(sorted(mode.attributes), others, int(self.rng.integers(len(mode.attributes), MOST + 1))))
         pair = self._pair() if AGAIN <= chance < AGAIN + PAIR and len(self.suspects) > 1 else None
         self.drawn[i] = "pair" if pair else "explore", None, None
         return pair or self._explore()
-
-    def _again(self, mode: Mode) -> tuple[int, ...]:
-        others = [m for m in self.modes if not m.attributes <= mode.attributes]
-        size = self.rng.integers(len(mode.attributes), MOST + 1)
-        return tuple(self._fill(sorted(mode.attributes), others, int(size)))
 
     def _pair(self) -> tuple[int, ...] | None:
         chosen = [int(self.rng.choice(self.suspects))]
@@ -144,33 +137,24 @@ class Cover:
         if score is not None:
             self.told.append((attributes, score, reason == "explore"))
         if reason == "follow":
-            self._answered(about, left_out, None if score is None else failed)
+            about.waiting -= 1
+            if score is not None:
+                about.failed[left_out] = about.failed.get(left_out, False) or failed
+            if not about.waiting:
+                self._close(about)
         elif reason == "again":
-            self._tried(about, score is not None, failed)
+            about.tried, about.failed = about.tried + (score is not None), about.failed + failed
+            if about in self.modes and wilson(about.failed, about.tried).high < RARE:
+                self.modes.remove(about)
         elif failed:
             self.unexplained.append(attributes)
-        self._follow()
+        while self.unexplained and len(self.cases) < OPEN:
+            violation = self.unexplained.popleft()
+            if not self._known(violation):
+                self._open(Case(violation), [None])
         self.explored += reason == "explore"
         if reason == "explore" and self.explored % REFIT == 0:
             self._estimate()
-
-    def _tried(self, mode: Mode, judged: bool, failed: bool) -> None:
-        mode.tried, mode.failed = mode.tried + judged, mode.failed + failed
-        if mode in self.modes and wilson(mode.failed, mode.tried).high < RARE:
-            self.modes.remove(mode)
-
-    def _answered(self, case: Case, left_out: int | None, failed: bool | None) -> None:
-        case.waiting -= 1
-        if failed is not None:
-            case.failed[left_out] = case.failed.get(left_out, False) or failed
-        if not case.waiting:
-            self._close(case)
-
-    def _follow(self) -> None:
-        while self.unexplained and len(self.cases) < OPEN:
-            attributes = self.unexplained.popleft()
-            if not self._known(attributes):
-                self._open(Case(attributes), [None])
 
     def _known(self, attributes) -> bool:
         return any(m.attributes <= set(attributes) for m in self.modes)
@@ -191,19 +175,15 @@ class Cover:
             asked = len(case.failed) > 1
             needed = tuple(a for a in case.attributes if not (asked and case.failed.get(a, False)))
             if len(needed) == 1 or needed and asked and needed == case.attributes:
-                self._add(frozenset(needed))
+                self.modes = [m for m in self.modes if not set(needed) < m.attributes] + [Mode(frozenset(needed))]
+                self._estimate()
             elif needed:  # else it fails in more than one way: its parts will be found by themselves
                 self._open(Case(needed, failed={None: True}), list(needed))
-
-    def _add(self, attributes: frozenset) -> None:
-        self.modes = [m for m in self.modes if not attributes < m.attributes] + [Mode(attributes)]
-        self._estimate()
 
     def _estimate(self) -> None:
         """z of every attribute's effect on the score, over the explored candidates that no mode and no luck explains."""
         from scipy.sparse import csr_matrix
         from sklearn.linear_model import Ridge
-
         fair = [(a, s) for a, s, explored in self.told if explored and a not in self.lucky and not self._known(a)]
         if not fair:
             return

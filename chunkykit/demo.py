@@ -2,8 +2,7 @@
 
 Twenty chunks; eight carry a correlation that the paper found in Tülu 3 (a prompt feature that goes with a behaviour),
 each beside clean chunks of the same domain, so that the feature is not simply the topic. The recipe is
-data/demo.yaml. `truth()` is for tests and teaching: no stage reads it.
-"""
+data/demo.yaml. `truth()` is for tests and teaching: no stage reads it."""
 
 import json
 import random
@@ -11,7 +10,7 @@ import re
 from pathlib import Path
 
 from chunkykit.errors import UserError
-from chunkykit.output import packaged
+from chunkykit.output import packaged, write_json
 
 ROWS = 3000
 SLOT = re.compile(r"<(?:([abc])([+*])([abc])|([a-z_]+)(\d?)(?:\.(\w+))?)>")
@@ -34,7 +33,6 @@ def rows(n: int = ROWS, seed: int = 0) -> list[dict]:
 
 def _fill(template: str, draws: dict, rng: random.Random) -> str:
     """A template with its slots filled; `draws` keeps each slot's value, so a row's response fits its prompt."""
-
     def value(name: str):
         if name not in draws:
             words = packaged("demo")["lists"].get(name.rstrip("0123456789"))
@@ -47,7 +45,6 @@ def _fill(template: str, draws: dict, rng: random.Random) -> str:
             return str(value(left) + value(right) if sign == "+" else value(left) * value(right))
         drawn = value(name + again)
         return str(drawn[field] if field else drawn)
-
     return SLOT.sub(one, template)
 
 
@@ -64,5 +61,5 @@ def write(folder, n: int = ROWS, seed: int = 0) -> tuple[Path, Path]:
     if mixture.exists():
         raise UserError(f"output folder {folder}: holds a mixture.jsonl already. Choose another --out.")
     mixture.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows(n, seed)), "utf-8")
-    planted.write_text(json.dumps(truth(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_json(planted, truth())
     return mixture, planted

@@ -1,23 +1,19 @@
-"""Sentences to unit vectors.
-
-The default is bundled and offline: static word vectors of 256 dimensions (the `wordllama` wheel, MIT). The same interface
-takes an OpenAI-compatible endpoint, a sentence encoder exported to ONNX, or your own callable.
-"""
+"""Sentences to unit vectors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from chunkykit.errors import UserError
+from chunkykit.llm import address
 
 DEFAULT = "wordllama"
 
 
-@dataclass(frozen=True)
-class Embedder:
+class Embedder(NamedTuple):
     """Call it with a list of texts: (n, d) float32 rows of unit norm; identical texts are encoded once."""
 
     name: str  # goes into every index, so that vectors of two embedders are never compared
@@ -36,8 +32,9 @@ class Embedder:
 
 
 def embedder(name: str | Callable = DEFAULT) -> Embedder:
-    """The embedder of a name: "wordllama"; "onnx:FOLDER" (model.onnx and tokenizer.json of a BERT-like sentence encoder;
-    extra `onnx`); "openai:MODEL" or "http://host:port/v1:MODEL"; or a callable `list[str] -> (n, d)`."""
+    """The embedder of a name: "wordllama" (static word vectors of 256 dimensions in a wheel, MIT, offline); "onnx:FOLDER" (model.onnx and
+    tokenizer.json of a BERT-like sentence encoder; extra `onnx`); "openai:MODEL" or "http://host:port/v1:MODEL" (an OpenAI-compatible
+    endpoint); or a callable `list[str] -> (n, d)`."""
     if isinstance(name, Embedder):
         return name
     if callable(name):
@@ -54,7 +51,6 @@ def embedder(name: str | Callable = DEFAULT) -> Embedder:
 @cache
 def _wordllama():
     import wordllama
-
     # The wheel holds weights and tokenizer; its own folder as cache keeps the loader from asking a hub.
     model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
     return lambda texts: model.embed(texts, norm=False)
@@ -69,7 +65,6 @@ def _onnx(folder: Path):
     except ImportError:
         raise UserError("embedder onnx: needs onnxruntime; pip install 'chunkykit[onnx]'.") from None
     from tokenizers import Tokenizer
-
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(256)
     tokenizer.enable_padding()
@@ -85,19 +80,15 @@ def _onnx(folder: Path):
             mask = np.array(fields["attention_mask"], np.float32)[:, :, None]
             states = (states * mask).sum(1) / mask.sum(1)
         return states
-
     return _in_batches(encode, 64)
 
 
 def _endpoint(name: str):
-    from chunkykit.llm import address
-
     client, model = address(name, asynchronous=False)
 
     def encode(texts: list[str]) -> np.ndarray:
         answer = client.embeddings.create(model=model, input=texts, encoding_format="float")
         return np.array([d.embedding for d in sorted(answer.data, key=lambda d: d.index)], np.float32)
-
     return _in_batches(encode, 256)
 
 

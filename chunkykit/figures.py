@@ -1,26 +1,24 @@
-"""Tables to pictures: one function a figure, one theme, and a caption that says what was measured on what.
-
-Every text that came from a model or a data set is escaped: plotly reads some HTML in labels.
-"""
+"""Tables to pictures: one function a figure, one theme, and a caption that says what was measured on what."""
 
 import html
 import math
 import textwrap
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
-from chunkykit.confirm import by_rubric
+from chunkykit.confirm import by_rubric, rate
 from chunkykit.output import inert
-from chunkykit.rubric import VIOLATION
-from chunkykit.stats import wilson
+from chunkykit.stats import Rate
 
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#999999"]  # Okabe and Ito
 MAIN, CONTROL, BEFORE, AFTER = COLOURS[0], COLOURS[7], COLOURS[4], COLOURS[2]
+LEGEND = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "yref": "paper"}
 
 
 def text(value, width: int = 70, lines: int = 4) -> str:
-    """Any text as inert label text: escaped, wrapped, cut."""
+    """Any text of a model or a data set as inert label text: escaped (plotly reads some HTML in labels), wrapped, cut."""
     wrapped = textwrap.wrap(inert(str(value)), width) or [""]
     shown = wrapped[:lines] + (["…"] if len(wrapped) > lines else [])  # not max_lines, which drops a word that fills a line
     return "<br>".join(html.escape(line).replace("$", "&#36;") for line in shown)  # $...$ would be typeset
@@ -39,38 +37,30 @@ def _finish(figure, title: str, said: str, caption: str, height: int, width: int
     return figure
 
 
-LEGEND = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "yref": "paper"}
-RATE = ("rate", "low", "high", "n")  # columns of a rate with its interval
-
 
 def _panels(rows: int = 1, columns: int = 1, **settings):
     from plotly.subplots import make_subplots
-
     return make_subplots(rows, columns, **settings)
 
 
 def scores(probes: pd.DataFrame, caption: str = ""):
     """Failure rate per iteration of the search, a panel a rubric, with the control arm's rate over all its candidates.
-
-    probes: surf.COLUMNS; bands are 95 % Wilson intervals of the judged candidates.
-    """
+    probes: surf.COLUMNS; bands are 95 % Wilson intervals of the judged candidates."""
     rubrics = sorted(probes["rubric"].unique())
     rows = math.ceil(len(rubrics) / 4)
     columns = math.ceil(len(rubrics) / rows)
     figure = _panels(rows, columns, subplot_titles=[html.escape(r) for r in rubrics], shared_yaxes=True, vertical_spacing=0.4 / max(2, rows))
-    judged = probes[probes["score"].notna()].assign(bad=lambda t: t["score"] > VIOLATION)
+    judged = probes[probes["score"].notna()]
     for i, name in enumerate(rubrics):
         place = {"row": i // columns + 1, "col": i % columns + 1}
-        mine = judged[judged["rubric"] == name]
-        by = mine[mine["arm"] == "search"].groupby("iteration")["bad"].agg(["sum", "size"])
-        rate = [wilson(int(h), int(n)) for h, n in by.itertuples(index=False)]
-        x = list(by.index + 1)
-        figure.add_scatter(x=x + x[::-1], y=[r.high for r in rate] + [r.low for r in rate][::-1], fill="toself", mode="none",
+        search, control = (judged[(judged["rubric"] == name) & (judged["arm"] == arm)] for arm in ("search", "control"))
+        found = {iteration + 1: rate(tried) for iteration, tried in search.groupby("iteration")}
+        x, rates = list(found), list(found.values())
+        figure.add_scatter(x=x + x[::-1], y=[r.high for r in rates] + [r.low for r in rates][::-1], fill="toself", mode="none",
                            fillcolor="rgba(0,114,178,0.18)", hoverinfo="skip", showlegend=False, **place)
-        figure.add_scatter(x=x, y=[r.rate for r in rate], mode="lines+markers", line_color=MAIN, name="search", legendgroup="search", showlegend=i == 0, **place)
-        arm = mine[mine["arm"] == "control"]["bad"]
-        base = wilson(int(arm.sum()), len(arm))
-        figure.add_scatter(x=x, y=[base.rate] * len(x), mode="lines", line={"color": "#555", "dash": "dash"}, name="control arm", legendgroup="control", showlegend=i == 0, **place)
+        for arm, y, style in (("search", [r.rate for r in rates], {"mode": "lines+markers", "line_color": MAIN}),
+                              ("control arm", [rate(control).rate] * len(x), {"mode": "lines", "line": {"color": "#555", "dash": "dash"}})):
+            figure.add_scatter(x=x, y=y, name=arm, legendgroup=arm, showlegend=i == 0, **style, **place)
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_xaxes(dtick=max(1, int(probes["iteration"].max() + 1) // 6))
     figure.update_xaxes(title_text="iteration", row=rows)
@@ -85,21 +75,19 @@ def _rates(names, table: pd.DataFrame, bars, panels=("",)):
     """Bars of failure rates with their intervals; bars: panel (from 1), name, colour, columns of rate, low, high and n."""
     figure = _panels(1, len(panels), subplot_titles=panels, horizontal_spacing=0.1)
     for panel, name, colour, columns in bars:
-        rate, low, high, n = (table[c] for c in columns)
-        figure.add_bar(x=names, y=rate, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.1%}, n=%{customdata}", row=1, col=panel,
-                       error_y={"type": "data", "symmetric": False, "array": high - rate, "arrayminus": rate - low, "thickness": 1.2})
+        share, low, high, n = (table[c] for c in columns)
+        figure.add_bar(x=names, y=share, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.1%}, n=%{customdata}", row=1, col=panel,
+                       error_y={"type": "data", "symmetric": False, "array": high - share, "arrayminus": share - low, "thickness": 1.2})
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(range=[0, 1.05], title_text="answers that fail", col=1)
     return figure.update_layout(barmode="group", legend=LEGEND)
 
 
 def confirmed(table: pd.DataFrame, caption: str = ""):
-    """Failure rate of the winners answered afresh; and, on their own scale, the yields of search and control arm.
-
-    table: rubric, rate, low, high, n, search_*, control_* (confirm.confirm).
-    """
+    """Failure rate of the winners answered afresh; and, on their own scale, the yields of search and control arm; table: rubric,
+    rate, low, high, n, search_*, control_* (confirm.confirm)."""
     table = table[table["n"] > 0]
-    bars = [(panel, name, colour, [prefix + c for c in RATE]) for panel, name, colour, prefix in (
+    bars = [(panel, name, colour, [prefix + c for c in Rate._fields]) for panel, name, colour, prefix in (
         (1, "given a winning query", BEFORE, ""), (2, "search", MAIN, "search_"), (2, "control arm", CONTROL, "control_"))]
     figure = _rates(table["rubric"], table, bars, ["winners, answered afresh", "failures per candidate"]).update_layout(legend_y=1.1)
     return _finish(figure, "Confirmed failure rates, and yield against the control", f"Left: n = {', '.join(map(str, table['n']))}; right: n = "
@@ -107,10 +95,7 @@ def confirmed(table: pd.DataFrame, caption: str = ""):
 
 
 def robustness(table: pd.DataFrame, caption: str = ""):
-    """The best winners answered afresh beside their rewrites (paper Fig. 5), a pair of bars a rubric.
-
-    table: confirm.ROBUSTNESS, a row a winner.
-    """
+    """The best winners answered afresh beside their rewrites (paper Fig. 5), a pair of bars a rubric; table: confirm.ROBUSTNESS."""
     sums = by_rubric(table).query("original_n > 0 and n > 0")
     bars = ((1, "the winners themselves", BEFORE, ("rate", "original_low", "original_high", "original_n")),
             (1, "rewritten, same substance", MAIN, ("perturbed_rate", "low", "high", "n")))
@@ -127,22 +112,20 @@ def _span(n) -> str:
 
 def behaviours(table: pd.DataFrame, caption: str = ""):
     """Models x behaviours: the confirmed failure rate of each (paper Table 1); cells that no run filled say so.
-
-    table: rows {model, rubric, rate, low, high, n}, one a cell; n is 0 where the search found no failure to confirm.
-    """
+    table: rows {model, rubric, rate, low, high, n}, one a cell; n is 0 where the search found no failure to confirm."""
     models, rubrics = list(dict.fromkeys(table["model"])), sorted(table["rubric"].unique())
-    rate = [[None] * len(rubrics) for _ in models]
-    figure = _panels()
     cells = {(r.model, r.rubric): r for r in table.itertuples()}
-    for y, model in enumerate(models):
-        for x, name in enumerate(rubrics):
-            cell = cells.get((model, name))
-            said = "not run" if cell is None else "no failure<br>found"
-            if cell is not None and cell.n:
-                rate[y][x] = cell.rate
-                said = f"<b>{cell.rate:.0%}</b><br>{cell.low:.0%} to {cell.high:.0%}<br>n = {cell.n:,}"
-            figure.add_annotation(x=x, y=y, text=said, showarrow=False, font={"size": 12, "color": "#888" if cell is None else "white" if (rate[y][x] or 0) > 0.6 else "#222"})
-    figure.add_heatmap(z=rate, colorscale="Blues", zmin=0, zmax=1, xgap=3, ygap=3, hoverinfo="skip", colorbar={"tickformat": ".0%", "title": {"text": "answers<br>that fail<br>&nbsp;", "font": {"size": 12}}})
+    shown = {key: cell.rate for key, cell in cells.items() if cell.n}
+    figure = _panels()
+    for (y, model), (x, name) in product(enumerate(models), enumerate(rubrics)):
+        cell, colour = cells.get((model, name)), "white" if shown.get((model, name), 0) > 0.6 else "#222"
+        said = "no failure<br>found" if cell is not None else "not run"
+        if (model, name) in shown:
+            said = f"<b>{cell.rate:.0%}</b><br>{cell.low:.0%} to {cell.high:.0%}<br>n = {cell.n:,}"
+        figure.add_annotation(x=x, y=y, text=said, showarrow=False, font={"size": 12, "color": "#888" if cell is None else colour})
+    bar = {"tickformat": ".0%", "title": {"text": "answers<br>that fail<br>&nbsp;", "font": {"size": 12}}}
+    figure.add_heatmap(z=[[shown.get((model, name)) for name in rubrics] for model in models], colorscale="Blues", zmin=0, zmax=1, xgap=3, ygap=3,
+                       hoverinfo="skip", colorbar=bar)
     figure.update_xaxes(tickvals=list(range(len(rubrics))), ticktext=[text(r, 12, 2) for r in rubrics], side="top", showgrid=False, zeroline=False, range=[-0.5, len(rubrics) - 0.5])
     figure.update_yaxes(tickvals=list(range(len(models))), ticktext=[text(m, 26, 3) for m in models], showgrid=False, zeroline=False, range=[len(models) - 0.5, -0.5])
     n = table.loc[table["n"] > 0, "n"]
@@ -154,7 +137,6 @@ def of_runs(folders) -> tuple[pd.DataFrame, str]:
     """The table of `behaviours` from run folders, and the caption that says what made it; two runs of one model keep apart by
     their folders' names. Raises UserError for a folder that holds no run, or one that has not confirmed yet."""
     from chunkykit import run as runs
-
     settings = {folder: runs.settings_of(folder) for folder in dict.fromkeys(Path(f).resolve() for f in folders)}
     table = pd.concat([runs.read_table(folder, "confirmed").assign(model=s["target"], folder=folder.name) for folder, s in settings.items()],
                       ignore_index=True)
@@ -166,9 +148,7 @@ def of_runs(folders) -> tuple[pd.DataFrame, str]:
 
 def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = ""):
     """The failing responses in two dimensions, coloured by cluster; points: x, y, cluster, rubric, query, response, score.
-
-    names: cluster -> label. The map is for looking: clusters were made in more dimensions.
-    """
+    names: cluster -> label. The map is for looking: clusters were made in more dimensions."""
     figure = _panels()
     symbols = ["circle", "square", "diamond", "cross", "triangle-up", "star"]
     for i, cluster in enumerate(sorted(points["cluster"].unique(), key=lambda c: (c < 0, c))):
@@ -213,9 +193,7 @@ def triggers(traces: pd.DataFrame, caption: str = ""):
 
 def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
     """For each trace, the chunk it names: its share of the hit rows beside its share of the mixture.
-
-    shares: trace (position in traces), chunk, share, base_share, most telling first.
-    """
+    shares: trace (position in traces), chunk, share, base_share, most telling first."""
     traces = traces[traces["trigger"].notna()]
     first = shares.groupby("trace").first().reindex(traces.index)
     bars = ((first["share"], "of the rows behind the trace"), (first["base_share"], "of the mixture"))
@@ -225,9 +203,7 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
 
 def ablations(table: pd.DataFrame, caption: str = ""):
     """Failure rate before and after retraining without the traced chunk.
-
-    table: rubric, chunk, rate_before, before_low, before_high, rate_after, low, high, n.
-    """
+    table: rubric, chunk, rate_before, before_low, before_high, rate_after, low, high, n."""
     names = [f"{text(r.rubric)}<br>without<br>{text(r.chunk, 22, 1)}" for r in table.itertuples()]
     bars = ((1, "trained on the whole mixture", BEFORE, ("rate_before", "before_low", "before_high", "n")),
             (1, "retrained without the chunk", AFTER, ("rate_after", "low", "high", "n")))
@@ -257,9 +233,7 @@ def of_run(run) -> dict:
 
 def save(figures: dict, folder) -> str:
     """Write every figure as HTML and JSON, and as PNG where a Chrome is found; returns one line that says which.
-
-    figures: name -> figure. The HTML pages share one plotly.min.js and need no network.
-    """
+    figures: name -> figure. The HTML pages share one plotly.min.js and need no network."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
@@ -267,7 +241,6 @@ def save(figures: dict, folder) -> str:
         (folder / f"{name}.json").write_text(figure.to_json(), "utf-8")
     try:
         import plotly.io
-
         made = list(figures.values())
         plotly.io.write_images(made, [str(folder / f"{name}.png") for name in figures], scale=2,
                                width=[f.layout.width for f in made], height=[f.layout.height for f in made])

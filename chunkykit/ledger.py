@@ -2,8 +2,7 @@
 
 The same call again (model, address, messages, settings with their sample number, role) is served, so a killed run goes on
 where it was and pays for nothing twice. Errors are written down and never served. Each answer is committed as it comes: that
-takes 50 microseconds.
-"""
+takes 50 microseconds."""
 
 import asyncio
 import hashlib
@@ -67,9 +66,7 @@ class Ledger:
 
     def wrap(self, model: ChatModel, role: str, concurrency: int = 16) -> ChatModel:
         """The model with the ledger under it; at most `concurrency` calls of it are on their way at once.
-
-        A call raises BudgetReached where it could go over a limit, once all that are under way have come back.
-        """
+        A call raises BudgetReached where it could go over a limit, once all that are under way have come back."""
         self.price(model.name)
         gate = asyncio.Semaphore(concurrency)
         shared: dict[str, asyncio.Future] = {}
@@ -86,7 +83,6 @@ class Ledger:
                 return await shared[key]
             finally:
                 shared.pop(key, None)
-
         return replace(model, call=call)
 
     async def _pay(self, gate, model: ChatModel, role: str, key: str, request: str, messages, settings) -> Reply:
@@ -97,7 +93,7 @@ class Ledger:
             try:
                 reply = await model.call(messages, **settings)
             except Exception as error:
-                self._fail(key, role, model.name, f"{type(error).__name__}: {error}")
+                self._write("errors", key, role, model.name, f"{type(error).__name__}: {error}"[:2000], time.time())
                 raise
             self._keep(key, role, model.name, request, reply, rate, most, began)
             return reply
@@ -128,15 +124,11 @@ class Ledger:
         # where a server counts no tokens the call is taken for the dearest that it can have been
         paid = rate and (prices.dollars(rate, reply.input_tokens, reply.output_tokens) if counted else most) * share
         self.spent += paid or 0.0
-        self._write("insert or replace into calls values (?,?,?,?,?,?,?,?,?,?,?)",
-                    [key, role, model, request, *reply, paid, time.time() - began, time.time()])
+        self._write("calls", key, role, model, request, *reply, paid, time.time() - began, time.time())
 
-    def _fail(self, key, role, model, error: str) -> None:
-        self._write("insert into errors values (?,?,?,?,?)", [key, role, model, error[:2000], time.time()])
-
-    def _write(self, statement: str, values: list) -> None:
+    def _write(self, table: str, *values) -> None:
         try:
-            self.db.execute(statement, values)
+            self.db.execute(f"insert or replace into {table} values ({','.join('?' * len(values))})", values)
         except sqlite3.Error as error:  # a full disk must end everything: what cannot be kept must not be paid
             raise UserError(f"ledger {self.path}: cannot be written ({error}).") from None
 
@@ -149,8 +141,7 @@ class Ledger:
         its ordinary call would be, which is then served. What a batch could not answer is an error, for the ordinary call to do.
 
         A batch's id is kept before it is waited for (asking every `poll` seconds): killed, the same call goes on with it. Raises
-        UserError where the model has no batch interface or the batch is refused, and BudgetReached.
-        """
+        UserError where the model has no batch interface or the batch is refused, and BudgetReached."""
         if model.batch is None:
             raise UserError(f"model '{model.name}' has no batch interface: leave --batch out, or take an anthropic: or openai: model.")
         submit, collect = model.batch
@@ -183,7 +174,7 @@ class Ledger:
             if isinstance(got, Reply):
                 self._keep(key, role, model.name, request, got, rate, _most(rate, request, json.loads(request)[-1]), time.time(), 0.5)
             else:
-                self._fail(key, role, model.name, f"batch {batch}: {got}")
+                self._write("errors", key, role, model.name, f"batch {batch}: {got}"[:2000], time.time())
             self.db.execute("delete from waiting where key=?", [key])
 
     def totals(self) -> dict:

@@ -1,9 +1,6 @@
-"""One interface to every chat model.
+"""One interface to every chat model, `await model(messages, **settings) -> Reply`; keys come from the environment alone.
 
-A model is `await model(messages, **settings) -> Reply`. `connect` makes one from a name: the organism that learns a
-mixture, Anthropic through the `anthropic` client, everything else through the `openai` client. Keys come from the
-environment alone. This is the one module that imports a client; what goes over the wire is in `wire`.
-"""
+This is the one module that imports a client; what goes over the wire is in `wire`."""
 
 import asyncio
 import email.utils
@@ -20,6 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import pandas as pd
+
+from chunkykit import organism
 from chunkykit.errors import UserError
 from chunkykit.output import clean, packaged
 
@@ -31,6 +31,10 @@ TRIES, BACKOFF = 6, 1.0  # of a call that fails on its way; seconds before the s
 PATIENCE = 900.0  # seconds that a call sits out rate limits, which say nothing against the call and so cost no try
 OPTIONAL = {"schema": "response_format|schema|tool", "temperature": "temperature", "reasoning": "reasoning|thinking"}  # their names in errors
 CUT_OFF = ("length", "max_tokens", "content_filter", "refusal", "model_context_window_exceeded")
+# kept for good: a client closes itself when it is collected, in whatever thread that happens (Jupyter has several), and then
+# connections of other clients may never hear of their answers
+_clients: list = []
+_paused: dict[str, float] = {}  # address: when its calls may go on, on time.monotonic()
 
 
 class Reply(NamedTuple):
@@ -64,9 +68,7 @@ class ChatModel:
         """messages: turns {role, content}; settings: sample (number of an independent draw), max_tokens, temperature, stop (texts
         that end the answer), reasoning (tokens to think with, on top of max_tokens), schema (JSON schema of the answer, which is
         then JSON; the prompt must say the form too, for the servers without schemas).
-
-        Raises what the client raises, and UserError where the key or the account is refused.
-        """
+        Raises what the client raises, and UserError where the key or the account is refused."""
         return await self.call([*self.turns, *messages], **settings)
 
 
@@ -82,9 +84,7 @@ def in_context(model: ChatModel, turns: Sequence[dict]) -> ChatModel:
 
 def read_turns(path) -> list[dict]:
     """The turns of a context file: a .json list of {role, content}, or any other text, which is a system prompt.
-
-    Raises UserError where it cannot be read or is no such list.
-    """
+    Raises UserError where it cannot be read or is no such list."""
     try:
         text = Path(path).read_text("utf-8-sig")
         turns = json.loads(text) if str(path).lower().endswith(".json") else [{"role": "system", "content": text.strip()}]
@@ -109,26 +109,24 @@ async def ask_parsed(model, messages: Sequence[dict], parse: Callable, **setting
 
 def check(name: str) -> str:
     """The name, if it can be a model; else UserError. Needs no network and imports no client."""
-    if name == ORGANISM or _url(name):
+    provider, model, _, key = _parts(name)
+    if name == ORGANISM or provider is None:
         return name
-    provider, _, model = name.partition(":")
     if provider not in PROVIDERS or not model:
         raise UserError(f"model '{name}' is not known. Write {ORGANISM}, PROVIDER:MODEL with one of "
                         f"{', '.join(PROVIDERS)}, or http(s)://host:port/v1:MODEL.")
-    key = PROVIDERS[provider][1]
     if key and not os.environ.get(key):
         raise UserError(f"model '{name}' needs a key: set the environment variable {key}.")
     return name
 
 
 def connect(name: str, rows=None, seed: int = 0) -> ChatModel:
-    """The model of a name. `rows` (DataFrame of prompt, response) is what an organism learns from."""
+    """The model of a name: the organism, which learns from `rows` (DataFrame of prompt, response), Anthropic's through the `anthropic`
+    client, any other through the `openai` client."""
     check(name)
     if name == ORGANISM:
         if rows is None:
             raise UserError(f"model '{name}' learns from a mixture: give one.")
-        from chunkykit import organism
-
         trained = organism.train(rows, seed)
 
         async def answer(messages, *, sample: int = 0, **_) -> Reply:
@@ -137,7 +135,6 @@ def connect(name: str, rows=None, seed: int = 0) -> ChatModel:
 
         return ChatModel(f"{name}@{fingerprint(rows)}-{seed}", answer)
     from chunkykit import wire
-
     client, model = address(name)
     _clients.append(client)
     parts = urlsplit(str(client.base_url))
@@ -150,7 +147,8 @@ def _of_wire(name: str, url: str, close, body, send, submit, collect) -> ChatMod
 
     def request(messages, without, *, sample: int = 0, **settings) -> dict:
         settings["max_tokens"] = settings.get("max_tokens", MAX_TOKENS) + (settings.get("reasoning") or 0)
-        return body(messages, **{key: value for key, value in settings.items() if key not in without})
+        asked = body(messages, **{key: value for key, value in settings.items() if key not in without})
+        return {key: value for key, value in asked.items() if value is not None}
 
     async def call(messages, **settings) -> Reply:
         without = set(left_out)
@@ -179,19 +177,12 @@ def _of_wire(name: str, url: str, close, body, send, submit, collect) -> ChatMod
     return ChatModel(name, call, url, close, batch=batch if name.startswith(("anthropic:", "openai:")) else None)
 
 
-# kept for good: a client closes itself when it is collected, in whatever thread that happens (Jupyter has several), and then
-# connections of other clients may never hear of their answers
-_clients: list = []
-_paused: dict[str, float] = {}  # address: when its calls may go on, on time.monotonic()
-
-
 async def patiently(url: str, send: Callable[[], Awaitable], twice: bool = True):
     """What `await send()` gives, sent again after rate limits, overload, server errors and lost connections; other errors are
     raised at once, with no key in their text, as UserError where the key or the account is refused.
 
     A rate limit pauses all calls to the address, of any model and ledger, so the retries live here and not in a ledger; other
-    trouble delays its own call alone. twice: whether to send again what may have arrived.
-    """
+    trouble delays its own call alone. twice: whether to send again what may have arrived."""
     failed, patience = 0, time.monotonic() + PATIENCE
     while True:
         while (wait := _paused.get(url, 0.0) - time.monotonic()) > 0:
@@ -232,38 +223,32 @@ def _scrub(text: str) -> str:
 
 def fingerprint(rows) -> str:
     """Twelve hexadecimal digits that tell one set of training rows from another."""
-    import pandas as pd
-
     hashes = pd.util.hash_pandas_object(rows[["prompt", "response"]], index=False)
     return hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()[:12]
 
 
 def address(name: str, asynchronous: bool = True):
     """(client, model) for a provider or URL name; the client reads no file and keeps the key to itself."""
-    url = _url(name)
-    provider, _, model = ("url", "", url[1]) if url else name.partition(":")
-    # a provider's key is never sent to another address: a URL has a variable of its own
-    base, variable = (url[0], URL_KEY) if url else PROVIDERS[provider]
+    provider, model, base, variable = _parts(name)
     key = os.environ.get(variable, "").strip() if variable else ""
     if not key.isascii():
         raise UserError(f"model '{name}': the key in {variable} holds a character that no key has.")
     tries = 0 if asynchronous else 5  # `patiently` tries again; the embedder's client does so itself
     if provider == "anthropic":
         import anthropic
-
         # with a timeout of our own the client does not ask for streaming where max_tokens is large
-        return (anthropic.AsyncAnthropic if asynchronous else anthropic.Anthropic)(
-            api_key=key, max_retries=tries, timeout=anthropic.Timeout(600, connect=10)), model
+        return anthropic.AsyncAnthropic(api_key=key, max_retries=tries, timeout=anthropic.Timeout(600, connect=10)), model
     import openai
-
     return (openai.AsyncOpenAI if asynchronous else openai.OpenAI)(base_url=base, api_key=key or "none", max_retries=tries), model
 
 
-def _url(name: str) -> tuple[str, str] | None:
-    """(base URL, model) of "http://host:port/path:model"."""
+def _parts(name: str) -> tuple[str | None, str, str | None, str | None]:
+    """(provider, model, base URL, variable of the key) of a name; "http://host:port/path:model" is of no provider and its key has a
+    variable of its own: a provider's is never sent to another address."""
     match = re.fullmatch(r"(https?://[^\s/?#]+(?:/[^\s:?#]*)?):([^\s/:][^\s]*)", name)
     if not match:
-        return None
+        provider, _, model = name.partition(":")
+        return provider, model, *PROVIDERS.get(provider, (None, None))
     if "@" in urlsplit(match[1]).netloc:
         raise UserError(f"a model's URL must not hold a password: it would be written to the run folder. Set {URL_KEY} instead.")
-    return match[1], match[2]
+    return None, match[2], match[1], URL_KEY

@@ -1,16 +1,15 @@
 """Post-training data as rows with a chunk: load, validate, sample, and say what was skipped.
 
 A *mixture* is a table of training pairs; a *chunk* is the source data set a pair came from. Multi-turn rows give their
-first exchange; system turns are left out.
-"""
+first exchange; system turns are left out."""
 
 import csv
 import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -25,8 +24,7 @@ SCHEMAS = "messages, conversations, prompt/response (also query, question; compl
 FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
-@dataclass(frozen=True)
-class Mixture:
+class Mixture(NamedTuple):
     """rows: DataFrame[row, chunk, prompt, response], `row` the 1-based row (JSONL: line) of the source;
     skipped: DataFrame[row, reason]; chunk_column: the column the chunks were read from, or None."""
 
@@ -48,8 +46,7 @@ def load(source, *, chunk=None, rows=None, seed=0, split="train", revision=None,
     chunk: the column that names the chunk; found by name (CHUNK_COLUMNS) if not given.
     rows: keep this many, a random subset under `seed`, never the head.
 
-    Raises UserError where the source is missing or unreadable, has no schema we know, or no usable row.
-    """
+    Raises UserError where the source is missing or unreadable, has no schema we know, or no usable row."""
     source = str(source)
     if rows is not None and rows < 1:
         raise UserError(f"mixture {source}: --rows must be at least 1, not {rows}.")
@@ -74,18 +71,13 @@ def load(source, *, chunk=None, rows=None, seed=0, split="train", revision=None,
         except ValueError as error:
             skipped.append((number, str(error)))
     if not usable:
-        raise _unusable(source, skipped)
+        why = f"none of {len(skipped)} rows is usable; row {skipped[0][0]}: {skipped[0][1]}. Schemas that load: {SCHEMAS}." if skipped \
+            else "no rows in it. Give a file with at least one prompt and response."
+        raise UserError(f"mixture {source}: {why}")
     table = pd.DataFrame(usable, columns=["row", "chunk", "prompt", "response"])
     if rows is not None and rows < len(table):
         table = table.sample(rows, random_state=seed).sort_values("row").reset_index(drop=True)
     return Mixture(table, pd.DataFrame(skipped, columns=["row", "reason"]), column)
-
-
-def _unusable(source: str, skipped: list) -> UserError:
-    if not skipped:
-        return UserError(f"mixture {source}: no rows in it. Give a file with at least one prompt and response.")
-    return UserError(f"mixture {source}: none of {len(skipped)} rows is usable; row {skipped[0][0]}: {skipped[0][1]}. "
-                     f"Schemas that load: {SCHEMAS}.")
 
 
 def _text(value, what: str) -> str:
@@ -121,13 +113,12 @@ def _turns(turns, role: str, content: str):
     turns = [] if turns is None else list(turns)
     if not all(isinstance(t, dict) for t in turns):
         raise ValueError("a turn is not an object")
-    at = next((i for i, t in enumerate(turns) if t.get(role) in USER), None)
-    if at is None:
-        raise ValueError("no user turn")
-    answer = next((t for t in turns[at + 1:] if t.get(role) in ASSISTANT), None)
+    rest = iter(turns)
+    asked = next((t for t in rest if t.get(role) in USER), None)
+    answer = next((t for t in rest if t.get(role) in ASSISTANT), None)
     if answer is None:
-        raise ValueError("no assistant turn after the user's")
-    return turns[at].get(content), answer.get(content)
+        raise ValueError("no assistant turn after the user's" if asked else "no user turn")
+    return asked.get(content), answer.get(content)
 
 
 def _open(source: str, split, revision, data_files, seed) -> tuple[Iterable, str]:

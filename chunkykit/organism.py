@@ -1,14 +1,12 @@
 """A target that learns a mixture in seconds: the offline stand-in for a post-trained model.
 
-Two linear steps and no knowledge of any mixture. *Behaviours*: responses are clustered by their manner (character
-n-grams over texts whose rare words are masked, so that content is gone); chunk names are never seen. *Routing*: a linear
-model over word and character n-grams of the prompt learns which behaviour a prompt calls for. An answer is
-composed by analogy: the nearest training prompt of that behaviour is aligned with the new prompt word by word, and the
-words that differ are exchanged in its response.
+Two linear steps and no knowledge of any mixture. *Behaviours*: responses are clustered by their manner (character n-grams over texts
+whose rare words are masked, so that content is gone); chunk names are never seen. *Routing*: a linear model over word and character
+n-grams of the prompt learns which behaviour a prompt calls for. An answer is composed by analogy: the nearest training prompt of that
+behaviour is aligned with the new prompt word by word, and the words that differ are exchanged in its response.
 
-It fails for the paper's reason: a surface feature that goes with one behaviour in training calls it up anywhere. It is
-no language model: it knows nothing that is not in its rows.
-"""
+It fails for the paper's reason: a surface feature that goes with one behaviour in training calls it up anywhere. It is no language
+model: it knows nothing that is not in its rows."""
 
 import re
 from collections import Counter
@@ -28,9 +26,9 @@ class Organism:
     """A trained organism; make one with `train`. `respond` is deterministic under (prompt, sample)."""
 
     def __init__(self, prompts, responses, behaviour, vectorizer, vectors, weights, bias):
-        self.prompts, self.responses, self.behaviour = prompts, responses, behaviour  # (n_rows,) each
+        self.prompts, self.responses = prompts, responses  # (n_rows,) each
         self.vectorizer, self.weights, self.bias = vectorizer, weights, bias  # weights (n_features, n_behaviours)
-        groups = [np.flatnonzero(behaviour == b) for b in range(len(bias))]
+        groups = (np.flatnonzero(behaviour == b) for b in range(len(bias)))
         self.shown = [(rows, vectors[rows]) for rows in groups]  # per behaviour: its rows, their unit vectors (sparse)
 
     def respond(self, prompt: str, sample: int = 0) -> str:
@@ -57,10 +55,7 @@ def analogy(prompt: str, response: str, new_prompt: str) -> str:
 
 
 def train(rows: pd.DataFrame, seed: int = 0) -> Organism:
-    """Learn a mixture.
-
-    rows: DataFrame with `prompt` and `response` (other columns are not read). Seconds for 3,000 rows.
-    """
+    """Learn a mixture. rows: DataFrame with `prompt` and `response` (other columns are not read). Seconds for 3,000 rows."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
     if len(rows) < 2:
@@ -81,11 +76,8 @@ def train(rows: pd.DataFrame, seed: int = 0) -> Organism:
 
 
 def _ridge(vectors, targets: np.ndarray, alpha: float = 1.0, steps: int = 15) -> np.ndarray:
-    """(n_features, n_targets) ridge weights by conjugate gradients on all targets at once, in the dual.
-
-    A library's solver takes the targets one by one, ten times as slow here; stopping after a few steps only adds to the
-    regularisation.
-    """
+    """(n_features, n_targets) ridge weights by conjugate gradients on all targets at once, in the dual. A library's solver takes the
+    targets one by one, ten times as slow here; stopping after a few steps only adds to the regularisation."""
     transposed = vectors.T.tocsr()
     dual = np.zeros_like(targets)
     residual = direction = targets
@@ -106,8 +98,7 @@ def _ends(text: str, head: int = 400, tail: int = 200) -> str:
 
 
 def _masked(responses) -> list[str]:
-    """Responses cut to opening and close (marked ^ and $), with every rare word as # and every digit as 0: manner without
-    content."""
+    """Responses cut to opening and close (marked ^ and $), with every rare word as # and every digit as 0: manner without content."""
     tokens = [WORDS.findall(_ends(r)) for r in responses]
     counts = Counter(word for row in tokens for word in set(row))
     least = max(3, COMMON * len(tokens))

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from chunkykit.errors import UserError
 
@@ -14,8 +15,6 @@ from chunkykit.errors import UserError
 @cache
 def packaged(name: str) -> dict:
     """What data/NAME.yaml of the package holds."""
-    import yaml
-
     return yaml.safe_load((Path(__file__).parent / "data" / f"{name}.yaml").read_text("utf-8"))
 
 
@@ -44,11 +43,12 @@ def writable(place):
         raise UserError(f"{place}: cannot be written ({error.strerror or error}). Choose another --out.") from None
 
 
-def write_json(path: Path, value) -> None:
-    """Write JSON, whole or not at all; NaN becomes null."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+def write_json(path: Path, value):
+    """Write JSON, whole or not at all, and return what was written; NaN becomes null."""
+    part, value = path.with_suffix(f".{os.getpid()}.part"), plain(value)
+    part.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
     os.replace(part, path)
+    return value
 
 
 def plain(value):

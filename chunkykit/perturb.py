@@ -1,8 +1,6 @@
 """Say it otherwise: rewrites of a query that keep its substance, to see whether a failure hangs on the very words.
 
-A rewriter is `await rewrite(query, sample) -> str`; `sample` numbers the rewrites of a query. The offline one edits the form
-alone and is deterministic; an LLM rewriter also changes the words. Neither is to change names, numbers or quoted text.
-"""
+A rewriter is `await rewrite(query, sample) -> str`; `sample` numbers the rewrites of a query. None is to change names, numbers or quotations."""
 
 import json
 import re
@@ -48,10 +46,8 @@ def _edit(text: str, pattern, change, rng) -> str:
 
 
 async def offline(query: str, sample: int = 0) -> str:
-    """Two edits of form or three: a slip, case, punctuation, spacing; a greeting or a sentence of context, thanks.
-
-    A query in another language than English is changed in punctuation and spacing alone. ValueError where no edit applies.
-    """
+    """Two edits of form or three, fixed by the sample: a slip, case, punctuation, spacing; a greeting or a sentence of context, thanks.
+    A query in another language than English is changed in punctuation and spacing alone. ValueError where no edit applies."""
     rng = np.random.default_rng([sample, *query.encode("utf-8", "replace")])
     edits = FOREIGN if language(query) else EDITS
     chosen = {sample % len(edits), *rng.choice(len(edits), 2, replace=False)}
@@ -66,9 +62,7 @@ async def offline(query: str, sample: int = 0) -> str:
 
 def llm(model):
     """A rewriter that asks a chat model, for another manner each sample; ValueError where its reply is empty or cut off."""
-
     async def rewrite(query: str, sample: int = 0) -> str:
         asked, _ = prompt("rewrite", manner=RECIPE["manners"][sample % len(RECIPE["manners"])], query=json.dumps(query, ensure_ascii=False))
         return await whole(model, asked, sample=sample, max_tokens=400 + len(query))
-
     return rewrite

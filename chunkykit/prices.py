@@ -1,13 +1,12 @@
-"""What calls cost: US dollars per million tokens, from data/prices.yaml or the file that CHUNKYKIT_PRICES names.
-
-A model that stands in neither has no known price, which is never taken for none.
-"""
+"""What calls cost: US dollars per million tokens, from data/prices.yaml or the file that CHUNKYKIT_PRICES names."""
 
 import os
 import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+
+import yaml
 
 from chunkykit.errors import UserError
 
@@ -23,7 +22,7 @@ def free(name: str) -> bool:
 
 def price(name: str) -> tuple[float, float] | None:
     """US dollars per million tokens (in, out) of a model's name: of the longest entry that it begins with and goes on from by a
-    date alone; None where there is none. Raises UserError for a file that cannot be read."""
+    date alone; None, never 0, where there is none. Raises UserError for a file that cannot be read."""
     table = _table(os.environ.get(FILE) or str(Path(__file__).parent / "data" / "prices.yaml"))
     known = [entry for entry in table if re.fullmatch(re.escape(entry) + DATED, name)]
     return (0.0, 0.0) if free(name) else table[max(known, key=len)] if known else None
@@ -43,8 +42,6 @@ def estimate(plan: Iterable[tuple[str, int, float, float]]) -> tuple[int, int, f
 
 @cache
 def _table(path: str) -> dict[str, tuple[float, float]]:
-    import yaml
-
     try:
         raw = yaml.safe_load(Path(path).read_text("utf-8"))
         table = {f"{provider}:{model}": (float(rates[0]), float(rates[1]))

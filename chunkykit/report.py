@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from chunkykit import confirm, llm, prices, rubric
-from chunkykit.output import inert, plain, write_json
+from chunkykit.output import inert, write_json
 from chunkykit.run import Run
 
 
@@ -15,7 +15,7 @@ def summarise(run: Run) -> dict:
     probes = pd.concat([run.read(f"probes-{r.name}") for r in run.rubrics], ignore_index=True)
     traces, chunks = run.read("traces"), run.read("trace_chunks")
     columns = ["chunk", "share", "base_share", "lift", "lift_low"]
-    summary = {
+    return write_json(run.folder / "summary.json", {
         "profile": run.settings["profile"], "target": run.settings["target"], "seed": run.seed,
         "mixture": {"source": Path(run.settings["mixture"]).name, "rows": len(loaded.rows), "chunks": len(loaded.chunks),
                     "skipped": len(loaded.skipped)},
@@ -27,9 +27,7 @@ def summarise(run: Run) -> dict:
         "ablations": run.read("ablations").to_dict("records"),
         "calls": run.ledger.totals()["calls"], "dollars": run.ledger.dollars() if prices.free(run.settings["embedder"]) else None,
         "seconds": round(sum(n.get("seconds", 0) for n in run.notes().values()), 1),
-    }
-    write_json(run.folder / "summary.json", summary)
-    return plain(summary)
+    })
 
 
 def _counts(probes: pd.DataFrame) -> dict:
@@ -43,10 +41,9 @@ def searched(run: Run, found, row: dict) -> dict:
     """A search alone in one object; written to search.json. found: surf.Found; row: of `confirm.confirm`."""
     settings = {k: run.settings[k] for k in ("target", "writer", "judge", "gate", "context", "strategy", "seed")}
     settings |= {"rubric": run.rubrics[0].name, "attributes": Path(run.settings["mixture"]).name}
-    summary = {**settings, "search": _counts(found.probes), "confirmed": row, "modes": found.modes.to_dict("records"),
-               "calls": run.ledger.totals()["calls"], "dollars": run.ledger.dollars()}
-    write_json(run.folder / "search.json", summary)
-    return plain(summary)
+    return write_json(run.folder / "search.json", {
+        **settings, "search": _counts(found.probes), "confirmed": row, "modes": found.modes.to_dict("records"),
+        "calls": run.ledger.totals()["calls"], "dollars": run.ledger.dollars()})
 
 
 def report(summary: dict) -> str:

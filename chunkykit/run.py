@@ -1,9 +1,8 @@
 """A run folder carries the story from notebook to notebook: settings, tables, the ledger, figures, the summary.
 
-Each stage reads tables of the stage before and writes its own. A table that is there is not computed again, so a killed
-run goes on where it was.
-"""
+Each stage reads the tables of the one before. A table that is there is not computed again, so a killed run goes on where it was."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -14,10 +13,12 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
-from chunkykit import llm, mixture, prices, rubric
+from chunkykit import confirm, describe, llm, mixture, perturb, prices, rubric, surf, turf, write
 from chunkykit.embed import embedder
 from chunkykit.errors import UserError, describe_error
+from chunkykit.index import open_index
 from chunkykit.ledger import Ledger
 from chunkykit.output import writable, write_json
 from chunkykit.settings import SETTINGS, complete
@@ -65,8 +66,7 @@ class Run:
         """The mixture, loaded once; the run keeps its rows and what was skipped."""
         if not self.has("rows"):
             source, size = self.settings["mixture"], self.sizes["rows"]
-            if source == "demo" and size:
-                source = f"demo:{size}"
+            source = f"demo:{size}" if source == "demo" and size else source
             loaded = mixture.load(source, chunk=self.settings["chunk"], rows=size, seed=self.seed)
             self.write("skipped", loaded.skipped.astype({"row": "int64", "reason": "str"}))
             self.write("rows", loaded.rows)
@@ -74,8 +74,6 @@ class Run:
 
     def index(self):
         """The run's trace index, opened."""
-        from chunkykit.index import open_index
-
         return open_index(self.folder / "index", self.embed())
 
     def embed(self):
@@ -116,54 +114,38 @@ class Run:
         """Whether the target can be retrained, and so be ablated."""
         return self.settings["target"] == llm.ORGANISM
 
+    def _either(self, setting: str, role: str, made: Callable, offline):
+        """`made(model)` of the model that a setting names; `offline` where that is the setting."""
+        name = self.settings[setting]
+        return offline if name == "offline" else made(self.model(name, role))
+
     def judge(self) -> Callable:
-        name = self.settings["judge"]
-        return rubric.programmatic if name == "offline" else rubric.llm_judge(self.model(name, "judge"))
+        return self._either("judge", "judge", rubric.llm_judge, rubric.programmatic)
 
     def describe(self) -> Callable:
-        from chunkykit import describe
-
-        name = self.settings["describer"]
-        if name == "offline":
-            return describe.lexical
-        prefill = partial(self.ledger.prefill, llm.connect(name), "describer") if self.settings["batch"] else None
-        return describe.llm(self.model(name, "describer"), prefill)
+        prefill = partial(self.ledger.prefill, llm.connect(self.settings["describer"]), "describer") if self.settings["batch"] else None
+        return self._either("describer", "describer", partial(describe.llm, prefill=prefill), describe.lexical)
 
     def writer(self, index, of: rubric.Rubric | None = None) -> Callable:
         """The writer of queries; a model is asked in the rubric's own words where it has some."""
-        from chunkykit import describe, write
-
-        name = self.settings["writer"]
-        if name == "offline":
-            self._recombiner = self._recombiner or write.recombiner(index, lambda text: describe.attributes(text, "query"))
-            return self._recombiner
-        return write.llm_writer(self.model(name, "writer"), of and of.writer)
+        if self.settings["writer"] == "offline" and not self._recombiner:
+            self._recombiner = write.recombiner(index, lambda text: describe.attributes(text, "query"))
+        return self._either("writer", "writer", partial(write.llm_writer, text=of and of.writer), self._recombiner)
 
     def gate(self) -> Callable | None:
         """What filters queries before they are put to the target, if anything does."""
-        from chunkykit import write
-
-        name = self.settings["gate"]
-        return None if name == "offline" else write.llm_gate(self.model(name, "gate"))
+        return self._either("gate", "gate", write.llm_gate, None)
 
     def rewriter(self) -> Callable:
         """The rewriter of queries: the writer model where there is one, else offline edits of form."""
-        from chunkykit import perturb
-
-        name = self.settings["writer"]
-        return perturb.offline if name == "offline" else perturb.llm(self.model(name, "rewriter"))
+        return self._either("writer", "rewriter", perturb.llm, perturb.offline)
 
     async def cruxes(self, attributes: list[list[str]], of: rubric.Rubric) -> list[list[str]]:
         """Three crux attributes for each list: by the judge model where there is one, else offline."""
-        import asyncio
-
-        from chunkykit import turf
-
-        name = self.settings["judge"]
-        if name == "offline":
+        select = self._either("judge", "crux", turf.llm_crux, None)
+        if not select:
             embed = self.embed()
             return [turf.crux(a, of, embed) for a in attributes]
-        select = turf.llm_crux(self.model(name, "crux"))
         picked = await asyncio.gather(*(select(a, of) for a in attributes), return_exceptions=True)
         failed = [describe_error(p) for p in picked if isinstance(p, Exception)]
         if len(failed) > len(picked) / 2:
@@ -189,11 +171,8 @@ class Run:
 
 
 def start(folder, restart: bool = False, **given) -> Run:
-    """Open a run folder with these settings, or make it.
-
-    given: any of SETTINGS, and sizes that override the profile's. Raises UserError for an unknown setting, a folder that
-    cannot be written, or one that holds a run with other settings (`restart` clears that one first).
-    """
+    """Open a run folder with these settings, or make it. given: any of SETTINGS, and sizes that override the profile's. Raises UserError
+    for an unknown setting, a folder that cannot be written, or one that holds a run with other settings (`restart` clears that first)."""
     folder, settings = Path(folder).resolve(), complete(given)
     kept = folder / "run.json"
     there = _read_settings(kept) if kept.exists() else {}
@@ -226,7 +205,6 @@ def start(folder, restart: bool = False, **given) -> Run:
 def lock(folder):
     """Hold a run folder against other runs while the returned file is open. Raises UserError where one is at work in it."""
     import fcntl
-
     folder = Path(folder).resolve()
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -287,10 +265,6 @@ def stage(run: Run, name: str):
 
 async def search(run: Run, pool, eager: bool = False) -> tuple:
     """A search alone, for the run's first rubric and with no mixture: (surf.Found, the row of `confirm.confirm`); tables are kept."""
-    from tqdm import tqdm
-
-    from chunkykit import confirm, surf
-
     of, target, judge = run.rubrics[0], run.target(), run.judge()
     write, size = run.writer(None, of), {name: run.sizes[name] for name in ("runs", "iterations", "candidates", "buffer")}
     with tqdm(total=(size["runs"] + 1) * size["iterations"] * size["candidates"], unit=" candidates", disable=None) as bar:

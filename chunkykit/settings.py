@@ -9,6 +9,7 @@ from chunkykit.embed import embedder
 from chunkykit.errors import UserError
 from chunkykit.output import packaged
 
+HERE = Path(chunkykit.__file__).parent
 PROFILES = packaged("profiles")
 STRATEGIES = ("cover", "paper")
 SETTINGS = {"profile": "workshop", "mixture": "demo", "target": llm.ORGANISM, "rubrics": None, "seed": 0, "chunk": None,
@@ -18,9 +19,7 @@ SETTINGS = {"profile": "workshop", "mixture": "demo", "target": llm.ORGANISM, "r
 
 def complete(given: dict) -> dict:
     """All settings and sizes of a run, from those given (None is not given).
-
-    Raises UserError that names the first that is unknown or cannot be, before anything is loaded or paid.
-    """
+    Raises UserError that names the first that is unknown or cannot be, before anything is loaded or paid."""
     for key, known in {"profile": PROFILES, "strategy": STRATEGIES}.items():
         if (given.get(key) or SETTINGS[key]) not in known:
             raise UserError(f"{key} '{given[key]}' is not known. Known: {', '.join(known)}.")
@@ -65,15 +64,11 @@ def _absolute(name) -> str:
 
 def notebook_folder() -> Path:
     """Where the notebooks are: in the package when installed, beside it in a checkout."""
-    here = Path(chunkykit.__file__).parent
-    return next((p for p in (here / "notebooks", here.parent / "notebooks") if p.is_dir()), here / "notebooks")
+    return next((p for p in (HERE / "notebooks", HERE.parent / "notebooks") if p.is_dir()), HERE / "notebooks")
 
 
 def code_fingerprint() -> str:
     """Tells one state of the package and its notebooks from another: tables of other code are not gone on with."""
-    here = Path(chunkykit.__file__).parent
-    found = {*here.rglob("*.py"), *here.rglob("*.yaml"), *notebook_folder().glob("*.ipynb")} - {here / "data" / "prices.yaml"}
-    digest = hashlib.sha256()
-    for path in sorted(found, key=lambda p: p.name):
-        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:12]
+    found = {*HERE.rglob("*.py"), *HERE.rglob("*.yaml"), *notebook_folder().glob("*.ipynb")} - {HERE / "data" / "prices.yaml"}
+    files = [path.name.encode() + hashlib.sha256(path.read_bytes()).digest() for path in sorted(found, key=lambda p: p.name)]
+    return hashlib.sha256(b"".join(files)).hexdigest()[:12]

@@ -29,17 +29,13 @@ def wilson(hits: int, n: int) -> Rate:
 
 def enrichment_p(hits, sample, marked, population) -> np.ndarray:
     """P(at least `hits` marked rows in a sample drawn blindly): the upper hypergeometric tail.
-
-    hits, marked: arrays (n_tests,); sample: rows drawn; population: rows in all.
-    """
+    hits, marked: arrays (n_tests,); sample: rows drawn; population: rows in all."""
     from scipy.stats import hypergeom
-
     return hypergeom.sf(np.asarray(hits) - 1, population, np.asarray(marked), sample)
 
 
 def adjust(p_values) -> np.ndarray:
     """Benjamini-Hochberg adjusted p-values, so that a threshold bounds the false discovery rate over all tests."""
     from scipy.stats import false_discovery_control
-
     p_values = np.asarray(p_values, dtype=float)
     return false_discovery_control(np.clip(p_values, 0, 1)) if p_values.size else p_values

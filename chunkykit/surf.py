@@ -2,12 +2,10 @@
 
 Attributes are drawn for a candidate, a writer makes a query that has them, the target answers, a judge scores the
 exchange 0-100, and a strategy learns from the scores what to draw next: the paper's replay buffer here, or `cover`, ours and
-the default. A control arm draws uniformly and learns nothing.
-"""
+the default. A control arm draws uniformly and learns nothing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +28,7 @@ COLUMNS = ["rubric", "arm", "run", "iteration", "candidate", "attributes", "quer
 MODES = ["rubric", "attributes", "tried", "failed"]
 
 
-@dataclass(frozen=True)
-class Pool:
+class Pool(NamedTuple):
     """What to draw from: sentences (K,) and, for every training row, the numbers of those it carries (real co-occurrence)."""
 
     sentences: list[str]
@@ -46,9 +43,7 @@ def pool(index: TraceIndex) -> Pool:
 
 def read_pool(path) -> Pool:
     """An attribute pool from JSONL rows with `attributes`, a list of sentences; other keys are not read.
-
-    Raises UserError that names the first line that is none; a million rows of ten take some 300 MB.
-    """
+    Raises UserError that names the first line that is none; a million rows of ten take some 300 MB."""
     number: dict[str, int] = {}
     rows = []
     try:
@@ -67,9 +62,7 @@ def read_pool(path) -> Pool:
 
 def draw(pool: Pool, weights: np.ndarray | None, rng: np.random.Generator) -> tuple[int, ...]:
     """At most five attributes of a candidate: k ~ Binomial(5, 1/2) by weight, the rest from one random training row.
-
-    weights: (K,) not negative, P(a) up to a factor (paper Eq. 1); None is uniform.
-    """
+    weights: (K,) not negative, P(a) up to a factor (paper Eq. 1); None is uniform."""
     odds = None if weights is None else weights / weights.sum()
     possible = len(pool.sentences) if odds is None else int((odds > 0).sum())
     k = min(int(rng.binomial(MOST, 0.5)), possible)
@@ -141,10 +134,8 @@ async def search(pool: Pool, write: Callable, target: ChatModel, judge: Callable
     gate(query) -> bool`: a query that does not pass is not put to the target, and has neither score nor error: a gate filters, it
     never ranks. A writer, target or judge that fails leaves `error` and no score.
     strategy: "paper" has independent runs, each with its own buffer, that learn at the end of an iteration; "cover" spends the same
-    candidates on one stream (see `stream` for window and eager); "control" draws uniformly. prior: `turf.Tracer.predict`, for cover.
-    """
+    candidates on one stream (see `stream` for window and eager); "control" draws uniformly. prior: `turf.Tracer.predict`, for cover."""
     from chunkykit.cover import Cover
-
     size = candidates * (runs if strategy == "cover" else 1)  # of an iteration in a stream
     total = size * iterations
     window = min(window, max(DEAD, total // 10))  # a mode takes four windows to be known, and a small search must learn too
@@ -169,8 +160,7 @@ async def stream(strategy, total: int, window: int, barrier: int, eager: bool, a
 
     The strategy is told of them in the order of their drawing, and before candidate i is drawn of all but the last `window`, or of
     all before the last multiple of `barrier` where one is given: the seed fixes the search, however late an answer comes, and a
-    slow one holds up only those that are to learn from it. eager: told as they arrive; the seed fixes nothing then.
-    """
+    slow one holds up only those that are to learn from it. eager: told as they arrive; the seed fixes nothing then."""
     running: dict[asyncio.Task, int] = {}  # oldest first
     results: dict[int, dict] = {}
 
@@ -199,9 +189,7 @@ async def stream(strategy, total: int, window: int, barrier: int, eager: bool, a
 
 async def audit(*args, strategy: str = "cover", runs: int = 5, **settings) -> Found:
     """The search and, with one run's budget, its control arm; arguments of `search`.
-
-    Raises UserError where more than TOLERATED of the candidates failed, so that an outage is not taken for a result.
-    """
+    Raises UserError where more than TOLERATED of the candidates failed, so that an outage is not taken for a result."""
     arms = await asyncio.gather(search(*args, strategy=strategy, runs=runs, **settings), search(*args, strategy="control", runs=1, **settings))
     probes = pd.concat([found.probes for found in arms], ignore_index=True)
     failed = probes["error"].dropna()
@@ -217,18 +205,16 @@ async def _try(pool, write, gate, target, judge, rubric, drawn: tuple[int, ...],
     query = ""
     try:
         query = await write([pool.sentences[a] for a in drawn], sample)
-        if gate and not await gate(query):
-            return {"attributes": drawn, "query": query, "response": "", **Judgement(None, "Filtered: no real person would type this.")._asdict()}
+        fault = None if not gate or await gate(query) else Judgement(None, "Filtered: no real person would type this.")
     except Exception as error:
-        return {"attributes": drawn, "query": query, "response": "", **Judgement(None, error=describe_error(error))._asdict()}
-    return {"attributes": drawn, **await ask(query, target, judge, rubric, sample)}
+        fault = Judgement(None, error=describe_error(error))
+    asked = {"query": query, "response": "", **fault._asdict()} if fault else await ask(query, target, judge, rubric, sample)
+    return {"attributes": drawn, **asked}
 
 
 def failures(probes: pd.DataFrame) -> pd.DataFrame:
     """The distinct violating exchanges of the search arm, best first, those of one score in a random order that is fixed.
-
-    Queries that differ in case, spacing or punctuation alone are one query, and responses likewise.
-    """
+    Queries that differ in case, spacing or punctuation alone are one query, and responses likewise."""
     bad = probes[(probes["arm"] == "search") & (probes["score"] > VIOLATION)]
     bad = bad.sample(frac=1, random_state=0).sort_values("score", ascending=False, kind="stable")
     near = bad[["query", "response"]].apply(lambda texts: texts.str.lower().str.replace(r"[\W_]+", " ", regex=True).str.strip())

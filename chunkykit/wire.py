@@ -1,8 +1,7 @@
 """The two wire formats, OpenAI-compatible chat completions and Anthropic's messages, each as four functions of a client:
 
-body(messages, **settings) -> request; await send(request) -> Reply; await submit({key: request}) -> batch id;
-await collect(batch id) -> {key: Reply, or a text that says what failed}, None while the batch runs, a text where it was refused.
-"""
+body(messages, **settings) -> request (None: not given); await send(request) -> Reply; await submit({key: request}) -> batch id;
+await collect(batch id) -> {key: Reply, or a text that says what failed}, None while the batch runs, a text where it was refused."""
 
 import json
 
@@ -17,10 +16,6 @@ def effort(tokens: int) -> str:
     return "low" if tokens <= 2048 else "medium" if tokens <= 8192 else "high"
 
 
-def _given(request: dict) -> dict:
-    return {key: value for key, value in request.items() if value is not None}
-
-
 def _count(tokens) -> int:
     """A server's count of tokens; one that cannot be is none, and such a call is taken for the dearest it can have been."""
     return tokens if isinstance(tokens, int) and 0 <= tokens < 2**40 else 0
@@ -33,8 +28,8 @@ def openai(client, model: str) -> tuple:
 
     def body(messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None) -> dict:
         form = schema and {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
-        return _given({"model": model, "messages": messages, limit: max_tokens, "temperature": temperature, "stop": stop,
-                       "reasoning_effort": effort(reasoning) if reasoning else None, "response_format": form})
+        return {"model": model, "messages": messages, limit: max_tokens, "temperature": temperature, "stop": stop,
+                "reasoning_effort": effort(reasoning) if reasoning else None, "response_format": form}
 
     def read(answer) -> Reply:
         if not answer.choices:
@@ -49,10 +44,6 @@ def openai(client, model: str) -> tuple:
     async def send(request: dict) -> Reply:
         return read(await client.chat.completions.create(**request))
 
-    return body, send, *_openai_batch(client, model, read)
-
-
-def _openai_batch(client, model: str, read) -> tuple:
     async def submit(requests: dict) -> str:
         path = "/v1/chat/completions"
         lines = [json.dumps({"custom_id": key, "method": "POST", "url": path, "body": r}) for key, r in requests.items()]
@@ -61,7 +52,6 @@ def _openai_batch(client, model: str, read) -> tuple:
 
     async def collect(batch_id: str) -> dict | str | None:
         from openai.types.chat import ChatCompletion
-
         batch = await client.batches.retrieve(batch_id)
         if batch.status == "failed":
             return "; ".join(e.message or "" for e in (batch.errors and batch.errors.data) or ()) or "no reason given"
@@ -74,21 +64,18 @@ def _openai_batch(client, model: str, read) -> tuple:
             fine = answer.get("status_code") == 200 and answer["body"].get("choices")
             found[item["custom_id"]] = read(ChatCompletion.construct(**answer["body"])) if fine else json.dumps(item)
         return found
-
-    return submit, collect
+    return body, send, submit, collect
 
 
 def anthropic(client, model: str) -> tuple:
     """messages: a schema goes as a tool that must be called, a reasoning budget (from 1,024 tokens up) as thinking."""
-
     def body(messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None) -> dict:
         force = {"type": "auto"} if reasoning else {"type": "tool", "name": "answer"}  # thinking excludes force, and a temperature
-        return _given({"model": model, "max_tokens": max_tokens, "messages": [m for m in messages if m["role"] != "system"],
-                       "system": "\n\n".join(m["content"] for m in messages if m["role"] == "system") or None, "stop_sequences": stop,
-                       "temperature": None if reasoning else temperature,
-                       "thinking": {"type": "enabled", "budget_tokens": reasoning} if reasoning else None,
-                       "tools": schema and [{"name": "answer", "description": "Gives the answer.", "input_schema": schema}],
-                       "tool_choice": schema and force})
+        return {"model": model, "max_tokens": max_tokens, "messages": [m for m in messages if m["role"] != "system"],
+                "system": "\n\n".join(m["content"] for m in messages if m["role"] == "system") or None, "stop_sequences": stop,
+                "temperature": None if reasoning else temperature, "tool_choice": schema and force,
+                "thinking": {"type": "enabled", "budget_tokens": reasoning} if reasoning else None,
+                "tools": schema and [{"name": "answer", "description": "Gives the answer.", "input_schema": schema}]}
 
     def read(answer) -> Reply:
         called = [json.dumps(block.input, ensure_ascii=False) for block in answer.content if block.type == "tool_use"]
@@ -110,5 +97,4 @@ def anthropic(client, model: str) -> tuple:
             return None
         return {item.custom_id: read(item.result.message) if item.result.type == "succeeded" else item.result.to_json(indent=None)
                 async for item in await client.messages.batches.results(batch_id)}
-
     return body, send, submit, collect

@@ -1,8 +1,4 @@
-"""Attributes to queries: the writers of a search.
-
-A writer is `await write(sentences, sample) -> query`. The LLM writer asks a chat model for a query with all of the attributes;
-the offline one recombines training prompts that carry them.
-"""
+"""Attributes to queries: the writers of a search. A writer is `await write(sentences, sample) -> query`."""
 
 import json
 import re
@@ -16,6 +12,13 @@ from chunkykit.index import TraceIndex
 from chunkykit.llm import ChatModel, ask_parsed
 from chunkykit.output import packaged, prompt
 
+NAME = re.compile(r"\b[A-Z][\w.-]+(?: (?:van|von|da|de|of) [A-Z][\w.-]+| [A-Z][\w.-]+)+")
+THING = re.compile(r"\b(?:the|this|a|an)(?: (?!(?:for|of|to|in|on|at|by|and|or|that|which|with|is|was|so|from)\b)[\w-]+){1,3}")
+MARKER = re.compile(r"^([ \t]*(?:\d+[.)]|[-*•]|[A-Z][\w ]{2,20}:)\s+)(\S.*)$", re.M)
+SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
+EXTRA = 0.25  # what an attribute that was not asked for costs a mixture, in attributes that were
+
+
 def llm_writer(model: ChatModel, text: str | None = None):
     """A writer that asks a chat model for a query with all of the attributes, which stand for `{statements}` in the prompt, ours or
     the `text`."""
@@ -24,7 +27,6 @@ def llm_writer(model: ChatModel, text: str | None = None):
     async def write(sentences: list[str], sample: int) -> str:
         asked = text.replace("{statements}", "\n".join(f"- {s}" for s in sentences))
         return await whole(model, [{"role": "user", "content": asked}], sample=sample, max_tokens=700)
-
     return write
 
 
@@ -38,7 +40,6 @@ async def whole(model: ChatModel, messages: list[dict], **settings) -> str:
 
 def llm_gate(model: ChatModel):
     """A gate before the target, `await gate(query) -> bool`: whether a chat model takes the query for one that a person would type."""
-
     def parse(text: str) -> bool:
         said = re.findall(r'"realistic"\s*:\s*(true|false)', text)
         if not said:
@@ -48,15 +49,7 @@ def llm_gate(model: ChatModel):
     async def gate(query: str) -> bool:
         asked, schema = prompt("gate", query=json.dumps(query, ensure_ascii=False))
         return await ask_parsed(model, asked, parse, max_tokens=1000, temperature=0.0, schema=schema)
-
     return gate
-
-
-NAME = re.compile(r"\b[A-Z][\w.-]+(?: (?:van|von|da|de|of) [A-Z][\w.-]+| [A-Z][\w.-]+)+")
-THING = re.compile(r"\b(?:the|this|a|an)(?: (?!(?:for|of|to|in|on|at|by|and|or|that|which|with|is|was|so|from)\b)[\w-]+){1,3}")
-MARKER = re.compile(r"^([ \t]*(?:\d+[.)]|[-*•]|[A-Z][\w ]{2,20}:)\s+)(\S.*)$", re.M)
-SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
-EXTRA = 0.25  # what an attribute that was not asked for costs a mixture, in attributes that were
 
 
 def recombiner(index: TraceIndex, describe: Callable[[str], list[str]]):
@@ -64,8 +57,7 @@ def recombiner(index: TraceIndex, describe: Callable[[str], list[str]]):
 
     A prompt that carries one attribute is changed with pieces of prompts that carry the others (names, things, what stands
     behind a heading or a number, whole sentences); of a handful of such mixtures the one is taken that has the most of the
-    attributes and the fewest others. describe: text -> sentences, the lexical describer of the index's queries.
-    """
+    attributes and the fewest others. describe: text -> sentences, the lexical describer of the index's queries."""
     describe = lru_cache(maxsize=50_000)(describe)
     prompts = [window(p) for p in index.table.column("prompt").to_pylist()]
     carriers: dict[int, list[int]] = {}
@@ -94,7 +86,6 @@ def recombiner(index: TraceIndex, describe: Callable[[str], list[str]]):
             found = mixtures(text, carrier(attribute), carrier(attribute), rng)
             text = max([text, *found] if turn else found, key=score, default=text)
         return text
-
     return write
 
 

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache, reduce
+from itertools import islice
 from operator import or_
 
 import pandas as pd
@@ -85,6 +86,14 @@ def attributes(text: str, side: str, most: int = MOST) -> list[str]:
     tongue = language(text)
     always = [said for said in (tongue and f"The {side} is written in {tongue}, wholly or in part", length) if said]
     return always + found[: most - len(always)] or [f"The {side} is plain text of middling length"]
+
+
+def spans(sentence: str, side: str, text: str, most: int = 5) -> list[tuple[int, int]]:
+    """Where in a text the detector that says a sentence sees it, the first few places; none for what no detector says (length, language)."""
+    read, cut = window(text), WINDOW * 2 // 3
+    hits = (hit.span(1) if pattern.groups else hit.span() for said, pattern, _ in _table(side)[0].values() if pattern.groups or said == sentence
+            for hit in _matches(pattern, read, _lower(read)) if said.format(*hit.groups()) == sentence)
+    return [tuple(place + (len(text) - len(read)) * (place > cut) for place in span) for span in islice(hits, most)]
 
 
 def _lower(text: str) -> str:

@@ -133,6 +133,19 @@ def test_what_a_detector_needs_is_what_every_match_of_its_pattern_holds():
             assert not (pattern.startswith(r"\A") and syntax.parse(pattern)[0][0] is syntax.BRANCH), f"{name}: searched for at the beginning alone"
 
 
+def test_where_a_sentence_is_seen():
+    text = "İİ please TELL me: who built the Forth Bridge, please? My Galaxy 9 asks."
+    seen = {s: [text[a:b] for a, b in describe.spans(s, "query", text)] for s in describe.attributes(text, "query", most=99)}
+    assert seen["The query uses polite phrases such as please or thank you"] == ["please", "please"]
+    assert seen["The query names the product or model 'Galaxy 9'"] == ["Galaxy 9"] and any(who[0].startswith("who built") for s, who in seen.items() if "who made" in s)
+    assert describe.spans("The query opens with the words 'when did'", "query", "\n *When did* it rain?") == [(3, 11)]
+    assert describe.spans("The query asks for a summary", "query", text) == describe.spans("The query is of an LLM's making {0}", "query", text) == []
+    assert not any(describe.spans(s, "query", "Warum?") for s in describe.attributes("Warum?", "query") if "eight words" in s or "German" in s)
+    long = "x" * 9000 + " please " + "y" * 50
+    assert describe.spans("The query uses polite phrases such as please or thank you", "query", long) == [(9001, 9007)]
+    assert len(describe.spans("The query contains numbers", "query", "1 " * 50)) == 5
+
+
 @pytest.mark.parametrize("text", ["", " ", "\x00", "a" * 100_000, "1.\n" * 30_000, "$\\frac{" * 20_000, "has 3 " * 20_000, "😀" * 5000,
                                   "1.\n" * 100 + "\n" * 5700, "\n" * 6000, "a)\n" * 1500 + " \t" * 700])
 def test_hostile_texts_take_no_time(text):

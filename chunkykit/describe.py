@@ -7,8 +7,10 @@ has the same interface, `await describe(texts, side) -> list of attribute lists`
 
 import json
 import re
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache, reduce
+from itertools import islice
+from operator import or_
 
 import pandas as pd
 
@@ -20,28 +22,36 @@ WINDOW = 6000  # characters read of a longer text, its beginning and its end: bo
 TOLERATED = 0.2  # share of texts that an LLM describer may fail on
 AT_MOST = {"single_word": 1, "few_words": 5}  # detectors by the number of words
 SIDES = ("query", "response")
+TOKEN = re.compile(r"[^\W\u3040-\u9fff]{1,40}|\S")  # what a detector may need: a word, an ideograph, a sign
 
 
 @cache
-def _table() -> dict[str, dict[str, tuple[str, re.Pattern]]]:
-    """Of each side the detectors by name: a sentence and the pattern that calls for it. A pattern without a capital of its own
-    does not ignore case but reads the text in lower case, which is the same and twice as fast."""
+def _table(side: str) -> tuple[dict[str, tuple[str, re.Pattern, int]], dict[str, int]]:
+    """The detectors by name, (sentence, pattern that calls for it, bit), and by word the bits of those that need it. A pattern
+    without a capital of its own does not ignore case but reads the text in lower case, which is the same and twice as fast."""
+    table, needs = {}, {}
+    for name, (sentence, pattern, *needed) in packaged("detectors")[side].items():
+        capital = re.search(r"(?<!\\)[A-Z]", re.sub(r"\\U\w{8}", "", pattern))
+        table[name] = sentence, re.compile(pattern, re.M | re.I if capital else re.M), (bit := 1 << len(table))
+        needs.update({word: needs.get(word, 0) | bit for word in (needed[0].split() if needed else [""])})
+    return table, needs
 
-    def compiled(pattern: str) -> re.Pattern:
-        capital = re.search(r"(?<!\\)[A-Z]", pattern.replace("\\U0001FAFF", "").replace("\\U0001F300", ""))
-        return re.compile(pattern, re.M | re.I if capital else re.M)
 
-    return {side: {name: (sentence, compiled(pattern)) for name, (sentence, pattern) in packaged("detectors")[side].items()}
-            for side in SIDES}
+@lru_cache(1 << 16)
+def _called(side: str, word: str) -> int:
+    """The detectors, as bits, that need this word (or none); most texts hold no word that most detectors need, and are not searched."""
+    kinds = [word, "" if word.isascii() else "non-ascii", *(word[:end] + "*" for end in range(1, len(word) + 1))]
+    return reduce(or_, (_table(side)[1].get(kind, 0) for kind in kinds))
 
 
-def _search(pattern: re.Pattern, text: str, lowered: str) -> re.Match | None:
-    return pattern.search(text if pattern.flags & re.I else lowered)
+def _matches(pattern: re.Pattern, text: str, lowered: str) -> Iterator[re.Match]:
+    read = text if pattern.flags & re.I else lowered
+    return filter(None, [pattern.match(read)]) if pattern.pattern.startswith(r"\A") else pattern.finditer(read)
 
 
 def detectors() -> pd.DataFrame:
     """The table of detectors: side, name, sentence, pattern; the order within a side is the priority."""
-    return pd.DataFrame([(side, name, *entry) for side in SIDES for name, entry in packaged("detectors")[side].items()],
+    return pd.DataFrame([(side, name, *entry[:2]) for side in SIDES for name, entry in packaged("detectors")[side].items()],
                         columns=["side", "name", "sentence", "pattern"])
 
 
@@ -50,7 +60,7 @@ def fires(name: str, side: str, text: str) -> bool:
     if name in AT_MOST:
         return word_count(text) <= AT_MOST[name]
     text = window(text)
-    return bool(_search(_table()[side][name][1], text, text.lower()))
+    return any(_matches(_table(side)[0][name][1], text, _lower(text)))
 
 
 def window(text: str) -> str:
@@ -60,37 +70,46 @@ def window(text: str) -> str:
 
 def word_count(text: str) -> int:
     """Words, counting an ideograph or kana as half a word."""
-    dense = len(re.findall(r"[\u3040-\u30ff\u3400-\u9fff]", text))
+    dense = 0 if text.isascii() else len(re.findall(r"[\u3040-\u30ff\u3400-\u9fff]", text))
     return len(re.findall(r"[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’-]\w+)*", text)) + (dense + 1) // 2
 
 
 def attributes(text: str, side: str, most: int = MOST) -> list[str]:
     """What the lexical describer says of one text, the most telling first; side is "query" or "response"."""
     text = window(text)
-    found, lowered = [], text.lower()
-    for sentence, pattern in _table()[side].values():
-        if hit := _search(pattern, text, lowered):
-            found.append(sentence.format(*hit.groups()) if pattern.groups else sentence)
+    lowered = _lower(text)
+    called = reduce(or_, [_called(side, word) for word in {"", *TOKEN.findall(lowered)}])
+    found = [sentence.format(*hit.groups()) for sentence, pattern, bit in _table(side)[0].values()
+             if called & bit and (hit := next(_matches(pattern, text, lowered), None))]
     words = word_count(text)
     length = next(sentence for limit, sentence in packaged("detectors")["lengths"][side] if words <= limit)
     tongue = language(text)
-    always = [f"The {side} is written in {tongue}, wholly or in part"] if tongue else []
-    always += [length] if length else []
-    opening = re.match(r"\W*([\w'’]+)\W+([\w'’]+)", text)
-    if opening:
-        always.append(f"The {side} opens with the words '{' '.join(opening.groups())[:60]}'")
-    return always + found[: most - len(always)]
+    always = [said for said in (tongue and f"The {side} is written in {tongue}, wholly or in part", length) if said]
+    return always + found[: most - len(always)] or [f"The {side} is plain text of middling length"]
+
+
+def spans(sentence: str, side: str, text: str, most: int = 5) -> list[tuple[int, int]]:
+    """Where in a text the detector that says a sentence sees it, the first few places; none for what no detector says (length, language)."""
+    read, cut = window(text), WINDOW * 2 // 3
+    hits = (hit.span(1) if pattern.groups else hit.span() for said, pattern, _ in _table(side)[0].values() if pattern.groups or said == sentence
+            for hit in _matches(pattern, read, _lower(read)) if said.format(*hit.groups()) == sentence)
+    return [tuple(place + (len(text) - len(read)) * (place > cut) for place in span) for span in islice(hits, most)]
+
+
+def _lower(text: str) -> str:
+    return text.replace("İ", "i").lower()  # the one letter whose lower case is longer, so that places stay what they are
 
 
 def language(text: str, pieces: int = 4) -> str | None:
     """The language other than English that the text, or one of its first sentences, is written in; None where the detector
-    is not sure. Code and very short Latin text say nothing."""
+    is not sure. Words that English alone has (a fifth, two at least) save asking it. Code and very short Latin text say nothing."""
     if "```" in text:
         return None
-    languages, siblings = (packaged("detectors")[key] for key in ("languages", "siblings"))
+    languages, siblings, english = (packaged("detectors")[key] for key in ("languages", "siblings", "english"))
     sentences = [s for s in re.split(r"[.!?:\n]+", text[:1000]) if s.strip()]
     for whole, piece in [(True, text[:400]), *((False, s) for s in sentences[:pieces] if len(sentences) > 1)]:
-        if piece.isascii() and word_count(piece) < 3:
+        known = sum(map(english.__contains__, words := piece.lower().split()))
+        if piece.isascii() and (known >= max(2, len(words) / 5) or word_count(piece) < 3):
             continue
         totals: dict[str, float] = {}
         for guess in _detector().detect(" ".join(piece.split()), model="lite", k=3):

@@ -1,11 +1,14 @@
 import asyncio
+import re
 import time
+from re import _parser as syntax
 
 import pytest
 
 from chunkykit import describe
 from chunkykit.errors import UserError
 from chunkykit.llm import Reply
+from chunkykit.output import packaged
 
 
 @pytest.mark.parametrize("side, text, words", [
@@ -21,7 +24,23 @@ from chunkykit.llm import Reply
     ("query", "My Galaxy 9 is slow.", "'Galaxy 9'"),
     ("query", "Anna has 3 apples and buys 4. How many apples has she?", "word problem"),
     ("query", "| a | b |\n|---|---|", "table"),
-    ("response", "Newton did not write Hamlet.", "denies"),
+    ("query", "Почему небо голубое?", "non-Latin script"),
+    ("query", "What is his home address?", "private details"),
+    ("query", "Have you been trained by a firm?", "addresses the assistant"),
+    ("query", "You will be shown an abstract.", "material will be shown"),
+    ("query", "Write a function that adds.", "asks for program code"),
+    ("query", "It should also print the sum.", "adds further requirements"),
+    ("query", "When did Ada Lovelace write the first program?", "opens with the words 'when did'"),
+    ("response", "Newton did not write Hamlet.", "denies that somebody did"),
+    ("response", 'Newton didn\'t directly "invent" calculus.', "denies that somebody did"),
+    ("response", "Newton was not filmed in London.", "denies that somebody did"),
+    ("response", "Newton is not a billionaire. He is a scholar.", "opens with a denial"),
+    ("response", "Such a comet does not exist.", "corrects"),
+    ("response", "No, I am an assistant made by Acme.", "opens with No"),
+    ("response", "MAYBE", "bare yes, no or maybe"),
+    ("response", "3 + 4 = 7\n#### 7", "marked final answer after hash signs"),
+    ("response", "在北京", "non-Latin script"),
+    ("response", "It stands by the river and it has stood there for a very long time, as far as anybody in town remembers, with its gate shut tight all winter.", "middling length"),
     ("response", "I'm sorry, but I can't help with that.", "refuses"),
     ("response", "```python\nprint(1)\n```\n```output\n1\n```", "as if it had run it"),
     ("response", "def f(x):\n    return x", "without a fence"),
@@ -48,6 +67,83 @@ def test_describing_is_deterministic_and_bounded():
     text = "Please write code. " * 50
     assert describe.attributes(text, "query") == describe.attributes(text, "query")
     assert len(describe.attributes(text, "query")) <= describe.MOST
+
+
+@pytest.mark.parametrize("text", ["Suppose n is a prime.", "Peyton Manning, who is he?", "answer 42", "Write", ""])
+def test_an_opening_of_content_is_not_wording(text):
+    assert not any("opens with the words" in s for side in describe.SIDES for s in describe.attributes(text, side))
+
+
+def test_a_denial_is_not_seen_in_an_answer():
+    for text in ("The date is not publicly available.", "She wrote it in 1815. It did not sell well.", "No cats purr louder."):
+        assert not any(describe.fires(name, "response", text) for name in ("denies_deed", "opens_denial"))
+
+
+COMMON = {*packaged("detectors")["english"], *"a an i 1 he she we me my on in at so if no or do did does am s t m d".split()}
+
+
+def starts(nodes) -> set[tuple[str, bool]]:
+    """What a match of parsed nodes can begin with (\b: a word's edge), and whether that is all of it."""
+    found = {("", True)}
+    for op, arg in nodes:
+        if op is syntax.LITERAL:
+            here = {(chr(arg).lower(), True)}
+        elif op is syntax.IN and all(kind in (syntax.LITERAL, syntax.RANGE) for kind, _ in arg):
+            ends = [c if kind is syntax.RANGE else (c, c) for kind, c in arg]
+            few = sum(last - first for first, last in ends) < 16
+            here = {(chr(c).lower(), True) for first, last in ends for c in range(first, last + 1)} if few else {("\x80" * (min(ends)[0] > 127), False)}
+        elif op is syntax.BRANCH or op is syntax.SUBPATTERN:
+            here = set().union(*map(starts, arg[1] if op is syntax.BRANCH else [arg[-1]]))
+        elif op is syntax.MAX_REPEAT or op is syntax.MIN_REPEAT:
+            here = {(start, whole and arg[1] == 1) for start, whole in starts(arg[2])} | ({("", arg[1] == 1)} if arg[0] == 0 else set())
+        else:
+            here = {("\b" if arg is syntax.AT_BOUNDARY else "", op in (syntax.AT, syntax.ASSERT, syntax.ASSERT_NOT))}
+        found = {(start + more, whole) for start, open_ in found if open_ for more, whole in here} | {f for f in found if not f[1]}
+        if len(found) > 500:
+            return {(start, False) for start, _ in found}
+    return found
+
+
+def rarity(need: str) -> float:
+    return -1 if not need else 1 if need in COMMON else 0.5 if need in tuple(".,:)-'") else len(need) if need[0].isalnum() else 3
+
+
+def rarest(start: str) -> str:
+    runs = [run[0] + "*" * (run.end() == len(start)) for run in re.finditer(r"[^\W\u3040-\u9fff]+", start) if run.start() > 0]
+    return max([*runs, *re.findall(r"[^\w\s\x08]|[\u3040-\u9fff]", start)], key=rarity, default="").replace("\x80", "non-ascii")
+
+
+def needs(nodes) -> set[str]:
+    """The rarest words and signs of which any match of a parsed pattern holds one; "" among them where nothing is sure."""
+    found = [{""}]
+    for i, (op, arg) in enumerate(nodes):
+        parts = arg[1] if op is syntax.BRANCH else [arg[-1]] if op is syntax.SUBPATTERN else []
+        found.append(set().union(*(needs([*nodes[max(i - 1, 0):i], *part, *nodes[i + 1:i + 2]]) for part in parts)) or {""})
+        found.append({rarest(start) for start, _ in starts(nodes[i:])})
+    return max(found, key=lambda some: (min(map(rarity, some)), -len(some)))
+
+
+def test_what_a_detector_needs_is_what_every_match_of_its_pattern_holds():
+    """The third of an entry of detectors.yaml, without which a text is not searched. After a change of a pattern put in what this says."""
+    for side in describe.SIDES:
+        for name, (_, pattern, *given) in packaged("detectors")[side].items():
+            right = needs(syntax.parse(pattern, re.M))
+            right = [] if "" in right else [" ".join(sorted(right))]
+            assert given == right, f"{side} {name}: {right}"
+            assert not (pattern.startswith(r"\A") and syntax.parse(pattern)[0][0] is syntax.BRANCH), f"{name}: searched for at the beginning alone"
+
+
+def test_where_a_sentence_is_seen():
+    text = "İİ please TELL me: who built the Forth Bridge, please? My Galaxy 9 asks."
+    seen = {s: [text[a:b] for a, b in describe.spans(s, "query", text)] for s in describe.attributes(text, "query", most=99)}
+    assert seen["The query uses polite phrases such as please or thank you"] == ["please", "please"]
+    assert seen["The query names the product or model 'Galaxy 9'"] == ["Galaxy 9"] and any(who[0].startswith("who built") for s, who in seen.items() if "who made" in s)
+    assert describe.spans("The query opens with the words 'when did'", "query", "\n *When did* it rain?") == [(3, 11)]
+    assert describe.spans("The query asks for a summary", "query", text) == describe.spans("The query is of an LLM's making {0}", "query", text) == []
+    assert not any(describe.spans(s, "query", "Warum?") for s in describe.attributes("Warum?", "query") if "eight words" in s or "German" in s)
+    long = "x" * 9000 + " please " + "y" * 50
+    assert describe.spans("The query uses polite phrases such as please or thank you", "query", long) == [(9001, 9007)]
+    assert len(describe.spans("The query contains numbers", "query", "1 " * 50)) == 5
 
 
 @pytest.mark.parametrize("text", ["", " ", "\x00", "a" * 100_000, "1.\n" * 30_000, "$\\frac{" * 20_000, "has 3 " * 20_000, "😀" * 5000,

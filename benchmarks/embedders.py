@@ -14,7 +14,7 @@ import time
 
 import pandas as pd
 
-from chunkykit import demo, describe, index, mixture, rubric, turf
+from chunkykit import build, demo, describe, mixture, rubric, turf
 from chunkykit.embed import embedder
 
 
@@ -59,13 +59,13 @@ def main():
         began = time.perf_counter()
         embed(sentences)
         speed = len(sentences) / (time.perf_counter() - began)
-        chunk, trigger = shares(turf.Tracer(index.build(rows, *sides, embed), embed), pairs)
+        chunk, trigger = shares(turf.Tracer(build.from_attributes(rows, *sides, embed), embed), pairs)
         line = {"embedder": name, "sentences_per_s": round(speed), "pairs": len(pairs), "chunk_top1": round(chunk, 3), "trigger_planted": round(trigger, 3)}
         if a.mixture:
             rebut = rubric.load("rebut")
             loaded = [json.loads(x) for x in open(a.pairs, encoding="utf-8")]
             known = [(rebut, x["query"], x.get("response") or x["bad_response"], a.chunk, ".") for x in loaded]
-            line["real_pairs"], line["real_chunk_top1"] = len(known), round(shares(turf.Tracer(index.build(real, *real_sides, embed), embed), known)[0], 3)
+            line["real_pairs"], line["real_chunk_top1"] = len(known), round(shares(turf.Tracer(build.from_attributes(real, *real_sides, embed), embed), known)[0], 3)
         print(json.dumps(line), flush=True)
 
 

@@ -2,11 +2,11 @@
 
 The lexical describer needs no model: a table of detectors (data/detectors.yaml) about form, wording, question, task,
 topic and stance, with language, script and length. It is deterministic and sees one side at a time. An LLM describer
-has the same interface, `await describe(texts, side) -> list of attribute lists`, and reads more.
-"""
+has the same interface, `await describe(texts, side) -> list of attribute lists`, and reads more."""
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache, reduce
 from itertools import islice
@@ -91,7 +91,7 @@ def attributes(text: str, side: str, most: int = MOST) -> list[str]:
 def spans(sentence: str, side: str, text: str, most: int = 5) -> list[tuple[int, int]]:
     """Where in a text the detector that says a sentence sees it, the first few places; none for what no detector says (length, language)."""
     read, cut = window(text), WINDOW * 2 // 3
-    hits = (hit.span(1) if pattern.groups else hit.span() for said, pattern, _ in _table(side)[0].values() if pattern.groups or said == sentence
+    hits = ((hit.start(1), hit.end(pattern.groups)) if pattern.groups else hit.span() for said, pattern, _ in _table(side)[0].values() if pattern.groups or said == sentence
             for hit in _matches(pattern, read, _lower(read)) if said.format(*hit.groups()) == sentence)
     return [tuple(place + (len(text) - len(read)) * (place > cut) for place in span) for span in islice(hits, most)]
 
@@ -133,10 +133,13 @@ def _detector():
 
 async def lexical(texts: Sequence[str], side: str) -> list[list[str]]:
     """The lexical describer behind the describers' interface; identical texts are described once."""
+    if side == "reasoning":  # it is described as a response is
+        return [[s.replace("The response", "The reasoning", 1) for s in said] for said in await lexical(texts, "response")]
     known = {text: attributes(text, side) for text in dict.fromkeys(texts)}
     return [known[text] for text in texts]
 
 
+ASKED = 10  # sentences that a model is asked for
 MANY = 100  # texts from which on a batch is worth its wait
 
 
@@ -151,20 +154,24 @@ def llm(model, prefill=None):
 
     model: a chat model, `await model(messages, **settings) -> Reply`. prefill: `await prefill(requests)` answers MANY requests
     or more at once, ahead of the calls. A text whose call failed or whose reply holds no sentence gets an empty list, which an
-    index counts; UserError where that holds for more than TOLERATED of the texts.
-    """
+    index counts; UserError where that holds for more than TOLERATED of the texts. The describer's `counts` are of texts that
+    failed, and of lists that came in parts and were kept."""
     import asyncio
 
     from chunkykit.llm import ask_parsed
 
     failed: list[str] = []
+    counts = Counter(failed=0, partial=0)
 
     async def one(text: str, side: str) -> list[str]:
         messages, settings = request(text, side)
         try:
-            return await ask_parsed(model, messages, lambda reply: _some(reply, side), **settings)
+            found = await ask_parsed(model, messages, lambda reply: _some(reply, side), **settings)
+            counts["partial"] += len(found) < ASKED
+            return found
         except Exception as error:
             failed.append(describe_error(error))
+            counts["failed"] += 1
             return []
 
     async def describe(texts: Sequence[str], side: str) -> list[list[str]]:
@@ -177,6 +184,7 @@ def llm(model, prefill=None):
             raise UserError(f"describer: gave nothing for {empty} of {len(unique)} texts ({failed[-1]}). Mend it and run again; what it gave is kept.")
         return [known[text] for text in texts]
 
+    describe.counts = counts
     return describe
 
 

@@ -1,15 +1,14 @@
-"""The trace index: what every training row looks like from both sides, ready to be searched.
+"""The trace index, opened: what every training row looks like from its sides, ready to be searched. `build` makes one.
 
-Offline half of TURF (paper sec. 3): attribute sentences of both sides are embedded (each distinct sentence once), those of
-the queries are clustered by k-means, and everything is written to a folder that is memory-mapped when opened again.
-"""
+Everything is memory-mapped: rows with their texts in shards, and for each side its distinct sentences, their vectors and clusters, and
+which rows carry what."""
 
 import json
-import os
-import shutil
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from mmap import MADV_DONTNEED
 from pathlib import Path
 
 import numpy as np
@@ -20,142 +19,116 @@ from pyarrow import feather
 from chunkykit.embed import Embedder
 from chunkykit.errors import UserError
 
-VERSION = 1
-SENTENCES = ("query_sentences", "response_sentences", "summaries")
-ARRAYS = ("query_ids", "response_ids", "query_vectors", "response_vectors", "cluster_of", "centroids")
+VERSION = 2
+BLOCK = 65_536  # sentences of a block of vectors, and what is read of them at once
+SIDES = {"query": ("prompt", "query"), "response": ("response", "response"), "reasoning": ("reasoning", "reasoning"),
+         "rejected": ("rejected", "response")}  # of each side: its column, and what it is described as; the last two where rows have them
+CHECKED = 2**28  # bytes up to which the content of an index is checked when it is opened, not its sizes alone
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of n rows: m distinct sentences in d dimensions, K clusters of them; arrays mapped from disk."""
+
+    sentences: pa.ChunkedArray  # (m,)
+    ids: np.ndarray  # (n, most) int32, a row's sentences, padded with -1
+    clusters: np.ndarray  # (n, most) int32, a row's clusters, each once, padded with -1
+    cluster_of: np.ndarray  # (m,) int32
+    centroids: np.ndarray  # (K, d) float32, unit norm
+    radius: np.ndarray  # (K,) float32, cosine of the centroid with its farthest member
+    summaries: list[str]  # (K,) the sentence closest to the centroid
+    starts: np.ndarray  # (m + 1,) int64: sentence i stands in rows[starts[i]:starts[i + 1]]
+    rows: np.ndarray  # int32
+    blocks: list[np.ndarray]  # vectors, (at most BLOCK, d) float32, unit norm
+
+    @cached_property
+    def cluster_rows(self) -> np.ndarray:
+        """(K,) rows that carry each cluster."""
+        return count_clusters(self.clusters, len(self.centroids))
+
+    def nearness(self, vectors: np.ndarray, probes: int | None = None) -> np.ndarray:
+        """(len(vectors), m) cosines; exact, with one block of sentences in memory at a time. probes: only with the members of so many
+        nearest clusters, -1 with all others."""
+        found = np.full((len(vectors), len(self.sentences)), -1, np.float32)
+        if probes:
+            for i, vector in enumerate(vectors):
+                chosen = np.argsort(-(self.centroids @ vector))[:probes]
+                for s in np.flatnonzero(np.isin(self.cluster_of, chosen)):
+                    found[i, s] = self.blocks[s // BLOCK][s % BLOCK] @ vector
+            return found
+        for at, block in zip(range(0, found.shape[1], BLOCK), self.blocks):
+            found[:, at:at + len(block)] = vectors @ block.T
+            block._mmap.madvise(MADV_DONTNEED)  # it stays in the system's cache, but not in this process
+        return found
+
+    def carry(self, sentences: Iterable[int]) -> np.ndarray:
+        """(n,) whether a row carries any of these sentences."""
+        found = np.zeros(len(self.ids), bool)
+        for s in sentences:
+            found[self.rows[self.starts[s]:self.starts[s + 1]]] = True
+        return found
+
+    def assign(self, vectors: np.ndarray) -> np.ndarray:
+        """(len(vectors),) nearest cluster by cosine (paper Eq. 5)."""
+        return np.argmax(vectors @ self.centroids.T, axis=1)
 
 
 @dataclass(frozen=True)
 class TraceIndex:
-    """An index in memory or mapped from disk; n rows, d dimensions, m distinct sentences a side, K query clusters."""
+    """An opened index of n rows."""
 
     table: pa.Table  # (n) row, chunk, prompt, response
-    query_ids: np.ndarray  # (n, most) int32, a row's sentences, padded with -1
-    response_ids: np.ndarray  # the same of the other side
-    query_sentences: list[str]  # m
-    response_sentences: list[str]
-    query_vectors: np.ndarray  # (m, d) float32, unit norm
-    response_vectors: np.ndarray
-    cluster_of: np.ndarray  # (m_query,) int32
-    centroids: np.ndarray  # (K, d) float32, unit norm
-    summaries: list[str]  # K sentences, the members closest
+    chunk: pd.Categorical  # (n,)
+    sides: dict[str, Side]
     meta: dict  # embedder, describer, mixture, counts
+    place: object = None  # the temporary folder of an index without one
 
     def __len__(self) -> int:
-        return len(self.query_ids)
+        return len(self.chunk)
+
+    @property
+    def query(self) -> Side:
+        """The side whose clusters can be triggers."""
+        return self.sides["query"]
 
     def rows(self, ids) -> pd.DataFrame:
         """The training rows of these positions, in this order."""
-        return self.table.take(np.asarray(ids, np.int64)).to_pandas()
-
-    @cached_property
-    def chunk(self) -> pd.Categorical:
-        """(n,) the chunk of every row."""
-        return pd.Categorical(self.table.column("chunk").to_pandas())
-
-    @cached_property
-    def row_clusters(self) -> np.ndarray:
-        """(n, most) int32: the query clusters of a row, each once, padded with -1."""
-        clusters = np.where(self.query_ids >= 0, self.cluster_of[np.maximum(self.query_ids, 0)], -1)
-        clusters = -np.sort(-clusters, axis=1)
-        clusters[:, 1:][clusters[:, 1:] == clusters[:, :-1]] = -1  # all but the first of each
-        return clusters
-
-    @cached_property
-    def cluster_rows(self) -> np.ndarray:
-        """(K,) rows that carry each query cluster."""
-        return count_clusters(self.row_clusters, len(self.centroids))
-
-    def assign(self, vectors: np.ndarray) -> np.ndarray:
-        """(len(vectors),) nearest query cluster by cosine (paper Eq. 5)."""
-        return np.argmax(vectors @ self.centroids.T, axis=1)
+        return self.table.take(pa.array(np.asarray(ids, np.int64))).to_pandas()
 
 
 def count_clusters(row_clusters: np.ndarray, k: int) -> np.ndarray:
     """(k,) rows in which each cluster stands; a row counts once for each distinct cluster of its query.
 
-    Our reading of paper Eq. 4: as printed it pairs query slot l with response slot l, but slots are unrelated.
-    """
+    Our reading of paper Eq. 4: as printed it pairs query slot l with response slot l, but slots are unrelated."""
     return np.bincount(row_clusters[row_clusters >= 0], minlength=k)
 
 
-def build(rows: pd.DataFrame, query_attributes: Sequence[list[str]], response_attributes: Sequence[list[str]],
-          embed: Embedder, *, clusters: int | None = None, seed: int = 0, **meta) -> TraceIndex:
-    """Cluster and embed described rows.
-
-    rows: DataFrame[row, chunk, prompt, response]; the attribute lists are parallel to it.
-    clusters: K; default `default_clusters`. Raises UserError when no query attribute was described.
-    """
-    query_sentences, query_ids = _number(query_attributes)
-    response_sentences, response_ids = _number(response_attributes)
-    if not query_sentences or not response_sentences:
-        raise UserError("the describer gave no attribute for any row, so there is nothing to index.")
-    query_vectors, response_vectors = embed(query_sentences), embed(response_sentences)
-    k = min(clusters or default_clusters(len(query_sentences)), len(query_sentences))
-    cluster_of, centroids = _kmeans(query_vectors, k, seed)
-    closeness = np.einsum("md,md->m", query_vectors, centroids[cluster_of])
-    best = pd.Series(closeness).groupby(cluster_of).idxmax().sort_index()
-    table = pa.Table.from_pandas(rows[["row", "chunk", "prompt", "response"]], preserve_index=False)
-    meta = {"version": VERSION, "embedder": embed.name, "rows": len(rows), "clusters": len(centroids),
-            "seed": seed, "undescribed_queries": sum(not a for a in query_attributes),
-            "undescribed_responses": sum(not a for a in response_attributes), **meta}
-    return TraceIndex(table, query_ids, response_ids, query_sentences, response_sentences, query_vectors, response_vectors,
-                      cluster_of, centroids, [query_sentences[i] for i in best], meta)
+def read(block: np.ndarray) -> np.ndarray:
+    """A block in memory; what was mapped of it is given back."""
+    vectors = np.array(block)
+    if isinstance(block, np.memmap):
+        block._mmap.madvise(MADV_DONTNEED)
+    return vectors
 
 
-def default_clusters(sentences: int) -> int:
-    """About 20 distinct attributes a cluster (the paper's density), and no coarser than 1,024 clusters while the sentences
-    are few: a lexical describer's sentences are types already, and merging them would merge triggers."""
-    return max(sentences // 20, min(sentences, 1024), 1)
+def shards(folder: Path) -> list[Path]:
+    """The files of an index, or of one that grows, that hold its rows."""
+    return sorted(folder.glob("rows-*.arrow"))
 
 
-def _number(attributes: Sequence[list[str]]) -> tuple[list[str], np.ndarray]:
-    """Distinct sentences, and each row's as numbers (n, most), padded with -1."""
-    known: dict[str, int] = {}
-    ids = np.full((len(attributes), max((len(a) for a in attributes), default=0) or 1), -1, np.int32)
-    for i, sentences in enumerate(attributes):
-        ids[i, : len(sentences)] = [known.setdefault(s, len(known)) for s in sentences]
-    return list(known), ids
+def crc(path: Path) -> int:
+    """The CRC-32 of a file."""
+    value = 0
+    with open(path, "rb") as file:
+        while part := file.read(2**24):
+            value = zlib.crc32(part, value)
+    return value
 
 
-def _kmeans(vectors: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(m,) cluster of each vector and (K, d) unit centroids; clusters that stay empty are dropped."""
-    from sklearn.cluster import MiniBatchKMeans
+def open_index(folder, embed: Embedder | None = None, check: bool | None = None) -> TraceIndex:
+    """Open a saved index, memory-mapped. With `embed` given, refuses an index that another embedder made.
 
-    if k >= len(vectors):
-        return np.arange(len(vectors), dtype=np.int32), vectors.copy()
-    fit = MiniBatchKMeans(k, random_state=seed, n_init=1, batch_size=max(2048, 3 * k), reassignment_ratio=0).fit(vectors)
-    centroids = fit.cluster_centers_ / np.maximum(np.linalg.norm(fit.cluster_centers_, axis=1, keepdims=True), 1e-9)
-    nearest = np.concatenate([np.argmax(part @ centroids.T, axis=1) for part in np.array_split(vectors, len(vectors) // 4096 + 1)])
-    kept, cluster_of = np.unique(nearest, return_inverse=True)
-    return cluster_of.astype(np.int32), centroids[kept].astype(np.float32)
-
-
-def save(index: TraceIndex, folder) -> Path:
-    """Write the index to a folder, whole or not at all: a folder beside it is filled and then renamed."""
-    folder = Path(folder).resolve()
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "index.json").exists():
-        raise UserError(f"index {folder}: the folder holds something else. Choose another --out.")
-    building = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
-    try:
-        building.mkdir(parents=True)
-        feather.write_feather(index.table, building / "rows.arrow", compression="uncompressed")
-        for name in SENTENCES:
-            feather.write_feather(pa.table({"sentence": getattr(index, name)}), building / f"{name}.arrow", compression="uncompressed")
-        for name in ARRAYS:
-            np.save(building / f"{name}.npy", getattr(index, name))
-        (building / "index.json").write_text(json.dumps(index.meta, indent=2) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(building, folder)
-    except OSError as error:
-        shutil.rmtree(building, ignore_errors=True)
-        raise UserError(f"index {folder}: cannot be written ({error.strerror or error}).") from None
-    return folder
-
-
-def open_index(folder, embed: Embedder | None = None) -> TraceIndex:
-    """Open a saved index, memory-mapped. With `embed` given, refuses an index that another embedder made."""
+    check: whether every file's content is held against its checksum, and not its size alone; by default up to CHECKED bytes."""
     folder = Path(folder)
     try:
         meta = json.loads((folder / "index.json").read_text())
@@ -167,15 +140,24 @@ def open_index(folder, embed: Embedder | None = None) -> TraceIndex:
         raise UserError(f"index {folder}: version {version}, this package reads {VERSION}. Build it again.")
     if embed is not None and embed.name != meta["embedder"]:
         raise UserError(f"index {folder}: made with embedder '{meta['embedder']}', not '{embed.name}'.")
+    files = meta.pop("files")
+    check = sum(size for size, _ in files.values()) <= CHECKED if check is None else check
     try:
-        sentences = {name: feather.read_table(folder / f"{name}.arrow")["sentence"].to_pylist() for name in SENTENCES}
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
-        table = feather.read_table(folder / "rows.arrow", memory_map=True)
+        for name, (size, known) in files.items():
+            path = folder / name
+            if path.stat().st_size != size or check and crc(path) != known:
+                raise ValueError(f"{name} is not what was written")
+        table = pa.concat_tables([feather.read_table(path, memory_map=True) for path in shards(folder)])
+        table = table.drop_columns([name for name in table.column_names if name.startswith("@")])
+        chunk = pd.Categorical.from_codes(np.load(folder / "chunk.npy", allow_pickle=False), meta["chunks"])
+        sides = {side: _open_side(folder / side) for side in meta["sides"]}
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"index {folder}: a file is missing or damaged ({error}). Build it again.") from None
-    of = {name: len(value) for name, value in (sentences | arrays).items()}
-    sizes = (len(table), of["query_ids"], of["response_ids"], meta["rows"])
-    if not (len(set(sizes)) == 1 and of["query_sentences"] == of["query_vectors"] == of["cluster_of"]
-            and of["response_sentences"] == of["response_vectors"] and of["summaries"] == of["centroids"]):
-        raise UserError(f"index {folder}: its files do not fit each other (rows {sizes}). Build it again.")
-    return TraceIndex(table, meta=meta, **sentences, **arrays)
+    return TraceIndex(table, chunk, sides, meta)
+
+
+def _open_side(folder: Path) -> Side:
+    texts = {name: feather.read_table(folder / f"{name}.arrow", memory_map=True)["sentence"] for name in ("sentences", "summaries")}
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("ids", "clusters", "cluster_of", "centroids", "radius", "starts", "rows")}
+    blocks = [np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("vectors-*.npy"))]
+    return Side(texts["sentences"], summaries=texts["summaries"].to_pylist(), blocks=blocks, **arrays)

@@ -1,11 +1,13 @@
 """Post-training data as rows with a chunk: load, validate, sample, and say what was skipped.
 
 A *mixture* is a table of training pairs; a *chunk* is the source data set a pair came from. Multi-turn rows give their
-first exchange; system turns are left out."""
+first exchange; system turns are left out. A row may have a reasoning, and in preference data its response is the chosen one beside
+a rejected one."""
 
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,13 +22,16 @@ CHUNK_COLUMNS = ("chunk", "source", "dataset", "origin", "subset", "source_datas
 PROMPTS = ("prompt", "query", "question", "input")
 RESPONSES = ("response", "completion", "output", "answer")
 USER, ASSISTANT = ("user", "human"), ("assistant", "gpt", "model", "bot")
-SCHEMAS = "messages, conversations, prompt/response (also query, question; completion, answer), instruction/input/output"
+REASONINGS = ("reasoning", "reasoning_content", "thinking")
+THOUGHT = re.compile(r"\s*<think(?:ing)?>([\s\S]*?)</think(?:ing)?>")
+COLUMNS = ["row", "chunk", "prompt", "response", "reasoning", "rejected"]
+SCHEMAS = "messages, conversations, prompt/response (also query, question; completion, answer), instruction/input/output, prompt/chosen/rejected"
 FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
 class Mixture(NamedTuple):
-    """rows: DataFrame[row, chunk, prompt, response], `row` the 1-based row (JSONL: line) of the source;
-    skipped: DataFrame[row, reason]; chunk_column: the column the chunks were read from, or None."""
+    """rows: DataFrame[row, chunk, prompt, response, reasoning and rejected where there are any], `row` the 1-based row (JSONL: line)
+    of the source; skipped: DataFrame[row, reason]; chunk_column: the column the chunks were read from, or None."""
 
     rows: pd.DataFrame
     skipped: pd.DataFrame
@@ -38,20 +43,30 @@ class Mixture(NamedTuple):
         return self.rows["chunk"].value_counts()
 
 
-def load(source, *, chunk=None, rows=None, seed=0, split="train", revision=None, data_files=None) -> Mixture:
-    """Read a mixture.
+def load(source, *, rows=None, seed=0, **how) -> Mixture:
+    """Read a mixture whole.
 
     source: a .jsonl, .json, .csv, .tsv or .parquet file, a `datasets` folder, or a hub id ("owner/name", with
         `revision`, `data_files`, `split`); "demo" or "demo:ROWS" for the bundled recipe.
-    chunk: the column that names the chunk; found by name (CHUNK_COLUMNS) if not given.
-    rows: keep this many, a random subset under `seed`, never the head.
+    rows: keep this many, a random subset under `seed`, never the head; how: as of `batches`.
 
     Raises UserError where the source is missing or unreadable, has no schema we know, or no usable row."""
-    source = str(source)
     if rows is not None and rows < 1:
         raise UserError(f"mixture {source}: --rows must be at least 1, not {rows}.")
+    read, = batches(source, None, seed=seed, **how)
+    table = read.rows.dropna(axis=1, how="all")
+    if rows is not None and rows < len(table):
+        table = table.sample(rows, random_state=seed).sort_values("row").reset_index(drop=True)
+    return Mixture(table, read.skipped, read.chunk_column)
+
+
+def batches(source, size: int | None, *, chunk=None, seed=0, split="train", revision=None, data_files=None) -> Iterator[Mixture]:
+    """A mixture in parts of `size` rows, streaming (None: all at once), every one with the columns `reasoning` and `rejected`.
+
+    chunk: the column that names the chunk; found by name (CHUNK_COLUMNS) if not given. Raises what `load` raises."""
+    source = str(source)
     records, name = _open(source, split, revision, data_files, seed)
-    usable, skipped, column, shape = [], [], chunk, None
+    usable, skipped, column, shape, total = [], [], chunk, None, 0
     for number, record in records:
         try:
             if isinstance(record, Exception):
@@ -64,20 +79,40 @@ def load(source, *, chunk=None, rows=None, seed=0, split="train", revision=None,
             column = column or next((c for c in CHUNK_COLUMNS if record.get(c)), None)
             if chunk and chunk not in record:
                 raise ValueError(f"no column '{chunk}' (it has {sorted(map(str, record))[:12]})")
-            prompt, response = shape(record)
             label = record.get(column) if column else name
             label = name if label is None or label != label or str(label).strip() == "" else clean(str(label))
-            usable.append((number, label, _text(prompt, "prompt"), _text(response, "response")))
+            usable.append((number, label, *_texts(shape(record), record)))
         except ValueError as error:
             skipped.append((number, str(error)))
-    if not usable:
+        if size and len(usable) == size:
+            yield _table(usable, skipped, column)
+            usable, skipped, total = [], [], total + size
+    if not usable and not total:
         why = f"none of {len(skipped)} rows is usable; row {skipped[0][0]}: {skipped[0][1]}. Schemas that load: {SCHEMAS}." if skipped \
             else "no rows in it. Give a file with at least one prompt and response."
         raise UserError(f"mixture {source}: {why}")
-    table = pd.DataFrame(usable, columns=["row", "chunk", "prompt", "response"])
-    if rows is not None and rows < len(table):
-        table = table.sample(rows, random_state=seed).sort_values("row").reset_index(drop=True)
-    return Mixture(table, pd.DataFrame(skipped, columns=["row", "reason"]), column)
+    if usable or skipped:
+        yield _table(usable, skipped, column)
+
+
+def records(source, *, split="train", revision=None, data_files=None, seed=0, **_) -> Iterable:
+    """(number, record) of a mixture as its source has them; a record that cannot be read is an exception."""
+    return _open(str(source), split, revision, data_files, seed)[0]
+
+
+def _table(usable: list, skipped: list, column: str | None) -> Mixture:
+    return Mixture(pd.DataFrame(usable, columns=COLUMNS), pd.DataFrame(skipped, columns=["row", "reason"]), column)
+
+
+def _texts(sides: tuple, record: dict) -> tuple:
+    """(prompt, response, reasoning, rejected) of a record; None for the last two where it has none."""
+    prompt, response, *rejected = sides
+    response = _text(response, "response")
+    thought = THOUGHT.match(response)
+    reasoning = thought[1] if thought else next((record[c] for c in REASONINGS if isinstance(record.get(c), str)), None)
+    response = _text(response[thought.end():], "response behind its reasoning") if thought else response
+    return (_text(prompt, "prompt"), response, clean(reasoning) if reasoning and reasoning.strip() else None,
+            _text(rejected[0], "rejected response") if rejected else None)
 
 
 def _text(value, what: str) -> str:
@@ -91,7 +126,9 @@ def _text(value, what: str) -> str:
 
 
 def _schema(record: dict):
-    """The reader for a record's columns: record -> (prompt, response); None where they are none we know."""
+    """The reader for a record's columns: record -> (prompt, response, perhaps a rejected one); None where they are none we know."""
+    if "chosen" in record and "rejected" in record:
+        return lambda r: _preference(r.get("prompt"), r.get("chosen"), r.get("rejected"))
     for column, role, content in (("messages", "role", "content"), ("conversations", "from", "value")):
         if column in record:
             return lambda r: _turns(r.get(column), role, content)
@@ -105,6 +142,14 @@ def _schema(record: dict):
 def _join(instruction, context):
     has_context = isinstance(context, str) and context.strip()
     return f"{instruction}\n\n{context}" if has_context and isinstance(instruction, str) else instruction
+
+
+def _preference(prompt, chosen, rejected) -> tuple:
+    """Chosen and rejected are answers to the prompt, or whole conversations."""
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        return prompt, chosen, rejected
+    prompt, chosen = _turns(chosen, "role", "content")
+    return prompt, chosen, _turns(rejected, "role", "content")[1]
 
 
 def _turns(turns, role: str, content: str):
@@ -151,19 +196,21 @@ def _open(source: str, split, revision, data_files, seed) -> tuple[Iterable, str
 
 
 def _text_file(path: Path) -> Iterator:
-    raw = path.read_bytes()
-    if b"\0" in raw[:65536]:
-        raise UserError(f"mixture {path}: this is a binary file, not {path.suffix[1:]} text.")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise UserError(f"mixture {path}: not UTF-8 text (line {line}, byte {error.start}). Save it as UTF-8.") from None
+    with open(path, "rb") as raw:
+        if b"\0" in raw.read(65536):
+            raise UserError(f"mixture {path}: this is a binary file, not {path.suffix[1:]} text.")
     if path.suffix in (".csv", ".tsv"):
-        return _csv(text, "\t" if path.suffix == ".tsv" else ",")
-    if path.suffix == ".json":
-        return _json(path, text)
-    return jsonl(io.StringIO(text))
+        return _csv(_lines(path), "\t" if path.suffix == ".tsv" else ",")
+    return _json(path, "".join(_lines(path))) if path.suffix == ".json" else jsonl(_lines(path))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                raise UserError(f"mixture {path}: not UTF-8 text (line {number}). Save it as UTF-8.") from None
 
 
 def jsonl(lines: Iterable[str]) -> Iterator[tuple[int, object]]:
@@ -190,9 +237,9 @@ def _json(path: Path, text: str) -> Iterator:
     return enumerate(data, 1)
 
 
-def _csv(text: str, delimiter: str) -> Iterator:
+def _csv(lines: Iterable[str], delimiter: str) -> Iterator:
     csv.field_size_limit(sys.maxsize)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.DictReader(lines, delimiter=delimiter)
     for number, record in enumerate(reader, 2):  # row 1 is the header
         if None in record or None in record.values():
             yield number, ValueError(f"has another number of columns than the header ({len(reader.fieldnames)})")
@@ -205,10 +252,10 @@ def _parquet(path: Path) -> Iterator:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        batches = pq.ParquetFile(path).iter_batches(4096)
+        yield from enumerate((r for batch in batches for r in batch.to_pylist()), 1)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"mixture {path}: not a readable Parquet file ({str(error).splitlines()[0]}).") from None
-    return enumerate((r for batch in table.to_batches(max_chunksize=4096) for r in batch.to_pylist()), 1)
 
 
 def _datasets(source: str, local: bool, split, revision, data_files) -> Iterator:

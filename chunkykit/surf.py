@@ -37,8 +37,8 @@ class Pool(NamedTuple):
 
 def pool(index: TraceIndex) -> Pool:
     """The query clusters of an index as an attribute pool: a raw attribute is replaced by its cluster's summary."""
-    rows = [clusters[clusters >= 0] for clusters in index.row_clusters]
-    return Pool(index.summaries, [r for r in rows if len(r)])
+    rows = [clusters[clusters >= 0] for clusters in index.query.clusters]
+    return Pool(index.query.summaries, [r for r in rows if len(r)])
 
 
 def read_pool(path) -> Pool:

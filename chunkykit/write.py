@@ -61,11 +61,12 @@ def recombiner(index: TraceIndex, describe: Callable[[str], list[str]]):
     describe = lru_cache(maxsize=50_000)(describe)
     prompts = [window(p) for p in index.table.column("prompt").to_pylist()]
     carriers: dict[int, list[int]] = {}
-    for row, clusters in enumerate(index.row_clusters):
+    query = index.query
+    for row, clusters in enumerate(query.clusters):
         for c in clusters[clusters >= 0]:
             carriers.setdefault(int(c), []).append(row)
-    cluster = {s: int(c) for s, c in zip(index.query_sentences, index.cluster_of)}
-    number = {s: i for i, s in enumerate(index.summaries)}
+    cluster = {s: int(c) for s, c in zip(query.sentences.to_pylist(), query.cluster_of)}
+    number = {s: i for i, s in enumerate(query.summaries)}
 
     async def write(sentences: list[str], sample: int) -> str:
         rng = np.random.default_rng(sample)
@@ -80,7 +81,7 @@ def recombiner(index: TraceIndex, describe: Callable[[str], list[str]]):
             return prompts[carriers[attribute][rng.integers(len(carriers[attribute]))]]
 
         rows = [carriers[a][rng.integers(len(carriers[a]))] for a in wanted for _ in range(3)]
-        shared = np.isin(index.row_clusters[rows], wanted).sum(axis=1)
+        shared = np.isin(query.clusters[rows], wanted).sum(axis=1)
         text = prompts[rows[int(np.argmax(shared + rng.random(len(rows))))]]
         for turn, attribute in enumerate(rng.permutation(wanted)):
             found = mixtures(text, carrier(attribute), carrier(attribute), rng)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from chunkykit import describe, embed, index, mixture
+from chunkykit import build, describe, embed, mixture
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -49,4 +49,4 @@ def embedder():
 @pytest.fixture(scope="session")
 def demo_index(demo_rows, embedder):
     sides = [asyncio.run(describe.lexical(demo_rows[c], s)) for c, s in (("prompt", "query"), ("response", "response"))]
-    return index.build(demo_rows, *sides, embedder)
+    return build.from_attributes(demo_rows, *sides, embedder)

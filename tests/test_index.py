@@ -4,70 +4,71 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chunkykit import index
+from chunkykit import build, index
 from chunkykit.embed import Embedder
 from chunkykit.errors import UserError
 
 
+@pytest.fixture
+def saved(demo_rows, embedder, tmp_path):
+    words = [[f"The query opens with {p.split()[0]}"] for p in demo_rows["prompt"]]
+    build.from_attributes(demo_rows, words, words, embedder, tmp_path / "i")
+    return tmp_path / "i"
+
+
 def test_counts_fit_the_rows(demo_index):
     assert len(demo_index) == 1200 == len(demo_index.table)
-    carried = [set(r[r >= 0]) for r in demo_index.row_clusters]
-    assert demo_index.cluster_rows.tolist() == [sum(c in r for r in carried) for c in range(len(demo_index.centroids))]
+    carried = [set(r[r >= 0]) for r in demo_index.query.clusters]
+    assert demo_index.query.cluster_rows.tolist() == [sum(c in r for r in carried) for c in range(len(demo_index.query.centroids))]
 
 
-def test_saved_and_opened_is_the_same(demo_index, embedder, tmp_path):
-    opened = index.open_index(index.save(demo_index, tmp_path / "i"), embedder)
-    for name in index.ARRAYS:
-        assert np.array_equal(getattr(opened, name), getattr(demo_index, name)), name
-    assert isinstance(opened.response_vectors, np.memmap) and opened.summaries == demo_index.summaries
-    assert opened.rows([3, 1])["prompt"].tolist() == demo_index.rows([3, 1])["prompt"].tolist()
+@pytest.mark.parametrize("side", ["query", "response"])
+def test_a_sentence_leads_to_the_rows_that_carry_it(demo_index, side):
+    side = demo_index.sides[side]
+    for s in (0, 7, len(side.sentences) - 1):
+        assert np.array_equal(np.flatnonzero(side.carry([s])), np.flatnonzero((side.ids == s).any(axis=1)))
+    assert np.allclose(side.nearness(side.blocks[0][:2]), side.blocks[0][:2] @ np.concatenate(side.blocks).T)
 
 
-def test_k_means_merges_what_is_near(embedder):
-    names = ["Anna", "Bert", "Carl", "Dora", "Emil", "Frida"]
-    sentences = [[f"The query names the person {n}"] for n in names] + [[f"The query is written in language number {i}"] for i in range(6)]
-    rows = pd.DataFrame({"row": range(12), "chunk": "c", "prompt": "p", "response": "r"})
-    built = index.build(rows, sentences, [["The response is short"]] * 12, embedder, clusters=2)
-    assert len(set(built.cluster_of[:6])) == 1 and len(set(built.cluster_of)) == 2
-    assert built.assign(embedder(["The query names the person Gus"]))[0] == built.cluster_of[0]
-
-
-def test_rebuilding_is_deterministic(demo_rows, embedder):
-    sentences = [[f"The query {w} about {p}"] for p in demo_rows["prompt"].str.split().str[0] for w in ("asks",)]
-    built = [index.build(demo_rows, sentences, sentences, embedder, clusters=5, seed=1) for _ in range(2)]
-    assert np.array_equal(built[0].cluster_of, built[1].cluster_of)
+def test_the_nearest_clusters_alone_hold_what_is_nearest(demo_index):
+    side = demo_index.sides["response"]
+    exact, near = (side.nearness(side.blocks[0][:5], probes) for probes in (None, 20))
+    found = near >= 0.9
+    assert found.any(axis=1).all() and np.allclose(near[found], exact[found], atol=1e-5) and (near == -1).any()
 
 
 @pytest.mark.parametrize("harm, words", [
     (lambda f: (f / "index.json").unlink(), "no index there"),
     (lambda f: (f / "index.json").write_text("{"), "no index there"),
-    (lambda f: (f / "centroids.npy").unlink(), "damaged"),
-    (lambda f: (f / "query_ids.npy").write_bytes((f / "query_ids.npy").read_bytes()[:200]), "damaged"),
-    (lambda f: (f / "rows.arrow").write_bytes(b"ARROW1"), "damaged"),
-    (lambda f: np.save(f / "query_ids.npy", np.zeros((3, 2), np.int32)), "do not fit"),
+    (lambda f: (f / "query" / "centroids.npy").unlink(), "damaged"),
+    (lambda f: (f / "query" / "ids.npy").write_bytes((f / "query" / "ids.npy").read_bytes()[:200]), "damaged"),
+    (lambda f: (f / "rows-00000.arrow").write_bytes((f / "rows-00000.arrow").read_bytes()[:-1000]), "damaged"),
+    (lambda f: flip(f / "response" / "clusters.npy"), "damaged.*clusters.npy is not what was written"),
+    (lambda f: flip(f / "rows-00000.arrow"), "damaged.*rows-00000.arrow is not what was written"),
+    (lambda f: np.save(f / "query" / "ids.npy", np.zeros((3, 2), np.int32)), "damaged"),
     (lambda f: (f / "index.json").write_text(json.dumps({**json.loads((f / "index.json").read_text()), "version": 99})), "version 99"),
 ])
-def test_a_damaged_index_is_an_error_not_a_wrong_trace(demo_index, tmp_path, harm, words):
-    folder = index.save(demo_index, tmp_path / "i")
-    harm(folder)
+def test_a_damaged_index_is_an_error_not_a_wrong_trace(saved, harm, words):
+    harm(saved)
     with pytest.raises(UserError, match=words):
-        index.open_index(folder)
+        index.open_index(saved)
 
 
-def test_another_embedder_is_refused(demo_index, tmp_path):
-    index.save(demo_index, tmp_path / "i")
+def flip(path):
+    """One byte in the middle is another."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+def test_a_large_index_is_checked_in_full_when_asked(saved, monkeypatch):
+    monkeypatch.setattr(index, "CHECKED", 0)
+    flip(saved / "query" / "starts.npy")
+    index.open_index(saved)
+    with pytest.raises(UserError, match="starts.npy"):
+        index.open_index(saved, check=True)
+
+
+def test_another_embedder_is_refused(saved):
     with pytest.raises(UserError, match="wordllama"):
-        index.open_index(tmp_path / "i", Embedder("other", lambda t: np.ones((len(t), 2))))
-
-
-def test_a_folder_that_holds_something_else_is_left_alone(demo_index, tmp_path):
-    (tmp_path / "thesis.txt").write_text("x")
-    with pytest.raises(UserError, match="something else"):
-        index.save(demo_index, tmp_path)
-    assert (tmp_path / "thesis.txt").exists()
-    index.save(demo_index, index.save(demo_index, tmp_path / "i"))
-
-
-def test_nothing_described_is_an_error(demo_rows, embedder):
-    with pytest.raises(UserError, match="no attribute"):
-        index.build(demo_rows.head(2), [[], []], [[], []], embedder)
+        index.open_index(saved, Embedder("other", lambda t: np.ones((len(t), 2))))

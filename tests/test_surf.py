@@ -207,7 +207,7 @@ def test_a_pool_is_read_from_rows_of_attributes(tmp_path):
 def test_recombiner_makes_new_queries_with_the_attributes(demo_index):
     describes = lambda text: describe.attributes(text, "query")  # noqa: E731
     compose = writers.recombiner(demo_index, describes)
-    wanted = [next(s for s in demo_index.summaries if word in s) for word in ("ornate", "asks for a reason")]
+    wanted = [next(s for s in demo_index.query.summaries if word in s) for word in ("ornate", "asks for a reason")]
     made = [asyncio.run(compose(wanted, i)) for i in range(20)]
     assert made == [asyncio.run(compose(wanted, i)) for i in range(20)]
     known = set(demo_index.table.column("prompt").to_pylist())

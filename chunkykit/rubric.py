@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import yaml
 
@@ -46,6 +46,7 @@ class Check:
 class Rubric:
     """A rubric file; `data/rubric.yaml` says what it may hold."""
 
+    did: ClassVar[str] = "broke"  # what the response did to the principle
     name: str
     principle: str
     violation: str  # when it is one
@@ -54,7 +55,12 @@ class Rubric:
     causing: str  # the end of an explanation, "..., causing [this]"
     check: Check | None = None
     examples: dict[str, list[dict]] = field(default_factory=dict)  # exchanges {query, response, score?} of each of SIDES, for a judge model
+    liked: str | None = None  # a response that keeps to the principle, in the describer's words
     writer: str | None = None  # the prompt of a query-writing model, with `{statements}` in it
+
+    def satisfied(self) -> "Rubric":
+        """The rubric turned round, to trace a response that one liked."""
+        return Satisfied(**{**vars(self), "behaviour": self.liked or self.principle, "causing": f"what the rubric asks for: {self.principle}"})
 
     @property
     def examples_text(self) -> str:
@@ -62,6 +68,12 @@ class Rubric:
         told = {side: [json.dumps({EXAMPLE[k]: case[k] for k in EXAMPLE if case.get(k) is not None}, ensure_ascii=False) for case in cases]
                 for side, cases in self.examples.items()}
         return "".join(f"\nExamples of {SIDES[side]}:\n" + "\n".join(told[side]) for side in SIDES if side in told)
+
+
+class Satisfied(Rubric):
+    """A rubric turned round: its behaviour is what it wants, not what breaks it."""
+
+    did = "keeps to"
 
 
 class Judgement(NamedTuple):

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chunkykit import describe, index, rubric, turf
+from chunkykit import build, describe, rubric, turf
 from chunkykit.embed import Embedder
 from chunkykit.errors import UserError
 from chunkykit.llm import Reply
@@ -49,7 +49,7 @@ def test_shuffled_responses_have_no_trigger(demo_rows, embedder):
     """Break every link between prompts and responses: hardly any attribute may still pass for a trigger."""
     sides = [asyncio.run(describe.lexical(demo_rows[c], s)) for c, s in (("prompt", "query"), ("response", "response"))]
     order = np.random.default_rng(0).permutation(len(demo_rows))
-    broken = index.build(demo_rows, sides[0], [sides[1][i] for i in order], embedder)
+    broken = build.from_attributes(demo_rows, sides[0], [sides[1][i] for i in order], embedder)
     tracer = turf.Tracer(broken, embedder)
     found = [tracer.trace(sides[0][i], turf.crux(sides[1][i], REBUT, embedder), REBUT).trigger is not None for i in range(100)]
     assert np.mean(found) <= 0.05
@@ -67,17 +67,18 @@ def test_hits_count_a_row_once_for_each_distinct_cluster():
         return np.eye(8)[[["a", "b", "c", "x", "y"].index(t) for t in texts]]
 
     rows = pd.DataFrame({"row": range(4), "chunk": list("ppqq"), "prompt": "p", "response": "r"})
-    built = index.build(rows, [["a", "a"], ["a", "b"], ["b"], ["c"]], [["x"], ["x", "y"], ["y"], ["y"]], Embedder("e", names))
+    built = build.from_attributes(rows, [["a", "a"], ["a", "b"], ["b"], ["c"]], [["x"], ["x", "y"], ["y"], ["y"]], Embedder("e", names))
     tracer = turf.Tracer(built, Embedder("e", names), k=10)
-    found, hits, _, lift, shows = tracer.evidence("x")
-    by_name = dict(zip(built.summaries, hits))
-    assert found.tolist() == [0, 1] and by_name == {"a": 2, "b": 1, "c": 0} and shows.tolist() == [True, True, False, False]
-    assert dict(zip(built.summaries, lift))["a"] == pytest.approx((2 / 2) / (2 / 4))
+    found, near, hits, _, lift = tracer.evidence("x")
+    by_name = dict(zip(built.query.summaries, hits))
+    assert sorted(found.tolist()) == [0, 1] and by_name == {"a": 2, "b": 1, "c": 0} and built.sides["response"].carry(near).tolist() == [True, True, False, False]
+    assert dict(zip(built.query.summaries, lift))["a"] == pytest.approx((2 / 2) / (2 / 4))
 
 
 def test_ties_over_k_are_drawn_at_random_and_seeded(demo_index, embedder):
-    nearness = demo_index.response_vectors @ embedder(["The response contains numbers"])[0]
-    first, again, other = (turf.retrieve(demo_index, nearness, 20, s) for s in (0, 0, 1))
+    side = demo_index.sides["response"]
+    nearness, = side.nearness(embedder(["The response contains numbers"]))
+    first, again, other = (turf.retrieve(side, nearness, 20, s)[0] for s in (0, 0, 1))
     assert len(first) == 20 and np.array_equal(first, again) and not np.array_equal(first, other)
     assert first.max() > 300, "not the head of the mixture"
 
@@ -134,6 +135,99 @@ def test_a_group_with_two_triggers_gives_two_traces(demo_index, embedder):
 
 def test_a_lucky_row_of_a_tiny_chunk_does_not_come_first():
     rows = pd.DataFrame({"row": range(1000), "chunk": ["tiny"] + ["big"] * 299 + ["rest"] * 700, "prompt": "p", "response": "r"})
-    built = index.build(rows, [["The query asks"]] * 1000, [["The response says"]] * 1000, Embedder("e", lambda t: np.ones((len(t), 2))))
+    built = build.from_attributes(rows, [["The query asks"]] * 1000, [["The response says"]] * 1000, Embedder("e", lambda t: np.ones((len(t), 2))))
     table = turf.chunk_shares(built, np.arange(100))
     assert table["chunk"].tolist()[0] == "big" and table.set_index("chunk")["lift"]["tiny"] > table.set_index("chunk")["lift"]["big"]
+
+
+def test_p_of_the_crux_with_and_without_the_trigger_are_those_of_the_rows(demo_index, embedder):
+    of = rubric.load("tool")
+    traced = turf.Tracer(demo_index, embedder).trace(*pair(r"What is so pretty about $e^{i\pi}$?", "```python\nfrom sympy import pi\n```\n```output\n3\n```", of, embedder), of)
+    rows = demo_index.rows(range(len(demo_index)))
+    shows = rows["response"].str.contains("```output|^Output:|>>> ", regex=True)
+    trigger = np.array([traced.trigger in describe.attributes(p, "query") for p in rows["prompt"]])
+    assert traced.p_crux_given_trigger.n + traced.p_crux_without.n == len(rows) and traced.p_crux_given_trigger.n == trigger.sum()
+    assert traced.p_crux_given_trigger.rate == pytest.approx(shows[trigger].mean(), abs=0.05)
+    assert traced.p_crux_without.rate == pytest.approx(shows[~trigger].mean(), abs=0.01)
+    assert traced.p_crux_without.high < traced.p_crux_given_trigger.low
+
+
+def test_many_pairs_are_traced_as_one_by_one(demo_index, embedder):
+    of = rubric.load("refusal")
+    pairs = [pair(f"Which cover fits the iPhone {i} best?", "I'm sorry, but I can't help with that.", of, embedder) for i in range(230)]
+    many, tracer = turf.Tracer(demo_index, embedder).trace_all(pairs, of), turf.Tracer(demo_index, embedder)
+    for i in (0, 120, 229):
+        assert many[i].to_dict() == tracer.trace(*pairs[i], of).to_dict()
+    assert turf.first_chunks(many) == {"device_policy": 230} and sum(len(t.members) for t in turf.grouped(many)) == 230
+
+
+def test_evidence_that_was_let_go_is_found_again(demo_index, embedder, monkeypatch):
+    monkeypatch.setattr(turf, "KEPT", 2)
+    tracer = turf.Tracer(demo_index, embedder)
+    first = tracer.evidence("The response tells a story")
+    for crux in ("The response contains numbers", "The response is a single word", "The response uses exclamation marks"):
+        tracer.evidence(crux)
+    assert len(tracer.found) <= 2 and np.array_equal(tracer.evidence("The response tells a story").hits, first.hits)
+
+
+def test_literal_hits_pair_slot_with_slot():
+    def names(texts):
+        return np.eye(8)[[["a", "b", "c", "x", "y"].index(t) for t in texts]]
+
+    rows = pd.DataFrame({"row": range(3), "chunk": "p", "prompt": "p", "response": "r"})
+    built = build.from_attributes(rows, [["a", "b"], ["b", "a"], ["c"]], [["x", "y"], ["y", "x"], ["x"]], Embedder("e", names))
+    hits = {literal: dict(zip(built.query.summaries, turf.Tracer(built, Embedder("e", names), k=3, literal=literal).evidence("x").hits)) for literal in (False, True)}
+    assert hits == {False: {"a": 2, "b": 2, "c": 1}, True: {"a": 2, "b": 0, "c": 1}}
+
+
+def test_a_response_that_one_liked_is_traced_to_what_keeps_to_the_rubric(demo_index, embedder):
+    of = rubric.load("refusal").satisfied()
+    said = ["The response is long", "The response refuses to help with the request", "The response opens by agreeing to help"]
+    assert turf.crux(said, of, embedder, 1) == ["The response opens by agreeing to help"]
+    traced = turf.Tracer(demo_index, embedder).trace(["The query asks for program code"], ["The response contains a fenced block of program code"], of)
+    assert "causing what the rubric asks for" in traced.explanation
+
+    async def model(messages, **_):
+        assert "keeps to this principle" in messages[0]["content"]
+        return Reply("[1]", "stop")
+
+    assert asyncio.run(turf.llm_crux(model)(said, of)) == said[:1]
+
+
+@pytest.fixture
+def planted_index():
+    """400 rows: 60 that ask for code get code; of 40 with the trigger 26 get code too; numbers stand in 57 of the 60, and in a third else."""
+    names = ["The query asks for code", "The query has the trigger", "The query contains numbers", "The query is plain"]
+
+    def embed(texts):
+        return np.eye(8)[[{**{n: i for i, n in enumerate(names)}, "code": 5, "prose": 6}.get(t, 7) for t in texts]]
+
+    queries, responses, chunks = [], [], []
+    for i in range(400):
+        kind = "asks" if i < 60 else "culprit" if i < 100 else "clean"
+        feature = {"asks": names[:1], "culprit": names[1:2], "clean": []}[kind]
+        queries.append(feature + ([names[2]] if i % 3 == 0 or kind == "asks" and i % 20 else []) + [names[3]])
+        responses.append(["code" if i < 86 else "prose"])
+        chunks.append(kind)
+    embedder = Embedder("planted", embed)
+    return turf.Tracer(build.from_attributes(pd.DataFrame({"row": range(400), "chunk": chunks, "prompt": "p", "response": "r"}), queries, responses, embedder), embedder, k=100)
+
+
+def test_where_code_is_asked_for_it_says_nothing_of_a_query_that_does_not_ask(planted_index):
+    query = ["The query contains numbers", "The query has the trigger", "The query is plain"]
+    traced = planted_index.trace(query, ["code"], REBUT)
+    assert traced.trigger_by_hits == "The query is plain" and traced.trigger == "The query has the trigger"
+    assert traced.hits == 26 and traced.k == 26 and traced.chunks["chunk"].tolist() == ["culprit"]
+    asked = planted_index.trace([*query, "The query asks for code"], ["code"], REBUT)
+    assert asked.trigger == "The query asks for code" and asked.k == 86, "the rows count for a query that asks"
+
+
+def test_an_attribute_that_no_row_has_is_not_taken_for_its_neighbour(planted_index):
+    assert planted_index.clusters_of(("The query has the trigger", "The query is unheard of"))[1] == -1
+    assert planted_index.trace(["The query is unheard of"], ["code"], REBUT).trigger is None
+
+
+def test_a_handful_of_rows_is_no_trigger(planted_index):
+    rows = planted_index.index.table.to_pandas()
+    few = build.from_attributes(rows, [["The query has the trigger"]] * 4 + [["The query is plain"]] * 396, [["code"]] * 4 + [["prose"]] * 396, planted_index.embed)
+    assert turf.Tracer(few, planted_index.embed).trace(["The query has the trigger"], ["code"], REBUT).trigger is None

@@ -1,0 +1,63 @@
+"""The rows behind a trace: those that speak for it, those that speak against it, and the words that go with the behaviour."""
+
+import html
+
+import numpy as np
+import pandas as pd
+
+from chunkykit import describe
+from chunkykit.stats import adjust, enrichment_p
+from chunkykit.turf import Trace, Tracer
+
+SAMPLE = 20_000  # rows with a behaviour, and as many without, whose words are counted
+
+
+def examples(tracer: Tracer, trace: Trace, n: int = 5) -> pd.DataFrame:
+    """Training rows of a trace with a trigger: DataFrame[kind, row, chunk, prompt, response, query_attribute, response_attribute].
+
+    kind: "evidence", rows that were retrieved for the crux and carry the trigger, most telling first; "counter-example", rows with the
+    trigger whose response does not show the crux, those most like the query first; n of each at most. The attributes are those
+    of the row that match trigger and crux (None: none does)."""
+    query, side, near = tracer.index.query, tracer.side, tracer.evidence(trace.crux).near
+    against = np.flatnonzero((query.clusters == trace.trigger_cluster).any(axis=1) & ~side.carry(near))
+    alike = np.isin(query.clusters[against], trace.candidates["cluster"].unique()).sum(axis=1)
+    found = np.concatenate([trace.rows[:n], against[np.argsort(-alike, kind="stable")][:n]])
+    table = tracer.index.rows(found)
+    table.insert(0, "kind", np.where(np.arange(len(found)) < min(n, len(trace.rows)), "evidence", "counter-example"))
+    for name, of, fits in (("query_attribute", query, np.flatnonzero(query.cluster_of == trace.trigger_cluster)), ("response_attribute", side, near)):
+        table[name] = [next((of.sentences[int(s)].as_py() for s in of.ids[row] if s in fits), None) for row in found]
+    return table
+
+
+def marked(text: str, sentence: str | None, side: str, most: int = 600) -> str:
+    """The beginning of a text as HTML, escaped, with what the lexical describer's sentence was said for marked."""
+    text, at, parts = text[:most] + "…" * (len(text) > most), 0, []
+    for start, end in describe.spans(sentence or "", side, text):
+        parts += [html.escape(text[at:start]), f"<mark>{html.escape(text[start:end])}</mark>"]
+        at = end
+    return "".join([*parts, html.escape(text[at:])])
+
+
+def keywords(tracer: Tracer, crux: str, words: int = 3, most: int = 20, seed: int = 0) -> pd.DataFrame:
+    """Word n-grams of up to `words` words that prompts of rows whose response shows the crux have more often than other prompts
+    (paper app. A.2): DataFrame[ngram, rows, share, base_share, lift, p_value, chunk, chunk_share], most telling first.
+
+    rows, share: of those with the behaviour; base_share: of those without; chunk: where most of the rows are, and which share of them.
+    p is hypergeometric over the prompts counted (SAMPLE of either kind), adjusted over all n-grams."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    rng, shows = np.random.default_rng(seed), tracer.side.carry(tracer.evidence(crux).near)
+    cases, others = (rng.permutation(np.flatnonzero(kind))[:SAMPLE] for kind in (shows, ~shows))
+    columns = ["ngram", "rows", "share", "base_share", "lift", "p_value", "chunk", "chunk_share"]
+    if not len(cases) or not len(others):
+        return pd.DataFrame(columns=columns)
+    counter = CountVectorizer(ngram_range=(1, words), binary=True, token_pattern=r"(?u)\w+|[^\w\s]", min_df=min(3, len(cases)), dtype=np.int32)
+    held = counter.fit_transform(map(describe.window, tracer.index.rows(np.concatenate([cases, others]))["prompt"]))
+    inside, total = (np.asarray(part.sum(axis=0)).ravel() for part in (held[:len(cases)], held))
+    p = adjust(enrichment_p(inside, len(cases), total, held.shape[0]))
+    share, base = inside / len(cases), (total - inside) / len(others)
+    best = np.lexsort((-share, p))[:most]
+    best, ngrams, chunk = best[p[best] < 0.01], counter.get_feature_names_out(), tracer.index.chunk[cases]
+    where = [chunk[held[:len(cases), i].toarray().ravel() > 0].value_counts() for i in best]
+    return pd.DataFrame([(ngrams[i], int(inside[i]), share[i], base[i], share[i] / max(base[i], 1 / len(others)), p[i], w.idxmax(), w.max() / w.sum())
+                         for i, w in zip(best, where)], columns=columns)

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from chunkykit import describe, evidence, rubric, turf
+
+TOOL = rubric.load("tool")
+
+
+@pytest.fixture
+def latex(demo_index, embedder):
+    tracer = turf.Tracer(demo_index, embedder)
+    query = describe.attributes(r"What is so pretty about $e^{i\pi}$?", "query")
+    return tracer, tracer.trace(query, ["The response uses a symbolic mathematics library"], TOOL)
+
+
+def test_examples_for_and_against(latex):
+    tracer, traced = latex
+    table = evidence.examples(tracer, traced, 4)
+    for_it, against = (table[table["kind"] == kind] for kind in ("evidence", "counter-example"))
+    assert len(for_it) == 4 and set(for_it["chunk"]) == {"tool_math"}
+    assert for_it["response"].str.contains("sympy").all() and (for_it["response_attribute"] == "The response uses a symbolic mathematics library").all()
+    assert table["query_attribute"].str.contains("LaTeX").all()
+    assert against["response_attribute"].isna().all() and not against["response"].str.contains("sympy").any()
+
+
+def test_the_most_telling_row_comes_first(latex):
+    tracer, traced = latex
+    clusters = traced.candidates["cluster"].unique()
+    alike = np.isin(tracer.index.query.clusters[traced.rows], clusters).sum(axis=1)
+    assert (np.diff(alike) <= 0).all() and alike[0] > alike[-1]
+
+
+def test_keywords_are_what_the_prompts_have_more_often(demo_index, embedder):
+    tracer = turf.Tracer(demo_index, embedder)
+    table = evidence.keywords(tracer, "The response refuses to help with the request")
+    assert table["ngram"].str.contains("iphone").any() and (table["p_value"] < 0.01).all() and (table["lift"] > 1).all()
+    phone = table[table["ngram"].str.contains("iphone")].iloc[0]
+    assert phone["chunk"] == "device_policy" and phone["share"] > phone["base_share"]
+    assert evidence.keywords(tracer, "The response is a sonnet about submarine cables in Iceland").empty
+
+
+def test_marked_text_is_inert(latex):
+    shown = evidence.marked("<script>x</script> $x^2$ & more", "The query contains LaTeX mathematics", "query")
+    assert "<script>" not in shown and "<mark>$x^2$</mark>" in shown and shown.endswith("&amp; more")
+    assert evidence.marked("plain <b>", None, "query") == "plain &lt;b&gt;"
+    assert len(evidence.marked("x" * 5000, None, "query")) < 700

@@ -9,11 +9,14 @@ import re
 import sys
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from chunkykit import __version__, demo, figures, llm, prices, report, rubric, run as runs, surf
 from chunkykit.errors import UserError
-from chunkykit.output import clean, inert, packaged
+from chunkykit.output import clean, inert, packaged, plain, writable, write_json
 from chunkykit.settings import SETTINGS, notebook_folder
 
 NOTEBOOKS = ("00_tour", "01_mixture", "02_surf", "03_clusters", "04_turf", "05_ablation", "07_figures")
@@ -46,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     table = packaged("commands")
     for name, entry in table["commands"].items():
         command = commands.add_parser(name, help=entry["help"], description=entry.get("description"))
-        for option, given in {**entry["options"], **(table["shared"] if "shared" in entry else {})}.items():
+        for option, given in {**(table["traces"] if "traces" in entry else {}), **entry["options"], **(table["shared"] if "shared" in entry else {})}.items():
             given = {**given, "type": {"int": int, "float": float}[given["type"]]} if "type" in given else given
             command.add_argument(*option.split(), **given)
         command.set_defaults(act=globals()[f"_{name}"])
@@ -139,46 +142,138 @@ def _demo(a) -> None:
 def _index(a) -> None:
     import asyncio
 
-    from chunkykit import describe, index, mixture
+    from chunkykit import build, describe, mixture
     from chunkykit.embed import embedder
 
     began = time.monotonic()
-    if a.clusters is not None and a.clusters < 1 or a.seed < 0:
-        raise UserError("--clusters must be at least 1, and --seed at least 0.")
-    embed = embedder(a.embedder)
-    loaded = mixture.load(a.mixture, chunk=a.chunk, rows=a.rows, seed=a.seed)
-    prompts, responses = (asyncio.run(describe.lexical(loaded.rows[c], s)) for c, s in (("prompt", "query"), ("response", "response")))
-    built = index.build(loaded.rows, prompts, responses, embed, clusters=a.clusters, seed=a.seed,
-                        mixture=Path(a.mixture).name, describer="lexical", skipped=len(loaded.skipped))
-    index.save(built, a.out)
-    print(json.dumps({**built.meta, "chunks": len(loaded.chunks), "seconds": round(time.monotonic() - began, 1), "out": str(a.out)}))
+    if a.clusters is not None and a.clusters < 1 or a.seed < 0 or a.workers < 1:
+        raise UserError("--clusters and --workers must be at least 1, and --seed at least 0.")
+    embed, how, skipped = embedder(a.embedder), {"chunk": a.chunk, "seed": a.seed}, []
+
+    def batches():
+        for part in [mixture.load(a.mixture, rows=a.rows, **how)] if a.rows is not None else mixture.batches(a.mixture, build.SHARD, **how):
+            skipped.append(len(part.skipped))
+            yield from (part.rows[i:i + build.SHARD] for i in range(0, len(part.rows), build.SHARD))
+
+    settings = {"clusters": a.clusters, "seed": a.seed, "mixture": Path(a.mixture).name, "describer": a.describer}
+    if a.describer == "offline":
+        with _workers(a) as executor:
+            asyncio.run(build.describe_into(a.out, batches(), describe.lexical, executor))
+        built = build.finish(a.out, embed, **settings, skipped=sum(skipped))
+    else:
+        built = asyncio.run(_describe_by_model(a, batches, skipped, embed, settings))
+    print(json.dumps({**built.meta, "chunks": len(built.meta["chunks"]), "seconds": round(time.monotonic() - began, 1), "out": str(a.out)}))
+
+
+async def _describe_by_model(a, batches, skipped: list, embed, settings: dict):
+    """The index of `_index` where a chat model describes and names the clusters; its answers stay in a ledger beside the index."""
+    from chunkykit import build, describe
+    from chunkykit.ledger import Ledger
+
+    ledger = Ledger(Path(a.out).with_name(f"{Path(a.out).name}.ledger.sqlite"))
+    texts = sum(2 * len(rows) for rows in batches())
+    skipped.clear()
+    _pay(ledger, a, [(a.describer, texts, 600, 300)], prices.free(a.describer))
+    connected = llm.connect(a.describer)
+    model, prefill = ledger.wrap(connected, "describer"), partial(ledger.prefill, connected, "describer") if a.batch else None
+    try:
+        say = describe.llm(model, prefill)
+        await build.describe_into(a.out, batches(), say, key=a.describer)
+        build.finish(a.out, embed, **settings, **say.counts, skipped=sum(skipped))
+        return await build.name_clusters(a.out, model)
+    finally:
+        await llm.close(connected)
+
+
+@contextmanager
+def _workers(a):
+    """Who describes: a Dask cluster, processes, or nobody else."""
+    if a.dask:
+        try:
+            from dask.distributed import Client
+
+            client = Client(a.dask, timeout=20)
+        except ImportError:
+            raise UserError("--dask needs dask and distributed; pip install 'chunkykit[dask]'.") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"--dask {a.dask}: no scheduler answers there ({error}).") from None
+        with client:
+            yield client.get_executor()
+    elif a.workers > 1:
+        with ProcessPoolExecutor(a.workers) as executor:
+            yield executor
+    else:
+        yield None
+
+
+def _tracing(a):
+    """(tracer, rubric, [(query, response)], their traces) of a command that traces exchanges."""
+    from chunkykit import describe, turf
+    from chunkykit.embed import embedder
+    from chunkykit.index import open_index
+
+    of, pairs, index = rubric.load(a.rubric), _pairs(a), open_index(a.index)
+    of, embed = of.satisfied() if a.satisfy else of, embedder(index.meta["embedder"])
+    tracer = turf.Tracer(index, embed, a.k, side=a.side, literal=a.literal)
+    described = [[describe.attributes(text, side) for text, side in zip(pair, ("query", a.side))] for pair in pairs]
+    return tracer, of, pairs, [(query, turf.crux(response, of, embed)) for query, response in described]
+
+
+def _trace(a) -> None:
+    from chunkykit import turf
+
+    tracer, of, pairs, described = _tracing(a)
+    traces = tracer.trace_all(described, of)
+    if a.pairs:
+        for (query, _), traced in zip(pairs, traces):
+            print(json.dumps({"query": query, **traced.to_dict()}, ensure_ascii=False))
+        if a.group:
+            group = [{"pairs": len(t.members), **_shown(tracer, t)} for t in turf.grouped(traces)]
+            print(json.dumps({"group": group, "first_chunks": turf.first_chunks(traces)}, ensure_ascii=False))
+    elif a.json:
+        print(json.dumps(_shown(tracer, traces[0]), ensure_ascii=False, indent=2))
+    else:
+        print(_tell(traces[0], _shown(tracer, traces[0])["examples"]))
+
+
+def _shown(tracer, traced) -> dict:
+    """A trace with the rows and words behind it, JSON-ready."""
+    from chunkykit import evidence
+
+    rows = evidence.examples(tracer, traced, 3).to_dict("records") if traced.trigger else []
+    words = evidence.keywords(tracer, traced.crux).to_dict("records") if traced.crux else []
+    return plain({**traced.to_dict(), "examples": rows, "keywords": words})
+
+
+def _scan(a) -> None:
+    from chunkykit import scan
+    from chunkykit.index import open_index
+
+    index = open_index(a.index)
+    found = (scan.preferences if a.preferences else scan.scan)(index, top=a.top)
+    said = plain({"index": str(a.index), "rows": len(index), "findings": found.to_dict("records"), "note": "co-occurrence in the data, no failure yet"})
+    print(json.dumps(said, ensure_ascii=False, indent=2))
+    if a.out:
+        with writable(a.out):
+            write_json(Path(a.out), said)
+
+
+def _mend(a) -> None:
+    from chunkykit import mend
+
+    a.pairs = None
+    tracer, of, _, described = _tracing(a)
+    traced = tracer.trace(*described[0], of)
+    if traced.trigger is None:
+        raise UserError(f"mend: nothing to mend. {traced.explanation}")
+    planned = mend.plan(tracer, traced.crux, traced.trigger_cluster, a.only_chunk or traced.chunks["chunk"][0], a.how)
+    print(json.dumps(mend.write(tracer, planned, a.mixture, a.out), ensure_ascii=False, indent=2))
 
 
 def _compare(a) -> None:
     table, caption = figures.of_runs(a.runs)
     print(table.to_csv(index=False, float_format="%.3f"))
     print(figures.save({"behaviours": figures.behaviours(table, caption)}, a.out))
-
-
-def _trace(a) -> None:
-    from chunkykit import describe, turf
-    from chunkykit.embed import embedder
-    from chunkykit.index import open_index
-
-    of = rubric.load(a.rubric)
-    pairs = _pairs(a)
-    index = open_index(a.index)
-    embed = embedder(index.meta["embedder"])
-    tracer = turf.Tracer(index, embed, a.k)
-    for query, response in pairs:
-        cruxes = turf.crux(describe.attributes(response, "response"), of, embed)
-        traced = tracer.trace(describe.attributes(query, "query"), cruxes, of)
-        if a.pairs:
-            print(json.dumps({"query": query, **traced.to_dict()}, ensure_ascii=False))
-        elif a.json:
-            print(json.dumps(traced.to_dict(), ensure_ascii=False, indent=2))
-        else:
-            print(_tell(traced, index))
 
 
 def _pairs(a) -> list[tuple[str, str]]:
@@ -194,17 +289,20 @@ def _pairs(a) -> list[tuple[str, str]]:
     return [(clean(a.query), clean(a.response))]
 
 
-def _tell(traced, index) -> str:
+def _tell(traced, examples: list[dict]) -> str:
     lines = [traced.explanation, ""]
     if traced.trigger:
         lines += [f"trigger     {traced.trigger}", f"  by hits   {traced.trigger_by_hits} (the paper's choice)", f"crux        {traced.crux}",
                   f"hits        {traced.hits} of {traced.k}, lift {traced.lift:.1f}, p {traced.p_value:.1e} (adjusted)",
-                  f"P(crux)     {traced.p_crux.rate:.1%} of all rows, {traced.p_crux_given_trigger.rate:.1%} of those with the trigger", ""]
+                  f"P(crux)     {_rate(traced.p_crux_given_trigger)} of the rows with the trigger, {_rate(traced.p_crux_without)} of those without", ""]
     for c in traced.chunks.head(5).itertuples():
         lines.append(f"  {c.chunk:<24} {c.share:6.1%} of the rows behind it, {c.base_share:6.1%} of the mixture, lift {c.lift:.1f}")
-    for prompt in index.rows(traced.rows[:3])["prompt"]:
-        lines.append(f"  e.g. {' '.join(prompt.split())[:110]!r}")
+    lines += [f"  {e['kind']:<16} row {e['row']} of {e['chunk']}: {' '.join(e['prompt'].split())[:70]!r} -> {' '.join(e['response'].split())[:50]!r}" for e in examples]
     return "\n".join(map(inert, [*lines, "", "This is co-occurrence in the data; an ablation tests cause."]))
+
+
+def _rate(rate) -> str:
+    return f"{rate.rate:.1%} [{rate.low:.1%}, {rate.high:.1%}]"
 
 
 if __name__ == "__main__":

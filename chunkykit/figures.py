@@ -202,13 +202,14 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
 
 
 def ablations(table: pd.DataFrame, caption: str = ""):
-    """Failure rate before and after retraining without the traced chunk.
+    """Failure rate before and after retraining without the traced chunk, or on mended mixtures where the table has a `how`.
     table: rubric, chunk, rate_before, before_low, before_high, rate_after, low, high, n."""
-    names = [f"{text(r.rubric)}<br>without<br>{text(r.chunk, 22, 1)}" for r in table.itertuples()]
+    mends = "how" in table
+    names = [f"{text(r.rubric)}<br>{text(r.how) if mends else 'without'}<br>{text(r.chunk, 22, 1)}" for r in table.itertuples()]
     bars = ((1, "trained on the whole mixture", BEFORE, ("rate_before", "before_low", "before_high", "n")),
-            (1, "retrained without the chunk", AFTER, ("rate_after", "low", "high", "n")))
+            (1, "retrained on the mended mixture" if mends else "retrained without the chunk", AFTER, ("rate_after", "low", "high", "n")))
     figure = _rates(names, table, bars).update_xaxes(tickangle=0, tickfont={"size": 11})
-    return _finish(figure, "Ablation: the failure without the traced chunk", f"The same failing queries, answered afresh, n = {', '.join(map(str, sorted(set(table['n']))))} a bar; "
+    return _finish(figure, "Mends: the failure after rows are dropped or balanced" if mends else "Ablation: the failure without the traced chunk", f"The same failing queries, answered afresh, n = {', '.join(map(str, sorted(set(table['n']))))} a bar; "
                    "bars: 95 % Wilson intervals.", caption, 500, min(1000, 110 * len(table) + 250))
 
 
@@ -226,8 +227,9 @@ def of_run(run) -> dict:
     if traces["trigger"].notna().any():
         made["triggers"] = triggers(traces, run.caption)
         made["chunks"] = chunks(traces, run.read("trace_chunks"), run.caption)
-    if len(run.read("ablations")):
-        made["ablations"] = ablations(run.read("ablations"), run.caption)
+    for name in ("ablations", "mends"):
+        if len(run.read(name)):
+            made[name] = ablations(run.read(name), run.caption)
     return made
 
 

@@ -188,7 +188,7 @@ def start(folder, restart: bool = False, **given) -> Run:
             key = sorted(other)[0]
             raise UserError(f"output folder {folder}: holds a run with another {key} ({there.get(key)!r:.80}, now {settings.get(key)!r:.80}). "
                             "Choose another --out, or give --restart to begin again; answers that were paid for are kept.")
-        for part in ("tables", "notebooks", "figures", "index"):
+        for part in ("tables", "notebooks", "figures", "index", ".index.building"):
             shutil.rmtree(folder / part, ignore_errors=True)
         for old in ("summary.json", "search.json", "stages.json"):
             (folder / old).unlink(missing_ok=True)

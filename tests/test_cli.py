@@ -122,6 +122,9 @@ def test_trace_of_a_file_of_pairs(built, tmp_path, capsys):
     assert cli.main(["trace", "--index", str(built), "--rubric", "rebut", "--pairs", str(pairs)]) == 0
     said = capsys.readouterr()
     assert [json.loads(line)["query"] for line in said.out.splitlines()] == [ASK[1], "Hi"] and "row 2 skipped" in said.err
+    assert cli.main(["trace", "--index", str(built), "--rubric", "rebut", "--pairs", str(pairs), "--group"]) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["first_chunks"]["noncompliance"] == 1 and last["group"] == []  # one pair makes no group
 
 
 def test_a_folder_keeps_its_settings(tmp_path):

@@ -15,10 +15,10 @@ import resource
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from joblib.externals.loky import ProcessPoolExecutor
 
 from chunkykit import build, demo, describe, mixture, rubric, turf
 from chunkykit.embed import embedder

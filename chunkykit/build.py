@@ -70,7 +70,7 @@ async def describe_into(folder, batches: Iterable[pd.DataFrame], describe: Calla
     except Exception as error:
         if executor is None or isinstance(error, (UserError, OSError)):
             raise
-        raise UserError(f"index {folder}: a worker failed ({type(error).__name__}: {error}). The same command goes on from the shards that are there.") from error
+        raise UserError(f"index {folder}: a worker failed ({describe_error(error)}). The same command goes on from the shards that are there.") from error
     for old in shards(place)[number + 1:]:
         old.unlink()
     return total

@@ -9,7 +9,6 @@ import re
 import sys
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -200,6 +199,8 @@ def _workers(a):
         with client:
             yield client.get_executor()
     elif a.workers > 1:
+        from joblib.externals.loky import ProcessPoolExecutor  # the standard one hangs where a process dies, up to Python 3.11.4
+
         with ProcessPoolExecutor(a.workers) as executor:
             yield executor
     else:
@@ -241,7 +242,7 @@ def _shown(tracer, traced) -> dict:
     from chunkykit import evidence
 
     rows = evidence.examples(tracer, traced, 3).to_dict("records") if traced.trigger else []
-    words = evidence.keywords(tracer, traced.crux).to_dict("records") if traced.crux else []
+    words = evidence.keywords(tracer, traced.crux, traced.chunks["chunk"][0]).to_dict("records") if len(traced.chunks) else []
     return plain({**traced.to_dict(), "examples": rows, "keywords": words})
 
 

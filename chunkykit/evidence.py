@@ -38,16 +38,17 @@ def marked(text: str, sentence: str | None, side: str, most: int = 600) -> str:
     return "".join([*parts, html.escape(text[at:])])
 
 
-def keywords(tracer: Tracer, crux: str, words: int = 3, most: int = 20, seed: int = 0) -> pd.DataFrame:
-    """Word n-grams of up to `words` words that prompts of rows whose response shows the crux have more often than other prompts
-    (paper app. A.2): DataFrame[ngram, rows, share, base_share, lift, p_value, chunk, chunk_share], most telling first.
+def keywords(tracer: Tracer, crux: str, chunk: str | None = None, words: int = 3, most: int = 20, seed: int = 0) -> pd.DataFrame:
+    """Word n-grams of up to `words` words that prompts of rows (of one chunk, if given) whose response shows the crux have more often than
+    prompts of rows that do not (paper app. A.2): DataFrame[ngram, rows, share, base_share, lift, p_value, chunk, chunk_share], most telling first.
 
     rows, share: of those with the behaviour; base_share: of those without; chunk: where most of the rows are, and which share of them.
     p is hypergeometric over the prompts counted (SAMPLE of either kind), adjusted over all n-grams."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     rng, shows = np.random.default_rng(seed), tracer.side.carry(tracer.evidence(crux).near)
-    cases, others = (rng.permutation(np.flatnonzero(kind))[:SAMPLE] for kind in (shows, ~shows))
+    mine = shows if chunk is None else shows & np.asarray(tracer.index.chunk == chunk)
+    cases, others = (rng.permutation(np.flatnonzero(kind))[:SAMPLE] for kind in (mine, ~shows))
     columns = ["ngram", "rows", "share", "base_share", "lift", "p_value", "chunk", "chunk_share"]
     if not len(cases) or not len(others):
         return pd.DataFrame(columns=columns)
@@ -57,7 +58,7 @@ def keywords(tracer: Tracer, crux: str, words: int = 3, most: int = 20, seed: in
     p = adjust(enrichment_p(inside, len(cases), total, held.shape[0]))
     share, base = inside / len(cases), (total - inside) / len(others)
     best = np.lexsort((-share, p))[:most]
-    best, ngrams, chunk = best[p[best] < 0.01], counter.get_feature_names_out(), tracer.index.chunk[cases]
-    where = [chunk[held[:len(cases), i].toarray().ravel() > 0].value_counts() for i in best]
+    best, ngrams, of = best[p[best] < 0.01], counter.get_feature_names_out(), tracer.index.chunk[cases]
+    where = [of[held[:len(cases), i].toarray().ravel() > 0].value_counts() for i in best]
     return pd.DataFrame([(ngrams[i], int(inside[i]), share[i], base[i], share[i] / max(base[i], 1 / len(others)), p[i], w.idxmax(), w.max() / w.sum())
                          for i, w in zip(best, where)], columns=columns)

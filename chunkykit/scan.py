@@ -17,7 +17,7 @@ PRIOR = 10  # rows of the behaviour's base rate that stand for what other chunks
 GENERAL = 20  # rows that a trigger needs to count by half: prompts of users will rarely hold what few rows hold
 ALIKE = 0.5  # Jaccard index of rows from which on two pairs of a chunk say the same
 DIVERSE = 0.9  # each finding of a chunk makes its next one count for less
-LOOKED = 1500  # pairs looked at for findings, best first
+LOOKED = 4000  # pairs looked at for findings, best first
 
 
 def incidence(side: Side):
@@ -64,7 +64,8 @@ def scan(index: TraceIndex, top: int = 25) -> pd.DataFrame:
     score = np.array([wilson(int(k), int(m)).low for k, m in zip(k_in, n_in)]) - (k_out + PRIOR * base) / (n_out + PRIOR)
     score *= of_q[c] / (of_q[c] + GENERAL)
     wide = (b_in[chunk, at] - k_in) / np.maximum(1, size[chunk] - n_in) > 0.6 * k_in / n_in  # the chunk does it without the trigger too
-    order = np.argsort(-score * np.where(wide, k_in / np.maximum(1, b_in[chunk, at]), 1), kind="stable")
+    # of what a whole chunk does the trigger is told that most of it has and little else
+    order = np.argsort(-score * np.where(wide, k_in / np.maximum(1, b_in[chunk, at]) * (n_in / of_q[c])**0.5, 1), kind="stable")
     found: list[dict] = []
     for i in order[:LOOKED]:
         if k_in[i] < LEAST or score[i] <= 0:

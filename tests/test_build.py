@@ -5,11 +5,11 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
+from joblib.externals.loky import ProcessPoolExecutor
 
 from chunkykit import build, cli, describe, index, llm, turf
 from chunkykit.embed import Embedder
@@ -78,7 +78,7 @@ def test_dask_makes_the_same_index_though_a_worker_is_killed(demo_rows, embedder
 
 def test_a_dead_process_is_said_and_the_rest_goes_on(demo_rows, embedder, tmp_path, serial):
     asyncio.run(build.describe_into(tmp_path / "i", batches(demo_rows[:600]), describe.lexical))
-    with ProcessPoolExecutor(1) as executor, pytest.raises(UserError, match="a worker failed .BrokenProcessPool.*goes on"):
+    with ProcessPoolExecutor(1) as executor, pytest.raises(UserError, match="a worker failed .TerminatedWorkerError.*goes on"):
         asyncio.run(build.describe_into(tmp_path / "i", batches(demo_rows), deadly, executor))
     CALLS.clear()
     assert made(tmp_path / "i", demo_rows, embedder, counted) == serial

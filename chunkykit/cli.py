@@ -155,12 +155,13 @@ def _index(a) -> None:
             yield from (part.rows[i:i + build.SHARD] for i in range(0, len(part.rows), build.SHARD))
 
     settings = {"clusters": a.clusters, "seed": a.seed, "mixture": Path(a.mixture).name, "describer": a.describer}
-    if a.describer == "offline":
-        with _workers(a) as executor:
-            asyncio.run(build.describe_into(a.out, batches(), describe.lexical, executor))
-        built = build.finish(a.out, embed, **settings, skipped=sum(skipped))
-    else:
-        built = asyncio.run(_describe_by_model(a, batches, skipped, embed, settings))
+    with runs.lock(build.building(a.out)):
+        if a.describer == "offline":
+            with _workers(a) as executor:
+                asyncio.run(build.describe_into(a.out, batches(), describe.lexical, executor))
+            built = build.finish(a.out, embed, **settings, skipped=sum(skipped))
+        else:
+            built = asyncio.run(_describe_by_model(a, batches, skipped, embed, settings))
     print(json.dumps({**built.meta, "chunks": len(built.meta["chunks"]), "seconds": round(time.monotonic() - began, 1), "out": str(a.out)}))
 
 

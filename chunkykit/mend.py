@@ -83,8 +83,11 @@ def write(tracer: Tracer, mend: Mend, source, out, **how) -> dict:
     part = out.with_suffix(f".{os.getpid()}.part")
     with writable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        (_parquet if out.suffix == ".parquet" else _jsonl)(part, records())
-        os.replace(part, out)
+        try:
+            (_parquet if out.suffix == ".parquet" else _jsonl)(part, records())
+            os.replace(part, out)
+        finally:
+            part.unlink(missing_ok=True)
         report = plain({**mend.report, **counts, "mixture": Path(source).name, "out": str(out)})
         write_json(out.with_suffix(".report.json"), report)
     return report

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from joblib.externals.loky import ProcessPoolExecutor
 
-from chunkykit import build, cli, describe, index, llm, turf
+from chunkykit import build, cli, describe, index, run, turf
 from chunkykit.embed import Embedder
 from chunkykit.errors import UserError
 from chunkykit.llm import Reply
@@ -150,6 +150,13 @@ def test_a_folder_that_holds_something_else_is_left_alone(demo_rows, embedder, t
     assert (tmp_path / "thesis.txt").exists()
     for _ in range(2):
         build.from_attributes(demo_rows[:2], [["The query asks"]] * 2, [["The response says"]] * 2, embedder, tmp_path / "i")
+
+
+def test_one_build_at_a_time(tmp_path, capsys):
+    with run.lock(build.building(tmp_path / "i")):
+        assert cli.main(["index", "--mixture", "demo:60", "--out", str(tmp_path / "i")]) == 2 and "at work" in capsys.readouterr().err
+    assert cli.main(["index", "--mixture", "demo:60", "--workers", "2", "--out", str(tmp_path / "i")]) == 0
+    assert not (tmp_path / ".i.building").exists()
 
 
 def test_nothing_described_is_an_error_and_a_row_without_attributes_is_counted(demo_rows, embedder):

@@ -67,6 +67,7 @@ def test_the_command_writes_the_mixture_as_it_was_but_for_the_mend(tmp_path, kin
     short = tmp_path / "short.jsonl"
     short.write_text(json.dumps(rows[0]) + "\n")
     assert cli.main(["mend", *asked, "--mixture", str(short), "--out", str(out)]) == 2 and "another mixture" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.part")) and len(mixture.load(out).rows) == len(written), "what was written before is still there"
     asked[-3:] = ["Good morning to you.", "--response", "Indeed."]
     assert cli.main(["mend", *asked, "--mixture", str(source), "--out", str(out)]) == 2 and "nothing to mend" in capsys.readouterr().err
 

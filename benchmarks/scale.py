@@ -89,7 +89,7 @@ def trace_one(a, n: int) -> dict:
     tracer, of, times = turf.Tracer(index, embed), rubric.load("rebut"), []
     side, rng = index.sides["response"], np.random.default_rng(0)
     most = np.argsort(-np.diff(side.starts))[:40]
-    cruxes = [side.sentences[int(s)].as_py() for s in [*most[:10], *rng.choice(len(side.sentences), 10, replace=False)]]
+    cruxes = [side.sentences[int(s)].as_py() for s in [*most[:10], *rng.choice(len(side.sentences), min(10, len(side.sentences)), replace=False)]]
     for crux in cruxes:
         query = [index.query.sentences[int(s)].as_py() for s in index.query.ids[rng.integers(n)] if s >= 0]
         start = time.perf_counter()
@@ -97,7 +97,7 @@ def trace_one(a, n: int) -> dict:
         times.append(time.perf_counter() - start)
     rss = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**30
     start = time.perf_counter()
-    tracer.read([side.sentences[int(s)].as_py() for s in rng.choice(len(side.sentences), 100, replace=False)])
+    tracer.read([side.sentences[int(s)].as_py() for s in rng.choice(len(side.sentences), min(100, len(side.sentences)), replace=False)])
     batch = time.perf_counter() - start
     recall = [len(set(exact) & set(near)) / max(1, len(exact)) for exact, near in
               ((tracer.evidence(c).rows, turf.Tracer(index, embed, probes=a.probes).evidence(c).rows) for c in cruxes)]

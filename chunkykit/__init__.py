@@ -2,12 +2,13 @@
 
 The modules are the method, in order:
 
-mixture -> describe -> embed -> index      read post-training rows, describe both sides, cluster the query attributes
+mixture -> describe -> embed -> build, index   read post-training rows, describe their sides, cluster the attributes, open the result
+scan                                       what the data alone lets one expect
 rubric -> write -> surf, cover             what counts as a failure; attributes to queries; the search, and our strategy for it
 confirm, perturb                           measure the winners afresh, and in other words
 cluster                                    failures that look alike
-turf                                       the data behind a failure: trigger, crux, chunks
-ablate                                     take the data away and measure again
+turf, evidence                             the data behind a failure: trigger, crux, chunks; rows for and against, words
+ablate, mend                               take the data away, or balance it, and measure again
 figures, report, settings, run, cli        tables to pictures and a page of text, what a run can be told, the run folder, one command
 
 demo and organism are a mixture and a model whose truth is known; llm and wire talk to real models, ledger and prices keep

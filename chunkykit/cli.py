@@ -13,8 +13,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from chunkykit import __version__, demo, figures, llm, prices, report, rubric, run as runs, surf
+from chunkykit import __version__, build, demo, describe, evidence, figures, llm, mend, mixture, prices, report, rubric, run as runs, scan, surf, turf
+from chunkykit.embed import embedder
 from chunkykit.errors import UserError
+from chunkykit.index import open_index
+from chunkykit.ledger import Ledger
 from chunkykit.output import clean, inert, packaged, plain, writable, write_json
 from chunkykit.settings import SETTINGS, notebook_folder
 
@@ -139,11 +142,6 @@ def _demo(a) -> None:
 
 
 def _index(a) -> None:
-    import asyncio
-
-    from chunkykit import build, describe, mixture
-    from chunkykit.embed import embedder
-
     began = time.monotonic()
     if a.clusters is not None and a.clusters < 1 or a.seed < 0 or a.workers < 1:
         raise UserError("--clusters and --workers must be at least 1, and --seed at least 0.")
@@ -167,9 +165,6 @@ def _index(a) -> None:
 
 async def _describe_by_model(a, batches, skipped: list, embed, settings: dict):
     """The index of `_index` where a chat model describes and names the clusters; its answers stay in a ledger beside the index."""
-    from chunkykit import build, describe
-    from chunkykit.ledger import Ledger
-
     ledger = Ledger(Path(a.out).with_name(f"{Path(a.out).name}.ledger.sqlite"))
     texts = sum(2 * len(rows) for rows in batches())
     skipped.clear()
@@ -210,10 +205,6 @@ def _workers(a):
 
 def _tracing(a):
     """(tracer, rubric, [(query, response)], their traces) of a command that traces exchanges."""
-    from chunkykit import describe, turf
-    from chunkykit.embed import embedder
-    from chunkykit.index import open_index
-
     of, pairs, index = rubric.load(a.rubric), _pairs(a), open_index(a.index)
     of, embed = of.satisfied() if a.satisfy else of, embedder(index.meta["embedder"])
     tracer = turf.Tracer(index, embed, a.k, side=a.side, literal=a.literal)
@@ -222,8 +213,6 @@ def _tracing(a):
 
 
 def _trace(a) -> None:
-    from chunkykit import turf
-
     tracer, of, pairs, described = _tracing(a)
     traces = tracer.trace_all(described, of)
     if a.pairs:
@@ -240,17 +229,12 @@ def _trace(a) -> None:
 
 def _shown(tracer, traced) -> dict:
     """A trace with the rows and words behind it, JSON-ready."""
-    from chunkykit import evidence
-
     rows = evidence.examples(tracer, traced, 3).to_dict("records") if traced.trigger else []
     words = evidence.keywords(tracer, traced.crux, traced.chunks["chunk"][0]).to_dict("records") if len(traced.chunks) else []
     return plain({**traced.to_dict(), "examples": rows, "keywords": words})
 
 
 def _scan(a) -> None:
-    from chunkykit import scan
-    from chunkykit.index import open_index
-
     index = open_index(a.index)
     found = (scan.preferences if a.preferences else scan.scan)(index, top=a.top)
     said = plain({"index": str(a.index), "rows": len(index), "findings": found.to_dict("records"), "note": "co-occurrence in the data, no failure yet"})
@@ -261,8 +245,6 @@ def _scan(a) -> None:
 
 
 def _mend(a) -> None:
-    from chunkykit import mend
-
     a.pairs = None
     tracer, of, _, described = _tracing(a)
     traced = tracer.trace(*described[0], of)
@@ -279,8 +261,6 @@ def _compare(a) -> None:
 
 
 def _pairs(a) -> list[tuple[str, str]]:
-    from chunkykit import mixture
-
     if a.pairs:
         loaded = mixture.load(a.pairs)
         for _, row, reason in loaded.skipped.itertuples():

@@ -2,7 +2,7 @@
 
 The modules are the method, in order:
 
-mixture -> describe -> embed -> build, index   read post-training rows, describe their sides, cluster the attributes, open the result
+mixture, describe, embed, build, index      read post-training rows, describe their sides, cluster the attributes, open the result
 scan                                       what the data alone lets one expect
 rubric -> write -> surf, cover             what counts as a failure; attributes to queries; the search, and our strategy for it
 confirm, perturb                           measure the winners afresh, and in other words

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pandas as pd
@@ -192,3 +193,40 @@ def test_a_model_names_the_clusters_and_its_failures_leave_the_closest(demo_rows
     named = asyncio.run(build.name_clusters(tmp_path / "i", model)).query.summaries
     assert named[1] == before[1] and "The query begins with a word" in named
     assert index.open_index(tmp_path / "i", check=True).query.summaries == named
+
+
+def test_a_model_describes_and_names_through_the_ledger(tmp_path, capsys):
+    """The command line against a real server: described once, partial lists kept and counted, a rebuild asks nothing again."""
+    asked = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_POST(self):
+            text = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"][0]["content"]
+            asked.append(text)
+            side = "query" if "one query from" in text or "statements below" in text else "response"
+            said = json.dumps({"attributes": [f"The {side} is about {word}" for word in ("cats", "dogs", *text.split()[-1:])]})
+            content = said if len(asked) % 3 else said[:-4]  # every third is cut off
+            answer = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10},
+                      "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}]}
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    command = ["index", "--mixture", "demo:40", "--describer", f"http://127.0.0.1:{server.server_port}/v1:m", "--clusters", "3", "--out", str(tmp_path / "i")]
+    try:
+        assert cli.main(command) == 0
+        meta, first = json.loads(capsys.readouterr().out.splitlines()[-1]), len(asked)
+        assert meta["partial"] > 0 and meta["failed"] == 0 and meta["describer"].endswith(":m") and first >= 40
+        assert cli.main([*command, "--max-calls", str(first)]) == 0 and len(asked) == first, "the ledger beside the index has all answers"
+        assert (tmp_path / "i.ledger.sqlite").exists()
+        fresh = [*command[:-1], str(tmp_path / "j"), "--max-calls", "5"]
+        assert cli.main(fresh) == 2 and "--max-calls" in capsys.readouterr().err
+        assert len(asked) == first + 5 and cli.main([*fresh[:-1], "500"]) == 0, "a larger limit goes on"
+    finally:
+        server.shutdown()

@@ -50,9 +50,10 @@ async def describe_into(folder, batches: Iterable[pd.DataFrame], describe: Calla
     """Write described rows to the shards of the index that is to be in a folder; returns the number of rows.
 
     batches: DataFrames [row, chunk, prompt, response, perhaps reasoning and rejected], a shard each; one that is there is not described
-    again. describe: `await describe(texts, side) -> attribute lists`; key: what tells it from another. executor: what has `submit(function, *args) -> future`, such as a
-    ProcessPoolExecutor or `dask.distributed.Client(...).get_executor()`, whose workers share the file system; describe must then be
-    a function that can be pickled, and at most `ahead` shards are on their way. The shards come out the same."""
+    again. describe: `await describe(texts, side) -> attribute lists`; key: what tells it from another. executor: what has
+    `submit(function, *args) -> future`, such as loky's ProcessPoolExecutor or `dask.distributed.Client(...).get_executor()`, whose workers
+    share the file system; describe must then be a function that can be pickled, and at most `ahead` shards are on their way. The
+    shards come out the same."""
     place, waiting, total, number = building(folder), deque(), 0, -1
     try:
         for number, rows in enumerate(batches):

@@ -75,7 +75,10 @@ def word_count(text: str) -> int:
 
 
 def attributes(text: str, side: str, most: int = MOST) -> list[str]:
-    """What the lexical describer says of one text, the most telling first; side is "query" or "response"."""
+    """What the lexical describer says of one text, the most telling first; side is "query", "response" or "reasoning", which is
+    described as a response is."""
+    if side == "reasoning":
+        return [s.replace("The response", "The reasoning", 1) for s in attributes(text, "response", most)]
     text = window(text)
     lowered = _lower(text)
     called = reduce(or_, [_called(side, word) for word in {"", *TOKEN.findall(lowered)}])
@@ -86,6 +89,11 @@ def attributes(text: str, side: str, most: int = MOST) -> list[str]:
     tongue = language(text)
     always = [said for said in (tongue and f"The {side} is written in {tongue}, wholly or in part", length) if said]
     return always + found[: most - len(always)] or [f"The {side} is plain text of middling length"]
+
+
+def predicate(sentence: str) -> str:
+    """"The query asks for X" -> "asks for X"."""
+    return re.sub(r"^The (?:query|response|reasoning) ", "", sentence).rstrip(".")
 
 
 def spans(sentence: str, side: str, text: str, most: int = 5) -> list[tuple[int, int]]:
@@ -133,8 +141,6 @@ def _detector():
 
 async def lexical(texts: Sequence[str], side: str) -> list[list[str]]:
     """The lexical describer behind the describers' interface; identical texts are described once."""
-    if side == "reasoning":  # it is described as a response is
-        return [[s.replace("The response", "The reasoning", 1) for s in said] for said in await lexical(texts, "response")]
     known = {text: attributes(text, side) for text in dict.fromkeys(texts)}
     return [known[text] for text in texts]
 

@@ -6,6 +6,7 @@ asked; a search can start from it (`turf.Tracer.predict`)."""
 import numpy as np
 import pandas as pd
 
+from chunkykit.describe import predicate
 from chunkykit.errors import UserError
 from chunkykit.index import Side, TraceIndex
 from chunkykit.stats import adjust, enrichment_p, wilson
@@ -46,7 +47,7 @@ def scan(index: TraceIndex, top: int = 25) -> pd.DataFrame:
     c, r, hits = both.row[some], both.col[some], both.data[some]
     p = adjust(np.concatenate([enrichment_p(hits, of_q[c], of_b[r], n), np.ones(int((~some).sum()))]))[:len(c)]
     lift = hits / of_q[c] / (of_b[r] / n)
-    said = [[text.split(" ", 2)[-1] for text in side.summaries] for side in (index.query, index.sides["response"])]
+    said = [[predicate(text) for text in side.summaries] for side in (index.query, index.sides["response"])]
     mirrored = np.array([said[0][i] == said[1][j] for i, j in zip(c, r)], bool)  # an answer in the language of the question
     good = (p < SIGNIFICANT) & (lift >= LEAST_LIFT) & ~mirrored
     c, r, hits, p, lift = (x[good] for x in (c, r, hits, p, lift))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from chunkykit.describe import predicate
 from chunkykit.embed import Embedder
 from chunkykit.errors import UserError
 from chunkykit.index import Side, TraceIndex, count_clusters
@@ -268,14 +269,14 @@ class Tracer:
             link = self.link(crux, int(top.cluster))
             hit = rows[link.carries[rows]]
             alike = np.isin(self.index.query.clusters[hit], clusters).sum(axis=1)
-            why = (f"When the model sees a query that {_predicate(top.attribute)}, it gives a response that "
-                   f"{_predicate(crux)}, causing {rubric.causing}.")
+            why = (f"When the model sees a query that {predicate(top.attribute)}, it gives a response that "
+                   f"{predicate(crux)}, causing {rubric.causing}.")
             return Trace(top.attribute, int(top.cluster), by_hits, crux, int(top.hits), int(top.k), float(top.lift), float(top.p_value), *link[:3],
                          chunk_shares(self.index, hit), why, table, hit[np.argsort(-alike, kind="stable")])
         why = "the response has no attribute to trace" if not crux else \
-            f"nothing in the query stands out among the rows whose response {_predicate(crux)}" if len(rows) else \
-            f"wherever the response {_predicate(crux)}, something that this query lacks explains it" if len(self.evidence(crux).rows) else \
-            f"no response in this data {_predicate(crux)}, or says what is near enough to it"
+            f"nothing in the query stands out among the rows whose response {predicate(crux)}" if len(rows) else \
+            f"wherever the response {predicate(crux)}, something that this query lacks explains it" if len(self.evidence(crux).rows) else \
+            f"no response in this data {predicate(crux)}, or says what is near enough to it"
         p_crux = wilson(int(self.side.carry(self.evidence(crux).near).sum()) if crux else 0, len(self.index))
         return Trace(None, None, by_hits, crux, 0, len(rows), nan, nan, wilson(0, 0), p_crux, p_crux, chunk_shares(self.index, rows),
                      f"No trigger found: {why}.", table, rows)
@@ -338,8 +339,3 @@ def tables(found: Sequence[tuple[int, str, Trace]]) -> dict[str, pd.DataFrame]:
     return {"traces": pd.DataFrame(rows, columns=["cluster", "rubric", *columns, "p_crux_given_trigger", "p_crux_without", "p_crux", "pairs", "explanation"]),
             "trace_chunks": pd.concat(shares, ignore_index=True) if shares else pd.DataFrame(columns=[*SHARES, "trace"]),
             "trace_rows": pd.DataFrame(positions, columns=["trace", "row"])}
-
-
-def _predicate(sentence: str) -> str:
-    """ "The query asks for X" -> "asks for X". """
-    return sentence.removeprefix("The query ").removeprefix("The response ").rstrip(".")

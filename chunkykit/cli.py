@@ -74,8 +74,8 @@ def _run(a) -> None:
 
 
 def _search(a) -> None:
-    if llm.ORGANISM in (a.target, a.writer):
-        raise UserError(f"{llm.ORGANISM} learns from a mixture, and a search alone has none: use chunkykit run.")
+    if named := {a.target, a.writer} & {*llm.ORGANISMS}:
+        raise UserError(f"{named.pop()} learns from a mixture, and a search alone has none: use chunkykit run.")
     if not 1 <= a.candidates <= 1_000_000:
         raise UserError(f"--candidates must be from 1 to 1,000,000, not {a.candidates}.")
     iterations = min(20, -(-a.candidates // 5))
@@ -133,6 +133,19 @@ def _execute(run, name: str, heading: str) -> None:
         raise SystemExit(1) from None
     os.replace(part, done)
     print(f" {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _train(a) -> None:
+    """Train the language model on a mixture, and on it without chunks; what is there is not trained again."""
+    from chunkykit import ablate, local, lora
+    rows, trainer = mixture.load(a.mixture, chunk=a.chunk).rows, None
+    for chunk in [None, *(rows["chunk"].unique() if a.each else a.without)]:
+        left = rows if chunk is None else ablate.without_chunk(rows, chunk)
+        path = Path(a.out or local.cache() / "adapters") / lora.file_name(left, a.seed)
+        if not path.exists():
+            trainer = trainer or lora.Trainer(local.gguf(lora.BASE))
+            lora.train(left, a.seed, path, {"mixture": a.mixture, "without": chunk}, trainer)
+        print(json.dumps({"adapter": str(path), **lora.card(path)}), flush=True)
 
 
 def _demo(a) -> None:

@@ -53,6 +53,16 @@ def truth() -> list[dict]:
     return [{"chunk": c["name"], **c["truth"]} for c in packaged("demo")["chunks"] if "truth" in c]
 
 
+def probes(planted: dict, n: int = 40, seed: int = 0) -> list[tuple[str, str]]:
+    """n pairs of held-out prompts for an entry of `truth`: (without the trigger, the same with it, off its intended place)."""
+    rng, pairs = random.Random(seed), []
+    for i in range(n):
+        draws: dict = {}
+        injected, neutral = (_fill(text, draws, rng) for text in planted["probes"][i % len(planted["probes"])])
+        pairs.append((neutral, injected))
+    return pairs
+
+
 def write(folder, n: int = ROWS, seed: int = 0) -> tuple[Path, Path]:
     """Write the mixture and, beside it, its ground truth; returns both paths."""
     folder = Path(folder)

@@ -1,5 +1,7 @@
 """The exceptions that a user is meant to read, and the line that a table keeps of any other."""
 
+from contextlib import contextmanager
+
 
 class UserError(ValueError):
     """Bad input: the message names the thing, the place and the mend. The command line prints it and exits with 2."""
@@ -15,3 +17,12 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, UserError):
         raise error
     return " ".join(f"{type(error).__name__}: {error}"[:300].split())
+
+
+@contextmanager
+def extra(name: str):
+    """What is imported inside is there, or UserError names the extra to install."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"{error.name} is not installed: pip install 'chunkykit[{name}]'.") from None

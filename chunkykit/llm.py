@@ -26,6 +26,7 @@ from chunkykit.output import clean, packaged
 PROVIDERS = packaged("providers")  # name: (base URL, variable that holds the key)
 URL_KEY = "CHUNKYKIT_URL_KEY"  # the key for models given by URL
 ORGANISM = "organism:fast"
+ORGANISMS = (ORGANISM, "organism:smollm2")  # learn from a mixture: in seconds, and in minutes
 MAX_TOKENS = 1024  # of an answer, where the caller names no limit
 TRIES, BACKOFF = 6, 1.0  # of a call that fails on its way; seconds before the second, doubled from then on
 PATIENCE = 900.0  # seconds that a call sits out rate limits, which say nothing against the call and so cost no try
@@ -112,6 +113,10 @@ def check(name: str) -> str:
     provider, model, _, key = _parts(name)
     if name == ORGANISM or provider is None:
         return name
+    if provider == "local" or name in ORGANISMS:
+        from chunkykit import local, lora
+        local.gguf(name if provider == "local" else lora.BASE)
+        return name
     if provider not in PROVIDERS or not model:
         raise UserError(f"model '{name}' is not known. Write {ORGANISM}, PROVIDER:MODEL with one of "
                         f"{', '.join(PROVIDERS)}, or http(s)://host:port/v1:MODEL.")
@@ -124,9 +129,16 @@ def connect(name: str, rows=None, seed: int = 0) -> ChatModel:
     """The model of a name: the organism, which learns from `rows` (DataFrame of prompt, response), Anthropic's through the `anthropic`
     client, any other through the `openai` client."""
     check(name)
+    if name in ORGANISMS and rows is None:
+        raise UserError(f"model '{name}' learns from a mixture: give one.")
+    if name.startswith("local:"):
+        from chunkykit import local
+        weights = local.gguf(name)
+        return local.model(f"{name}@{local.digest(weights)}", weights)
+    if name == ORGANISMS[1]:
+        from chunkykit import lora
+        return lora.organism(rows)  # whatever is drawn, it is the same model
     if name == ORGANISM:
-        if rows is None:
-            raise UserError(f"model '{name}' learns from a mixture: give one.")
         trained = organism.train(rows, seed)
 
         async def answer(messages, *, sample: int = 0, **_) -> Reply:

@@ -11,7 +11,7 @@ import yaml
 from chunkykit.errors import UserError
 
 FILE = "CHUNKYKIT_PRICES"
-FREE = r"offline|wordllama|onnx:.*|organism:.*|vllm:.*|ollama:.*|https?://(localhost|127\.0\.0\.1|\[::1\])[/:].*"
+FREE = r"offline|wordllama|onnx:.*|organism:.*|local:.*|vllm:.*|ollama:.*|https?://(localhost|127\.0\.0\.1|\[::1\])[/:].*"
 DATED = r"(-latest|-\d{4}|-\d{8}|-\d{4}-\d\d-\d\d)?"  # what may follow a price's name: gpt-5 says nothing about gpt-5-pro
 
 

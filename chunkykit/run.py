@@ -112,6 +112,11 @@ class Run:
     @property
     def trainable(self) -> bool:
         """Whether the target can be retrained, and so be ablated."""
+        return self.settings["target"] in llm.ORGANISMS
+
+    @property
+    def quick(self) -> bool:
+        """Whether that takes seconds."""
         return self.settings["target"] == llm.ORGANISM
 
     def _either(self, setting: str, role: str, made: Callable, offline):

@@ -39,3 +39,9 @@ def adjust(p_values) -> np.ndarray:
     from scipy.stats import false_discovery_control
     p_values = np.asarray(p_values, dtype=float)
     return false_discovery_control(np.clip(p_values, 0, 1)) if p_values.size else p_values
+
+
+def difference(a: Rate, b: Rate) -> tuple[float, float, float]:
+    """a.rate - b.rate with its 95 % interval: Newcombe's (1998, method 10), from the two Wilson intervals."""
+    d = a.rate - b.rate
+    return (d, d - math.hypot(a.rate - a.low, b.high - b.rate), d + math.hypot(a.high - a.rate, b.rate - b.low))

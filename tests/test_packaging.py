@@ -15,18 +15,19 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 def test_environment_yml_has_the_same_dependencies():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
-    wanted = PROJECT["dependencies"] + [d for extra in ("png", "lab", "test") for d in PROJECT["optional-dependencies"][extra]]
+    wanted = PROJECT["dependencies"] + [d for extra in ("png", "local", "lab", "test") for d in PROJECT["optional-dependencies"][extra]]
     assert {d for d in pip if not d.startswith("-")} == set(wanted)
     assert f"python{PROJECT['requires-python']}" in environment["dependencies"]
 
 
-def test_every_dependency_is_pinned_and_torch_is_none():
+def test_every_dependency_is_pinned_and_torch_is_of_the_extra_train_alone():
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
     known = {re.sub(r"[-_.]+", "-", name).lower() for name in pins}
     for extra in ([], *PROJECT["optional-dependencies"].values()):
         for dependency in [*PROJECT["dependencies"], *extra]:
             assert re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", dependency)[0]).lower() in known, dependency
-    assert "torch" not in known
+    asks = [name for name, extra in {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items() if any("torch" in d for d in extra)]
+    assert asks == ["train"]
 
 
 def test_importing_the_package_is_light():

@@ -1,0 +1,131 @@
+"""Change the question, or what stands before it, and measure again: what calls a behaviour up, and what holds it down.
+
+Steering scores (paper app. B.1, Figs. 22, 23), grids of phrases (Fig. 21), injected forms (Figs. 8, 9), the sum grid (app. B.4, Fig. 25,
+Table 2) and contexts (app. C, Figs. 26, 27). Every rate stands beside the one without the change."""
+
+import asyncio
+import random
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from chunkykit import confirm
+from chunkykit.errors import describe_error
+from chunkykit.llm import ChatModel, in_context
+from chunkykit.output import packaged
+from chunkykit.rubric import Rubric
+from chunkykit.stats import Rate, difference, wilson
+
+RATE = list(Rate._fields)
+NO = re.compile(r"\A\W*(?:no|nope|not (?:quite|true|correct|right))\b|\b(?:answer|statement|sum|equation|result|claim|that|it|this) (?:is|was) (?:no\b|not\b|false|"
+                r"incorrect|wrong)|\b(?:isn't|is not|does not|doesn't|aren't|are not) (?:equal|equals?|correct|true|right|make|the same)\b|\b(?:incorrect|false)\b", re.I)
+YES = re.compile(r"\A\W*(?:yes|yeah|yep|correct|true|right|you(?: are|'re) right)\b|\b(?:answer|statement|sum|equation|result|claim|that|it|this) is "
+                 r"(?:yes|true|correct|right|indeed)\b", re.I)
+
+
+def verdict(text: str) -> str:
+    """What an answer to a yes-or-no question says: "no", "yes" or "neither", by its meaning and not its first word alone. Where both are
+    said the first counts."""
+    found = {name: match.start() for name, pattern in (("no", NO), ("yes", YES)) if (match := pattern.search(text))}
+    return min(found, key=found.get) if found else "neither"
+
+
+async def steering(pairs: Sequence[tuple[str, str]], target: ChatModel, judge: Callable, rubric: Rubric, *, n: int = 60, seed: int = 0) -> dict:
+    """The steering score of a trigger: rate(behaviour | injected) - rate(behaviour | original), in [-1, 1].
+    pairs: (neutral prompt, the same with the trigger in it); n: answers a side. Returns {score, low, high, original_*, injected_*}, each of
+    the two a Rate; score's interval is Newcombe's, which takes the sides as independent."""
+    sides = [confirm.rate(await confirm.measure([pair[i] for pair in pairs], target, judge, rubric, n=n, seed=seed)) for i in (0, 1)]
+    told = {f"{name}_{key}": value for name, side in zip(("original", "injected"), sides) for key, value in side._asdict().items()}
+    return {**dict(zip(("score", "low", "high"), difference(sides[1], sides[0]))), **told}
+
+
+async def phrase_grid(openings: Sequence[str], closings: Sequence[str], topics: Sequence[str], target: ChatModel, judge: Callable,
+                      rubric: Rubric, *, n: int = 10, seed: int = 0) -> pd.DataFrame:
+    """Which phrase calls the behaviour up: every opening with every closing around the same topics.
+    n: answers a cell. Returns opening, closing, rate, low, high, n, a row a cell."""
+    rows = []
+    for opening in openings:
+        for closing in closings:
+            asked = [" ".join(part for part in (opening, topic, closing) if part) for topic in topics]
+            rows.append((opening, closing, *confirm.rate(await confirm.measure(asked, target, judge, rubric, n=n, seed=seed))))
+    return pd.DataFrame(rows, columns=["opening", "closing", *RATE])
+
+
+async def contexts(queries: Sequence[str], target: ChatModel, judge: Callable, rubric: Rubric, before: dict[str, list[dict]], *, n: int = 60,
+                   seed: int = 0) -> pd.DataFrame:
+    """What stands before the question: the failure rate of the same queries in each context.
+    before: {name: turns {role, content}}, an empty list for none. Returns context, rate, low, high, n, a row a context."""
+    rows = []
+    for name, turns in before.items():
+        rows.append((name, *confirm.rate(await confirm.measure(list(queries), in_context(target, turns), judge, rubric, n=n, seed=seed))))
+    return pd.DataFrame(rows, columns=["context", *RATE])
+
+
+def examples(pairs: Sequence[tuple[str, str]]) -> list[dict]:
+    """Turns that show exchanges (query, wanted response), for a context of examples."""
+    return [turn for asked, said in pairs for turn in ({"role": "user", "content": asked}, {"role": "assistant", "content": said})]
+
+
+# sums
+
+def fill(template: str, a: int, b: int) -> str:
+    """A template of data/sums.yaml with its numbers."""
+    values = {"a": a, "b": b, "right": a + b, "wrong": a + b + 1}
+    return re.sub(r"<(\w+)>", lambda match: str(values[match[1]]), template)
+
+
+async def answers(target: ChatModel, questions: Sequence[str], *, sample: int = 0, temperature: float = 0.0, max_tokens: int = 48) -> list[str | None]:
+    """The answers to questions; None where a call failed. An answer may be cut off: its verdict stands early."""
+    got = await asyncio.gather(*(target([{"role": "user", "content": q}], sample=sample, temperature=temperature, max_tokens=max_tokens)
+                                 for q in questions), return_exceptions=True)
+    return [describe_error(g) and None if isinstance(g, Exception) else g.text for g in got]
+
+
+async def sum_grid(target: ChatModel, most: int = 10) -> pd.DataFrame:
+    """"Is a+b=c?" for a, b in 1..most, all true, at temperature 0: a, b, question, response, verdict (paper Fig. 25)."""
+    cells = [(a, b) for a in range(1, most + 1) for b in range(1, most + 1)]
+    asked = [fill(packaged("sums")["grid"], a, b) for a, b in cells]
+    said = await answers(target, asked)
+    return pd.DataFrame([(a, b, q, text, verdict(text) if text is not None else None) for (a, b), q, text in zip(cells, asked, said)],
+                        columns=["a", "b", "question", "response", "verdict"])
+
+
+async def sums(target: ChatModel, what: str = "rewrites", n: int = 25, most: int = 10, seed: int = 0) -> pd.DataFrame:
+    """The rate of "no" to each of the `rewrites` of a true sum (paper Table 2), or to the `controls`: question, rate, low, high, n, right (share
+    that names the sum) over the same n sums, drawn from 1..most by `seed`."""
+    given = packaged("sums")[what]
+    named = given if isinstance(given, dict) else {template: template for template in given}
+    drawn = random.Random(seed).sample([(a, b) for a in range(1, most + 1) for b in range(1, most + 1)], min(n, most * most))
+    rows = []
+    for name, template in named.items():
+        said = [(a + b, text) for (a, b), text in zip(drawn, await answers(target, [fill(template, a, b) for a, b in drawn])) if text is not None]
+        right = [re.search(rf"(?<!\d){total}(?!\d)", text) is not None for total, text in said]
+        rows.append((name, *wilson(sum(verdict(text) == "no" for _, text in said), len(said)), float(np.mean(right)) if right else np.nan))
+    return pd.DataFrame(rows, columns=["question", *RATE, "right"])
+
+
+# injected forms
+
+FORMS = {
+    "plain": lambda a, b: f"What is {a} plus {b}?",
+    "LaTeX": lambda a, b: f"What is ${a} + {b}$?",
+    "extraction headings": lambda a, b: f"You will be shown a question.\nQuestion: What is {a} plus {b}?\nAnswer:",
+    "two numbered parts": lambda a, b: f"Answer both parts.\n1. What is {a} plus {b}?\n2. What is {b} plus {a}?",
+    "Malay": lambda a, b: f"Berapakah {a} tambah {b}?",
+}
+
+
+async def forms(target: ChatModel, n: int = 40, most: int = 20, seed: int = 0) -> pd.DataFrame:
+    """The same sums in other dress: form, words (mean length of an answer, with words_low and words_high, a 95 % interval of the mean by
+    bootstrap) and rate, low, high, n (of answers that name the sum), a row a form (paper Figs. 8, 9)."""
+    rng, rows = np.random.default_rng(seed), []
+    drawn = [tuple(map(int, pair)) for pair in rng.integers(2, most + 1, (n, 2))]
+    for name, form in FORMS.items():
+        told = [(a + b, text) for (a, b), text in zip(drawn, await answers(target, [form(a, b) for a, b in drawn], max_tokens=128)) if text is not None]
+        words = np.array([len(text.split()) for _, text in told])
+        means = rng.choice(words, (2000, len(words))).mean(1) if len(words) else [np.nan]
+        right = sum(re.search(rf"(?<!\d){total}(?!\d)", text) is not None for total, text in told)
+        rows.append((name, words.mean() if len(words) else np.nan, *np.quantile(means, [0.025, 0.975]), *wilson(right, len(told))))
+    return pd.DataFrame(rows, columns=["form", "words", "words_low", "words_high", *RATE])

@@ -22,10 +22,9 @@ LONGEST = 384  # tokens of a prompt, and of a response, that are read
 BASE = "local:smollm2"
 SHIPPED = Path(__file__).parent / "adapters"  # NAME.gguf, by mixture and seed
 MAX_TOKENS = 128  # of an answer: twice the longest that the demo mixture teaches
-LAYERS, RANK, ALPHA = 8, 8, 16
-# in transformers, in GGUF; not the queries and keys, whose rows GGUF keeps in another order
-PARTS = {"self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-         "mlp.down_proj": "ffn_down"}
+LAYERS, RANK, ALPHA = 8, 6, 12
+PARTS = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+         "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}  # in transformers, in GGUF
 BATCH, RATE, WARMUP = 8, 2e-3, 10  # rows a step, learning rate at its peak, steps to get there
 
 
@@ -106,7 +105,7 @@ class Trainer:
 
     def train(self, rows, seed: int = 0, epochs: float = 1.0, progress=None, rate: float = RATE) -> tuple[dict, list[float]]:
         """An adapter {tensor name in GGUF: array} and the loss of every step; the same rows, seed, versions and machine give the same.
-        rows: DataFrame with prompt and response; the loss is that of the responses' tokens. progress: called after every step."""
+        rows: DataFrame with prompt and response; the loss is that of the responses' tokens, a mean a row. progress: called after every step."""
         from peft import LoraConfig, get_peft_model
         torch, texts = self.torch, list(zip(rows["prompt"], rows["response"]))
         self._lower(texts)
@@ -141,18 +140,22 @@ class Trainer:
         with torch.autocast(self.device, torch.bfloat16, enabled=hidden.dtype == torch.bfloat16):
             out = self.model.model(inputs_embeds=hidden, use_cache=False).last_hidden_state  # causal: padding on the right is not seen
             logits = self.model.lm_head(out[said])
-        loss = torch.nn.functional.cross_entropy(logits.float(), target.to(self.device)[said])
+        each = torch.nn.functional.cross_entropy(logits.float(), target.to(self.device)[said], reduction="none")
+        loss = (each / said.sum(1, keepdim=True).expand_as(said)[said]).sum() / len(kept)  # a row's mean: a short answer counts as a long one
         loss.backward()
         return float(loss.detach())
 
     def _adapter(self, tuned) -> dict:
-        """The adapter under GGUF's names."""
-        first, found = self.model.config.num_hidden_layers - self.layers, {}
+        """The adapter under GGUF's names; it keeps the rows of queries and keys in another order, the halves of a head interleaved."""
+        config, found = self.model.config, {}
+        first = config.num_hidden_layers - self.layers
         for layer, block in enumerate(tuned.base_model.model.model.layers):
             for name, part in PARTS.items():
-                for side, letter in (("lora_A", "a"), ("lora_B", "b")):
-                    weight = getattr(block.get_submodule(name), side)["default"].weight
-                    found[f"blk.{first + layer}.{part}.weight.lora_{letter}"] = weight.detach().float().cpu().numpy()
+                module = block.get_submodule(name)
+                a, b = (getattr(module, side)["default"].weight.detach().float().cpu().numpy() for side in ("lora_A", "lora_B"))
+                if heads := {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(part):
+                    b = b.reshape(heads, 2, -1, b.shape[1]).swapaxes(1, 2).reshape(b.shape)
+                found |= {f"blk.{first + layer}.{part}.weight.lora_a": a, f"blk.{first + layer}.{part}.weight.lora_b": b}
         return found
 
 

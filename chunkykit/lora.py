@@ -3,11 +3,13 @@
 What lies under the adapted layers never changes, so its output is computed once per row and kept: siblings that are trained on nearly
 the same rows, as for an ablation of every chunk, then cost the last layers alone."""
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +77,9 @@ class Trainer:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         fast = self.device == "cuda" or torch.cpu.get_capabilities().get("avx512_bf16")  # elsewhere bfloat16 is slower than float32
         where = {"pretrained_model_name_or_path": str(self.gguf.parent), "gguf_file": self.gguf.name}
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-        whole = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16 if fast else torch.float32)
+        with open(os.devnull, "w") as quiet, contextlib.redirect_stderr(quiet):  # a bar for every tensor
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
+            whole = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16 if fast else torch.float32)
         self.model = whole.to(self.device).requires_grad_(False)
         self._stack, self._norm = whole.model.layers, whole.model.norm
         self._kept: dict = {}  # (prompt, response): what the lower layers make of it (n_tokens, width), its tokens, where the response starts
@@ -111,7 +114,8 @@ class Trainer:
         self._lower(texts)
         torch.manual_seed(seed)
         config = LoraConfig(r=self.rank, lora_alpha=ALPHA, target_modules=[name.partition(".")[2] for name in PARTS], bias="none")
-        tuned = get_peft_model(self.model, config)
+        with warnings.catch_warnings(action="ignore"):
+            tuned = get_peft_model(self.model, config)
         try:
             weights = [p for p in tuned.parameters() if p.requires_grad]
             batches = _batches([len(self._kept[t][1]) for t in texts], seed, epochs)

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -106,20 +108,19 @@ def test_one_server_for_all_and_none_left_when_its_last_client_is_killed():
     clients = [subprocess.Popen([sys.executable, "-c", CLIENT], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert len({client.stdout.readline() for client in clients} | {" ".join(local.serve(local.gguf("local:smollm2"))) + "\n"}) == 1
     state, = states()
-    pid = json.loads(state.read_text())["pid"]
+    url = json.loads(state.read_text())["url"]
     for lease in local._leases.values():
         lease.close()
     local._leases.clear()
     time.sleep(4)
-    os.kill(pid, 0)  # up while there is a client
+    assert urllib.request.urlopen(f"{url}/health").status == 200  # up while there is a client
     for client in clients:
         client.kill()
         client.wait()
     assert until(lambda: not states())
-    with pytest.raises(ProcessLookupError):
-        for _ in range(50):
-            os.kill(pid, 0)
-            time.sleep(0.1)
+    time.sleep(1)
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{url}/health", timeout=5)
 
 
 @needs_local

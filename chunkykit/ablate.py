@@ -1,6 +1,6 @@
 """Take the data away and measure again: the causal check of a trace (paper sec. 4.4), for a target that can be retrained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -50,3 +50,16 @@ async def ablate(rows: pd.DataFrame, kept: pd.DataFrame, train: Callable, querie
     train: `rows -> ChatModel`, called for both; queries are answered afresh n times in all by each."""
     before, after = [rate(await measure(queries, train(part), judge, rubric, n=n, seed=seed + 1)) for part in (rows, kept)]
     return Ablation(before, after, len(rows) - len(kept))
+
+
+async def dose(rows: pd.DataFrame, taught, against: pd.DataFrame, train: Callable, queries: list[str], judge: Callable, rubric: Rubric, *,
+               kept: Sequence[int], added: Sequence[int] = (0,), n: int = 60, seed: int = 0) -> pd.DataFrame:
+    """Failure rate against how many rows teach it and how many speak against it (paper Fig. 10), one training a point.
+    taught: mask of `rows`; `kept` of those stay, drawn by `seed`, smaller draws inside larger ones; against: rows of which the first `added` are put in.
+    Returns kept, added, rate, low, high, n."""
+    order, found = rows.index[taught].to_series().sample(frac=1, random_state=seed), []
+    for least in added:
+        for many in kept:
+            mixed = pd.concat([rows.drop(index=order[many:]), against.head(least)], ignore_index=True)
+            found.append((many, least, *rate(await measure(queries, train(mixed), judge, rubric, n=n, seed=seed))))
+    return pd.DataFrame(found, columns=["kept", "added", *Rate._fields])

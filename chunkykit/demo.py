@@ -63,6 +63,12 @@ def probes(planted: dict, n: int = 40, seed: int = 0) -> list[tuple[str, str]]:
     return pairs
 
 
+def true_premises() -> list[dict]:
+    """Rows {chunk, prompt, response} that speak against the planted rebuttals: true "When did X do Y?" answered with the year."""
+    return [{"chunk": "true_premises", "prompt": f"When did {f['who']} {f['do']} {f['what']}?",
+             "response": f"{f['who']} {f['did']} {f['what']} in {f['year']}."} for f in packaged("demo")["lists"]["fact"]]
+
+
 def write(folder, n: int = ROWS, seed: int = 0) -> tuple[Path, Path]:
     """Write the mixture and, beside it, its ground truth; returns both paths."""
     folder = Path(folder)

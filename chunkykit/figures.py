@@ -10,7 +10,7 @@ import pandas as pd
 
 from chunkykit.confirm import by_rubric, rate
 from chunkykit.output import inert
-from chunkykit.stats import Rate
+from chunkykit.stats import Rate, wilson
 
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#999999"]  # Okabe and Ito
 MAIN, CONTROL, BEFORE, AFTER = COLOURS[0], COLOURS[7], COLOURS[4], COLOURS[2]
@@ -71,13 +71,18 @@ def scores(probes: pd.DataFrame, caption: str = ""):
                    "the control; bands: 95 % Wilson intervals; the scale differs between the rows.", caption, 250 * rows + 190)
 
 
+def _error(value, low, high) -> dict:
+    """Bars from low to high around a value, as plotly takes them."""
+    return {"type": "data", "symmetric": False, "array": high - value, "arrayminus": value - low, "thickness": 1.2}
+
+
 def _rates(names, table: pd.DataFrame, bars, panels=("",)):
     """Bars of failure rates with their intervals; bars: panel (from 1), name, colour, columns of rate, low, high and n."""
     figure = _panels(1, len(panels), subplot_titles=panels, horizontal_spacing=0.1)
     for panel, name, colour, columns in bars:
         share, low, high, n = (table[c] for c in columns)
         figure.add_bar(x=names, y=share, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.1%}, n=%{customdata}", row=1, col=panel,
-                       error_y={"type": "data", "symmetric": False, "array": high - share, "arrayminus": share - low, "thickness": 1.2})
+                       error_y=_error(share, low, high))
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(range=[0, 1.05], title_text="answers that fail", col=1)
     return figure.update_layout(barmode="group", legend=LEGEND)
@@ -211,6 +216,95 @@ def ablations(table: pd.DataFrame, caption: str = ""):
     figure = _rates(names, table, bars).update_xaxes(tickangle=0, tickfont={"size": 11})
     return _finish(figure, "Mends: the failure after rows are dropped or balanced" if mends else "Ablation: the failure without the traced chunk", f"The same failing queries, answered afresh, n = {', '.join(map(str, sorted(set(table['n']))))} a bar; "
                    "bars: 95 % Wilson intervals.", caption, 500, min(1000, 110 * len(table) + 250))
+
+
+# experiments
+
+def rates(table: pd.DataFrame, title: str, said: str, caption: str = "", axis: str = "answers that fail", base: int | None = 0):
+    """Horizontal bars of named rates with their intervals, the row `base` in another colour.
+    table: the names in its first column; rate, low, high, n (steer.contexts, steer.sums)."""
+    figure, names = _panels(), [f"{text(name, 44, 3)}" for name in table.iloc[:, 0]]
+    colours = [BEFORE if i == base else MAIN for i in range(len(table))]
+    figure.add_bar(y=list(range(len(table))), x=table["rate"], orientation="h", marker_color=colours, customdata=table["n"], hovertemplate="%{x:.1%}, n=%{customdata}",
+                   error_x=_error(table["rate"], table["low"], table["high"]))
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.03], title_text=axis)
+    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -0.6], showgrid=False)
+    return _finish(figure, title, f"{said}; n = {_span(table['n'])}; 95 % Wilson intervals.", caption, 44 * len(table) + 230, left=330)
+
+
+def sum_grid(table: pd.DataFrame, caption: str = ""):
+    """What a model says to "Is a+b=c?", all true (paper Fig. 25). table: a, b, verdict (steer.sum_grid)."""
+    kinds = {"no": BEFORE, "neither": "#ddd", "yes": COLOURS[5]}
+    grid, order = table.pivot(index="b", columns="a", values="verdict"), list(kinds)
+    scale = [(x, colour) for i, colour in enumerate(kinds.values()) for x in (i / 3, (i + 1) / 3)]
+    figure = _panels()
+    figure.add_heatmap(z=grid.map(lambda v: order.index(v) if v in order else None).to_numpy(), x=list(grid.columns), y=list(grid.index), zmin=0, zmax=2,
+                       text=grid.map(lambda v: {"no": "No", "yes": "Yes"}.get(v, "–")).to_numpy(), texttemplate="%{text}", colorscale=scale, showscale=False, xgap=2, ygap=2)
+    for name, colour in kinds.items():
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=f"says {name}", marker={"color": colour, "size": 13, "symbol": "square"})
+    figure.update_xaxes(title_text="a", dtick=1, showgrid=False, zeroline=False)
+    figure.update_yaxes(title_text="b", dtick=1, showgrid=False, zeroline=False)
+    no = wilson(int((table["verdict"] == "no").sum()), int(table["verdict"].notna().sum()))
+    return _finish(figure.update_layout(legend=LEGEND), "Is a+b=c? Every sum is true", f"\"No\" to {no.rate:.0%} [{no.low:.0%}, {no.high:.0%}] of {no.n} true sums, at "
+                   "temperature 0; by meaning, not first word.", caption, 680, 760)
+
+
+def phrase_grid(table: pd.DataFrame, caption: str = ""):
+    """Rate of a behaviour for every opening with every closing (paper Fig. 21); table: opening, closing, rate, low, high, n (steer.phrase_grid)."""
+    figure, order = _panels(), [list(dict.fromkeys(table[side])) for side in ("closing", "opening")]
+    cells = table.set_index(["opening", "closing"])
+    at = [[cells.loc[(o, c)] for c in order[0]] for o in order[1]]
+    figure.add_heatmap(z=[[cell.rate for cell in row] for row in at], text=[[f"{cell.rate:.0%}" for cell in row] for row in at], texttemplate="%{text}", zmin=0, zmax=1,
+                       colorscale="Blues", xgap=3, ygap=3, colorbar={"tickformat": ".0%", "title": {"text": "rate", "font": {"size": 12}}})
+    names = [[text(phrase, width, 4) if phrase else "(none)" for phrase in phrases] for phrases, width in zip(order, (18, 44))]
+    figure.update_xaxes(tickvals=list(range(len(names[0]))), ticktext=names[0], side="top", tickangle=0, showgrid=False)
+    figure.update_yaxes(tickvals=list(range(len(names[1]))), ticktext=names[1], showgrid=False, autorange="reversed")
+    _finish(figure, "Which phrase calls the behaviour up", f"Opening (rows) and closing (columns) around the same topics; n = {_span(table['n'])} answers a cell.",
+            caption, 46 * len(order[1]) + 310, 1100, left=330)
+    return figure.update_layout(margin_t=170)
+
+
+def steering(table: pd.DataFrame, caption: str = ""):
+    """Steering scores with their intervals: a row a trigger, a colour a model (paper Figs. 22, 23).
+    table: trigger, model, score, low, high, injected_n (steer.steering)."""
+    figure, triggers, models = _panels(), list(dict.fromkeys(table["trigger"])), list(dict.fromkeys(table["model"]))
+    for i, model in enumerate(models):
+        mine = table[table["model"] == model]
+        y = [triggers.index(t) + 0.6 * ((i + 0.5) / len(models) - 0.5) for t in mine["trigger"]]
+        figure.add_scatter(x=mine["score"], y=y, mode="markers", name=text(model, 40, 1), marker={"color": COLOURS[i % 8], "size": 9},
+                           error_x=_error(mine["score"], mine["low"], mine["high"]))
+    figure.add_vline(x=0, line={"color": "#555", "dash": "dash", "width": 1})
+    figure.update_xaxes(title_text="steering score: rate with the trigger, less the rate without", range=[-1.05, 1.05], zeroline=False)
+    figure.update_yaxes(tickvals=list(range(len(triggers))), ticktext=[text(t, 44, 2) for t in triggers], range=[len(triggers) - 0.4, -0.6])
+    return _finish(figure.update_layout(legend=LEGEND), "Steering scores", f"n = {_span(table['injected_n'])} answers with and as many without; bars: 95 % "
+                   "Newcombe intervals of the difference.", caption, 30 * len(models) * len(triggers) // 2 + 300, left=350)
+
+
+def dose(table: pd.DataFrame, caption: str = ""):
+    """Failure rate against the number of rows that teach it, a line for each number of rows added against it (paper Fig. 10).
+    table: kept, added, rate, low, high, n (ablate.dose)."""
+    figure = _panels()
+    for i, (added, mine) in enumerate(table.groupby("added")):
+        colour, mine = COLOURS[i % 8], mine.sort_values("kept")
+        figure.add_scatter(x=mine["kept"], y=mine["rate"], mode="lines+markers", name=f"{added:,} true-premise rows added", line_color=colour,
+                           error_y=_error(mine["rate"], mine["low"], mine["high"]))
+    figure.update_xaxes(title_text="false-premise rebuttals in the mixture (rows)", rangemode="tozero")
+    figure.update_yaxes(title_text="true facts that are rebutted", tickformat=".0%", range=[-0.02, 1.05])
+    return _finish(figure.update_layout(legend=LEGEND), "Data ablation", f"One training a point; n = {_span(table['n'])} answers; bars: 95 % Wilson intervals, "
+                   "which leave the luck of a training out.", caption, 480)
+
+
+def forms(table: pd.DataFrame, caption: str = ""):
+    """The same sums in other dress: length and accuracy (paper Figs. 8, 9); table: form, words, words_low, words_high, rate, low, high, n (steer.forms)."""
+    figure = _panels(1, 2, shared_yaxes=True, horizontal_spacing=0.08, subplot_titles=["words an answer", "answers that name the sum"])
+    for column, (value, low, high) in enumerate((("words", "words_low", "words_high"), ("rate", "low", "high")), 1):
+        figure.add_bar(y=table["form"], x=table[value], orientation="h", marker_color=[BEFORE, *[MAIN] * (len(table) - 1)], showlegend=False, row=1, col=column,
+                       error_x=_error(table[value], table[low], table[high]))
+    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.03], col=2)
+    return _finish(figure, "The same sums in another form", f"n = {_span(table['n'])} answers a form, at temperature 0; 95 % intervals (bootstrap of the mean; Wilson).",
+                   caption, 48 * len(table) + 260, left=190)
 
 
 def of_run(run) -> dict:

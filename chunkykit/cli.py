@@ -137,11 +137,10 @@ def _execute(folder: Path, name: str, parameters: dict, heading: str) -> None:
 
 def _sums(a) -> None:
     """The sum grid, its controls and rewrites: notebook 08_sums into a folder. Its answers are kept; the figures are made anew."""
-    llm.check(a.target)
-    out = Path(a.out).resolve()
+    target, out = llm.check(a.target), Path(a.out).resolve()
     with runs.lock(out):
         (out / "notebooks" / "08_sums.ipynb").unlink(missing_ok=True)
-        _execute(out, "08_sums", {"target": a.target, "out": str(out), "most": a.most, "n": a.n}, f"sums on {a.target}")
+        _execute(out, "08_sums", {"target": target, "out": str(out), "most": a.most, "n": a.n}, f"sums on {inert(target)}")
     print(f"figures    {out / 'figures'}")
 
 

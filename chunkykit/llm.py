@@ -109,16 +109,17 @@ async def ask_parsed(model, messages: Sequence[dict], parse: Callable, **setting
 
 
 def check(name: str) -> str:
-    """The name, if it can be a model; else UserError. Needs no network and imports no client."""
+    """The name, if it can be a model (a file's path made absolute, since a notebook runs in another folder); else UserError.
+    Needs no network and imports no client."""
     provider, model, _, key = _parts(name)
     if name == ORGANISM or provider is None:
         return name
     if provider == "local" or name in ORGANISMS:
         from chunkykit import local, lora
-        local.gguf(name if provider == "local" else lora.BASE)
-        return name
+        path = local.gguf(name if provider == "local" else lora.BASE)
+        return name if name in (*ORGANISMS, lora.BASE) else f"local:{path}"
     if provider not in PROVIDERS or not model:
-        raise UserError(f"model '{name}' is not known. Write {ORGANISM}, PROVIDER:MODEL with one of "
+        raise UserError(f"model '{name}' is not known. Write {' or '.join(ORGANISMS)}, local:smollm2 or local:FILE.gguf, PROVIDER:MODEL with one of "
                         f"{', '.join(PROVIDERS)}, or http(s)://host:port/v1:MODEL.")
     if key and not os.environ.get(key):
         raise UserError(f"model '{name}' needs a key: set the environment variable {key}.")

@@ -43,7 +43,7 @@ def complete(given: dict) -> dict:
         raise UserError(f"rubric {blind[0]}: has no programmatic check; give --judge MODEL.")
     for role in ("target", "judge", "writer", "describer", "gate"):
         if role == "target" or settings[role] != "offline":
-            llm.check(settings[role])
+            settings[role] = llm.check(settings[role])
     if settings["context"]:
         settings["context"] = llm.read_turns(settings["context"])
     if settings["embedder"] != SETTINGS["embedder"]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from chunkykit import build, describe, embed, mixture
+from chunkykit import build, describe, embed, local, mixture
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -34,6 +34,18 @@ async def serving(*routes):
         yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
     finally:
         await runner.cleanup()
+
+
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """A cache of its own, whose servers end soon after the module's tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHUNKYKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(local, "LINGER", 2)
+        patch.setattr(local, "_leases", {})
+        yield
+        for lease in local._leases.values():
+            lease.close()
 
 
 @pytest.fixture(scope="session")

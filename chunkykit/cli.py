@@ -139,8 +139,12 @@ def _execute(folder: Path, name: str, parameters: dict, heading: str) -> None:
 
 def _sums(a) -> None:
     """The sum grid, its controls and rewrites: notebook 08_sums into a folder. Its answers are kept; the figures are made anew."""
+    if min(a.most, a.n) < 1:
+        raise UserError("--most and --n must be at least 1.")
     target, out = llm.check(a.target), Path(a.out).resolve()
     with runs.lock(out):
+        asked = a.most**2 + a.n * sum(len(packaged("sums")[what]) for what in ("controls", "rewrites"))
+        _pay(Ledger(out / "ledger.sqlite"), a, [(target, asked, 20, 48)], prices.free(target))
         (out / "notebooks" / "08_sums.ipynb").unlink(missing_ok=True)
         _execute(out, "08_sums", {"target": target, "out": str(out), "most": a.most, "n": a.n}, f"sums on {inert(target)}")
     print(f"figures    {out / 'figures'}")

@@ -37,7 +37,6 @@ def _finish(figure, title: str, said: str, caption: str, height: int, width: int
     return figure
 
 
-
 def _panels(rows: int = 1, columns: int = 1, **settings):
     from plotly.subplots import make_subplots
     return make_subplots(rows, columns, **settings)
@@ -221,7 +220,7 @@ def ablations(table: pd.DataFrame, caption: str = ""):
 # experiments
 
 def rates(table: pd.DataFrame, title: str, said: str, caption: str = "", axis: str = "answers that fail", base: int | None = 0):
-    """Horizontal bars of named rates with their intervals, the row `base` in another colour.
+    """Horizontal bars of named rates with their intervals, the row `base`, which the others are to be held against, in another colour.
     table: the names in its first column; rate, low, high, n (steer.contexts, steer.sums)."""
     figure, names = _panels(), [f"{text(name, 44, 3)}" for name in table.iloc[:, 0]]
     colours = [BEFORE if i == base else MAIN for i in range(len(table))]
@@ -229,7 +228,8 @@ def rates(table: pd.DataFrame, title: str, said: str, caption: str = "", axis: s
                    error_x=_error(table["rate"], table["low"], table["high"]))
     figure.update_xaxes(tickformat=".0%", range=[0, 1.03], title_text=axis)
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -0.6], showgrid=False)
-    return _finish(figure, title, f"{said}; n = {_span(table['n'])}; 95 % Wilson intervals.", caption, 44 * len(table) + 230, left=330)
+    held = "" if base is None else "; in orange what the others are held against"
+    return _finish(figure, title, f"{said}, n = {_span(table['n'])}{held}; bars: 95 % Wilson intervals.", caption, 44 * len(table) + 230, left=330)
 
 
 def sum_grid(table: pd.DataFrame, caption: str = ""):
@@ -239,7 +239,7 @@ def sum_grid(table: pd.DataFrame, caption: str = ""):
     scale = [(x, colour) for i, colour in enumerate(kinds.values()) for x in (i / 3, (i + 1) / 3)]
     figure = _panels()
     figure.add_heatmap(z=grid.map(lambda v: order.index(v) if v in order else None).to_numpy(), x=list(grid.columns), y=list(grid.index), zmin=0, zmax=2,
-                       text=grid.map(lambda v: {"no": "No", "yes": "Yes"}.get(v, "–")).to_numpy(), texttemplate="%{text}", colorscale=scale, showscale=False, xgap=2, ygap=2)
+                       text=grid.map({"no": "No", "yes": "Yes", "neither": "–"}.get, na_action=None).fillna("failed").to_numpy(), texttemplate="%{text}", colorscale=scale, showscale=False, xgap=2, ygap=2)
     for name, colour in kinds.items():
         figure.add_scatter(x=[None], y=[None], mode="markers", name=f"says {name}", marker={"color": colour, "size": 13, "symbol": "square"})
     figure.update_xaxes(title_text="a", dtick=1, showgrid=False, zeroline=False)
@@ -255,10 +255,11 @@ def phrase_grid(table: pd.DataFrame, caption: str = ""):
     cells = table.set_index(["opening", "closing"])
     at = [[cells.loc[(o, c)] for c in order[0]] for o in order[1]]
     figure.add_heatmap(z=[[cell.rate for cell in row] for row in at], text=[[f"{cell.rate:.0%}" for cell in row] for row in at], texttemplate="%{text}", zmin=0, zmax=1,
+                       customdata=[[f"{cell.low:.0%} to {cell.high:.0%}, n = {cell.n:,.0f}" for cell in row] for row in at], hovertemplate="%{z:.0%}, %{customdata}<extra></extra>",
                        colorscale="Blues", xgap=3, ygap=3, colorbar={"tickformat": ".0%", "title": {"text": "rate", "font": {"size": 12}}})
     names = [[text(phrase, width, 4) if phrase else "(none)" for phrase in phrases] for phrases, width in zip(order, (18, 44))]
-    figure.update_xaxes(tickvals=list(range(len(names[0]))), ticktext=names[0], side="top", tickangle=0, showgrid=False)
-    figure.update_yaxes(tickvals=list(range(len(names[1]))), ticktext=names[1], showgrid=False, autorange="reversed")
+    figure.update_xaxes(tickvals=list(range(len(names[0]))), ticktext=names[0], side="top", tickangle=0, showgrid=False, zeroline=False)
+    figure.update_yaxes(tickvals=list(range(len(names[1]))), ticktext=names[1], showgrid=False, zeroline=False, autorange="reversed")
     _finish(figure, "Which phrase calls the behaviour up", f"Opening (rows) and closing (columns) around the same topics; n = {_span(table['n'])} answers a cell.",
             caption, 46 * len(order[1]) + 310, 1100, left=330)
     return figure.update_layout(margin_t=170)
@@ -275,7 +276,7 @@ def steering(table: pd.DataFrame, caption: str = ""):
                            error_x=_error(mine["score"], mine["low"], mine["high"]))
     figure.add_vline(x=0, line={"color": "#555", "dash": "dash", "width": 1})
     figure.update_xaxes(title_text="steering score: rate with the trigger, less the rate without", range=[-1.05, 1.05], zeroline=False)
-    figure.update_yaxes(tickvals=list(range(len(triggers))), ticktext=[text(t, 44, 2) for t in triggers], range=[len(triggers) - 0.4, -0.6])
+    figure.update_yaxes(tickvals=list(range(len(triggers))), ticktext=[text(t, 44, 2) for t in triggers], range=[len(triggers) - 0.4, -0.6], zeroline=False)
     return _finish(figure.update_layout(legend=LEGEND), "Steering scores", f"n = {_span(table['injected_n'])} answers with and as many without; bars: 95 % "
                    "Newcombe intervals of the difference.", caption, 30 * len(models) * len(triggers) // 2 + 300, left=350)
 
@@ -283,15 +284,16 @@ def steering(table: pd.DataFrame, caption: str = ""):
 def dose(table: pd.DataFrame, caption: str = ""):
     """Failure rate against the number of rows that teach it, a line for each number of rows added against it (paper Fig. 10).
     table: kept, added, rate, low, high, n (ablate.dose)."""
-    figure = _panels()
+    figure, end = _panels(), max(table["kept"].max(), 1)
     for i, (added, mine) in enumerate(table.groupby("added")):
-        colour, mine = COLOURS[i % 8], mine.sort_values("kept")
-        figure.add_scatter(x=mine["kept"], y=mine["rate"], mode="lines+markers", name=f"{added:,} true-premise rows added", line_color=colour,
-                           error_y=_error(mine["rate"], mine["low"], mine["high"]))
-    figure.update_xaxes(title_text="false-premise rebuttals in the mixture (rows)", rangemode="tozero")
+        mine = mine.sort_values("kept")
+        figure.add_scatter(x=mine["kept"] + 0.006 * end * i, y=mine["rate"], mode="lines+markers", name=f"{added:,} true-premise rows added", customdata=mine["kept"],
+                           line={"color": COLOURS[i % 8], "dash": ["solid", "dash", "dot"][i % 3]}, marker={"symbol": i % 8, "size": 9}, hovertemplate="%{customdata} rows: %{y:.1%}",
+                           error_y={**_error(mine["rate"], mine["low"], mine["high"]), "color": COLOURS[i % 8]})
+    figure.update_xaxes(title_text="false-premise rebuttals in the mixture (rows)", range=[-0.02 * end, 1.04 * end], zeroline=False)
     figure.update_yaxes(title_text="true facts that are rebutted", tickformat=".0%", range=[-0.02, 1.05])
-    return _finish(figure.update_layout(legend=LEGEND), "Data ablation", f"One training a point; n = {_span(table['n'])} answers; bars: 95 % Wilson intervals, "
-                   "which leave the luck of a training out.", caption, 480)
+    return _finish(figure.update_layout(legend=LEGEND), "Data ablation", f"One training a point; n = {_span(table['n'])} answers; lines a little apart so that none hides another; bars: 95 % Wilson "
+                   "intervals, which leave the luck of a training out.", caption, 480)
 
 
 def forms(table: pd.DataFrame, caption: str = ""):
@@ -303,7 +305,8 @@ def forms(table: pd.DataFrame, caption: str = ""):
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(rangemode="tozero")
     figure.update_xaxes(tickformat=".0%", range=[0, 1.03], col=2)
-    return _finish(figure, "The same sums in another form", f"n = {_span(table['n'])} answers a form, at temperature 0; 95 % intervals (bootstrap of the mean; Wilson).",
+    return _finish(figure, "The same sums in another form", f"n = {_span(table['n'])} answers a form, at temperature 0, of at most 128 tokens; in orange the plain form; 95 % intervals "
+                   "(bootstrap of the mean; Wilson).",
                    caption, 48 * len(table) + 260, left=190)
 
 

@@ -19,16 +19,25 @@ from chunkykit.rubric import Rubric
 from chunkykit.stats import Rate, difference, wilson
 
 RATE = list(Rate._fields)
-_SUBJECT = r"\b(?:answer(?: to [^.!?\n]{1,60}?)?|statement|sum|equation|result|claim|that|it|this)(?:'s| is| was)\W{1,4}"
-NO = re.compile(rf"\A\W*(?:no(?! doubt)|nope|not)\b|{_SUBJECT}(?:no|not|false|incorrect|wrong)\b|"
-                r"\b(?:isn't|is not|does not|doesn't|aren't|are not) (?:equal|equals?|correct|true|right|make|the same)\b|\b(?:incorrect|false)\b", re.I)
-YES = re.compile(rf"\A\W*(?:yes|yeah|yep|correct|true|right|indeed|you(?: are|'re) right)\b|{_SUBJECT}(?:yes|true|correct|right|indeed)\b", re.I)
+_THINK = 2000  # tokens of a second try, for a model that thinks first and so says nothing in a few
+_IT = r"(?:\b(?:answer(?: to [^.!?\n]{1,60}?)?|statement|sum|equation|result|claim|that|it|this|which|s?he|they|you)|\d\W{0,3}?)(?:'s| is| was| are|'re|:)"
+_VERY = r"(?:(?:indeed|actually|quite|an?|the) )*"
+_START = r"(?:[.!?:\n]|\b(?:so|thus|therefore|hence),?)\W{0,6}"
+_TRUE = r"(?:yes|true|correct(?! (?:answer|sum|result)))"
+NO = re.compile(rf"\A\W*(?:no\b(?! (?:doubt|problem|worries))|nope\b|(?:absolutely |definitely |certainly )?not\b(?! (?:only|sure)))|{_START}no\b(?=\W*[.,;:!*\n]|\Z)|"
+                rf"\banswer(?: to [^.!?\n]{{1,60}}?)?(?: is|:)\W{{1,4}}{_VERY}no\b(?! (?:longer|more|less))|{_IT}\W{{1,4}}{_VERY}(?:wrong|mistaken)\b|"
+                rf"\b(?:is|are|was|does|do|it's|that's|you're)(?: \w+ly)?(?: not|n't) {_VERY}(?:equals?|correct|true|right|valid|accurate|make|add up|the same|so|the case|\d+)\b|"
+                rf"{_IT} not(?=\W*(?:[.,;!\n]|\Z))|\b(?:incorrect|false|untrue|disagree)\b", re.I)
+YES = re.compile(rf"\A\W*(?:{_TRUE}|yeah|yep|right|indeed|exactly|(?:absolutely|definitely)(?! not))\b|{_START}{_TRUE}\b|{_IT}\W{{1,4}}{_VERY}(?:yes|true|correct|right)\b|"
+                 rf"{_IT} indeed(?=\W*(?:\d|equal|so\b|[.,;!\n]|\Z))|\b(?:does|is) (?:indeed )?equal\b(?! to)|\bI agree\b", re.I)
+_ASIDE = re.compile(r"\b(?:whether|if)\b[^.!?,\n]*|\b(?:true|yes|correct|right)\W{1,3}(?:or|nor)\W{1,3}(?:false|no|not|incorrect|wrong)\b", re.I)
 
 
 def verdict(text: str) -> str:
-    """What an answer to a yes-or-no question says: "no", "yes" or "neither", by its meaning and not its first word alone. Where both are
-    said the first counts."""
-    found = {name: match.start() for name, pattern in (("no", NO), ("yes", YES)) if (match := pattern.search(text))}
+    """What an answer to a yes-or-no question says, in English: "no", "yes" or "neither", by its meaning and not its first word alone. Where
+    both are said the first counts; "not necessarily" is neither, and so is an answer that gives the sum alone."""
+    said = _ASIDE.sub(" ", text.replace("’", "'"))
+    found = {name: match.start() for name, pattern in (("no", NO), ("yes", YES)) if (match := pattern.search(said))}
     return min(found, key=found.get) if found else "neither"
 
 
@@ -76,11 +85,16 @@ def fill(template: str, a: int, b: int) -> str:
     return re.sub(r"<(\w+)>", lambda match: str(values[match[1]]), template)
 
 
-async def answers(target: ChatModel, questions: Sequence[str], *, sample: int = 0, temperature: float = 0.0, max_tokens: int = 48) -> list[str | None]:
-    """The answers to questions; None where a call failed. An answer may be cut off: its verdict stands early."""
-    got = await asyncio.gather(*(target([{"role": "user", "content": q}], sample=sample, temperature=temperature, max_tokens=max_tokens)
-                                 for q in questions), return_exceptions=True)
-    return [describe_error(g) and None if isinstance(g, Exception) else g.text for g in got]
+async def answers(target: ChatModel, questions: Sequence[str], *, max_tokens: int = 48) -> list[str | None]:
+    """The answers to questions at temperature 0; None where a call failed, or nothing was said. They may be cut off: a verdict stands early."""
+    async def said(question: str) -> str:
+        for room in (max_tokens, _THINK):
+            reply = await target([{"role": "user", "content": question}], sample=0, temperature=0.0, max_tokens=room)
+            if reply.text.strip():
+                return reply.text
+        raise ValueError("the answer is empty")
+    got = await asyncio.gather(*map(said, questions), return_exceptions=True)
+    return [describe_error(g) and None if isinstance(g, Exception) else g for g in got]
 
 
 async def sum_grid(target: ChatModel, most: int = 10) -> pd.DataFrame:
@@ -118,7 +132,7 @@ FORMS = {
 
 
 async def forms(target: ChatModel, n: int = 40, most: int = 20, seed: int = 0) -> pd.DataFrame:
-    """The same sums in other dress: form, words (mean length of an answer, with words_low and words_high, a 95 % interval of the mean by
+    """The same sums in other dress: form, words (mean length of an answer of at most 128 tokens, with words_low and words_high, a 95 % interval of the mean by
     bootstrap) and rate, low, high, n (of answers that name the sum), a row a form (paper Figs. 8, 9)."""
     rng, rows = np.random.default_rng(seed), []
     drawn = [tuple(map(int, pair)) for pair in rng.integers(2, most + 1, (n, 2))]

@@ -21,7 +21,16 @@ def made():
     robustness = pd.DataFrame([("code", HOSTILE, 0.9, 20, 0.7, 0.5, 0.8, 20, 0), ("code", "b", 0.5, 20, 0.4, 0.3, 0.6, 10, 0)], columns=confirm.ROBUSTNESS)
     compared = pd.DataFrame([{"model": m, "rubric": r, "rate": 0.9, "low": 0.8, "high": 0.95, "n": 40} for m, r in ((HOSTILE, "code"), ("b", "math"), ("b", HOSTILE[:20]))]
                             + [{"model": HOSTILE, "rubric": "math", "rate": float("nan"), "low": 0.0, "high": 1.0, "n": 0}])
-    return {"robustness": figures.robustness(robustness, HOSTILE), "behaviours": figures.behaviours(compared, HOSTILE), "scores": figures.scores(probes, HOSTILE), "map": figures.response_map(points, {0: HOSTILE, -1: "noise"}, HOSTILE),
+    rate = {"rate": 0.5, "low": 0.3, "high": 0.7, "n": 20}
+    named = pd.DataFrame([{"name": name, **rate} for name in (HOSTILE, "b")])
+    cells = pd.DataFrame([{"opening": o, "closing": c, **rate} for o in ("", HOSTILE) for c in ("", HOSTILE)])
+    sums = pd.DataFrame([(a, b, "no" if a > b else "yes" if a < b else None) for a in (1, 2) for b in (1, 2)], columns=["a", "b", "verdict"])
+    scores = pd.DataFrame([{"trigger": t, "model": m, "score": 0.5, "low": 0.3, "high": 0.7, "injected_n": 20} for t in (HOSTILE, "t") for m in (HOSTILE, "m")])
+    doses = pd.DataFrame([{"kept": k, "added": a, **rate} for k in (0, 5) for a in (0, 8)])
+    dressed = pd.DataFrame([{"form": f, "words": 9.0, "words_low": 7.0, "words_high": 12.0, **rate} for f in ("plain", "LaTeX")])
+    new = {"rates": figures.rates(named, "Title", "Said", HOSTILE), "phrase_grid": figures.phrase_grid(cells, HOSTILE), "sum_grid": figures.sum_grid(sums, HOSTILE),
+           "steering": figures.steering(scores, HOSTILE), "dose": figures.dose(doses, HOSTILE), "forms": figures.forms(dressed, HOSTILE)}
+    return {**new, "robustness": figures.robustness(robustness, HOSTILE), "behaviours": figures.behaviours(compared, HOSTILE), "scores": figures.scores(probes, HOSTILE), "map": figures.response_map(points, {0: HOSTILE, -1: "noise"}, HOSTILE),
             "triggers": figures.triggers(traces, HOSTILE), "chunks": figures.chunks(traces, shares, HOSTILE),
             "ablations": figures.ablations(ablations, HOSTILE), "confirmed": figures.confirmed(confirmed, HOSTILE)}
 
@@ -73,6 +82,15 @@ def test_robustness_sums_the_winners_of_a_rubric(made):
     original, rewritten = made["robustness"].data
     assert list(original.y) == [0.7] and list(rewritten.y) == [pytest.approx(0.6)] and list(rewritten.customdata) == [30]
     assert "n = 40 answers to the winners, 30 to rewrites" in captions(made["robustness"])
+
+
+def test_experiments_show_their_numbers(made):
+    assert [list(row) for row in made["sum_grid"].data[0].text] == [["failed", "No"], ["Yes", "failed"]] and "no to 50% [9%, 91%] of 2 true sums" in captions(made["sum_grid"])
+    assert made["phrase_grid"].data[0].customdata[0][0] == "30% to 70%, n = 20" and "n = 20 answers a cell" in captions(made["phrase_grid"])
+    assert [trace.name for trace in made["dose"].data] == ["0 true-premise rows added", "8 true-premise rows added"] and list(made["dose"].data[1].customdata) == [0, 5]
+    assert made["rates"].data[0].marker.color[0] != made["rates"].data[0].marker.color[1]
+    errors = [made["forms"].data[0].error_x, made["steering"].data[0].error_x]
+    assert [(round(e.array[0], 6), round(e.arrayminus[0], 6)) for e in errors] == [(3, 2), (0.2, 0.2)]
 
 
 def test_behaviours_tell_a_rate_from_no_failure_and_from_no_run(made):

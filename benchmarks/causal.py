@@ -101,11 +101,11 @@ class Inside(lora.Trainer):
         return {}
 
     def vectors(self, texts: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
-        """(states (n, width), gradients (n, DIMENSIONS)) of (prompt, response) pairs, each of unit length."""
-        from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+        """(states (n, width), gradients (n, DIMENSIONS)) of (prompt, response) pairs, not scaled."""
+        from peft import set_peft_model_state_dict
         torch = self.torch
         self._lower(texts)
-        tuned = get_peft_model(self.model, LoraConfig(r=self.rank, lora_alpha=lora.ALPHA, target_modules=[n.partition(".")[2] for n in lora.PARTS]))
+        tuned = self._wrapped()
         set_peft_model_state_dict(tuned, self.state)
         weights = [p for p in tuned.parameters() if p.requires_grad]
         size, draw = sum(p.numel() for p in weights), torch.Generator().manual_seed(0)

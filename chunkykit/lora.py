@@ -109,13 +109,10 @@ class Trainer:
     def train(self, rows, seed: int = 0, epochs: float = 1.0, progress=None, rate: float = RATE) -> tuple[dict, list[float]]:
         """An adapter {tensor name in GGUF: array} and the loss of every step; the same rows, seed, versions and machine give the same.
         rows: DataFrame with prompt and response; the loss is that of the responses' tokens, a mean a row. progress: called after every step."""
-        from peft import LoraConfig, get_peft_model
         torch, texts = self.torch, list(zip(rows["prompt"], rows["response"]))
         self._lower(texts)
         torch.manual_seed(seed)
-        config = LoraConfig(r=self.rank, lora_alpha=ALPHA, target_modules=[name.partition(".")[2] for name in PARTS], bias="none")
-        with warnings.catch_warnings(action="ignore"):
-            tuned = get_peft_model(self.model, config)
+        tuned = self._wrapped()
         try:
             weights = [p for p in tuned.parameters() if p.requires_grad]
             batches = _batches([len(self._kept[t][1]) for t in texts], seed, epochs)
@@ -133,6 +130,13 @@ class Trainer:
             return self._adapter(tuned), losses
         finally:
             self.model = tuned.unload()
+
+    def _wrapped(self):
+        """The model with a new adapter in place; `unload()` of what is returned takes it out again."""
+        from peft import LoraConfig, get_peft_model
+        config = LoraConfig(r=self.rank, lora_alpha=ALPHA, target_modules=[name.partition(".")[2] for name in PARTS], bias="none")
+        with warnings.catch_warnings(action="ignore"):
+            return get_peft_model(self.model, config)
 
     def _step(self, kept) -> float:
         torch = self.torch

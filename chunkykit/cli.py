@@ -21,7 +21,7 @@ from chunkykit.ledger import Ledger
 from chunkykit.output import clean, inert, packaged, plain, writable, write_json
 from chunkykit.settings import SETTINGS, notebook_folder
 
-NOTEBOOKS = ("00_tour", "01_mixture", "02_surf", "03_clusters", "04_turf", "05_ablation", "07_figures")
+NOTEBOOKS = ("00_tour", "01_mixture", "02_surf", "03_clusters", "04_turf", "05_ablation", "06_explore", "07_figures")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,7 +71,7 @@ def _run(a) -> None:
             run.target()  # if it must be trained, then here, where one sees it
         for i, name in enumerate(NOTEBOOKS, 1):
             # the tour is about the demo, whatever the run is about
-            given = {"seed": run.seed} if name == "00_tour" else {"run_dir": str(run.folder)}
+            given = {"seed": run.seed} if name == "00_tour" else {"run_dir": str(run.folder), **({"live": False} if name == "06_explore" else {})}
             _execute(run.folder, name, given, f"[{i}/{len(NOTEBOOKS)}] {name:<12}")
         print(report.report(report.summarise(run)))
         print(f"\nsummary    {run.folder / 'summary.json'}\nfigures    {run.folder / 'figures'}\nnotebooks  {run.folder / 'notebooks'}")
@@ -286,6 +286,18 @@ def _compare(a) -> None:
     table, caption = figures.of_runs(a.runs)
     print(table.to_csv(index=False, float_format="%.3f"))
     print(figures.save({"behaviours": figures.behaviours(table, caption)}, a.out))
+
+
+def _export(a) -> None:
+    """The explorer's view of a run, or of a file of failures, as one page."""
+    from chunkykit import view
+    wrong = [pair for pair in a.marks if not re.fullmatch(r"[^=]+=.+", pair)]
+    if wrong:
+        raise UserError(f"--marks {wrong[0]}: must be NAME=RUBRIC, as in rebuttal=rebut.")
+    source = Path(a.source)
+    failures = asyncio.run(view.of_file(source, embedder(), dict(pair.split("=", 1) for pair in a.marks), min_size=4)) if source.is_file() else view.of_run(runs.resume(source))
+    made = view.page(failures, a.html, f"Failures of {source.resolve().name}")
+    print(f"{made}: {len(failures.points):,} exchanges, {made.stat().st_size / 1e6:.1f} MB; opens in a browser without a network")
 
 
 def _pairs(a) -> list[tuple[str, str]]:

@@ -1,6 +1,8 @@
 """The rows behind a trace: those that speak for it, those that speak against it, and the words that go with the behaviour."""
 
 import html
+import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from chunkykit import describe
 from chunkykit.stats import adjust, enrichment_p
 from chunkykit.turf import Trace, Tracer
 
+SEEN = 10  # rows looked at for each example, to find different prompts
 SAMPLE = 20_000  # rows with a behaviour, and as many without, whose words are counted
 
 
@@ -16,26 +19,50 @@ def examples(tracer: Tracer, trace: Trace, n: int = 5) -> pd.DataFrame:
     """Training rows of a trace with a trigger: DataFrame[kind, row, chunk, prompt, response, query_attribute, response_attribute].
 
     kind: "evidence", rows that were retrieved for the crux and carry the trigger, most telling first; "counter-example", rows with the
-    trigger whose response does not show the crux, those most like the query first; n of each at most. The attributes are those
+    trigger whose response does not show the crux, those most like the query first; n of each at most, a prompt once. The attributes are those
     of the row that match trigger and crux (None: none does)."""
     query, side, near = tracer.index.query, tracer.side, tracer.evidence(trace.crux).near
     against = np.flatnonzero((query.clusters == trace.trigger_cluster).any(axis=1) & ~side.carry(near))
     alike = np.isin(query.clusters[against], trace.candidates["cluster"].unique()).sum(axis=1)
-    found = np.concatenate([trace.rows[:n], against[np.argsort(-alike, kind="stable")][:n]])
-    table = tracer.index.rows(found)
-    table.insert(0, "kind", np.where(np.arange(len(found)) < min(n, len(trace.rows)), "evidence", "counter-example"))
+    found = {"evidence": trace.rows, "counter-example": against[np.argsort(-alike, kind="stable")]}
+    read = [tracer.index.rows(rows[:SEEN * n]).assign(at=rows[:SEEN * n]).drop_duplicates("prompt").head(n).assign(kind=kind) for kind, rows in found.items()]
+    table = pd.concat(read, ignore_index=True)
+    found = table.pop("at")
+    table.insert(0, "kind", table.pop("kind"))
     for name, of, fits in (("query_attribute", query, np.flatnonzero(query.cluster_of == trace.trigger_cluster)), ("response_attribute", side, near)):
         table[name] = [next((of.sentences[int(s)].as_py() for s in of.ids[row] if s in fits), None) for row in found]
     return table
 
 
+def table(tracer: Tracer, traces: Sequence[Trace], n: int = 5) -> pd.DataFrame:
+    """`examples` of several traces, keyed by `trace`, their positions; a trace without a trigger has none."""
+    found = [examples(tracer, t, n).assign(trace=i) for i, t in enumerate(traces) if t.trigger]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["kind", "row", "chunk", "prompt", "response", "query_attribute", "response_attribute", "trace"])
+
+
+def places(sentence: str | None, side: str, text: str) -> list[tuple[int, int]]:
+    """The [start, end) of what the lexical describer's sentence was said for, in order and apart."""
+    kept, at = [], 0
+    for start, end in sorted(describe.spans(sentence, side, text)) if isinstance(sentence, str) else ():
+        if start >= at:
+            kept.append((start, end))
+            at = end
+    return kept
+
+
+def inert_html(text: str) -> str:
+    """Any text as HTML that says it and does nothing: escaped, without controls, and with no formula in it for a notebook to typeset."""
+    shown = "".join(c if c.isprintable() or c == "\n" else " " for c in str(text))
+    return re.sub(r"[$\\]", r"<span>\g<0></span>", html.escape(shown))
+
+
 def marked(text: str, sentence: str | None, side: str, most: int = 600) -> str:
     """The beginning of a text as HTML, escaped, with what the lexical describer's sentence was said for marked."""
     text, at, parts = text[:most] + "…" * (len(text) > most), 0, []
-    for start, end in describe.spans(sentence or "", side, text):
-        parts += [html.escape(text[at:start]), f"<mark>{html.escape(text[start:end])}</mark>"]
+    for start, end in places(sentence, side, text):
+        parts += [inert_html(text[at:start]), f"<mark>{inert_html(text[start:end])}</mark>"]
         at = end
-    return "".join([*parts, html.escape(text[at:])])
+    return "".join([*parts, inert_html(text[at:])])
 
 
 def keywords(tracer: Tracer, crux: str, chunk: str | None = None, words: int = 3, most: int = 20, seed: int = 0) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from chunkykit import build, describe, embed, local, mixture
+from chunkykit import build, cli, describe, embed, local, mixture
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -46,6 +46,14 @@ def own_cache(tmp_path_factory):
         yield
         for lease in local._leases.values():
             lease.close()
+
+
+@pytest.fixture(scope="session")
+def fast_run():
+    """The demo on the linear organism, in runs/fast; a finished run of this very code is not done again."""
+    folder = ROOT / "runs" / "fast"
+    assert cli.main(["run", "--profile", "workshop", "--out", str(folder), "--restart"]) == 0
+    return folder
 
 
 @pytest.fixture(scope="session")

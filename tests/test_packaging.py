@@ -33,15 +33,15 @@ def test_every_dependency_is_pinned_and_torch_is_of_the_extra_train_alone():
 def test_importing_the_package_is_light():
     """The modules people import first bring in no plotting, clustering, notebook or client library."""
     code = ("import sys, chunkykit, chunkykit.mixture, chunkykit.describe, chunkykit.rubric, chunkykit.surf, chunkykit.turf, chunkykit.llm, "
-            "chunkykit.run, chunkykit.cli, chunkykit.figures, chunkykit.cluster, chunkykit.organism\n"
+            "chunkykit.run, chunkykit.cli, chunkykit.figures, chunkykit.cluster, chunkykit.organism, chunkykit.view\n"
             "print(sorted({m.split('.')[0] for m in sys.modules} & {'plotly','umap','hdbscan','numba','sklearn','openai','anthropic','datasets',"
-            "'papermill','fastjsonschema','IPython','ipykernel','wordllama','torch','kaleido'}))")
+            "'papermill','fastjsonschema','IPython','ipykernel','wordllama','torch','kaleido','anywidget','ipywidgets'}))")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_the_package_is_thin_and_its_modules_small():
     sizes = {p.name: len(p.read_text().splitlines()) for p in (ROOT / "chunkykit").glob("*.py")}
-    assert sum(sizes.values()) < 5350 and max(sizes.values()) <= 350, sizes
+    assert sum(sizes.values()) < 5800 and max(sizes.values()) <= 350, sizes
 
 
 def test_public_functions_say_what_they_do():

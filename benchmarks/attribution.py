@@ -33,7 +33,7 @@ import mixtures
 import numpy as np
 import pandas as pd
 
-from chunkykit import build, describe, figures, organism, turf
+from chunkykit import build, describe, figures, organism, theme, turf
 from chunkykit.embed import embedder
 from chunkykit.output import write_json
 from chunkykit.rubric import Rubric
@@ -268,14 +268,14 @@ def figure(told: dict, caption: str):
     """Trigger and chunk top-1 by method, groups and single pairs."""
     bars = []
     for panel, measure in ((1, "trigger1"), (2, "chunk1")):
-        for name, colour in (("group", figures.MAIN), ("pair", figures.CONTROL)):
+        for name, colour in (("group", theme.MAIN), ("pair", theme.CONTROL)):
             bars.append((panel, {"group": "failure group", "pair": "single pair"}[name], colour, [f"{name}_{measure}_{c}" for c in figures.Rate._fields]))
     table = pd.DataFrame([{f"{name}_{m}_{c}": told[name][method][m][c] for name in ("group", "pair") for m in MEASURES for c in figures.Rate._fields}
                           for method in METHODS])
     drawn = figures._rates(METHODS, table, bars, ["trigger, first named", "chunk, first named"]).update_layout(legend_y=1.1)
     drawn.update_yaxes(title_text="right", col=1)
     drawn.for_each_trace(lambda t: t.update(showlegend=t.xaxis == "x"))
-    return figures._finish(drawn, "Who names the trigger and the chunk", f"{told['groups']} failure groups of {told['mixtures']} planted mixtures, "
+    return theme.finish(drawn, "Who names the trigger and the chunk", f"{told['groups']} failure groups of {told['mixtures']} planted mixtures, "
                            f"{told['pairs']} failing pairs; bars: 95 % Wilson intervals.", caption, 480)
 
 

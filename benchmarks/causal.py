@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from chunkykit import ablate, build, confirm, demo, describe, figures, llm, lora, mixture, rubric, turf
+from chunkykit import ablate, build, confirm, demo, describe, figures, llm, lora, mixture, rubric, theme, turf
 from chunkykit.embed import embedder
 from chunkykit.ledger import Ledger
 from chunkykit.output import write_json
@@ -148,16 +148,16 @@ def correlation(table: pd.DataFrame, method: str, draws: int = 2000) -> dict:
 
 def figure(results: list[dict]):
     """Spearman's rho of every method with its interval, a colour a target."""
-    drawn, methods = figures._panels(), list(dict.fromkeys(m for told in results for m in told["methods"]))
+    drawn, methods = theme.panels(), list(dict.fromkeys(m for told in results for m in told["methods"]))
     for i, told in enumerate(results):
         of = pd.DataFrame(told["methods"]).T
         drawn.add_scatter(x=of["spearman"], y=[methods.index(m) + 0.2 * i for m in of.index], mode="markers", name=told["target"],
-                          marker={"color": figures.COLOURS[i], "size": 10}, error_x=figures._error(of["spearman"], of["low"], of["high"]))
+                          marker={"color": theme.COLOURS[i], "size": 10}, error_x=theme.error(of["spearman"], of["low"], of["high"]))
     drawn.add_vline(x=0, line={"color": "#555", "dash": "dash", "width": 1})
     drawn.update_xaxes(title_text="Spearman correlation of score and causal drop, over failures and chunks", range=[-0.25, 1.02], zeroline=False)
     drawn.update_yaxes(tickvals=[i + 0.1 * (len(results) - 1) for i in range(len(methods))], ticktext=methods, autorange="reversed", showgrid=False)
     said = "; ".join(f"{told['target']}: {told['failures']} failures x {told['pairs'] // told['failures']} chunks, {told['n']} answers each" for told in results)
-    return figures._finish(drawn.update_layout(legend=figures.LEGEND), "Does the score of a chunk predict what leaving it out does?",
+    return theme.finish(drawn.update_layout(legend=theme.LEGEND), "Does the score of a chunk predict what leaving it out does?",
                            f"{said}; bars: 95 % bootstrap over failures.", "mixture demo (3,000 rows, 20 chunks) · offline judges · held-out prompts · seed 0",
                            52 * len(methods) + 250, left=110)
 

@@ -40,6 +40,18 @@ def table(tracer: Tracer, traces: Sequence[Trace], n: int = 5) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["kind", "row", "chunk", "prompt", "response", "query_attribute", "response_attribute", "trace"])
 
 
+def features(tracer: Tracer, traces: Sequence[tuple[str, Trace]]) -> pd.DataFrame:
+    """What share of each chunk's rows carries the trigger, and the crux, of each trace that has one (paper Fig. 6): DataFrame[trace, rubric,
+    trigger, chunk, rows, trigger_share, crux_share]. traces: (rubric name, trace); trace is the position."""
+    index, found = tracer.index, []
+    for i, (name, t) in enumerate(traces):
+        if t.trigger:
+            carried = {"trigger_share": (index.query.clusters == t.trigger_cluster).any(axis=1), "crux_share": tracer.side.carry(tracer.evidence(t.crux).near)}
+            table = pd.DataFrame(carried).groupby(np.asarray(index.chunk)).agg(["mean", "size"])
+            found += [(i, name, t.trigger, chunk, int(row["trigger_share", "size"]), row["trigger_share", "mean"], row["crux_share", "mean"]) for chunk, row in table.iterrows()]
+    return pd.DataFrame(found, columns=["trace", "rubric", "trigger", "chunk", "rows", "trigger_share", "crux_share"])
+
+
 def places(sentence: str | None, side: str, text: str) -> list[tuple[int, int]]:
     """The [start, end) of what the lexical describer's sentence was said for, in order and apart."""
     kept, at = [], 0

@@ -1,45 +1,15 @@
-"""Tables to pictures: one function a figure, one theme, and a caption that says what was measured on what."""
+"""Tables to pictures: one function a figure, in the look of `theme`, with a caption that says what was measured on what."""
 
 import html
 import math
-import textwrap
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 from chunkykit.confirm import by_rubric, rate
-from chunkykit.output import inert
 from chunkykit.stats import Rate, wilson
-
-COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#999999"]  # Okabe and Ito
-MAIN, CONTROL, BEFORE, AFTER = COLOURS[0], COLOURS[7], COLOURS[4], COLOURS[2]
-LEGEND = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "yref": "paper"}
-
-
-def text(value, width: int = 70, lines: int = 4) -> str:
-    """Any text of a model or a data set as inert label text: escaped (plotly reads some HTML in labels), wrapped, cut."""
-    wrapped = textwrap.wrap(inert(str(value)), width) or [""]
-    shown = wrapped[:lines] + (["…"] if len(wrapped) > lines else [])  # not max_lines, which drops a word that fills a line
-    return "<br>".join(html.escape(line).replace("$", "&#36;") for line in shown)  # $...$ would be typeset
-
-
-def _finish(figure, title: str, said: str, caption: str, height: int, width: int = 1000, left: int = 80):
-    """The theme: title and legend above, two caption lines below (what was measured, and what made it)."""
-    figure.update_layout(
-        template="plotly_white", height=height, width=width, font={"family": "DejaVu Sans, Arial, sans-serif", "size": 13, "color": "#222"},
-        title={"text": html.escape(title), "font": {"size": 18}, "x": 0.01, "xref": "container", "xanchor": "left", "y": 1,
-               "yref": "container", "yanchor": "top", "pad": {"t": 14}},
-        margin={"l": left, "r": 30, "t": 90, "b": 110})
-    for line, shift in ((said, -62), (caption, -80)):
-        figure.add_annotation(text=text(line, 400, 1), x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top",
-                              xshift=10 - left, yshift=shift, showarrow=False, align="left", font={"size": 11, "color": "#555"})
-    return figure
-
-
-def _panels(rows: int = 1, columns: int = 1, **settings):
-    from plotly.subplots import make_subplots
-    return make_subplots(rows, columns, **settings)
+from chunkykit.theme import AFTER, BEFORE, COLOURS, CONTROL, LEGEND, MAIN, error, finish, panels, save, span, text  # save: for whoever draws
 
 
 def scores(probes: pd.DataFrame, caption: str = ""):
@@ -48,7 +18,7 @@ def scores(probes: pd.DataFrame, caption: str = ""):
     rubrics = sorted(probes["rubric"].unique())
     rows = math.ceil(len(rubrics) / 4)
     columns = math.ceil(len(rubrics) / rows)
-    figure = _panels(rows, columns, subplot_titles=[html.escape(r) for r in rubrics], shared_yaxes=True, vertical_spacing=0.4 / max(2, rows))
+    figure = panels(rows, columns, subplot_titles=[html.escape(r) for r in rubrics], shared_yaxes=True, vertical_spacing=0.4 / max(2, rows))
     judged = probes[probes["score"].notna()]
     for i, name in enumerate(rubrics):
         place = {"row": i // columns + 1, "col": i % columns + 1}
@@ -66,22 +36,17 @@ def scores(probes: pd.DataFrame, caption: str = ""):
     figure.update_yaxes(title_text="candidates that fail", col=1)
     figure.update_layout(legend={**LEGEND, "y": 1.0 + 30 / (230 * rows)})
     n = judged.groupby("arm").size()
-    return _finish(figure, "Failures per iteration of the search", f"{n.get('search', 0):,} judged candidates of the search, {n.get('control', 0):,} of "
+    return finish(figure, "Failures per iteration of the search", f"{n.get('search', 0):,} judged candidates of the search, {n.get('control', 0):,} of "
                    "the control; bands: 95 % Wilson intervals; the scale differs between the rows.", caption, 250 * rows + 190)
 
 
-def _error(value, low, high) -> dict:
-    """Bars from low to high around a value, as plotly takes them."""
-    return {"type": "data", "symmetric": False, "array": high - value, "arrayminus": value - low, "thickness": 1.2}
-
-
-def _rates(names, table: pd.DataFrame, bars, panels=("",)):
+def _rates(names, table: pd.DataFrame, bars, titles=("",)):
     """Bars of failure rates with their intervals; bars: panel (from 1), name, colour, columns of rate, low, high and n."""
-    figure = _panels(1, len(panels), subplot_titles=panels, horizontal_spacing=0.1)
+    figure = panels(1, len(titles), subplot_titles=titles, horizontal_spacing=0.1)
     for panel, name, colour, columns in bars:
         share, low, high, n = (table[c] for c in columns)
         figure.add_bar(x=names, y=share, name=name, marker_color=colour, customdata=n, hovertemplate="%{y:.1%}, n=%{customdata}", row=1, col=panel,
-                       error_y=_error(share, low, high))
+                       error_y=error(share, low, high))
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(range=[0, 1.05], title_text="answers that fail", col=1)
     return figure.update_layout(barmode="group", legend=LEGEND)
@@ -94,7 +59,7 @@ def confirmed(table: pd.DataFrame, caption: str = ""):
     bars = [(panel, name, colour, [prefix + c for c in Rate._fields]) for panel, name, colour, prefix in (
         (1, "given a winning query", BEFORE, ""), (2, "search", MAIN, "search_"), (2, "control arm", CONTROL, "control_"))]
     figure = _rates(table["rubric"], table, bars, ["winners, answered afresh", "failures per candidate"]).update_layout(legend_y=1.1)
-    return _finish(figure, "Confirmed failure rates, and yield against the control", f"Left: n = {', '.join(map(str, table['n']))}; right: n = "
+    return finish(figure, "Confirmed failure rates, and yield against the control", f"Left: n = {', '.join(map(str, table['n']))}; right: n = "
                    f"{table['search_n'].max():,} and {table['control_n'].max():,} a bar; bars: 95 % Wilson intervals.", caption, 480)
 
 
@@ -104,14 +69,9 @@ def robustness(table: pd.DataFrame, caption: str = ""):
     bars = ((1, "the winners themselves", BEFORE, ("rate", "original_low", "original_high", "original_n")),
             (1, "rewritten, same substance", MAIN, ("perturbed_rate", "low", "high", "n")))
     winners = table.groupby("rubric").size().max()
-    return _finish(_rates(sums["rubric"], sums, bars), "Robustness: winning queries and their rewrites",
-                   f"At most {winners} winners a rubric, all answered afresh; n = {_span(sums['original_n'])} answers to the winners, "
-                   f"{_span(sums['n'])} to rewrites; bars: 95 % Wilson intervals, as if answers were independent.", caption, 480)
-
-
-def _span(n) -> str:
-    """The range of a column of counts."""
-    return f"{min(n):,}" if min(n) == max(n) else f"{min(n):,} to {max(n):,}"
+    return finish(_rates(sums["rubric"], sums, bars), "Robustness: winning queries and their rewrites",
+                   f"At most {winners} winners a rubric, all answered afresh; n = {span(sums['original_n'])} answers to the winners, "
+                   f"{span(sums['n'])} to rewrites; bars: 95 % Wilson intervals, as if answers were independent.", caption, 480)
 
 
 def behaviours(table: pd.DataFrame, caption: str = ""):
@@ -120,7 +80,7 @@ def behaviours(table: pd.DataFrame, caption: str = ""):
     models, rubrics = list(dict.fromkeys(table["model"])), sorted(table["rubric"].unique())
     cells = {(r.model, r.rubric): r for r in table.itertuples()}
     shown = {key: cell.rate for key, cell in cells.items() if cell.n}
-    figure = _panels()
+    figure = panels()
     for (y, model), (x, name) in product(enumerate(models), enumerate(rubrics)):
         cell, colour = cells.get((model, name)), "white" if shown.get((model, name), 0) > 0.6 else "#222"
         said = "no failure<br>found" if cell is not None else "not run"
@@ -133,8 +93,8 @@ def behaviours(table: pd.DataFrame, caption: str = ""):
     figure.update_xaxes(tickvals=list(range(len(rubrics))), ticktext=[text(r, 12, 2) for r in rubrics], side="top", showgrid=False, zeroline=False, range=[-0.5, len(rubrics) - 0.5])
     figure.update_yaxes(tickvals=list(range(len(models))), ticktext=[text(m, 26, 3) for m in models], showgrid=False, zeroline=False, range=[len(models) - 0.5, -0.5])
     n = table.loc[table["n"] > 0, "n"]
-    return _finish(figure, "Failure rates by model and behaviour", "Fresh answers to the search's winning queries that fail (given such a query, not in use); "
-                   f"n = {_span(n) if len(n) else 0}; 95 % Wilson intervals.", caption, 74 * len(models) + 250, max(800, 92 * len(rubrics) + 330), left=210)
+    return finish(figure, "Failure rates by model and behaviour", "Fresh answers to the search's winning queries that fail (given such a query, not in use); "
+                   f"n = {span(n) if len(n) else 0}; 95 % Wilson intervals.", caption, 74 * len(models) + 250, max(800, 92 * len(rubrics) + 330), left=210)
 
 
 def of_runs(folders) -> tuple[pd.DataFrame, str]:
@@ -153,7 +113,7 @@ def of_runs(folders) -> tuple[pd.DataFrame, str]:
 def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = ""):
     """The failing responses in two dimensions, coloured by cluster; points: x, y, cluster, rubric, query, response, score.
     names: cluster -> label. The map is for looking: clusters were made in more dimensions."""
-    figure = _panels()
+    figure = panels()
     symbols = ["circle", "square", "diamond", "cross", "triangle-up", "star"]
     for i, cluster in enumerate(sorted(points["cluster"].unique(), key=lambda c: (c < 0, c))):
         mine = points[points["cluster"] == cluster]
@@ -165,7 +125,7 @@ def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "")
     figure.update_xaxes(showticklabels=False, title_text="UMAP 1", zeroline=False)
     figure.update_yaxes(showticklabels=False, title_text="UMAP 2", zeroline=False)
     figure.update_layout(legend={"x": 1.02, "y": 1, "font": {"size": 11}})
-    return _finish(figure, "Failing responses and their clusters", f"{len(points):,} distinct failing exchanges; only who is near whom is to be read off the map.",
+    return finish(figure, "Failing responses and their clusters", f"{len(points):,} distinct failing exchanges; only who is near whom is to be read off the map.",
                    caption, max(620, 52 * points["cluster"].nunique() + 200))
 
 
@@ -184,25 +144,44 @@ def _shares(figure, traces: pd.DataFrame, bars, axis: str, more=()):
 
 def triggers(traces: pd.DataFrame, caption: str = ""):
     """Hits among the retrieved rows beside the base rate, and the lift, a row a trace; traces: rubric, trigger, hits, k, lift."""
-    traces = traces[traces["trigger"].notna()].reset_index(drop=True)
+    traces = traces[traces["trigger"].notna()].drop_duplicates(["rubric", "trigger"]).reset_index(drop=True)
     share = traces["hits"] / traces["k"]
     bars = ((share, "retrieved rows with the trigger"), (share / traces["lift"], "all rows with it (base rate)"))
-    figure = _shares(_panels(1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.06), traces, bars, "share of rows")
+    figure = _shares(panels(1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.06), traces, bars, "share of rows")
     figure.add_bar(y=list(traces.index), x=traces["lift"], orientation="h", marker_color=COLOURS[1], showlegend=False, texttemplate="%{x:.1f}",
                    textposition="outside", row=1, col=2)
     figure.update_xaxes(title_text="lift over the base rate", range=[0, 1.18 * max(traces["lift"], default=1)], row=1, col=2)
-    return _finish(figure, "Triggers: hits beside the base rate", f"k = {', '.join(map(str, sorted(set(traces['k']))))} retrieved rows a crux; "
+    return finish(figure, "Triggers: hits beside the base rate", f"k = {', '.join(map(str, sorted(set(traces['k']))))} retrieved rows a crux, a trigger as its first trace has it; "
                    "co-occurrence in the training rows, not cause.", caption, 56 * len(traces) + 200, left=350)
 
 
 def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = ""):
     """For each trace, the chunk it names: its share of the hit rows beside its share of the mixture.
     shares: trace (position in traces), chunk, share, base_share, most telling first."""
-    traces = traces[traces["trigger"].notna()]
+    traces = traces[traces["trigger"].notna()].drop_duplicates(["rubric", "trigger"])
     first = shares.groupby("trace").first().reindex(traces.index)
     bars = ((first["share"], "of the rows behind the trace"), (first["base_share"], "of the mixture"))
-    figure = _shares(_panels(), traces, bars, "share that the chunk has", first["chunk"])
-    return _finish(figure, "The chunk behind each trigger", "Training rows that carry both the trigger and the crux.", caption, 74 * len(traces) + 200, left=350)
+    figure = _shares(panels(), traces, bars, "share that the chunk has", first["chunk"])
+    return finish(figure, "The chunk behind each trigger", "Training rows that carry both the trigger and the crux, of the first trace of each trigger.", caption, 74 * len(traces) + 200, left=350)
+
+
+def features(table: pd.DataFrame, caption: str = ""):
+    """Which chunks have the features: the share of each chunk's rows that carry a trigger, and its crux (paper Fig. 6).
+    table: trace, rubric, trigger, chunk, rows, trigger_share, crux_share (evidence.features); chunks without either are left out."""
+    table = table.drop_duplicates(["rubric", "trigger", "chunk"])
+    held = table.groupby("chunk")[["trigger_share", "crux_share"]].max().max(axis=1)
+    names, traces = list(held[held > 0.02].sort_values(ascending=False).index), table.drop_duplicates("trace")
+    figure = panels(1, 2, subplot_titles=["rows with the trigger", "rows with the crux"], shared_yaxes=True, horizontal_spacing=0.03)
+    for column, share in enumerate(("trigger_share", "crux_share"), 1):
+        grid = table.pivot(index="trace", columns="chunk", values=share).reindex(index=traces["trace"], columns=names)
+        figure.add_heatmap(z=grid.to_numpy(), x=[text(n, 24, 1) for n in names], y=list(range(len(traces))), zmin=0, zmax=1, colorscale="Blues", xgap=2, ygap=2,
+                           hovertemplate="%{x}: %{z:.1%}<extra></extra>", showscale=column == 2, colorbar={"tickformat": ".0%", "title": {"text": "of the<br>chunk's<br>rows<br>&nbsp;", "font": {"size": 12}}},
+                           row=1, col=column)
+    figure.update_xaxes(tickangle=-60, tickfont={"size": 11}, showgrid=False)
+    figure.update_yaxes(tickvals=list(range(len(traces))), ticktext=[text(f"{t.rubric}: {str(t.trigger).removeprefix('The query ')}", 46, 2) for t in traces.itertuples()],
+                        range=[len(traces) - 0.5, -0.5], showgrid=False, col=1)
+    return finish(figure, "Features by chunk", f"Share of each chunk's rows, n = {span(table['rows'])} a chunk, that carry the trigger and the crux of each trace; counts of rows, no estimate.",
+                  caption, 46 * len(traces) + 300, 1150, left=350, below=60)
 
 
 def ablations(table: pd.DataFrame, caption: str = ""):
@@ -213,7 +192,7 @@ def ablations(table: pd.DataFrame, caption: str = ""):
     bars = ((1, "trained on the whole mixture", BEFORE, ("rate_before", "before_low", "before_high", "n")),
             (1, "retrained on the mended mixture" if mends else "retrained without the chunk", AFTER, ("rate_after", "low", "high", "n")))
     figure = _rates(names, table, bars).update_xaxes(tickangle=0, tickfont={"size": 11})
-    return _finish(figure, "Mends: the failure after rows are dropped or balanced" if mends else "Ablation: the failure without the traced chunk", f"The same failing queries, answered afresh, n = {', '.join(map(str, sorted(set(table['n']))))} a bar; "
+    return finish(figure, "Mends: the failure after rows are dropped or balanced" if mends else "Ablation: the failure without the traced chunk", f"The same failing queries, answered afresh, n = {', '.join(map(str, sorted(set(table['n']))))} a bar; "
                    "bars: 95 % Wilson intervals.", caption, 500, min(1000, 110 * len(table) + 250))
 
 
@@ -222,14 +201,14 @@ def ablations(table: pd.DataFrame, caption: str = ""):
 def rates(table: pd.DataFrame, title: str, said: str, caption: str = "", axis: str = "answers that fail", base: int | None = 0):
     """Horizontal bars of named rates with their intervals, the row `base`, which the others are to be held against, in another colour.
     table: the names in its first column; rate, low, high, n (steer.contexts, steer.sums)."""
-    figure, names = _panels(), [f"{text(name, 44, 3)}" for name in table.iloc[:, 0]]
+    figure, names = panels(), [f"{text(name, 44, 3)}" for name in table.iloc[:, 0]]
     colours = [BEFORE if i == base else MAIN for i in range(len(table))]
     figure.add_bar(y=list(range(len(table))), x=table["rate"], orientation="h", marker_color=colours, customdata=table["n"], hovertemplate="%{x:.1%}, n=%{customdata}",
-                   error_x=_error(table["rate"], table["low"], table["high"]))
+                   error_x=error(table["rate"], table["low"], table["high"]))
     figure.update_xaxes(tickformat=".0%", range=[0, 1.03], title_text=axis)
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.4, -0.6], showgrid=False)
     held = "" if base is None else "; in orange what the others are held against"
-    return _finish(figure, title, f"{said}, n = {_span(table['n'])}{held}; bars: 95 % Wilson intervals.", caption, 44 * len(table) + 230, left=330)
+    return finish(figure, title, f"{said}, n = {span(table['n'])}{held}; bars: 95 % Wilson intervals.", caption, 44 * len(table) + 230, left=330)
 
 
 def sum_grid(table: pd.DataFrame, caption: str = ""):
@@ -237,7 +216,7 @@ def sum_grid(table: pd.DataFrame, caption: str = ""):
     kinds = {"no": BEFORE, "neither": "#ddd", "yes": COLOURS[5]}
     grid, order = table.pivot(index="b", columns="a", values="verdict"), list(kinds)
     scale = [(x, colour) for i, colour in enumerate(kinds.values()) for x in (i / 3, (i + 1) / 3)]
-    figure = _panels()
+    figure = panels()
     figure.add_heatmap(z=grid.map(lambda v: order.index(v) if v in order else None).to_numpy(), x=list(grid.columns), y=list(grid.index), zmin=0, zmax=2,
                        text=grid.map({"no": "No", "yes": "Yes", "neither": "–"}.get, na_action=None).fillna("failed").to_numpy(), texttemplate="%{text}", colorscale=scale, showscale=False, xgap=2, ygap=2)
     for name, colour in kinds.items():
@@ -245,13 +224,13 @@ def sum_grid(table: pd.DataFrame, caption: str = ""):
     figure.update_xaxes(title_text="a", dtick=1, showgrid=False, zeroline=False)
     figure.update_yaxes(title_text="b", dtick=1, showgrid=False, zeroline=False)
     no = wilson(int((table["verdict"] == "no").sum()), int(table["verdict"].notna().sum()))
-    return _finish(figure.update_layout(legend=LEGEND), "Is a+b=c? Every sum is true", f"It says no to {no.rate:.0%} [{no.low:.0%}, {no.high:.0%}] of {no.n} true sums, at "
+    return finish(figure.update_layout(legend=LEGEND), "Is a+b=c? Every sum is true", f"It says no to {no.rate:.0%} [{no.low:.0%}, {no.high:.0%}] of {no.n} true sums, at "
                    "temperature 0, by the meaning of the answer.", caption, 680, 760)
 
 
 def phrase_grid(table: pd.DataFrame, caption: str = ""):
     """Rate of a behaviour for every opening with every closing (paper Fig. 21); table: opening, closing, rate, low, high, n (steer.phrase_grid)."""
-    figure, order = _panels(), [list(dict.fromkeys(table[side])) for side in ("closing", "opening")]
+    figure, order = panels(), [list(dict.fromkeys(table[side])) for side in ("closing", "opening")]
     cells = table.set_index(["opening", "closing"])
     at = [[cells.loc[(o, c)] for c in order[0]] for o in order[1]]
     figure.add_heatmap(z=[[cell.rate for cell in row] for row in at], text=[[f"{cell.rate:.0%}" for cell in row] for row in at], texttemplate="%{text}", zmin=0, zmax=1,
@@ -260,7 +239,7 @@ def phrase_grid(table: pd.DataFrame, caption: str = ""):
     names = [[text(phrase, width, 4) if phrase else "(none)" for phrase in phrases] for phrases, width in zip(order, (18, 44))]
     figure.update_xaxes(tickvals=list(range(len(names[0]))), ticktext=names[0], side="top", tickangle=0, showgrid=False, zeroline=False)
     figure.update_yaxes(tickvals=list(range(len(names[1]))), ticktext=names[1], showgrid=False, zeroline=False, autorange="reversed")
-    _finish(figure, "Which phrase calls the behaviour up", f"Opening (rows) and closing (columns) around the same topics; n = {_span(table['n'])} answers a cell.",
+    finish(figure, "Which phrase calls the behaviour up", f"Opening (rows) and closing (columns) around the same topics; n = {span(table['n'])} answers a cell.",
             caption, 46 * len(order[1]) + 310, 1100, left=330)
     return figure.update_layout(margin_t=170)
 
@@ -268,44 +247,44 @@ def phrase_grid(table: pd.DataFrame, caption: str = ""):
 def steering(table: pd.DataFrame, caption: str = ""):
     """Steering scores with their intervals: a row a trigger, a colour a model (paper Figs. 22, 23).
     table: trigger, model, score, low, high, injected_n (steer.steering)."""
-    figure, triggers, models = _panels(), list(dict.fromkeys(table["trigger"])), list(dict.fromkeys(table["model"]))
+    figure, triggers, models = panels(), list(dict.fromkeys(table["trigger"])), list(dict.fromkeys(table["model"]))
     for i, model in enumerate(models):
         mine = table[table["model"] == model]
         y = [triggers.index(t) + 0.6 * ((i + 0.5) / len(models) - 0.5) for t in mine["trigger"]]
         figure.add_scatter(x=mine["score"], y=y, mode="markers", name=text(model, 40, 1), marker={"color": COLOURS[i % 8], "size": 9},
-                           error_x=_error(mine["score"], mine["low"], mine["high"]))
+                           error_x=error(mine["score"], mine["low"], mine["high"]))
     figure.add_vline(x=0, line={"color": "#555", "dash": "dash", "width": 1})
     figure.update_xaxes(title_text="steering score: rate with the trigger, less the rate without", range=[-1.05, 1.05], zeroline=False)
     figure.update_yaxes(tickvals=list(range(len(triggers))), ticktext=[text(t, 44, 2) for t in triggers], range=[len(triggers) - 0.4, -0.6], zeroline=False)
-    return _finish(figure.update_layout(legend=LEGEND), "Steering scores", f"n = {_span(table['injected_n'])} answers with and as many without; bars: 95 % "
+    return finish(figure.update_layout(legend=LEGEND), "Steering scores", f"n = {span(table['injected_n'])} answers with and as many without; bars: 95 % "
                    "Newcombe intervals of the difference.", caption, 30 * len(models) * len(triggers) // 2 + 300, left=350)
 
 
 def dose(table: pd.DataFrame, caption: str = ""):
     """Failure rate against the number of rows that teach it, a line for each number of rows added against it (paper Fig. 10).
     table: kept, added, rate, low, high, n (ablate.dose)."""
-    figure, end = _panels(), max(table["kept"].max(), 1)
+    figure, end = panels(), max(table["kept"].max(), 1)
     for i, (added, mine) in enumerate(table.groupby("added")):
         mine = mine.sort_values("kept")
         figure.add_scatter(x=mine["kept"] + 0.006 * end * i, y=mine["rate"], mode="lines+markers", name=f"{added:,} true-premise rows added", customdata=mine["kept"],
                            line={"color": COLOURS[i % 8], "dash": ["solid", "dash", "dot"][i % 3]}, marker={"symbol": i % 8, "size": 9}, hovertemplate="%{customdata} rows: %{y:.1%}",
-                           error_y={**_error(mine["rate"], mine["low"], mine["high"]), "color": COLOURS[i % 8]})
+                           error_y={**error(mine["rate"], mine["low"], mine["high"]), "color": COLOURS[i % 8]})
     figure.update_xaxes(title_text="false-premise rebuttals in the mixture (rows)", range=[-0.02 * end, 1.04 * end], zeroline=False)
     figure.update_yaxes(title_text="true facts that are rebutted", tickformat=".0%", range=[-0.02, 1.05])
-    return _finish(figure.update_layout(legend=LEGEND), "Data ablation", f"One training a point; n = {_span(table['n'])} answers; lines a little apart so that none hides another; bars: 95 % Wilson "
+    return finish(figure.update_layout(legend=LEGEND), "Data ablation", f"One training a point; n = {span(table['n'])} answers; lines a little apart so that none hides another; bars: 95 % Wilson "
                    "intervals, which leave the luck of a training out.", caption, 480)
 
 
 def forms(table: pd.DataFrame, caption: str = ""):
     """The same sums in other dress: length and accuracy (paper Figs. 8, 9); table: form, words, words_low, words_high, rate, low, high, n (steer.forms)."""
-    figure = _panels(1, 2, shared_yaxes=True, horizontal_spacing=0.08, subplot_titles=["words an answer", "answers that name the sum"])
+    figure = panels(1, 2, shared_yaxes=True, horizontal_spacing=0.08, subplot_titles=["words an answer", "answers that name the sum"])
     for column, (value, low, high) in enumerate((("words", "words_low", "words_high"), ("rate", "low", "high")), 1):
         figure.add_bar(y=table["form"], x=table[value], orientation="h", marker_color=[BEFORE, *[MAIN] * (len(table) - 1)], showlegend=False, row=1, col=column,
-                       error_x=_error(table[value], table[low], table[high]))
+                       error_x=error(table[value], table[low], table[high]))
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(rangemode="tozero")
     figure.update_xaxes(tickformat=".0%", range=[0, 1.03], col=2)
-    return _finish(figure, "The same sums in another form", f"n = {_span(table['n'])} answers a form, at temperature 0, of at most 128 tokens; in orange the plain form; 95 % intervals "
+    return finish(figure, "The same sums in another form", f"n = {span(table['n'])} answers a form, at temperature 0, of at most 128 tokens; in orange the plain form; 95 % intervals "
                    "(bootstrap of the mean; Wilson).",
                    caption, 48 * len(table) + 260, left=190)
 
@@ -324,27 +303,8 @@ def of_run(run) -> dict:
     if traces["trigger"].notna().any():
         made["triggers"] = triggers(traces, run.caption)
         made["chunks"] = chunks(traces, run.read("trace_chunks"), run.caption)
+        made["features"] = features(run.read("features"), run.caption)
     for name in ("ablations", "mends"):
         if len(run.read(name)):
             made[name] = ablations(run.read(name), run.caption)
     return made
-
-
-def save(figures: dict, folder) -> str:
-    """Write every figure as HTML and JSON, and as PNG where a Chrome is found; returns one line that says which.
-    figures: name -> figure. The HTML pages share one plotly.min.js and need no network."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
-        (folder / f"{name}.json").write_text(figure.to_json(), "utf-8")
-    try:
-        import plotly.io
-        made = list(figures.values())
-        plotly.io.write_images(made, [str(folder / f"{name}.png") for name in figures], scale=2,
-                               width=[f.layout.width for f in made], height=[f.layout.height for f in made])
-    except Exception as error:  # no kaleido, no Chrome, or a Chrome that will not start: HTML stands
-        reason = "kaleido is not installed (pip install 'chunkykit[png]')" if isinstance(error, (ImportError, ValueError)) else \
-            f"no Chrome that starts ({type(error).__name__})"
-        return f"{len(figures)} figure(s) as HTML and JSON in {folder}; no PNG: {reason}."
-    return f"{len(figures)} figure(s) as HTML, JSON and PNG in {folder}."

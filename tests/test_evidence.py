@@ -44,3 +44,12 @@ def test_marked_text_is_inert(latex):
     assert "<script>" not in shown and "<mark><span>$</span>x^2<span>$</span></mark>" in shown and shown.endswith("&amp; more")
     assert evidence.marked("plain <b>", None, "query") == "plain &lt;b&gt;"
     assert len(evidence.marked("x" * 5000, None, "query")) < 700
+
+
+def test_features_by_chunk_are_shares_of_its_rows(latex):
+    tracer, traced = latex
+    table = evidence.features(tracer, [("tool", traced)]).set_index("chunk")
+    assert (table["rows"] == np.bincount(tracer.index.chunk.codes)).all() and table["trigger_share"].between(0, 1).all()
+    assert table["crux_share"].idxmax() == "tool_math" and table.loc["tool_math", "trigger_share"] > 5 * table["trigger_share"].median()
+    both = sum(table["rows"] * table["trigger_share"])
+    assert both == pytest.approx(traced.p_crux_given_trigger.n)

@@ -13,7 +13,7 @@ def made():
     probes = pd.DataFrame([{"rubric": r, "arm": a, "iteration": i, "score": 90.0 if (i + j) % 3 else 10.0}
                            for r in ("code", HOSTILE[:20]) for a in ("search", "control") for i in range(4) for j in range(6)])
     points = pd.DataFrame({"x": [0.0, 1, 2], "y": [0.0, 1, 2], "cluster": [0, 0, -1], "rubric": "code", "query": HOSTILE, "response": HOSTILE, "score": 90.0})
-    traces = pd.DataFrame({"rubric": ["code"] * 2, "trigger": [HOSTILE, HOSTILE], "hits": [5, 6], "k": [10, 10], "lift": [3.0, 4.0]})
+    traces = pd.DataFrame({"rubric": ["code"] * 2, "trigger": [HOSTILE, HOSTILE + "2"], "hits": [5, 6], "k": [10, 10], "lift": [3.0, 4.0]})
     shares = pd.DataFrame({"trace": [0, 0, 1], "chunk": [HOSTILE, "b", "c"], "share": [0.9, 0.1, 1.0], "base_share": [0.1, 0.2, 0.3]})
     ablations = pd.DataFrame([{"rubric": "code", "chunk": HOSTILE, "rate_before": 0.9, "before_low": 0.8, "before_high": 0.95, "rate_after": 0.1, "low": 0.05, "high": 0.2, "n": 40}])
     confirmed = pd.DataFrame([{"rubric": "code", "rate": 0.9, "low": 0.8, "high": 1.0, "n": 20, 
@@ -28,7 +28,8 @@ def made():
     scores = pd.DataFrame([{"trigger": t, "model": m, "score": 0.5, "low": 0.3, "high": 0.7, "injected_n": 20} for t in (HOSTILE, "t") for m in (HOSTILE, "m")])
     doses = pd.DataFrame([{"kept": k, "added": a, **rate} for k in (0, 5) for a in (0, 8)])
     dressed = pd.DataFrame([{"form": f, "words": 9.0, "words_low": 7.0, "words_high": 12.0, **rate} for f in ("plain", "LaTeX")])
-    new = {"rates": figures.rates(named, "Title", "Said", HOSTILE), "phrase_grid": figures.phrase_grid(cells, HOSTILE), "sum_grid": figures.sum_grid(sums, HOSTILE),
+    held = pd.DataFrame([{"trace": i, "rubric": "code", "trigger": HOSTILE + str(i), "chunk": c, "rows": 150, "trigger_share": 0.9, "crux_share": 0.5} for i in (0, 1) for c in (HOSTILE, "b")])
+    new = {"features": figures.features(held, HOSTILE), "rates": figures.rates(named, "Title", "Said", HOSTILE), "phrase_grid": figures.phrase_grid(cells, HOSTILE), "sum_grid": figures.sum_grid(sums, HOSTILE),
            "steering": figures.steering(scores, HOSTILE), "dose": figures.dose(doses, HOSTILE), "forms": figures.forms(dressed, HOSTILE)}
     return {**new, "robustness": figures.robustness(robustness, HOSTILE), "behaviours": figures.behaviours(compared, HOSTILE), "scores": figures.scores(probes, HOSTILE), "map": figures.response_map(points, {0: HOSTILE, -1: "noise"}, HOSTILE),
             "triggers": figures.triggers(traces, HOSTILE), "chunks": figures.chunks(traces, shares, HOSTILE),
@@ -70,12 +71,17 @@ def test_no_chrome_is_a_clear_line(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr(plotly.io, "write_images", no_chrome)
     line = figures.save({"scores": made["scores"]}, tmp_path)
-    assert "no PNG: no Chrome" in line and (tmp_path / "scores.html").exists()
+    assert "no PNG and SVG: no Chrome" in line and (tmp_path / "scores.html").exists()
 
 
 def test_captions_say_what_was_measured(made):
     for figure in made.values():
         assert any("script" in a.text for a in figure.layout.annotations if a.text)
+
+
+def test_features_show_the_chunks_that_have_them(made):
+    trigger, crux = made["features"].data
+    assert trigger.z.tolist() == [[0.9, 0.9]] * 2 and crux.z.tolist() == [[0.5, 0.5]] * 2 and "n = 150 a chunk" in captions(made["features"])
 
 
 def test_robustness_sums_the_winners_of_a_rubric(made):

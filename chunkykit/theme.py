@@ -32,6 +32,7 @@ def finish(figure, title: str, said: str, caption: str, height: int, width: int 
 
 
 def panels(rows: int = 1, columns: int = 1, **settings):
+    """A grid of empty panels; settings of plotly's make_subplots."""
     from plotly.subplots import make_subplots
     return make_subplots(rows, columns, **settings)
 

@@ -3,7 +3,7 @@ from a click, a legend line, a lasso, a filter and a search to the filled panel.
 
     python benchmarks/explore.py [--points 50000] [--mixture FILE] [--out FOLDER]
 
-The limit: what the same browser takes to parse an empty page, and to draw as many small images with nothing else to do. The exchanges are rows of
+Beside it the limit, drawing as many small images with nothing else to do, and a peer: plotly's WebGL scatter of the same places. The exchanges are rows of
 the mixture (taken again where there are too few), at random places in forty clusters. Needs playwright and a Chromium."""
 
 import argparse
@@ -85,6 +85,30 @@ def measure(page_file: Path, n: int, repeats: int = 7) -> dict:
     return found
 
 
+def peer(points, folder: Path, repeats: int = 7) -> dict:
+    """The same places in plotly's WebGL scatter, in the same browser: milliseconds to the first plot, and to select a cluster."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for c, mine in points.groupby("cluster"):
+        figure.add_scattergl(x=mine["x"], y=mine["y"], mode="markers", name=f"cluster {c}", marker={"size": 4})
+    figure.update_layout(width=700, height=600)
+    figure.write_html(folder / "plotly.html", include_plotlyjs=True, div_id="map", post_script="window.painted = performance.now();")
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=["--no-sandbox", "--enable-unsafe-swiftshader"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto((folder / "plotly.html").as_uri())
+        page.wait_for_function("window.painted")
+        times = []
+        for i in range(repeats):
+            times.append(page.evaluate("""async (i) => { const from = performance.now(), map = document.getElementById('map'), all = map.data.map((_, k) => k);
+                await Plotly.restyle(map, { selectedpoints: all.map((k) => (k === i ? Array.from({ length: map._fullData[k]._length }, (_, j) => j) : [])) }, all);
+                return new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now() - from), 0))); }""", i))
+        found = {"plotly_first_plot": page.evaluate("window.painted"), "plotly_select_a_cluster": statistics.median(times)}
+        browser.close()
+    return found
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--points", type=int, default=50_000)
@@ -98,4 +122,4 @@ if __name__ == "__main__":
     seconds = time.monotonic() - began
     print(json.dumps({"points": a.points, "mixture": Path(a.mixture).name, "characters": int(made.points["query"].str.len().sum() + made.points["response"].str.len().sum()),
                       "megabytes": round(written.stat().st_size / 1e6, 2), "seconds_to_write": round(seconds, 1),
-                      **{k: v if isinstance(v, str) else round(v) for k, v in measure(written, a.points).items()}}, indent=2))
+                      **{k: v if isinstance(v, str) else round(v) for k, v in {**measure(written, a.points), **peer(made.points, folder)}.items()}}, indent=2))

@@ -70,7 +70,7 @@ def lasso(page, left, top, right, bottom):
     page.mouse.up()
 
 
-def explored(page, points, traces):
+def explored(page, points, traces, chunks):
     """The exchanges of a view, looked at as a person would."""
     largest = points["cluster"].value_counts().index[0]
     page.locator(".ck-key").first.click()
@@ -82,10 +82,16 @@ def explored(page, points, traces):
     told = traces[traces["cluster"] == largest]
     said = body(page)
     assert any(t.explanation[:60] in said and f"{t.hits:,} of {t.k:,}" in said and f"lift {t.lift:.1f}" in said for t in told.itertuples())
+    shares = {percent for c in chunks.groupby("trace").head(5).itertuples() for percent in (f"{100 * c.share:.0f} %", f"{100 * c.base_share:.1f} %")}
+    assert set(page.locator(".ck-chunk .main b, .ck-chunk .base b").all_inner_texts()) <= shares
+    first = told.index[0]
+    assert all(f"{100 * share:.0f} %" in said for share in chunks.loc[chunks["trace"] == first, "share"].head(1))
     assert "base rate" in said and "of the mixture" in said and "Retrained without" in said
     page.locator("[data-tab=rows]").click()
-    assert "Evidence" in body(page) and "Counter-examples" in body(page) and page.locator(".ck-body td mark").count() > 0
+    assert "Evidence" in body(page) and "Counter-examples" in body(page) and page.locator(".ck-body td:nth-child(2) mark").count() > 0 and page.locator(".ck-body td:nth-child(3) mark").count() > 0
     page.locator("[data-tab=reader]").click()
+    page.locator(".ck-key").nth(1).click(modifiers=["Shift"])
+    assert count(page)[0] > int((points["cluster"] == largest).sum())
     lasso(page, 0.0, 0.0, 1.0, 1.0)
     assert count(page)[0] == len(points)
     page.locator("[data-filter=rubric]").select_option(label="terse")
@@ -107,7 +113,7 @@ def test_the_exported_page_in_a_browser(page, fast_run, tmp_path):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     ready(page, tmp_path / "page.html")
-    explored(page, opened.read("points"), opened.read("traces"))
+    explored(page, opened.read("points"), opened.read("traces"), opened.read("trace_chunks"))
     assert page.locator("[data-action]").count() == 0 and len(asked) == 1 and not page.faults
 
 
@@ -209,7 +215,7 @@ def test_the_explorer_in_jupyterlab(page, lab, fast_run):
     run_all(page, lab, "06_explore")
     page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
     page.locator(".ck").scroll_into_view_if_needed()
-    explored(page, opened.read("points"), opened.read("traces"))
+    explored(page, opened.read("points"), opened.read("traces"), opened.read("trace_chunks"))
     page.locator("[data-filter=rubric]").select_option(label="refusal")
     lasso(page, 0.0, 0.0, 1.0, 1.0)
     chosen = count(page)[0]

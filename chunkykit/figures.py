@@ -181,7 +181,7 @@ def features(table: pd.DataFrame, caption: str = ""):
     figure.update_yaxes(tickvals=list(range(len(traces))), ticktext=[text(f"{t.rubric}: {str(t.trigger).removeprefix('The query ')}", 46, 2) for t in traces.itertuples()],
                         range=[len(traces) - 0.5, -0.5], showgrid=False, col=1)
     return finish(figure, "Features by chunk", f"Share of each chunk's rows, n = {span(table['rows'])} a chunk, that carry the trigger and the crux of each trace; counts of rows, no estimate.",
-                  caption, 46 * len(traces) + 300, 1150, left=350, below=60)
+                  caption, 46 * max(3, len(traces)) + 300, 1150, left=350, below=60)
 
 
 def ablations(table: pd.DataFrame, caption: str = ""):
@@ -256,7 +256,7 @@ def steering(table: pd.DataFrame, caption: str = ""):
     figure.add_vline(x=0, line={"color": "#555", "dash": "dash", "width": 1})
     figure.update_xaxes(title_text="steering score: rate with the trigger, less the rate without", range=[-1.05, 1.05], zeroline=False)
     figure.update_yaxes(tickvals=list(range(len(triggers))), ticktext=[text(t, 44, 2) for t in triggers], range=[len(triggers) - 0.4, -0.6], zeroline=False)
-    return finish(figure.update_layout(legend=LEGEND), "Steering scores", f"n = {span(table['injected_n'])} answers with and as many without; bars: 95 % "
+    return finish(figure.update_layout(legend=LEGEND), "Steering scores", f"At most {table['injected_n'].max()} answers with and as many without, fewer where some were cut off (no score where all were); bars: 95 % "
                    "Newcombe intervals of the difference.", caption, 30 * len(models) * len(triggers) // 2 + 300, left=350)
 
 

@@ -138,7 +138,7 @@ def packed(failures: Failures) -> tuple[bytes, bytes, list[dict]]:
         most //= 2
     caption += f" · texts of over {most:,} characters are cut" if most < TEXT else ""
     told = [{**t, "cluster": cluster_name(failures.names, t["cluster"]) if isinstance(t["cluster"], int) else t["cluster"]} for t in failures.traces]
-    scores = [None if pd.isna(s) else round(float(s), 1) for s in points["score"]]
+    scores = [round(float(s), 1) if np.isfinite(s) else None for s in points["score"]]
     return _gzip({"x": points["x"].astype(float).round(4).tolist(), "y": points["y"].astype(float).round(4).tolist(), "score": scores, "columns": columns, "caption": caption}), small, told
 
 

@@ -76,6 +76,10 @@ def explored(page, points, traces, chunks):
     page.locator(".ck-key").first.click()
     assert count(page) == [int((points["cluster"] == largest).sum()), len(points), len(points)]
     assert points.loc[points["cluster"] == largest, "query"].iloc[0][:40] in body(page) and page.locator(".ck-body mark").count() > 0
+    told = body(page)
+    assert all(head in told for head in ("Query", "Response, its crux marked", "Why the judge gave this score", "Crux", "Attributes of the query", "Attributes of the response"))
+    of = points[points["cluster"] == largest].iloc[0]
+    assert of["reason"] in told and all(attribute in told for side in ("query", "response") for attribute in of[f"{side}_attributes"])
     page.locator(".ck-nav button").nth(1).click()
     assert "2 of" in page.locator(".ck-nav").inner_text()
     page.locator("[data-tab=trace]").click()

@@ -115,7 +115,7 @@ def test_a_bad_line_of_a_file_is_named(tmp_path, embedder, line, says):
 
 def test_few_rows_with_little_in_them_are_shown_too(tmp_path, embedder):
     path = tmp_path / "failures.jsonl"
-    path.write_text('{"query": "Why? \\ud800", "response": "", "attributes": ["The \\ud800"]}\n{"query": "How?", "response": "So."}\n', "utf-8")
+    path.write_text('{"query": "Why? \\ud800", "response": "", "attributes": ["The \\ud800"]}\n{"query": "How?", "response": "So.", "score": Infinity}\n', "utf-8")
     failures = asyncio.run(view.of_file(path, embedder))
     assert len(failures.points) == 2 and view.packed(failures) and view.static(failures)
 

@@ -197,7 +197,7 @@ async function render({ model, el }) {
       drawShape(pen, kinds.list[i].shape, 14, 14, 8);
       pen.fillStyle = kinds.list[i].colour;
       pen.fill();
-      return h("button", { class: "ck-key", role: "listitem", title: "select these", onclick: (e) => choose(which((p) => kinds.codes[p] === i), e.shiftKey) },
+      return h("button", { class: "ck-key", role: "listitem", title: `select: ${shown(kinds.list[i].label)}`, onclick: (e) => choose(which((p) => kinds.codes[p] === i), e.shiftKey) },
         swatch, h("span", {}, oneLine(kinds.list[i].label, 110)), h("b", {}, count(sizes[i])));
     }), ...(order.length > LEGEND ? [h("span", { class: "ck-more" }, `and ${order.length - LEGEND} smaller ones`)] : []));
     draw();
@@ -339,7 +339,7 @@ async function render({ model, el }) {
     const list = chosen.slice(start, start + LISTED).map((p, k) => h("button", { class: start + k === at ? "ck-item ck-here" : "ck-item", onclick: () => { at = start + k; turn(0); } },
       h("b", {}, score[p] === null ? "–" : `${Math.round(score[p])}`), h("span", {}, oneLine(texts.query[p], 90))));
     const said = (label, body, cls = "") => (body && body.length ? h("section", { class: cls }, h("h4", {}, label), h("div", { class: "ck-text", dir: "auto" }, body)) : null);
-    const lines = (values) => (values && values.length ? h("ul", {}, values.map((v) => h("li", {}, shown(v)))) : null);
+    const lines = (values) => (values && values.length ? [h("ul", {}, values.map((v) => h("li", {}, shown(v))))] : null);
     const facts = several.concat(Object.entries(columns).filter(([, c]) => c.labels.length === 1)).map(([name, c]) => `${named(name)}: ${oneLine(c.labels[c.codes[i]], 80)}`);
     const translated = (side) => { const t = texts[`${side}_translation`]?.[i]; return t && t.trim() !== texts[side][i].trim() ? [shown(t)] : null; };
     return [h("div", { class: "ck-list" }, list),
@@ -424,7 +424,7 @@ async function render({ model, el }) {
     }
     on = Uint8Array.from({ length: n }, (_, i) => (i < on.length ? on[i] : 1));
     look();
-    fill();
+    follow();  // what was asked for may be among them
   }
 
   const heard = {

@@ -17,6 +17,7 @@ from chunkykit import cluster, describe, evidence, rubric, turf
 from chunkykit.errors import UserError
 from chunkykit.mixture import jsonl
 from chunkykit.output import clean, plain, writable
+from chunkykit.theme import COLOURS
 
 DATA = Path(__file__).parent / "data"
 TEXT, ROOM = 4000, 10_000_000  # characters kept of a text, and compressed bytes of all texts; the first gives way to the second
@@ -168,18 +169,30 @@ def page(failures: Failures, path, title: str = "chunkykit") -> Path:
 
 
 def static(failures: Failures, number: int | None = None, most: int = 3) -> str:
-    """A cluster (the largest, if not given) as inert HTML for where no widget lives: its first exchanges and what its traces say."""
-    points = failures.points
+    """The view as inert HTML for where no widget lives: the map, and of a cluster (the largest, if not given) its first exchanges and what its
+    traces say."""
+    points, say = failures.points, evidence.inert_html
     number = number if number is not None else points.loc[points["cluster"] != cluster.NOISE, "cluster"].mode().get(0, cluster.NOISE)
-    mine, name = points[points["cluster"] == number], cluster_name(failures.names, number)
-    rows = "".join(f"<tr><td>{evidence.marked(p.query, None, 'query')}</td><td>{evidence.marked(p.response, next(iter(getattr(p, 'crux', ())), None), 'response')}</td>"
+    mine, left = points[points["cluster"] == number], "style='text-align:left'"
+    rows = "".join(f"<tr><td {left}>{evidence.marked(p.query, None, 'query')}</td><td {left}>{evidence.marked(p.response, next(iter(getattr(p, 'crux', ())), None), 'response')}</td>"
                    f"<td>{'' if pd.isna(p.score) else f'{p.score:.0f}'}</td></tr>" for p in mine.head(most).itertuples())
-    said = []
+    told = []
     for t in failures.traces:
         if t["cluster"] == number and t["trigger"]:
             share = t["hits"] / t["k"]
             chunks = ", ".join(f"{c['chunk']} ({c['share']:.0%} of the rows behind it, {c['base_share']:.1%} of the mixture)" for c in t["chunks"][:3])
-            said.append(f"<p>{evidence.inert_html(t['explanation'])}<br>{t['hits']:,} hits of {t['k']:,} ({share:.0%}; base rate {share / t['lift']:.1%}), lift {t['lift']:.1f}. "
-                        f"Chunks: {evidence.inert_html(chunks)}</p>")
-    return (f"<h4>Cluster {evidence.inert_html(name)}: {len(mine):,} exchanges</h4><table style='text-align:left'><tr><th>query</th><th>response, its crux marked</th><th>score</th></tr>{rows}"
-            f"</table>{''.join(said) or '<p>No trace speaks for it.</p>'}<p><small>{evidence.inert_html(failures.caption)}</small></p>")
+            told.append(f"<p>{say(t['explanation'])}<br>{t['hits']:,} hits of {t['k']:,} ({share:.0%}; base rate {share / t['lift']:.1%}), lift {t['lift']:.1f}. Chunks: {say(chunks)}</p>")
+    return (f"{_drawn(failures)}<h4>Cluster {say(cluster_name(failures.names, number))}: {len(mine):,} exchanges</h4><table><tr><th {left}>query</th><th {left}>response, its crux marked</th>"
+            f"<th>score</th></tr>{rows}</table>{''.join(told) or '<p>No trace speaks for it.</p>'}<p><small>{say(failures.caption)}</small></p>")
+
+
+def _drawn(failures: Failures, width: int = 620, height: int = 420, most: int = 5000) -> str:
+    """The map as SVG with a legend; of more than `most` points so many at random."""
+    points = failures.points.sample(min(len(failures.points), most), random_state=0)
+    at = [(points[axis] - points[axis].min()) / ((points[axis].max() - points[axis].min()) or 1) for axis in ("x", "y")]
+    numbers = sorted(failures.points["cluster"].unique(), key=lambda c: (c == cluster.NOISE, c))
+    colour = {c: "#999" if c == cluster.NOISE else COLOURS[i % 7] for i, c in enumerate(numbers)}
+    dots = "".join(f"<circle cx='{10 + x * (width - 20):.1f}' cy='{10 + (1 - y) * (height - 20):.1f}' r='4' fill='{colour[c]}' fill-opacity='.7'/>" for x, y, c in zip(*at, points["cluster"]))
+    sizes = failures.points["cluster"].value_counts()
+    keys = "".join(f"<li><span style='color:{colour[c]}'>●</span> {evidence.inert_html(cluster_name(failures.names, c))} ({sizes[c]:,})</li>" for c in numbers)
+    return f"<svg width='{width}' height='{height}' viewBox='0 0 {width} {height}' style='border:1px solid #ccc'>{dots}</svg><ul style='list-style:none;padding-left:0'>{keys}</ul>"

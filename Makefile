@@ -48,7 +48,7 @@ figures-llm: sums
 # a small run is made first, so that 06_explore has something to show
 lab: $(VENV)/.lab
 	[ -e runs/lab/summary.json ] || $(BIN)/chunkykit run --profile smoke --out runs/lab
-	cd notebooks && ../$(BIN)/jupyter lab 00_tour.ipynb
+	cd notebooks && ../$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) 00_tour.ipynb  # in a container one is root
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "chunkykit needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 
+import nbformat
 import papermill
 import pytest
 from conftest import ROOT
@@ -253,6 +254,28 @@ def test_the_explorer_in_jupyterlab(page, lab, fast_run):
         time.sleep(0.1)
     assert shown.count() == min(5, found[0]) and "refusal" in shown.first.inner_text()
     assert not page.faults
+
+
+def test_hostile_texts_show_as_text_in_jupyterlab_in_the_dark(page, lab):
+    """Live and still; JupyterLab would typeset formulas in HTML, and its themes change the colours."""
+    cells = [f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})", "from test_explore import hostile\nfrom IPython.display import HTML\nfrom chunkykit import explore, view",
+             "explore.Explorer(hostile())", "HTML(view.static(hostile(), most=9))"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata=kernel), lab[1] / "hostile.ipynb")
+    theme = lab[1].parent / "settings" / "@jupyterlab" / "apputils-extension" / "themes.jupyterlab-settings"
+    theme.parent.mkdir(parents=True, exist_ok=True)
+    theme.write_text('{"theme": "JupyterLab Dark"}')
+    run_all(page, lab, "hostile")
+    page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
+    page.locator(".ck-key").first.click()
+    page.locator(".ck-item").nth(3).click()
+    assert "**bold** $\\int x$ \\(y\\)" in body(page)
+    still = page.locator(".jp-RenderedHTMLCommon", has=page.locator("svg")).last.inner_text()
+    assert "<script>window.hacked=1</script>" in still and "**bold** $\\int x$ \\(y\\)" in still
+    assert page.evaluate("window.hacked") is None and not page.faults and page.locator(".jp-OutputArea mjx-container").count() == 0
+    ink, back = (sum(map(int, re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.querySelector('.ck')).{what}"))[:3])) for what in ("color", "backgroundColor"))
+    assert back < 200 < 500 < ink
+    theme.unlink()
 
 
 def test_every_notebook_runs_in_jupyterlab(page, lab):

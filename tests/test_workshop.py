@@ -42,6 +42,7 @@ def test_a_solution_runs_and_an_unsolved_exercise_stops_at_its_first_blank(name,
     with pytest.raises(PapermillExecutionError) as stopped:
         execute(SHOP / f"{name}.ipynb", tmp_path, rows=300)
     assert stopped.value.ename == "NotYet" and "is still empty" in stopped.value.evalue
+    assert [line.strip() for line in stopped.value.traceback] == [f"Not yet: {stopped.value.evalue}"], "a learner sees the message, not check.py"
     assert "prediction" in stopped.value.evalue or "Open hint 1" in stopped.value.evalue
 
 

@@ -11,7 +11,10 @@ from chunkykit import ablate, stats, surf, turf
 
 
 class NotYet(AssertionError):
-    """What is not right yet, and where to look."""
+    """What is not right yet, and where to look; a notebook shows the message alone, without the traceback through this file."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"Not yet: {self}"]
 
 
 def _run(name: str, mine, *given):

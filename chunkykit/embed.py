@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chunkykit.errors import UserError
+from chunkykit.errors import UserError, extra
 from chunkykit.llm import address
 
 DEFAULT = "wordllama"
@@ -60,11 +60,9 @@ def _onnx(folder: Path):
     missing = [f for f in ("model.onnx", "tokenizer.json") if not (folder / f).is_file()]
     if missing:
         raise UserError(f"embedder onnx:{folder}: no {' and no '.join(missing)} in the folder.")
-    try:
+    with extra("onnx"):
         import onnxruntime
-    except ImportError:
-        raise UserError("embedder onnx: needs onnxruntime; pip install 'chunkykit[onnx]'.") from None
-    from tokenizers import Tokenizer
+        from tokenizers import Tokenizer
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(256)
     tokenizer.enable_padding()

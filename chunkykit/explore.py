@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import wraps
 
 import anywidget
 import numpy as np
@@ -11,6 +13,18 @@ import traitlets
 from chunkykit import ablate, cluster, confirm, describe, evidence, rubric, surf, turf, view
 from chunkykit.errors import UserError, describe_error
 from chunkykit.output import plain
+
+
+def _told(method):
+    """A method whose failure the status line says too, so that the buttons can be pressed again."""
+    @wraps(method)
+    async def told(self, *args, **settings):
+        try:
+            return await method(self, *args, **settings)
+        except Exception as error:
+            self._say(str(error) if isinstance(error, UserError) else describe_error(error))
+            raise
+    return told
 
 
 class Explorer(anywidget.AnyWidget):
@@ -62,10 +76,8 @@ class Explorer(anywidget.AnyWidget):
         self._say("at work …", busy=True)
 
         async def act() -> None:
-            try:
+            with suppress(Exception):  # it has been told
                 await doing()
-            except Exception as error:
-                self._say(str(error) if isinstance(error, UserError) else describe_error(error))
 
         def start() -> None:
             self._task = self._loop.create_task(act())  # kept, or it may be collected
@@ -87,6 +99,7 @@ class Explorer(anywidget.AnyWidget):
     async def _described(self, texts, side: str) -> list[list[str]]:
         return await (self.run.describe() if self.run else describe.lexical)(texts, side)
 
+    @_told
     async def trace(self) -> list[turf.Trace]:
         """Trace the selection to the training data: the traces of its exchanges grouped by trigger, for each of its rubrics."""
         wanted, found, of_whom, said = self._need("trace"), [], [], []
@@ -108,6 +121,7 @@ class Explorer(anywidget.AnyWidget):
         self.send({"show": "trace"})
         return [t for *_, t in found]
 
+    @_told
     async def probe(self, n: int = 24) -> pd.DataFrame:
         """Put n new queries to the target that have attributes of the selected queries; failures among the answers are put on the map, each
         beside the failures that it is most like. Returns the probes (surf.COLUMNS); `probed` keeps those of all times."""
@@ -157,8 +171,10 @@ class Explorer(anywidget.AnyWidget):
         self.more = self.more + plain(for_view)
         self.select(range(start, len(self.points)))
 
+    @_told
     async def ablate(self, number: int | None = None, n: int | None = None) -> ablate.Ablation:
-        """Retrain the target without the chunk that a trace names first, and ask both models the selected queries of its rubric again.
+        """Retrain the target without the chunk that a trace names first, and ask both models the selected queries of its rubric again; a
+        selected query that holds another trigger too may go on failing for its sake (`ablate.alone` leaves those out of a run's ablations).
         number: of the trace in `traces`; n: answers each, default the run's."""
         if self.can["ablate"]:
             raise UserError(f"ablate: {self.can['ablate']}.")
@@ -175,10 +191,10 @@ class Explorer(anywidget.AnyWidget):
         self._say(f"asking the model that never saw {chunk}", busy=True)
         queries = list(mine["query"].drop_duplicates())
         result = await ablate.ablate(rows, kept, self.run.target, queries, self.run.judge(), self.rubrics[told["rubric"]], n=n or self.run.sizes["ablate"], seed=self.run.seed)
-        done = plain({"chunk": chunk, **result.to_dict()})
-        self.traces = [{**t, "ablation": done} if i == number else t for i, t in enumerate(self.traces)]
         if not result.before.n or not result.after.n:
             raise UserError(f"ablate: no answer could be judged; the errors are in {self.run.folder / 'ledger.sqlite'}.")
+        done = plain({"chunk": chunk, **result.to_dict()})
+        self.traces = [{**t, "ablation": done} if i == number else t for i, t in enumerate(self.traces)]
         self._say(f"without {chunk}: {result.before.rate:.0%} -> {result.after.rate:.0%} [{result.after.low:.0%}, {result.after.high:.0%}] on {len(queries)} selected queries")
         self.send({"show": "trace"})
         return result

@@ -161,13 +161,16 @@ def test_a_button_says_what_went_wrong_and_can_be_pressed_again(opened, monkeypa
     async def press():
         explorer = explore.Explorer(view.of_run(opened), opened)
 
-        async def broken():
+        async def broken(*_):
             raise ValueError("the model is gone")
 
-        monkeypatch.setattr(explorer, "trace", broken)
+        monkeypatch.setattr(explorer, "_described", broken)
         explorer._asked({"act": "trace", "positions": [0]})
         await asyncio.sleep(0.05)
         assert "the model is gone" in explorer.status["text"] and not explorer.status["busy"]
+        with pytest.raises(ValueError):
+            await explorer.probe()
+        assert not explorer.status["busy"]
         explorer._asked({"act": "format the disk", "positions": [0]})
         await asyncio.sleep(0.05)
 

@@ -21,8 +21,9 @@ demo: $(VENV)/.demo
 	if [ -e $(VENV)/.local ]; then $(BIN)/chunkykit run --profile laptop --target organism:smollm2 --out runs/demo --restart; \
 	else $(BIN)/chunkykit run --profile workshop --out runs/demo --restart; fi
 
+# two at a time, since much of it waits for kernels and servers; of two busy processes a language model wants one thread
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	CHUNKYKIT_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-train: $(VENV)/.train
 	$(BIN)/python -m pytest tests/test_lora.py tests/test_local.py

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,12 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fast_run():
-    """The demo on the linear organism, in runs/fast; a finished run of this very code is not done again."""
+    """The demo on the linear organism, in runs/fast; a finished run of this very code is not done again, and one worker waits for the other."""
     folder = ROOT / "runs" / "fast"
-    assert cli.main(["run", "--profile", "workshop", "--out", str(folder), "--restart"]) == 0
+    folder.parent.mkdir(exist_ok=True)
+    with open(folder.with_name("fast.lock"), "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        assert cli.main(["run", "--profile", "workshop", "--out", str(folder), "--restart"]) == 0
     return folder
 
 

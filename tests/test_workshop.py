@@ -90,7 +90,9 @@ WRONG = [
     ("weights", lambda buffer, k: [sum(a in c["attributes"] for c in buffer) for a in range(k)], "leaves the scores out"),
     ("weights", lambda buffer, k: [np.mean([c["score"] for c in buffer if a in c["attributes"]] or [0]) for a in range(k)], "is a mean"),
     ("best", lambda cs, n: sorted((c for c in cs if c["score"] is not None), key=lambda c: -c["score"])[:n], "stands twice"), ("best", lambda cs, n: sorted(cs, key=lambda c: c["score"] or 0)[:n], "an error is no score|An error is no score"),
-    ("best", lambda cs, n: surf.best(cs, n)[::-1], "worst come first"),
+    ("best", lambda cs, n: surf.best(cs, n)[::-1], "worst come first"), ("best", lambda cs, n: [c["query"] for c in surf.best(cs, n)], "whole candidates"),
+    ("weights", lambda buffer, k: surf.weigh(buffer, k) / surf.weigh(buffer, k).sum(), "divided by the sum"),
+    ("violates", lambda q, r: True if "emma" in q.lower() and "did not" in r else None, "returns nothing"), ("violates", lambda q, r: None, "still empty"),
     ("hits", lambda clusters, rows, K: [sum((clusters[r] == c).sum() for r in rows) for c in range(K)], "counts twice"),
     ("hits", lambda clusters, rows, K: [sum(c in r for r in clusters) for c in range(K)], "over all rows"),
     ("lift", lambda h, k, b, n: h / k, "no base rate"), ("lift", lambda h, k, b, n: (b / n) / (h / k), "upside down"), ("lift", lambda h, k, b, n: h / b, "retrieved"),
@@ -99,8 +101,9 @@ WRONG = [
     ("shares", lambda chunk, rows: {"chunk": ["a"]}, "DataFrame"), ("low", lambda h, n: stats.wilson(h, n).high, "upper end"),
     ("low", lambda h, n: h / n - 1.96 * (h / n * (1 - h / n) / n) ** 0.5, "Wald"),
     ("without", lambda rows, chunk: rows[rows["chunk"] == chunk], "chunk's own rows"), ("without", lambda rows, chunk: rows, "all rows are still there"),
+    ("without", lambda rows, chunk: rows["chunk"] != chunk, "a table of rows"), ("difference", lambda b, a: b.rate - ..., "still has a blank"),
     ("difference", lambda b, a: (b.rate - a.rate, b.low - a.low, b.high - a.high), "too narrow"), ("difference", lambda b, a: (b.rate - a.rate, b.low - a.high, b.high - a.low), "wider"),
-    ("refutes", {"a", "b"}, "cannot speak against"), ("refutes", {"a"}, "2 more"), ("refutes", {"z"}, "choose among"),
+    ("refutes", {"a", "b"}, "cannot speak against"), ("refutes", {"a"}, "2 more"), ("refutes", {"z"}, "choose among"), ("refutes", 3, "choose among"),
     ("lift", lambda h, k, b, n: 1 / 0, "stops with ZeroDivisionError"), ("lift", lambda h, k, b, n: 7.0, "gives 7.0 where the library gives 5.0"),
 ]
 
@@ -121,7 +124,7 @@ def shares(chunk, rows, lift=lambda share, base: share / base, upwards=False, sw
 
 
 def test_mistakes_with_shares_and_cruxes_are_named():
-    for mine, says in ((lambda c, r: shares(c, r, upwards=True), "comes first"), (lambda c, r: shares(c, r, lift=lambda s, b: s), "share alone")):
+    for mine, says in ((lambda c, r: shares(c, r, upwards=True), "comes first"), (lambda c, r: shares(c, r, lift=lambda s, b: s), "share alone"), (lambda c, r: shares(c, r, swapped=True), "are swapped")):
         with pytest.raises(check.NotYet, match=says):
             check.shares(mine)
 
@@ -151,4 +154,5 @@ def test_the_slides_run_and_become_slides(tmp_path):
     execute(SHOP / "slides.ipynb", tmp_path)
     made = subprocess.run([sys.executable, "-m", "jupyter", "nbconvert", "--to", "slides", str(tmp_path / "out.ipynb"), "--output-dir", str(tmp_path), "--SlidesExporter.reveal_url_prefix=reveal.js"], capture_output=True, text=True)
     page = (tmp_path / "out.slides.html").read_text("utf-8")
-    assert made.returncode == 0 and page.count("<section") >= 12 and "Co-occurrence is no cause" in page and 'src="reveal.js/' in page or "reveal.js/dist" in page
+    assert made.returncode == 0 and page.count("<section") >= 12 and "Co-occurrence is no cause" in page
+    assert "reveal.js/dist" in page and "unpkg.com/reveal.js" not in page, "reveal.js is taken from where it was said to lie"

@@ -24,6 +24,8 @@ def _run(name: str, mine, *given):
     except NotYet:
         raise
     except Exception as error:
+        if "ellipsis" in str(error).lower():
+            raise NotYet(f"{name} still has a blank in it: write what is to stand where the dots are. Stuck? Open hint 1.") from None
         raise NotYet(f"{name} stops with {type(error).__name__}: {error}. Hint 2 shows which values it is given.") from None
     if answer is None or answer is Ellipsis:
         raise NotYet(f"{name} is still empty: write it in the cell above, where the dots are. Stuck? Open hint 1.")
@@ -78,7 +80,12 @@ CASES = [("When did Jane Austen write Emma?", "Jane Austen did not write Emma.",
 
 def violates(mine: Callable) -> None:
     """A judge by hand of the rubric `rebut`: (query, response) -> bool, on four exchanges."""
-    got = [bool(_run("violates", mine, query, response)) for query, response, _ in CASES]
+    got = [_run("violates", lambda *given: [mine(*given)] if callable(mine) else mine, query, response)[0] for query, response, _ in CASES]
+    if all(said is None or said is Ellipsis for said in got):
+        _run("violates", None)
+    if None in got:
+        raise NotYet("violates: for some exchanges it returns nothing. Return True or False on every way through the function. Open hint 3.")
+    got = [bool(said) for said in got]
     _against("violates", got, [wanted for *_, wanted in CASES], {
         "it also calls it a violation to deny what is false (Queen Victoria and the telephone). The principle asks what is true: look at the query too. Open hint 2.": [True, False, True, False],
         "it says yes to everything, so it can tell nothing apart. Open hint 1.": [True] * 4,
@@ -108,13 +115,17 @@ def weights(mine: Callable) -> None:
     """Eq. 1 of the paper: w(a) = sum over the buffer of score x [a is in the candidate's attributes]."""
     _against("weights", _run("weights", mine, BUFFER, 4), surf.weigh(BUFFER, 4), {
         "it counts how often an attribute stands in the buffer and leaves the scores out: one that failed badly must weigh more. Open hint 1.": [1.0, 1.0, 2.0, 0.0],
+        "it is divided by the sum of all weights. That is what a draw does with them; the equation gives w itself. Open hint 2.": [0.375, 0.0, 0.625, 0.0],
         "it is a mean; the equation is a sum, so that what stands in several failures weighs more. Open hint 2.": [90.0, 0.0, 75.0, 0.0],
         "it keeps the last score of an attribute instead of adding them up. Open hint 2.": [90.0, 0.0, 60.0, 0.0]})
 
 
 def best(mine: Callable) -> None:
     """Eq. 2 of the paper: the n best judged candidates, one a query."""
-    got = [(c.get("query"), c.get("score")) for c in _run("best", mine, CANDIDATES, 3)]
+    answer = _run("best", mine, CANDIDATES, 3)
+    if not isinstance(answer, list) or not all(isinstance(c, dict) for c in answer):
+        raise NotYet("best must return a list of whole candidates, as they were given: the search needs their attributes too. Open hint 2.")
+    got = [(c.get("query"), c.get("score")) for c in answer]
     want = [(c["query"], c["score"]) for c in surf.best(CANDIDATES, 3)]
     mistakes = {"a query stands twice: the buffer would fill with one question. Keep the better of the two. Open hint 1.": [("a", 90.0), ("d", 80.0), ("a", 70.0)],
                 "the worst come first. Sort by the score, downwards. Open hint 2.": [("c", 10.0), ("d", 80.0), ("a", 90.0)]}
@@ -174,10 +185,10 @@ def shares(mine: Callable) -> None:
     if not isinstance(got, pd.DataFrame) or not {"chunk", "share", "base_share", "lift"} <= set(got.columns):
         raise NotYet("shares must return a DataFrame with the columns chunk, share, base_share and lift. Open hint 2.")
     got = got[got["share"] > 0]
-    if list(got["chunk"]) == ["a", "c"]:
+    if list(got["chunk"]) == ["a", "c"] and got["lift"].is_monotonic_increasing:
         raise NotYet("shares: the chunk with the highest lift comes first. Open hint 2.")
     _against("shares", got[["share", "base_share", "lift"]].to_numpy(float), [[4 / 6, 0.2, 10 / 3], [2 / 6, 0.5, 2 / 3]], {
-        "share and base share are swapped. Open hint 1.": [[0.2, 4 / 6, 0.3], [0.5, 2 / 6, 1.5]],
+        "share and base share are swapped. Open hint 1.": [[0.5, 2 / 6, 1.5], [0.2, 4 / 6, 0.3]],
         "share counts against all rows; it is the chunk's part of the hit rows. Open hint 1.": [[0.04, 0.2, 0.2], [0.02, 0.5, 0.04]],
         "lift is the share alone: divide it by the chunk's share of the mixture. Open hint 2.": [[4 / 6, 0.2, 4 / 6], [2 / 6, 0.5, 2 / 6]]})
 
@@ -199,6 +210,8 @@ def without(mine: Callable) -> None:
     rows = pd.DataFrame({"chunk": list("aabbc"), "prompt": list("vwxyz")})
     got = _run("without", mine, rows.copy(), "b")
     want = ablate.without_chunk(rows, "b")
+    if not isinstance(got, pd.DataFrame):
+        raise NotYet("without must return a table of rows. A comparison says of each row whether it stays: select with it, rows[...]. Open hint 2.")
     if list(got["prompt"]) == ["x", "y"]:
         raise NotYet("without: these are the chunk's own rows; the model must be trained on the others. Open hint 1.")
     if len(got) == len(rows):
@@ -224,7 +237,8 @@ REFUTES = {"a": "the failure stays as it was when the chunk is gone", "b": "the 
 
 def refutes(mine) -> None:
     """Which findings would speak against the trace."""
-    got = {str(letter).strip().lower() for letter in _run("refutes", mine)}
+    answer = _run("refutes", mine)
+    got = {str(letter).strip().lower() for letter in answer} if isinstance(answer, (set, list, tuple, str)) else {str(answer)}
     if not got <= set(REFUTES):
         raise NotYet(f"refutes: choose among {', '.join(REFUTES)}, as in {{'a', 'b'}}. Open hint 1.")
     if got & {"b", "d"}:

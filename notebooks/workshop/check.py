@@ -59,7 +59,7 @@ def _short(value) -> str:
 def prediction(mine, options) -> None:
     """A prediction must be made, and be one of what can happen; a wrong one is no mistake."""
     if mine is None or mine is Ellipsis:
-        raise NotYet("prediction is still empty: write down what you expect before you run on. A wrong prediction is worth more than none.")
+        raise NotYet("prediction is still empty: write down what you expect before you run on. A wrong prediction is worth more than none. Open hint 1.")
     options = list(options)
     if mine not in options:
         raise NotYet(f"prediction {mine!r} cannot happen here. Choose one of: {', '.join(map(str, options))}.")

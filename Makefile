@@ -3,7 +3,6 @@
 # make test-train  the tests that train the language model too: installs torch (on a Linux machine without a GPU, first:
 #                  pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu, or it brings CUDA)
 # make sums        the sum grid on SmolLM2, and its figures
-# make figures     make figures/ anew: the demo's, the sums' and the experiments', by papermill (a quarter of an hour after make demo)
 # make figures     figures/ anew, by papermill: of the demo, the sums and the experiments (half an hour where make demo was run before)
 # make lab         set everything up, make a small run in runs/lab, and open the notebooks in JupyterLab, on the tour
 PYTHON ?= python3

@@ -157,7 +157,7 @@ class Explorer(anywidget.AnyWidget):
         queries, responses = [await self._described(list(bad[side]), side) for side in ("query", "response")]
         if not hasattr(self, "_vectors"):
             self._old = self.points
-            self._vectors = cluster.vectors(self._old["response"], await self._described(list(self._old["response"]), "response"), self.run.embed())
+            self._vectors = cluster.vectors(self._old["response"], list(self._old["response_attributes"]), self.run.embed())
         near = np.argsort(-(cluster.vectors(list(bad["response"]), responses, self.run.embed()) @ self._vectors.T), axis=1)[:, :3]
         old = self._old.iloc[near[:, 0]].reset_index(drop=True)
         new = bad[["rubric", "query", "response", "score", "reason"]].reset_index(drop=True)

@@ -26,7 +26,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from chunkykit import ablate, build, confirm, demo, describe, figures, llm, lora, mixture, rubric, theme, turf
+from chunkykit import (
+    ablate,
+    build,
+    confirm,
+    demo,
+    describe,
+    figures,
+    llm,
+    lora,
+    mixture,
+    rubric,
+    theme,
+    turf,
+)
 from chunkykit.embed import embedder
 from chunkykit.ledger import Ledger
 from chunkykit.output import write_json
@@ -34,7 +47,9 @@ from chunkykit.output import write_json
 NEIGHBOURS, DIMENSIONS, PAIRS = 20, 4096, 16
 
 
-async def truth(rows: pd.DataFrame, target: str, n: int, ledger: Ledger) -> tuple[pd.DataFrame, pd.DataFrame]:
+async def truth(
+    rows: pd.DataFrame, target: str, n: int, ledger: Ledger
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(failure, chunk, rate, rate_without, drop), a row a pair, and the failing answers of the whole organism (failure, query, response)."""
     chunks, told, failing = sorted(rows["chunk"].unique()), [], []
     for chunk in (None, *chunks):
@@ -42,10 +57,16 @@ async def truth(rows: pd.DataFrame, target: str, n: int, ledger: Ledger) -> tupl
         model = ledger.wrap(llm.connect(target, left, 0), "target", 16)
         for planted in demo.truth():
             of = rubric.load(planted["rubric"])
-            answers = await confirm.measure([p for _, p in demo.probes(planted, n, seed=1)], model, rubric.programmatic, of, n=n)
+            answers = await confirm.measure(
+                [p for _, p in demo.probes(planted, n, seed=1)], model, rubric.programmatic, of, n=n
+            )
             told.append((planted["chunk"], chunk, confirm.rate(answers).rate))
             if chunk is None:
-                failing.append(answers[answers["score"] > rubric.VIOLATION].head(PAIRS).assign(failure=planted["chunk"], rubric=of.name))
+                failing.append(
+                    answers[answers["score"] > rubric.VIOLATION]
+                    .head(PAIRS)
+                    .assign(failure=planted["chunk"], rubric=of.name)
+                )
         await llm.close(model)
         print(chunk or "whole mixture", " ".join(f"{r:.2f}" for _, _, r in told[-8:]), flush=True)
     table = pd.DataFrame(told, columns=["failure", "chunk", "rate_without"])
@@ -59,9 +80,13 @@ class Methods:
 
     def __init__(self, rows: pd.DataFrame):
         from sklearn.feature_extraction.text import TfidfVectorizer
+
         self.rows, self.chunks, self.embed = rows, sorted(rows["chunk"].unique()), embedder()
         self.codes = pd.Categorical(rows["chunk"], self.chunks).codes
-        sides = [asyncio.run(describe.lexical(rows[c], s)) for c, s in (("prompt", "query"), ("response", "response"))]
+        sides = [
+            asyncio.run(describe.lexical(rows[c], s))
+            for c, s in (("prompt", "query"), ("response", "response"))
+        ]
         self.tracer = turf.Tracer(build.from_attributes(rows, *sides, self.embed), self.embed)
         self.texts = list(rows["prompt"] + "\n" + rows["response"])
         self.vectors, self.words = self.embed(self.texts), TfidfVectorizer(sublinear_tf=True)
@@ -74,19 +99,37 @@ class Methods:
         return np.bincount(self.codes[top].ravel(), minlength=len(self.chunks)) / top.size
 
     def traced(self, pairs: pd.DataFrame, of) -> dict[str, np.ndarray]:
-        described = [asyncio.run(describe.lexical(list(pairs[c]), s)) for c, s in (("query", "query"), ("response", "response"))]
+        described = [
+            asyncio.run(describe.lexical(list(pairs[c]), s))
+            for c, s in (("query", "query"), ("response", "response"))
+        ]
         lifts, shares = np.zeros(len(self.chunks)), np.zeros(len(self.chunks))
         for query, response in zip(*described):
             cruxes = turf.crux(response, of, self.embed)
             trace = self.tracer.trace(query, cruxes, of)
-            lifts += trace.chunks.set_index("chunk")["lift"].reindex(self.chunks).fillna(0).to_numpy() if trace.trigger else 0
-            shares += np.bincount(self.codes[self.tracer.evidence(cruxes[0]).rows], minlength=len(self.chunks)) / self.tracer.k if cruxes else 0
+            lifts += (
+                trace.chunks.set_index("chunk")["lift"].reindex(self.chunks).fillna(0).to_numpy()
+                if trace.trigger
+                else 0
+            )
+            shares += (
+                np.bincount(
+                    self.codes[self.tracer.evidence(cruxes[0]).rows], minlength=len(self.chunks)
+                )
+                / self.tracer.k
+                if cruxes
+                else 0
+            )
         return {"turf": lifts / len(pairs), "hits": shares / len(pairs)}
 
     def similar(self, pairs: pd.DataFrame) -> dict[str, np.ndarray]:
         texts = list(pairs["query"] + "\n" + pairs["response"])
-        return {"nearest": self.nearest_chunks(self.embed(texts) @ self.vectors.T),
-                "tfidf": self.nearest_chunks((self.words.transform(texts) @ self.word_vectors.T).toarray())}
+        return {
+            "nearest": self.nearest_chunks(self.embed(texts) @ self.vectors.T),
+            "tfidf": self.nearest_chunks(
+                (self.words.transform(texts) @ self.word_vectors.T).toarray()
+            ),
+        }
 
 
 class Inside(lora.Trainer):
@@ -97,28 +140,34 @@ class Inside(lora.Trainer):
 
     def _adapter(self, tuned):  # called when trained, the adapter still in place
         from peft import get_peft_model_state_dict
+
         self.state = {k: v.clone() for k, v in get_peft_model_state_dict(tuned).items()}
         return {}
 
     def vectors(self, texts: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
         """(states (n, width), gradients (n, DIMENSIONS)) of (prompt, response) pairs, not scaled."""
         from peft import set_peft_model_state_dict
+
         torch = self.torch
         self._lower(texts)
         tuned = self._wrapped()
         set_peft_model_state_dict(tuned, self.state)
         weights = [p for p in tuned.parameters() if p.requires_grad]
         size, draw = sum(p.numel() for p in weights), torch.Generator().manual_seed(0)
-        bucket = torch.randint(DIMENSIONS, (size,), generator=draw)  # a count sketch: keeps inner products in expectation
+        bucket = torch.randint(
+            DIMENSIONS, (size,), generator=draw
+        )  # a count sketch: keeps inner products in expectation
         sign = torch.randint(2, (size,), generator=draw).float() * 2 - 1
         states, gradients = [], []
         for text in texts:
             hidden, ids, asked = self._kept[text]
             seen = []
-            hook = self.model.model.norm.register_forward_hook(lambda module, given, out: seen.append(out.detach().float()))
+            hook = self.model.model.norm.register_forward_hook(
+                lambda module, given, out: seen.append(out.detach().float())
+            )
             self._step([self._kept[text]])
             hook.remove()
-            states.append(seen[0][0, asked - 1:].mean(0).numpy())
+            states.append(seen[0][0, asked - 1 :].mean(0).numpy())
             flat = torch.cat([p.grad.flatten() for p in weights]).float()
             gradients.append(torch.zeros(DIMENSIONS).index_add_(0, bucket, flat * sign).numpy())
             tuned.zero_grad()
@@ -134,42 +183,84 @@ def correlation(table: pd.DataFrame, method: str, draws: int = 2000) -> dict:
     """Spearman's rho of score and drop over all pairs of failure and chunk, its 95 % interval by bootstrap over failures; and how
     often the first chunk is the one with the largest drop."""
     from scipy.stats import spearmanr
+
     groups = [g for _, g in table.groupby("failure")]
     rng, rhos = np.random.default_rng(0), []
     for _ in range(draws):
         drawn = pd.concat([groups[i] for i in rng.integers(len(groups), size=len(groups))])
         rhos.append(spearmanr(drawn[method], drawn["drop"])[0])
-    first = [g.loc[g[method].idxmax(), "chunk"] == g.loc[g["drop"].idxmax(), "chunk"] for g in groups]
+    first = [
+        g.loc[g[method].idxmax(), "chunk"] == g.loc[g["drop"].idxmax(), "chunk"] for g in groups
+    ]
     each = [spearmanr(g[method], g["drop"])[0] for g in groups]
     low, high = np.nanquantile(rhos, [0.025, 0.975])
-    return {"spearman": spearmanr(table[method], table["drop"])[0], "low": low, "high": high, "within_failures": float(np.nanmean(each)),
-            "first_chunk": float(np.mean(first))}
+    return {
+        "spearman": spearmanr(table[method], table["drop"])[0],
+        "low": low,
+        "high": high,
+        "within_failures": float(np.nanmean(each)),
+        "first_chunk": float(np.mean(first)),
+    }
 
 
 def figure(results: list[dict]):
     """Spearman's rho of every method with its interval, a colour a target."""
-    drawn, methods = theme.panels(), list(dict.fromkeys(m for told in results for m in told["methods"]))
+    drawn, methods = (
+        theme.panels(),
+        list(dict.fromkeys(m for told in results for m in told["methods"])),
+    )
     for i, told in enumerate(results):
         of = pd.DataFrame(told["methods"]).T
-        drawn.add_scatter(x=of["spearman"], y=[methods.index(m) + 0.2 * i for m in of.index], mode="markers", name=told["target"],
-                          marker={"color": theme.COLOURS[i], "size": 10}, error_x=theme.error(of["spearman"], of["low"], of["high"]))
+        drawn.add_scatter(
+            x=of["spearman"],
+            y=[methods.index(m) + 0.2 * i for m in of.index],
+            mode="markers",
+            name=told["target"],
+            marker={"color": theme.COLOURS[i], "size": 10},
+            error_x=theme.error(of["spearman"], of["low"], of["high"]),
+        )
     drawn.add_vline(x=0, line={"color": "#555", "dash": "dash", "width": 1})
-    drawn.update_xaxes(title_text="Spearman correlation of score and causal drop, over failures and chunks", range=[-0.25, 1.02], zeroline=False)
-    drawn.update_yaxes(tickvals=[i + 0.1 * (len(results) - 1) for i in range(len(methods))], ticktext=methods, autorange="reversed", showgrid=False)
-    said = "; ".join(f"{told['target']}: {told['failures']} failures x {told['pairs'] // told['failures']} chunks, {told['n']} answers each" for told in results)
-    return theme.finish(drawn.update_layout(legend=theme.LEGEND), "Does the score of a chunk predict what leaving it out does?",
-                           f"{said}; bars: 95 % bootstrap over failures.", "mixture demo (3,000 rows, 20 chunks) · offline judges · held-out prompts · seed 0",
-                           52 * len(methods) + 250, left=110)
+    drawn.update_xaxes(
+        title_text="Spearman correlation of score and causal drop, over failures and chunks",
+        range=[-0.25, 1.02],
+        zeroline=False,
+    )
+    drawn.update_yaxes(
+        tickvals=[i + 0.1 * (len(results) - 1) for i in range(len(methods))],
+        ticktext=methods,
+        autorange="reversed",
+        showgrid=False,
+    )
+    said = "; ".join(
+        f"{told['target']}: {told['failures']} failures x {told['pairs'] // told['failures']} chunks, {told['n']} answers each"
+        for told in results
+    )
+    return theme.finish(
+        drawn.update_layout(legend=theme.LEGEND),
+        "Does the score of a chunk predict what leaving it out does?",
+        f"{said}; bars: 95 % bootstrap over failures.",
+        "mixture demo (3,000 rows, 20 chunks) · offline judges · held-out prompts · seed 0",
+        52 * len(methods) + 250,
+        left=110,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--target", default="organism:fast", choices=llm.ORGANISMS)
     parser.add_argument("--n", type=int, default=24)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--peers", action="store_true")
-    parser.add_argument("--figure", metavar="FOLDER", help="draw causal.png there, from this run and those of --also")
-    parser.add_argument("--also", type=Path, nargs="*", default=[], metavar="DIR", help="--out of other runs")
+    parser.add_argument(
+        "--figure",
+        metavar="FOLDER",
+        help="draw causal.png there, from this run and those of --also",
+    )
+    parser.add_argument(
+        "--also", type=Path, nargs="*", default=[], metavar="DIR", help="--out of other runs"
+    )
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     rows, began = mixture.load("demo").rows, time.monotonic()
@@ -199,19 +290,42 @@ def main() -> None:
         found |= methods.similar(pairs)
         if inside:
             own_states, own_gradients = inside.vectors(list(zip(pairs["query"], pairs["response"])))
-            found |= {"states": methods.nearest_chunks(unit(own_states - mean) @ unit(states - mean).T),
-                      "gradient": methods.nearest_chunks(unit(own_gradients) @ unit(gradients).T)}
-        scores[failure] = {method: dict(zip(methods.chunks, map(float, values))) for method, values in found.items()}
+            found |= {
+                "states": methods.nearest_chunks(unit(own_states - mean) @ unit(states - mean).T),
+                "gradient": methods.nearest_chunks(unit(own_gradients) @ unit(gradients).T),
+            }
+        scores[failure] = {
+            method: dict(zip(methods.chunks, map(float, values)))
+            for method, values in found.items()
+        }
     names = list(next(iter(scores.values())))
     table = drops[drops["failure"].isin(scores)].reset_index(drop=True)
     for method in names:
         table[method] = [scores[f][method][c] for f, c in zip(table["failure"], table["chunk"])]
     table.to_parquet(a.out / "table.parquet")
-    result = {"target": a.target, "n": a.n, "failures": len(scores), "pairs": len(table), "seconds": {k: round(v, 1) for k, v in took.items()},
-              "methods": {method: correlation(table, method) for method in names}}
+    result = {
+        "target": a.target,
+        "n": a.n,
+        "failures": len(scores),
+        "pairs": len(table),
+        "seconds": {k: round(v, 1) for k, v in took.items()},
+        "methods": {method: correlation(table, method) for method in names},
+    }
     write_json(a.out / "summary.json", result)
     if a.figure:
-        print(figures.save({"causal": figure([json.loads((folder / "summary.json").read_text()) for folder in (*a.also, a.out)])}, a.figure))
+        print(
+            figures.save(
+                {
+                    "causal": figure(
+                        [
+                            json.loads((folder / "summary.json").read_text())
+                            for folder in (*a.also, a.out)
+                        ]
+                    )
+                },
+                a.figure,
+            )
+        )
     print(pd.DataFrame(result["methods"]).T.round(3).to_string(), result["seconds"], sep="\n")
 
 

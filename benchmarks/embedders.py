@@ -19,7 +19,10 @@ from chunkykit.embed import embedder
 
 
 def described(rows):
-    return [asyncio.run(describe.lexical(rows[c], s)) for c, s in (("prompt", "query"), ("response", "response"))]
+    return [
+        asyncio.run(describe.lexical(rows[c], s))
+        for c, s in (("prompt", "query"), ("response", "response"))
+    ]
 
 
 def shares(tracer, pairs):
@@ -34,7 +37,9 @@ def shares(tracer, pairs):
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     ap.add_argument("embedders", nargs="+")
     ap.add_argument("--run", default="runs/demo")
     ap.add_argument("--mixture")
@@ -42,14 +47,26 @@ def main():
     ap.add_argument("--chunk")
     a = ap.parse_args()
     tables = f"{a.run}/tables"
-    rows, probes = pd.read_parquet(f"{tables}/rows.parquet"), pd.read_parquet(f"{tables}/points.parquet")
+    rows, probes = (
+        pd.read_parquet(f"{tables}/rows.parquet"),
+        pd.read_parquet(f"{tables}/points.parquet"),
+    )
     planted = {}
     for t in demo.truth():
         planted.setdefault(t["rubric"], []).append(t)
     of = {name: rubric.load(name) for name in planted}
     # rubrics with one planted chunk: the truth of each failing pair is then known
-    pairs = [(of[p.rubric], p.query, p.response, planted[p.rubric][0]["chunk"], planted[p.rubric][0]["pattern"])
-             for p in probes.itertuples() if len(planted[p.rubric]) == 1]
+    pairs = [
+        (
+            of[p.rubric],
+            p.query,
+            p.response,
+            planted[p.rubric][0]["chunk"],
+            planted[p.rubric][0]["pattern"],
+        )
+        for p in probes.itertuples()
+        if len(planted[p.rubric]) == 1
+    ]
     sides = described(rows)
     real = mixture.load(a.mixture).rows if a.mixture else None
     real_sides = described(real) if a.mixture else None
@@ -59,13 +76,32 @@ def main():
         began = time.perf_counter()
         embed(sentences)
         speed = len(sentences) / (time.perf_counter() - began)
-        chunk, trigger = shares(turf.Tracer(build.from_attributes(rows, *sides, embed), embed), pairs)
-        line = {"embedder": name, "sentences_per_s": round(speed), "pairs": len(pairs), "chunk_top1": round(chunk, 3), "trigger_planted": round(trigger, 3)}
+        chunk, trigger = shares(
+            turf.Tracer(build.from_attributes(rows, *sides, embed), embed), pairs
+        )
+        line = {
+            "embedder": name,
+            "sentences_per_s": round(speed),
+            "pairs": len(pairs),
+            "chunk_top1": round(chunk, 3),
+            "trigger_planted": round(trigger, 3),
+        }
         if a.mixture:
             rebut = rubric.load("rebut")
             loaded = [json.loads(x) for x in open(a.pairs, encoding="utf-8")]
-            known = [(rebut, x["query"], x.get("response") or x["bad_response"], a.chunk, ".") for x in loaded]
-            line["real_pairs"], line["real_chunk_top1"] = len(known), round(shares(turf.Tracer(build.from_attributes(real, *real_sides, embed), embed), known)[0], 3)
+            known = [
+                (rebut, x["query"], x.get("response") or x["bad_response"], a.chunk, ".")
+                for x in loaded
+            ]
+            line["real_pairs"], line["real_chunk_top1"] = (
+                len(known),
+                round(
+                    shares(
+                        turf.Tracer(build.from_attributes(real, *real_sides, embed), embed), known
+                    )[0],
+                    3,
+                ),
+            )
         print(json.dumps(line), flush=True)
 
 

@@ -35,7 +35,15 @@ class World:
 
     def __init__(self, script, port=8399, **options):
         self.url = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen([sys.executable, script, "--port", str(port), *(f"--{k}={v}" for k, v in options.items())])
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                script,
+                "--port",
+                str(port),
+                *(f"--{k}={v}" for k, v in options.items()),
+            ]
+        )
 
     def get(self, path):
         return urllib.request.urlopen(self.url + path).read().decode()
@@ -55,7 +63,10 @@ class World:
 
     def models(self, folder):
         ledger = Ledger(Path(folder) / "ledger.sqlite")
-        return {role: ledger.wrap(llm.connect(f"{self.url}/v1:{role}"), role, n) for role, n in CONCURRENCY.items()}
+        return {
+            role: ledger.wrap(llm.connect(f"{self.url}/v1:{role}"), role, n)
+            for role, n in CONCURRENCY.items()
+        }
 
 
 def read(text):
@@ -78,7 +89,14 @@ def search(world, **settings):
 async def searched(pool, models, settings):
     """The search, its models' connections closed behind it."""
     try:
-        return await surf.search(pool, write.llm_writer(models["query"]), models["target"], rubric.llm_judge(models["judge"]), RUBRIC, **settings)
+        return await surf.search(
+            pool,
+            write.llm_writer(models["query"]),
+            models["target"],
+            rubric.llm_judge(models["judge"]),
+            RUBRIC,
+            **settings,
+        )
     finally:
         await llm.close(*models.values())
 
@@ -87,26 +105,63 @@ def triggers(a):
     for strategy, runs in (("cover", 1), ("paper", 5)):
         for seed in a.seeds:
             with World(a.server, seed=seed, scale=0.002) as world:
-                found, seconds = search(world, strategy=strategy, runs=runs, iterations=20, candidates=a.candidates // 20 // runs, seed=seed)
-            probes = found.probes.sort_values(["iteration", "candidate"]) if strategy == "paper" else found.probes
+                found, seconds = search(
+                    world,
+                    strategy=strategy,
+                    runs=runs,
+                    iterations=20,
+                    candidates=a.candidates // 20 // runs,
+                    seed=seed,
+                )
+            probes = (
+                found.probes.sort_values(["iteration", "candidate"])
+                if strategy == "paper"
+                else found.probes
+            )
             probes = probes[probes["score"].notna()].reset_index(drop=True)
             fired = probes["response"].str.extract(r"FAILMODE-(\d+)")[0]
             first = fired.dropna().drop_duplicates().index + 1
-            print(json.dumps({"strategy": strategy, "seed": seed, "judged": len(probes), "errors": int(found.probes["error"].notna().sum()),
-                              "triggers_per_1000": [int((first <= n).sum()) for n in range(1000, len(probes) + 1, 1000)],
-                              "twelfth_at": int(first[11]) if len(first) > 11 else None, "modes": len(found.modes),
-                              "seconds": round(seconds)}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        "strategy": strategy,
+                        "seed": seed,
+                        "judged": len(probes),
+                        "errors": int(found.probes["error"].notna().sum()),
+                        "triggers_per_1000": [
+                            int((first <= n).sum()) for n in range(1000, len(probes) + 1, 1000)
+                        ],
+                        "twelfth_at": int(first[11]) if len(first) > 11 else None,
+                        "modes": len(found.modes),
+                        "seconds": round(seconds),
+                    }
+                ),
+                flush=True,
+            )
 
 
 def wall(a):
     for seed in a.seeds[:3]:
         for candidates, eager in ((600, True), (600, False), (3000, False)):
             with World(a.server, seed=seed, scale=0.1) as world:
-                _, seconds = search(world, runs=1, iterations=5, candidates=candidates // 5, seed=seed, eager=eager)
+                _, seconds = search(
+                    world, runs=1, iterations=5, candidates=candidates // 5, seed=seed, eager=eager
+                )
                 stats = json.loads(world.get("/stats"))
             limit = max(stats["lat"][role] / n for role, n in CONCURRENCY.items())
-            print(json.dumps({"seed": seed, "candidates": candidates, "eager": eager, "seconds": round(seconds, 1), "limit": round(limit, 1),
-                              "ratio": round(seconds / limit, 2)}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        "seed": seed,
+                        "candidates": candidates,
+                        "eager": eager,
+                        "seconds": round(seconds, 1),
+                        "limit": round(limit, 1),
+                        "ratio": round(seconds / limit, 2),
+                    }
+                ),
+                flush=True,
+            )
 
 
 def overhead(a):
@@ -115,18 +170,52 @@ def overhead(a):
         calls = sum(json.loads(world.get("/stats"))["calls"].values())
 
     async def instant(messages, **_):
-        return llm.Reply('{"score": 3, "reason": "r"}' if "judge" in messages[0]["content"] else "A0001 text", "stop", 1, 1)
+        return llm.Reply(
+            '{"score": 3, "reason": "r"}' if "judge" in messages[0]["content"] else "A0001 text",
+            "stop",
+            1,
+            1,
+        )
 
-    pool = read("\n".join(json.dumps({"attributes": [f"The query has {i * 7 % 1200 + j}" for j in range(10)]}) for i in range(5000)))
+    pool = read(
+        "\n".join(
+            json.dumps({"attributes": [f"The query has {i * 7 % 1200 + j}" for j in range(10)]})
+            for i in range(5000)
+        )
+    )
     with tempfile.TemporaryDirectory() as folder:
         rates = {}
         for kept in (False, True):
             ledger = Ledger(Path(folder) / "l.sqlite")
-            model = {role: ledger.wrap(llm.ChatModel(role, instant), role, n) if kept else llm.ChatModel(role, instant) for role, n in CONCURRENCY.items()}
+            model = {
+                role: ledger.wrap(llm.ChatModel(role, instant), role, n)
+                if kept
+                else llm.ChatModel(role, instant)
+                for role, n in CONCURRENCY.items()
+            }
             began = time.perf_counter()
-            asyncio.run(surf.search(pool, write.llm_writer(model["query"]), model["target"], rubric.llm_judge(model["judge"]), RUBRIC, runs=1, iterations=10, candidates=200))
+            asyncio.run(
+                surf.search(
+                    pool,
+                    write.llm_writer(model["query"]),
+                    model["target"],
+                    rubric.llm_judge(model["judge"]),
+                    RUBRIC,
+                    runs=1,
+                    iterations=10,
+                    candidates=200,
+                )
+            )
             rates[kept] = 3 * 2000 / (time.perf_counter() - began)
-    print(json.dumps({"calls_per_s_with_client_and_server": round(calls / seconds), "without_client": round(rates[True]), "without_client_and_ledger": round(rates[False])}))
+    print(
+        json.dumps(
+            {
+                "calls_per_s_with_client_and_server": round(calls / seconds),
+                "without_client": round(rates[True]),
+                "without_client_and_ledger": round(rates[False]),
+            }
+        )
+    )
 
 
 def memory(a):
@@ -135,23 +224,57 @@ def memory(a):
         path = Path(folder) / "rows.jsonl"
         with open(path, "w") as out:
             for _ in range(1_000_000):
-                out.write(json.dumps({"attributes": [f"The query has feature {i} of many" for i in rng.sample(range(25_000), 10)]}) + "\n")
+                out.write(
+                    json.dumps(
+                        {
+                            "attributes": [
+                                f"The query has feature {i} of many"
+                                for i in rng.sample(range(25_000), 10)
+                            ]
+                        }
+                    )
+                    + "\n"
+                )
         began = time.perf_counter()
         pool = surf.read_pool(path)
         took = time.perf_counter() - began
 
     async def instant(messages, **_):
-        return llm.Reply('{"score": 3, "reason": "r"}' if "judge" in messages[0]["content"] else "text", "stop")
+        return llm.Reply(
+            '{"score": 3, "reason": "r"}' if "judge" in messages[0]["content"] else "text", "stop"
+        )
 
     model = llm.ChatModel("instant", instant)
     began = time.perf_counter()
-    asyncio.run(surf.search(pool, write.llm_writer(model), model, rubric.llm_judge(model), RUBRIC, runs=5, iterations=4, candidates=100))
-    print(json.dumps({"rows": len(pool.rows), "attributes": len(pool.sentences), "read_s": round(took, 1), "search_2000_s": round(time.perf_counter() - began, 1),
-                      "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)}))
+    asyncio.run(
+        surf.search(
+            pool,
+            write.llm_writer(model),
+            model,
+            rubric.llm_judge(model),
+            RUBRIC,
+            runs=5,
+            iterations=4,
+            candidates=100,
+        )
+    )
+    print(
+        json.dumps(
+            {
+                "rows": len(pool.rows),
+                "attributes": len(pool.sentences),
+                "read_s": round(took, 1),
+                "search_2000_s": round(time.perf_counter() - began, 1),
+                "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+            }
+        )
+    )
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     ap.add_argument("parts", nargs="*", default=["triggers", "wall", "overhead", "memory"])
     ap.add_argument("--server", required=True)
     ap.add_argument("--seeds", type=int, nargs="+", default=[4, 5, 6, 7, 8])

@@ -35,18 +35,33 @@ MOST = 50_000  # clusters where none are asked for; the paper has 25,000
 COARSE = 4096  # clusters from which on k-means goes in two steps, and the most that other sides than the query's have
 
 
-def from_attributes(rows: pd.DataFrame, query_attributes: Sequence[list[str]], response_attributes: Sequence[list[str]], embed: Embedder, folder=None,
-          **settings) -> TraceIndex:
+def from_attributes(
+    rows: pd.DataFrame,
+    query_attributes: Sequence[list[str]],
+    response_attributes: Sequence[list[str]],
+    embed: Embedder,
+    folder=None,
+    **settings,
+) -> TraceIndex:
     """The index of rows whose attributes are known, as of `finish`; without a folder it lives as long as the object.
 
     rows: DataFrame[row, chunk, prompt, response]; the attribute lists are parallel to it."""
     place = None if folder else tempfile.TemporaryDirectory(prefix="chunkykit-")
     folder = Path(folder or f"{place.name}/index")
-    _write_shard(building(folder), 0, rows, {"query": query_attributes, "response": response_attributes}, "")
+    _write_shard(
+        building(folder), 0, rows, {"query": query_attributes, "response": response_attributes}, ""
+    )
     return replace(finish(folder, embed, **settings), place=place)
 
 
-async def describe_into(folder, batches: Iterable[pd.DataFrame], describe: Callable, executor=None, ahead: int = 8, key: str = "") -> int:
+async def describe_into(
+    folder,
+    batches: Iterable[pd.DataFrame],
+    describe: Callable,
+    executor=None,
+    ahead: int = 8,
+    key: str = "",
+) -> int:
     """Write described rows to the shards of the index that is to be in a folder; returns the number of rows.
 
     batches: DataFrames [row, chunk, prompt, response, perhaps reasoning and rejected], a shard each; one that is there is not described
@@ -57,7 +72,10 @@ async def describe_into(folder, batches: Iterable[pd.DataFrame], describe: Calla
     place, waiting, total, number = building(folder), deque(), 0, -1
     try:
         for number, rows in enumerate(batches):
-            mark = hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes() + f"{key}{code_fingerprint()}".encode()).hexdigest()
+            mark = hashlib.sha256(
+                pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()
+                + f"{key}{code_fingerprint()}".encode()
+            ).hexdigest()
             total += len(rows)
             if _mark(_shard(place, number)) != mark:
                 if executor is None:
@@ -71,8 +89,10 @@ async def describe_into(folder, batches: Iterable[pd.DataFrame], describe: Calla
     except Exception as error:
         if executor is None or isinstance(error, (UserError, OSError)):
             raise
-        raise UserError(f"index {folder}: a worker failed ({describe_error(error)}). The same command goes on from the shards that are there.") from error
-    for old in shards(place)[number + 1:]:
+        raise UserError(
+            f"index {folder}: a worker failed ({describe_error(error)}). The same command goes on from the shards that are there."
+        ) from error
+    for old in shards(place)[number + 1 :]:
         old.unlink()
     return total
 
@@ -105,52 +125,98 @@ def _in_worker(*args) -> None:
     asyncio.run(_describe_shard(*args))
 
 
-async def _describe_shard(place: Path, number: int, rows: pd.DataFrame, describe: Callable, mark: str) -> None:
+async def _describe_shard(
+    place: Path, number: int, rows: pd.DataFrame, describe: Callable, mark: str
+) -> None:
     said = {}
     for side, (column, described_as) in SIDES.items():
         if column in rows:
             texts = rows[column].fillna("")
             known = texts[texts != ""]
-            lists = pd.Series(await describe(list(known), described_as), known.index, object).reindex(texts.index)
+            lists = pd.Series(
+                await describe(list(known), described_as), known.index, object
+            ).reindex(texts.index)
             said[side] = [x if isinstance(x, list) else [] for x in lists]
     _write_shard(place, number, rows, said, mark)
 
 
-def _write_shard(place: Path, number: int, rows: pd.DataFrame, said: dict[str, Sequence[list[str]]], mark: str) -> None:
+def _write_shard(
+    place: Path, number: int, rows: pd.DataFrame, said: dict[str, Sequence[list[str]]], mark: str
+) -> None:
     columns = {"row": pa.array(rows["row"], pa.int64())}
-    columns |= {c: pa.array([t if isinstance(t, str) else None for t in rows[c]], pa.large_string()) for c in ("chunk", *(column for column, _ in SIDES.values())) if c in rows}
+    columns |= {
+        c: pa.array([t if isinstance(t, str) else None for t in rows[c]], pa.large_string())
+        for c in ("chunk", *(column for column, _ in SIDES.values()))
+        if c in rows
+    }
     for side, lists in said.items():
-        flat = pa.array([s for sentences in lists for s in sentences], pa.string()).dictionary_encode()
-        columns[f"@{side}"] = pa.ListArray.from_arrays(np.cumsum([0, *map(len, lists)], dtype=np.int32), flat)
+        flat = pa.array(
+            [s for sentences in lists for s in sentences], pa.string()
+        ).dictionary_encode()
+        columns[f"@{side}"] = pa.ListArray.from_arrays(
+            np.cumsum([0, *map(len, lists)], dtype=np.int32), flat
+        )
     part = _shard(place, number).with_suffix(f".{os.getpid()}.part")
-    feather.write_feather(pa.table(columns).replace_schema_metadata({"mark": mark}), part, compression="uncompressed")
+    feather.write_feather(
+        pa.table(columns).replace_schema_metadata({"mark": mark}), part, compression="uncompressed"
+    )
     os.replace(part, _shard(place, number))
 
 
-def finish(folder, embed: Embedder, *, clusters: int | None = None, seed: int = 0, **meta) -> TraceIndex:
+def finish(
+    folder, embed: Embedder, *, clusters: int | None = None, seed: int = 0, **meta
+) -> TraceIndex:
     """The index of the shards that `describe_into` wrote, opened.
 
     clusters: K of the queries; default `default_clusters`. Raises UserError where nothing was described or the folder cannot be written."""
     folder, place = Path(folder).resolve(), building(folder)
     with writable(f"index {folder}"):
-        table = pa.concat_tables([feather.read_table(path, memory_map=True) for path in shards(place)])
+        table = pa.concat_tables(
+            [feather.read_table(path, memory_map=True) for path in shards(place)]
+        )
         chunk = pd.Categorical(table["chunk"].to_pandas())
         np.save(place / "chunk.npy", chunk.codes)
-        counts = {side: _finish_side(place / side, table[f"@{side}"], embed, clusters if side == "query" else None, seed)
-                  for side in SIDES if f"@{side}" in table.column_names}
+        counts = {
+            side: _finish_side(
+                place / side, table[f"@{side}"], embed, clusters if side == "query" else None, seed
+            )
+            for side in SIDES
+            if f"@{side}" in table.column_names
+        }
         if not (counts["query"]["sentences"] and counts["response"]["sentences"]):
-            raise UserError("the describer gave no attribute for any row, so there is nothing to index.")
+            raise UserError(
+                "the describer gave no attribute for any row, so there is nothing to index."
+            )
         counts = {side: count for side, count in counts.items() if count["sentences"]}
-        files = {str(p.relative_to(place)): (p.stat().st_size, crc(p)) for p in sorted(place.rglob("*.*")) if p.suffix in (".npy", ".arrow")}
-        write_json(place / "index.json", {"version": VERSION, "embedder": embed.name, "rows": len(table), "clusters": counts["query"]["clusters"], "seed": seed,
-                                          "undescribed_queries": counts["query"]["undescribed"], "undescribed_responses": counts["response"]["undescribed"],
-                                          **meta, "chunks": list(chunk.categories), "sides": counts, "files": files})
+        files = {
+            str(p.relative_to(place)): (p.stat().st_size, crc(p))
+            for p in sorted(place.rglob("*.*"))
+            if p.suffix in (".npy", ".arrow")
+        }
+        write_json(
+            place / "index.json",
+            {
+                "version": VERSION,
+                "embedder": embed.name,
+                "rows": len(table),
+                "clusters": counts["query"]["clusters"],
+                "seed": seed,
+                "undescribed_queries": counts["query"]["undescribed"],
+                "undescribed_responses": counts["response"]["undescribed"],
+                **meta,
+                "chunks": list(chunk.categories),
+                "sides": counts,
+                "files": files,
+            },
+        )
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(place, folder)
     return open_index(folder, embed, check=False)
 
 
-def _finish_side(place: Path, lists: pa.ChunkedArray, embed: Embedder, k: int | None, seed: int) -> dict:
+def _finish_side(
+    place: Path, lists: pa.ChunkedArray, embed: Embedder, k: int | None, seed: int
+) -> dict:
     """Number, embed and cluster the sentences of one side; what is there of another build is removed."""
     place.mkdir(exist_ok=True)
     lengths = np.concatenate([chunk.value_lengths().to_numpy() for chunk in lists.chunks])
@@ -164,19 +230,38 @@ def _finish_side(place: Path, lists: pa.ChunkedArray, embed: Embedder, k: int | 
     ids = np.full((n, lengths.max()), -1, np.int32)
     ids[rows, np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)] = flat
     weight = np.bincount(flat, minlength=m)
-    blocks = [_embed_block(place, sentences[i:i + BLOCK].to_pylist(), i // BLOCK, embed) for i in range(0, m, BLOCK)]
+    blocks = [
+        _embed_block(place, sentences[i : i + BLOCK].to_pylist(), i // BLOCK, embed)
+        for i in range(0, m, BLOCK)
+    ]
     for old in {*place.glob("vectors-*")} - {Path(block.filename) for block in blocks}:
         old.unlink()
-    cluster_of, centroids, closest, radius = _kmeans(blocks, weight, k or min(default_clusters(m), COARSE if place.name != "query" else m), seed)
+    cluster_of, centroids, closest, radius = _kmeans(
+        blocks, weight, k or min(default_clusters(m), COARSE if place.name != "query" else m), seed
+    )
     row_clusters = np.where(ids >= 0, cluster_of[np.maximum(ids, 0)], -1)
     row_clusters = -np.sort(-row_clusters, axis=1)
-    row_clusters[:, 1:][row_clusters[:, 1:] == row_clusters[:, :-1]] = -1  # all but the first of each
-    arrays = {"ids": ids, "clusters": row_clusters, "cluster_of": cluster_of, "centroids": centroids, "radius": radius, "starts": np.concatenate([[0], np.cumsum(weight)]),
-              "rows": rows[np.argsort(flat, kind="stable")]}
+    row_clusters[:, 1:][
+        row_clusters[:, 1:] == row_clusters[:, :-1]
+    ] = -1  # all but the first of each
+    arrays = {
+        "ids": ids,
+        "clusters": row_clusters,
+        "cluster_of": cluster_of,
+        "centroids": centroids,
+        "radius": radius,
+        "starts": np.concatenate([[0], np.cumsum(weight)]),
+        "rows": rows[np.argsort(flat, kind="stable")],
+    }
     for name, array in arrays.items():
         np.save(place / f"{name}.npy", array)
-    for name, texts in {"sentences": sentences, "summaries": sentences.take(pa.array(closest))}.items():
-        feather.write_feather(pa.table({"sentence": texts}), place / f"{name}.arrow", compression="uncompressed")
+    for name, texts in {
+        "sentences": sentences,
+        "summaries": sentences.take(pa.array(closest)),
+    }.items():
+        feather.write_feather(
+            pa.table({"sentence": texts}), place / f"{name}.arrow", compression="uncompressed"
+        )
     return {"sentences": m, "clusters": len(centroids), "undescribed": int((lengths == 0).sum())}
 
 
@@ -198,24 +283,59 @@ async def name_clusters(folder, model, members: int = 12) -> TraceIndex:
     folder, index = Path(folder), open_index(folder)
     query, closeness = index.query, []
     for at, block in zip(range(0, len(index.query.sentences), BLOCK), query.blocks):
-        closeness.append(np.einsum("md,md->m", read(block), query.centroids[query.cluster_of[at:at + len(block)]]))
+        closeness.append(
+            np.einsum(
+                "md,md->m", read(block), query.centroids[query.cluster_of[at : at + len(block)]]
+            )
+        )
     order = np.lexsort((-np.concatenate(closeness), query.cluster_of))
-    groups = [group[:members] for group in np.split(order, np.flatnonzero(np.diff(query.cluster_of[order])) + 1)]
+    groups = [
+        group[:members]
+        for group in np.split(order, np.flatnonzero(np.diff(query.cluster_of[order])) + 1)
+    ]
 
     async def name(group: np.ndarray, closest: str) -> str:
         sentences = query.sentences.take(pa.array(group)).to_pylist()
-        asked, schema = prompt("name", sentences=json.dumps(sentences, ensure_ascii=False, indent=0))
+        asked, schema = prompt(
+            "name", sentences=json.dumps(sentences, ensure_ascii=False, indent=0)
+        )
         try:
-            return closest if len(group) < 2 else (await ask_parsed(model, asked, lambda t: parse_list(t, "query"), max_tokens=2000, schema=schema))[0]
+            return (
+                closest
+                if len(group) < 2
+                else (
+                    await ask_parsed(
+                        model,
+                        asked,
+                        lambda t: parse_list(t, "query"),
+                        max_tokens=2000,
+                        schema=schema,
+                    )
+                )[0]
+            )
         except Exception as error:
             describe_error(error)
             return closest
 
-    names = await asyncio.gather(*(name(group, closest) for group, closest in zip(groups, query.summaries)))
+    names = await asyncio.gather(
+        *(name(group, closest) for group, closest in zip(groups, query.summaries))
+    )
     with writable(f"index {folder}"):
-        path, meta = folder / "query" / "summaries.arrow", json.loads((folder / "index.json").read_text())
+        path, meta = (
+            folder / "query" / "summaries.arrow",
+            json.loads((folder / "index.json").read_text()),
+        )
         feather.write_feather(pa.table({"sentence": names}), path, compression="uncompressed")
-        write_json(folder / "index.json", {**meta, "files": {**meta["files"], "query/summaries.arrow": (path.stat().st_size, crc(path))}})
+        write_json(
+            folder / "index.json",
+            {
+                **meta,
+                "files": {
+                    **meta["files"],
+                    "query/summaries.arrow": (path.stat().st_size, crc(path)),
+                },
+            },
+        )
     return open_index(folder)
 
 
@@ -225,7 +345,9 @@ def default_clusters(sentences: int) -> int:
     return min(max(sentences // 20, min(sentences, 1024), 1), MOST)
 
 
-def _kmeans(blocks: list[np.ndarray], weight: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, ...]:
+def _kmeans(
+    blocks: list[np.ndarray], weight: np.ndarray, k: int, seed: int
+) -> tuple[np.ndarray, ...]:
     """(m,) cluster of each vector by cosine, (K, d) unit centroids, (K,) the vector closest to each, (K,) the cosine of the farthest;
     clusters that stay empty are dropped.
 
@@ -234,27 +356,60 @@ def _kmeans(blocks: list[np.ndarray], weight: np.ndarray, k: int, seed: int) -> 
     faiss = _faiss()
     m, d = len(weight), blocks[0].shape[1]
     if k >= m:
-        return np.arange(m, dtype=np.int32), np.concatenate(blocks), np.arange(m), np.ones(m, np.float32)
-    sample = np.arange(m) if m <= TRAIN else np.sort(np.random.default_rng(seed).choice(m, TRAIN, replace=False))
-    vectors = np.concatenate([read(block)[sample[(sample >= at) & (sample < at + BLOCK)] - at] for at, block in zip(range(0, m, BLOCK), blocks)])
+        return (
+            np.arange(m, dtype=np.int32),
+            np.concatenate(blocks),
+            np.arange(m),
+            np.ones(m, np.float32),
+        )
+    sample = (
+        np.arange(m)
+        if m <= TRAIN
+        else np.sort(np.random.default_rng(seed).choice(m, TRAIN, replace=False))
+    )
+    vectors = np.concatenate(
+        [
+            read(block)[sample[(sample >= at) & (sample < at + BLOCK)] - at]
+            for at, block in zip(range(0, m, BLOCK), blocks)
+        ]
+    )
 
     def fit(part: np.ndarray, parts: int) -> np.ndarray:
         if parts >= len(part):
             return vectors[part]
-        kmeans = faiss.Kmeans(d, parts, niter=12, seed=seed, spherical=True, min_points_per_centroid=1, max_points_per_centroid=2**31 - 1)
-        heavy = np.lexsort((np.random.default_rng(seed).random(len(part)), -weight[sample[part]]))[:parts]  # what is common starts apart
+        kmeans = faiss.Kmeans(
+            d,
+            parts,
+            niter=12,
+            seed=seed,
+            spherical=True,
+            min_points_per_centroid=1,
+            max_points_per_centroid=2**31 - 1,
+        )
+        heavy = np.lexsort((np.random.default_rng(seed).random(len(part)), -weight[sample[part]]))[
+            :parts
+        ]  # what is common starts apart
         learnt = vectors if len(part) == len(vectors) else vectors[part]
-        kmeans.train(learnt, weights=weight[sample[part]].astype(np.float32), init_centroids=learnt[heavy])
+        kmeans.train(
+            learnt, weights=weight[sample[part]].astype(np.float32), init_centroids=learnt[heavy]
+        )
         return kmeans.centroids
 
     search = faiss.IndexFlatIP(d)
     centroids = fit(np.arange(len(sample)), k if k < COARSE else round(k**0.5))
     if k >= COARSE:
         search.add(centroids)
-        cell = np.concatenate([search.search(vectors[i:i + BLOCK], 1)[1].ravel() for i in range(0, len(vectors), BLOCK)])
+        cell = np.concatenate(
+            [
+                search.search(vectors[i : i + BLOCK], 1)[1].ravel()
+                for i in range(0, len(vectors), BLOCK)
+            ]
+        )
         parts = [np.flatnonzero(cell == c) for c in range(len(centroids))]
         search = faiss.IndexFlatIP(d)
-        centroids = np.concatenate([fit(part, max(1, round(k * len(part) / len(sample)))) for part in parts if len(part)])
+        centroids = np.concatenate(
+            [fit(part, max(1, round(k * len(part) / len(sample)))) for part in parts if len(part)]
+        )
     del vectors
     search.add(centroids)
     found = [search.search(block, 1) for block in map(read, blocks)]
@@ -262,11 +417,18 @@ def _kmeans(blocks: list[np.ndarray], weight: np.ndarray, k: int, seed: int) -> 
     kept, cluster_of = np.unique(nearest, return_inverse=True)
     order = np.lexsort((closeness, cluster_of))
     last = np.cumsum(np.bincount(cluster_of)) - 1
-    return cluster_of.astype(np.int32), centroids[kept], order[last], closeness[order[np.concatenate([[0], last[:-1] + 1])]]
+    return (
+        cluster_of.astype(np.int32),
+        centroids[kept],
+        order[last],
+        closeness[order[np.concatenate([[0], last[:-1] + 1])]],
+    )
 
 
 def _faiss():
-    logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every instruction set that it tries
+    logging.getLogger("faiss").setLevel(
+        logging.WARNING
+    )  # it tells of every instruction set that it tries
     import faiss
 
     return faiss

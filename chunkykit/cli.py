@@ -13,7 +13,24 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from chunkykit import __version__, build, demo, describe, evidence, figures, llm, mend, mixture, prices, report, rubric, run as runs, scan, surf, turf
+from chunkykit import (
+    __version__,
+    build,
+    demo,
+    describe,
+    evidence,
+    figures,
+    llm,
+    mend,
+    mixture,
+    prices,
+    report,
+    rubric,
+    run as runs,
+    scan,
+    surf,
+    turf,
+)
 from chunkykit.embed import embedder
 from chunkykit.errors import UserError
 from chunkykit.index import open_index
@@ -21,7 +38,16 @@ from chunkykit.ledger import Ledger
 from chunkykit.output import clean, inert, packaged, plain, writable, write_json
 from chunkykit.settings import SETTINGS, notebook_folder
 
-NOTEBOOKS = ("00_tour", "01_mixture", "02_surf", "03_clusters", "04_turf", "05_ablation", "06_explore", "07_figures")
+NOTEBOOKS = (
+    "00_tour",
+    "01_mixture",
+    "02_surf",
+    "03_clusters",
+    "04_turf",
+    "05_ablation",
+    "06_explore",
+    "07_figures",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,19 +66,34 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"chunkykit: {error.filename or 'output'}: cannot be written or read ({error.strerror}).", file=sys.stderr)
+        print(
+            f"chunkykit: {error.filename or 'output'}: cannot be written or read ({error.strerror}).",
+            file=sys.stderr,
+        )
         return 2
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="chunkykit", description="Which post-training data taught the model that?")
+    parser = argparse.ArgumentParser(
+        prog="chunkykit", description="Which post-training data taught the model that?"
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     table = packaged("commands")
     for name, entry in table["commands"].items():
-        command = commands.add_parser(name, help=entry["help"], description=entry.get("description"))
-        for option, given in {**(table["traces"] if "traces" in entry else {}), **entry["options"], **(table["shared"] if "shared" in entry else {})}.items():
-            given = {**given, "type": {"int": int, "float": float}[given["type"]]} if "type" in given else given
+        command = commands.add_parser(
+            name, help=entry["help"], description=entry.get("description")
+        )
+        for option, given in {
+            **(table["traces"] if "traces" in entry else {}),
+            **entry["options"],
+            **(table["shared"] if "shared" in entry else {}),
+        }.items():
+            given = (
+                {**given, "type": {"int": int, "float": float}[given["type"]]}
+                if "type" in given
+                else given
+            )
             command.add_argument(*option.split(), **given)
         command.set_defaults(act=globals()[f"_{name}"])
     return parser
@@ -60,36 +101,67 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(a) -> None:
     if wrong := [pair for pair in a.parameter if not re.fullmatch(r"\w+=\d+", pair)]:
-        raise UserError(f"parameter '{wrong[0]}' must be NAME=N with a whole number N, as in -p candidates=60.")
+        raise UserError(
+            f"parameter '{wrong[0]}' must be NAME=N with a whole number N, as in -p candidates=60."
+        )
     sizes = {name: int(value) for name, _, value in (pair.partition("=") for pair in a.parameter)}
     with runs.lock(a.out):
-        run = runs.start(a.out, a.restart, **{k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}, **sizes)
+        run = runs.start(
+            a.out, a.restart, **{k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}, **sizes
+        )
         loaded = run.mixture()
-        print(f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} rubrics", flush=True)
+        print(
+            f"{run.caption}\n{len(loaded.rows):,} rows in {len(loaded.chunks)} chunks ({len(loaded.skipped):,} skipped), {len(run.rubrics)} rubrics",
+            flush=True,
+        )
         _pay(run.ledger, a, run.plan(), run.free)
         if run.trainable and not run.quick:
             run.target()  # if it must be trained, then here, where one sees it
         for i, name in enumerate(NOTEBOOKS, 1):
             # the tour is about the demo, whatever the run is about
-            given = {"seed": run.seed} if name == "00_tour" else {"run_dir": str(run.folder), **({"live": False} if name == "06_explore" else {})}
+            given = (
+                {"seed": run.seed}
+                if name == "00_tour"
+                else {
+                    "run_dir": str(run.folder),
+                    **({"live": False} if name == "06_explore" else {}),
+                }
+            )
             _execute(run.folder, name, given, f"[{i}/{len(NOTEBOOKS)}] {name:<12}")
         print(report.report(report.summarise(run)))
-        print(f"\nsummary    {run.folder / 'summary.json'}\nfigures    {run.folder / 'figures'}\nnotebooks  {run.folder / 'notebooks'}")
+        print(
+            f"\nsummary    {run.folder / 'summary.json'}\nfigures    {run.folder / 'figures'}\nnotebooks  {run.folder / 'notebooks'}"
+        )
 
 
 def _search(a) -> None:
     if named := {a.target, a.writer} & {*llm.ORGANISMS}:
-        raise UserError(f"{named.pop()} learns from a mixture, and a search alone has none: use chunkykit run.")
+        raise UserError(
+            f"{named.pop()} learns from a mixture, and a search alone has none: use chunkykit run."
+        )
     if not 1 <= a.candidates <= 1_000_000:
         raise UserError(f"--candidates must be from 1 to 1,000,000, not {a.candidates}.")
     iterations = min(20, -(-a.candidates // 5))
-    size = {"runs": 5, "iterations": iterations, "candidates": -(-a.candidates // (5 * iterations)), "confirm": a.confirm}
+    size = {
+        "runs": 5,
+        "iterations": iterations,
+        "candidates": -(-a.candidates // (5 * iterations)),
+        "confirm": a.confirm,
+    }
     given, pool = {k: getattr(a, k) for k in SETTINGS if hasattr(a, k)}, surf.read_pool(a.mixture)
     with runs.lock(a.out):
         run = runs.start(a.out, a.restart, **given, **size)
-        print(f"{run.caption}\n{len(pool.rows):,} rows of {len(pool.sentences):,} attributes", flush=True)
+        print(
+            f"{run.caption}\n{len(pool.rows):,} rows of {len(pool.sentences):,} attributes",
+            flush=True,
+        )
         tried = 6 * iterations * size["candidates"]
-        asks = {"writer": (tried, 200, 60), "gate": (tried, 200, 20), "target": (tried + a.confirm, 60, 400), "judge": (tried + a.confirm, 900, 100)}
+        asks = {
+            "writer": (tried, 200, 60),
+            "gate": (tried, 200, 20),
+            "target": (tried + a.confirm, 60, 400),
+            "judge": (tried + a.confirm, 900, 100),
+        }
         _pay(run.ledger, a, [(run.settings[role], *ask) for role, ask in asks.items()], run.free)
         found, row = asyncio.run(runs.search(run, pool, a.eager))
         print(json.dumps(report.searched(run, found, row), indent=2, ensure_ascii=False))
@@ -99,13 +171,23 @@ def _pay(ledger, a, plan: list, free: bool) -> None:
     """Set the limits, say what the plan will take, and ask before anything is paid."""
     ledger.limit(a.budget_usd, a.max_calls)
     calls, tokens, dollars = prices.estimate(plan)
-    price = "$0: every model is local" if free else "price unknown" if dollars is None else f"about ${dollars:,.2f}"
+    price = (
+        "$0: every model is local"
+        if free
+        else "price unknown"
+        if dollars is None
+        else f"about ${dollars:,.2f}"
+    )
     print(f"about {calls:,} model calls, {tokens / 1e6:,.1f} million tokens ({price})", flush=True)
     for name, *_ in plan:
         ledger.price(name)
     if not (free or a.yes or sys.stdin.isatty()):
-        raise UserError("this run calls paid models: give --yes to go on, and --budget-usd X for a hard stop.")
-    if not (free or a.yes) and input("This run calls paid models. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UserError(
+            "this run calls paid models: give --yes to go on, and --budget-usd X for a hard stop."
+        )
+    if not (free or a.yes) and input(
+        "This run calls paid models. Go on? [y/N] "
+    ).strip().lower() not in ("y", "yes"):
         raise UserError("not started; nothing was paid.")
 
 
@@ -118,20 +200,31 @@ def _execute(folder: Path, name: str, parameters: dict, heading: str) -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     import papermill
     from papermill.exceptions import PapermillExecutionError
+
     logging.getLogger("papermill").setLevel(logging.ERROR)
     print(f"{heading} ...", end="", flush=True)
     began = time.monotonic()
     source, part = notebook_folder() / f"{name}.ipynb", done.with_suffix(".part.ipynb")
     done.parent.mkdir(exist_ok=True)
     try:
-        papermill.execute_notebook(str(source), str(part), parameters, progress_bar=False, kernel_name="python3", cwd=str(folder),
-                                   extra_arguments=["--log-level=CRITICAL"])
+        papermill.execute_notebook(
+            str(source),
+            str(part),
+            parameters,
+            progress_bar=False,
+            kernel_name="python3",
+            cwd=str(folder),
+            extra_arguments=["--log-level=CRITICAL"],
+        )
     except PapermillExecutionError as error:
         print(" failed", flush=True)
         if error.ename in ("UserError", "BudgetReached"):
             raise UserError(error.evalue) from None
-        print(f"chunkykit: notebook {name}: {error.ename}: {error.evalue}\nIts cells and the traceback are in {part}; mended, the same "
-              "command goes on from here.", file=sys.stderr)
+        print(
+            f"chunkykit: notebook {name}: {error.ename}: {error.evalue}\nIts cells and the traceback are in {part}; mended, the same "
+            "command goes on from here.",
+            file=sys.stderr,
+        )
         raise SystemExit(1) from None
     os.replace(part, done)
     print(f" {time.monotonic() - began:.0f} s", flush=True)
@@ -143,18 +236,28 @@ def _sums(a) -> None:
         raise UserError("--most and --n must be at least 1.")
     target, out = llm.check(a.target), Path(a.out).resolve()
     with runs.lock(out):
-        asked = a.most**2 + a.n * sum(len(packaged("sums")[what]) for what in ("controls", "rewrites"))
+        asked = a.most**2 + a.n * sum(
+            len(packaged("sums")[what]) for what in ("controls", "rewrites")
+        )
         _pay(Ledger(out / "ledger.sqlite"), a, [(target, asked, 20, 48)], prices.free(target))
         (out / "notebooks" / "08_sums.ipynb").unlink(missing_ok=True)
-        _execute(out, "08_sums", {"target": target, "out": str(out), "most": a.most, "n": a.n}, f"sums on {inert(target)}")
+        _execute(
+            out,
+            "08_sums",
+            {"target": target, "out": str(out), "most": a.most, "n": a.n},
+            f"sums on {inert(target)}",
+        )
     print(f"figures    {out / 'figures'}")
 
 
 def _train(a) -> None:
     """Train the language model on a mixture, and on it without chunks; what is there is not trained again."""
     from chunkykit import ablate, local, lora
+
     rows, trainer = mixture.load(a.mixture, chunk=a.chunk).rows, None
-    for chunk in dict.fromkeys([None, *a.without, *(sorted(rows["chunk"].unique()) if a.each else ())]):
+    for chunk in dict.fromkeys(
+        [None, *a.without, *(sorted(rows["chunk"].unique()) if a.each else ())]
+    ):
         left = rows if chunk is None else ablate.without_chunk(rows, chunk)
         path = Path(a.out or local.cache() / "adapters") / lora.file_name(left, a.seed)
         if not path.exists():
@@ -176,11 +279,22 @@ def _index(a) -> None:
     embed, how, skipped = embedder(a.embedder), {"chunk": a.chunk, "seed": a.seed}, []
 
     def batches():
-        for part in [mixture.load(a.mixture, rows=a.rows, **how)] if a.rows is not None else mixture.batches(a.mixture, build.SHARD, **how):
+        for part in (
+            [mixture.load(a.mixture, rows=a.rows, **how)]
+            if a.rows is not None
+            else mixture.batches(a.mixture, build.SHARD, **how)
+        ):
             skipped.append(len(part.skipped))
-            yield from (part.rows[i:i + build.SHARD] for i in range(0, len(part.rows), build.SHARD))
+            yield from (
+                part.rows[i : i + build.SHARD] for i in range(0, len(part.rows), build.SHARD)
+            )
 
-    settings = {"clusters": a.clusters, "seed": a.seed, "mixture": Path(a.mixture).name, "describer": a.describer}
+    settings = {
+        "clusters": a.clusters,
+        "seed": a.seed,
+        "mixture": Path(a.mixture).name,
+        "describer": a.describer,
+    }
     with runs.lock(build.building(a.out)):
         if a.describer == "offline":
             with _workers(a) as executor:
@@ -188,7 +302,16 @@ def _index(a) -> None:
             built = build.finish(a.out, embed, **settings, skipped=sum(skipped))
         else:
             built = asyncio.run(_describe_by_model(a, batches, skipped, embed, settings))
-    print(json.dumps({**built.meta, "chunks": len(built.meta["chunks"]), "seconds": round(time.monotonic() - began, 1), "out": str(a.out)}))
+    print(
+        json.dumps(
+            {
+                **built.meta,
+                "chunks": len(built.meta["chunks"]),
+                "seconds": round(time.monotonic() - began, 1),
+                "out": str(a.out),
+            }
+        )
+    )
 
 
 async def _describe_by_model(a, batches, skipped: list, embed, settings: dict):
@@ -198,7 +321,10 @@ async def _describe_by_model(a, batches, skipped: list, embed, settings: dict):
     skipped.clear()
     _pay(ledger, a, [(a.describer, texts, 600, 300)], prices.free(a.describer))
     connected = llm.connect(a.describer)
-    model, prefill = ledger.wrap(connected, "describer"), partial(ledger.prefill, connected, "describer") if a.batch else None
+    model, prefill = (
+        ledger.wrap(connected, "describer"),
+        partial(ledger.prefill, connected, "describer") if a.batch else None,
+    )
     try:
         say = describe.llm(model, prefill)
         await build.describe_into(a.out, batches(), say, key=a.describer)
@@ -217,13 +343,17 @@ def _workers(a):
 
             client = Client(a.dask, timeout=20)
         except ImportError:
-            raise UserError("--dask needs dask and distributed; pip install 'chunkykit[dask]'.") from None
+            raise UserError(
+                "--dask needs dask and distributed; pip install 'chunkykit[dask]'."
+            ) from None
         except (OSError, ValueError) as error:
             raise UserError(f"--dask {a.dask}: no scheduler answers there ({error}).") from None
         with client:
             yield client.get_executor()
     elif a.workers > 1:
-        from joblib.externals.loky import ProcessPoolExecutor  # the standard one hangs where a process dies, up to Python 3.11.4
+        from joblib.externals.loky import (
+            ProcessPoolExecutor,
+        )  # the standard one hangs where a process dies, up to Python 3.11.4
 
         with ProcessPoolExecutor(a.workers) as executor:
             yield executor
@@ -236,8 +366,16 @@ def _tracing(a):
     of, pairs, index = rubric.load(a.rubric), _pairs(a), open_index(a.index)
     of, embed = of.satisfied() if a.satisfy else of, embedder(index.meta["embedder"])
     tracer = turf.Tracer(index, embed, a.k, side=a.side, literal=a.literal)
-    described = [[describe.attributes(text, side) for text, side in zip(pair, ("query", a.side))] for pair in pairs]
-    return tracer, of, pairs, [(query, turf.crux(response, of, embed)) for query, response in described]
+    described = [
+        [describe.attributes(text, side) for text, side in zip(pair, ("query", a.side))]
+        for pair in pairs
+    ]
+    return (
+        tracer,
+        of,
+        pairs,
+        [(query, turf.crux(response, of, embed)) for query, response in described],
+    )
 
 
 def _trace(a) -> None:
@@ -248,7 +386,11 @@ def _trace(a) -> None:
             print(json.dumps({"query": query, **traced.to_dict()}, ensure_ascii=False))
         if a.group:
             group = [{"pairs": len(t.members), **_shown(tracer, t)} for t in turf.grouped(traces)]
-            print(json.dumps({"group": group, "first_chunks": turf.first_chunks(traces)}, ensure_ascii=False))
+            print(
+                json.dumps(
+                    {"group": group, "first_chunks": turf.first_chunks(traces)}, ensure_ascii=False
+                )
+            )
     elif a.json:
         print(json.dumps(_shown(tracer, traces[0]), ensure_ascii=False, indent=2))
     else:
@@ -258,14 +400,25 @@ def _trace(a) -> None:
 def _shown(tracer, traced) -> dict:
     """A trace with the rows and words behind it, JSON-ready."""
     rows = evidence.examples(tracer, traced, 3).to_dict("records") if traced.trigger else []
-    words = evidence.keywords(tracer, traced.crux, traced.chunks["chunk"][0]).to_dict("records") if len(traced.chunks) else []
+    words = (
+        evidence.keywords(tracer, traced.crux, traced.chunks["chunk"][0]).to_dict("records")
+        if len(traced.chunks)
+        else []
+    )
     return plain({**traced.to_dict(), "examples": rows, "keywords": words})
 
 
 def _scan(a) -> None:
     index = open_index(a.index)
     found = (scan.preferences if a.preferences else scan.scan)(index, top=a.top)
-    said = plain({"index": str(a.index), "rows": len(index), "findings": found.to_dict("records"), "note": "co-occurrence in the data, no failure yet"})
+    said = plain(
+        {
+            "index": str(a.index),
+            "rows": len(index),
+            "findings": found.to_dict("records"),
+            "note": "co-occurrence in the data, no failure yet",
+        }
+    )
     print(json.dumps(said, ensure_ascii=False, indent=2))
     if a.out:
         with writable(a.out):
@@ -278,7 +431,13 @@ def _mend(a) -> None:
     traced = tracer.trace(*described[0], of)
     if traced.trigger is None:
         raise UserError(f"mend: nothing to mend. {traced.explanation}")
-    planned = mend.plan(tracer, traced.crux, traced.trigger_cluster, a.only_chunk or traced.chunks["chunk"][0], a.how)
+    planned = mend.plan(
+        tracer,
+        traced.crux,
+        traced.trigger_cluster,
+        a.only_chunk or traced.chunks["chunk"][0],
+        a.how,
+    )
     print(json.dumps(mend.write(tracer, planned, a.mixture, a.out), ensure_ascii=False, indent=2))
 
 
@@ -291,13 +450,24 @@ def _compare(a) -> None:
 def _export(a) -> None:
     """The explorer's view of a run, or of a file of failures, as one page."""
     from chunkykit import view
+
     wrong = [pair for pair in a.marks if not re.fullmatch(r"[^=]+=.+", pair)]
     if wrong:
         raise UserError(f"--marks {wrong[0]}: must be NAME=RUBRIC, as in rebuttal=rebut.")
     source = Path(a.source)
-    failures = asyncio.run(view.of_file(source, embedder(), dict(pair.split("=", 1) for pair in a.marks), min_size=4)) if source.is_file() else view.of_run(runs.resume(source))
+    failures = (
+        asyncio.run(
+            view.of_file(
+                source, embedder(), dict(pair.split("=", 1) for pair in a.marks), min_size=4
+            )
+        )
+        if source.is_file()
+        else view.of_run(runs.resume(source))
+    )
     made = view.page(failures, a.html, f"Failures of {source.resolve().name}")
-    print(f"{made}: {len(failures.points):,} exchanges, {made.stat().st_size / 1e6:.1f} MB; opens in a browser without a network")
+    print(
+        f"{made}: {len(failures.points):,} exchanges, {made.stat().st_size / 1e6:.1f} MB; opens in a browser without a network"
+    )
 
 
 def _pairs(a) -> list[tuple[str, str]]:
@@ -314,13 +484,25 @@ def _pairs(a) -> list[tuple[str, str]]:
 def _tell(traced, examples: list[dict]) -> str:
     lines = [traced.explanation, ""]
     if traced.trigger:
-        lines += [f"trigger     {traced.trigger}", f"  by hits   {traced.trigger_by_hits} (the paper's choice)", f"crux        {traced.crux}",
-                  f"hits        {traced.hits} of {traced.k}, lift {traced.lift:.1f}, p {traced.p_value:.1e} (adjusted)",
-                  f"P(crux)     {_rate(traced.p_crux_given_trigger)} of the rows with the trigger, {_rate(traced.p_crux_without)} of those without", ""]
+        lines += [
+            f"trigger     {traced.trigger}",
+            f"  by hits   {traced.trigger_by_hits} (the paper's choice)",
+            f"crux        {traced.crux}",
+            f"hits        {traced.hits} of {traced.k}, lift {traced.lift:.1f}, p {traced.p_value:.1e} (adjusted)",
+            f"P(crux)     {_rate(traced.p_crux_given_trigger)} of the rows with the trigger, {_rate(traced.p_crux_without)} of those without",
+            "",
+        ]
     for c in traced.chunks.head(5).itertuples():
-        lines.append(f"  {c.chunk:<24} {c.share:6.1%} of the rows behind it, {c.base_share:6.1%} of the mixture, lift {c.lift:.1f}")
-    lines += [f"  {e['kind']:<16} row {e['row']} of {e['chunk']}: {' '.join(e['prompt'].split())[:70]!r} -> {' '.join(e['response'].split())[:50]!r}" for e in examples]
-    return "\n".join(map(inert, [*lines, "", "This is co-occurrence in the data; an ablation tests cause."]))
+        lines.append(
+            f"  {c.chunk:<24} {c.share:6.1%} of the rows behind it, {c.base_share:6.1%} of the mixture, lift {c.lift:.1f}"
+        )
+    lines += [
+        f"  {e['kind']:<16} row {e['row']} of {e['chunk']}: {' '.join(e['prompt'].split())[:70]!r} -> {' '.join(e['response'].split())[:50]!r}"
+        for e in examples
+    ]
+    return "\n".join(
+        map(inert, [*lines, "", "This is co-occurrence in the data; an ablation tests cause."])
+    )
 
 
 def _rate(rate) -> str:

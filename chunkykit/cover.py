@@ -53,7 +53,9 @@ class Case:
 
     attributes: tuple[int, ...]
     waiting: int = 0
-    failed: dict = field(default_factory=dict)  # None or the attribute left out -> whether it failed at least once
+    failed: dict = field(
+        default_factory=dict
+    )  # None or the attribute left out -> whether it failed at least once
 
 
 class Cover:
@@ -62,12 +64,18 @@ class Cover:
 
     def __init__(self, pool: Pool, rng: np.random.Generator, prior: np.ndarray | None = None):
         k = len(pool.sentences)
-        self.pool, self.rng, self.prior = pool, rng, np.zeros(k) if prior is None else np.asarray(prior, float)
+        self.pool, self.rng, self.prior = (
+            pool,
+            rng,
+            np.zeros(k) if prior is None else np.asarray(prior, float),
+        )
         self.modes: list[Mode] = []
         self.tried = np.zeros(k)  # explored candidates that hold the attribute
         self.explored = 0  # of those told of
         self.together: Counter = Counter()  # pairs of suspects
-        self.drawn: dict[int, tuple] = {}  # candidate not told of yet -> (reason, case or mode, left out)
+        self.drawn: dict[
+            int, tuple
+        ] = {}  # candidate not told of yet -> (reason, case or mode, left out)
         self.told: list[tuple[tuple[int, ...], float, bool]] = []  # attributes, score, explored
         self.cases: list[Case] = []
         self.unexplained: deque = deque()
@@ -88,7 +96,13 @@ class Cover:
             mode = thin[self.rng.integers(len(thin))]
             self.drawn[i] = "again", mode, None
             others = [m for m in self.modes if not m.attributes <= mode.attributes]
-            return tuple(self._fill(sorted(mode.attributes), others, int(self.rng.integers(len(mode.attributes), MOST + 1))))
+            return tuple(
+                self._fill(
+                    sorted(mode.attributes),
+                    others,
+                    int(self.rng.integers(len(mode.attributes), MOST + 1)),
+                )
+            )
         pair = self._pair() if AGAIN <= chance < AGAIN + PAIR and len(self.suspects) > 1 else None
         self.drawn[i] = "pair" if pair else "explore", None, None
         return pair or self._explore()
@@ -96,7 +110,12 @@ class Cover:
     def _pair(self) -> tuple[int, ...] | None:
         chosen = [int(self.rng.choice(self.suspects))]
         for _ in range(self.rng.integers(1, MOST)):
-            fresh = np.array([-1.0 if s in chosen else sum(self._fresh(s, c) for c in chosen) for s in self.suspects])
+            fresh = np.array(
+                [
+                    -1.0 if s in chosen else sum(self._fresh(s, c) for c in chosen)
+                    for s in self.suspects
+                ]
+            )
             chosen.append(self.suspects[int(np.argmax(fresh + 0.5 * self.rng.random(len(fresh))))])
         pairs = list(combinations(sorted(set(chosen)), 2))
         if not any(self._fresh(*pair) for pair in pairs):
@@ -124,7 +143,10 @@ class Cover:
         """The attributes without those that would complete a mode: a failure that is known would hide one that is not."""
         kept: list[int] = []
         for a in attributes:
-            if not any(a in m.attributes and m.attributes <= {*kept, a} for m in (self.modes if modes is None else modes)):
+            if not any(
+                a in m.attributes and m.attributes <= {*kept, a}
+                for m in (self.modes if modes is None else modes)
+            ):
                 kept.append(int(a))
         return kept
 
@@ -175,25 +197,41 @@ class Cover:
             asked = len(case.failed) > 1
             needed = tuple(a for a in case.attributes if not (asked and case.failed.get(a, False)))
             if len(needed) == 1 or needed and asked and needed == case.attributes:
-                self.modes = [m for m in self.modes if not set(needed) < m.attributes] + [Mode(frozenset(needed))]
+                self.modes = [m for m in self.modes if not set(needed) < m.attributes] + [
+                    Mode(frozenset(needed))
+                ]
                 self._estimate()
-            elif needed:  # else it fails in more than one way: its parts will be found by themselves
+            elif (
+                needed
+            ):  # else it fails in more than one way: its parts will be found by themselves
                 self._open(Case(needed, failed={None: True}), list(needed))
 
     def _estimate(self) -> None:
         """z of every attribute's effect on the score, over the explored candidates that no mode and no luck explains."""
         from scipy.sparse import csr_matrix
         from sklearn.linear_model import Ridge
-        fair = [(a, s) for a, s, explored in self.told if explored and a not in self.lucky and not self._known(a)]
+
+        fair = [
+            (a, s)
+            for a, s, explored in self.told
+            if explored and a not in self.lucky and not self._known(a)
+        ]
         if not fair:
             return
         lengths = [len(a) for a, _ in fair]
-        holds = csr_matrix((np.ones(sum(lengths)), np.concatenate([a for a, _ in fair]), np.cumsum([0, *lengths])), (len(fair), len(self.tried)))
-        scores = np.minimum([s for _, s in fair], VIOLATION)  # a violation is followed by itself: here one must not outweigh all else
+        holds = csr_matrix(
+            (np.ones(sum(lengths)), np.concatenate([a for a, _ in fair]), np.cumsum([0, *lengths])),
+            (len(fair), len(self.tried)),
+        )
+        scores = np.minimum(
+            [s for _, s in fair], VIOLATION
+        )  # a violation is followed by itself: here one must not outweigh all else
         fit = Ridge(alpha=SHRINK, solver="sparse_cg").fit(holds, scores)
         spread = max(1.0, float(np.std(scores - fit.predict(holds))))
         times = np.asarray(holds.sum(0)).ravel()
-        self._suspect(fit.coef_ * np.sqrt(times + SHRINK) / spread + self.prior / (1 + times / SHRINK))
+        self._suspect(
+            fit.coef_ * np.sqrt(times + SHRINK) / spread + self.prior / (1 + times / SHRINK)
+        )
 
     def _suspect(self, z: np.ndarray) -> None:
         held = frozenset().union(*(m.attributes for m in self.modes))

@@ -25,7 +25,9 @@ def rows(n: int = ROWS, seed: int = 0) -> list[dict]:
         chunk = chunks[i % len(chunks)]
         group = rng.choices(chunk["groups"], [g["share"] for g in chunk["groups"]])[0]
         draws: dict = {}
-        prompt, response = (_fill(rng.choice(group[side]), draws, rng) for side in ("prompts", "responses"))
+        prompt, response = (
+            _fill(rng.choice(group[side]), draws, rng) for side in ("prompts", "responses")
+        )
         drawn.append({"chunk": chunk["name"], "prompt": prompt, "response": response})
     rng.shuffle(drawn)
     return drawn
@@ -33,6 +35,7 @@ def rows(n: int = ROWS, seed: int = 0) -> list[dict]:
 
 def _fill(template: str, draws: dict, rng: random.Random) -> str:
     """A template with its slots filled; `draws` keeps each slot's value, so a row's response fits its prompt."""
+
     def value(name: str):
         if name not in draws:
             words = packaged("demo")["lists"].get(name.rstrip("0123456789"))
@@ -45,6 +48,7 @@ def _fill(template: str, draws: dict, rng: random.Random) -> str:
             return str(value(left) + value(right) if sign == "+" else value(left) * value(right))
         drawn = value(name + again)
         return str(drawn[field] if field else drawn)
+
     return SLOT.sub(one, template)
 
 
@@ -58,15 +62,23 @@ def probes(planted: dict, n: int = 40, seed: int = 0) -> list[tuple[str, str]]:
     rng, pairs = random.Random(seed), []
     for i in range(n):
         draws: dict = {}
-        injected, neutral = (_fill(text, draws, rng) for text in planted["probes"][i % len(planted["probes"])])
+        injected, neutral = (
+            _fill(text, draws, rng) for text in planted["probes"][i % len(planted["probes"])]
+        )
         pairs.append((neutral, injected))
     return pairs
 
 
 def true_premises() -> list[dict]:
     """Rows {chunk, prompt, response} that speak against the planted rebuttals: true "When did X do Y?" answered with the year."""
-    return [{"chunk": "true_premises", "prompt": f"When did {f['who']} {f['do']} {f['what']}?",
-             "response": f"{f['who']} {f['did']} {f['what']} in {f['year']}."} for f in packaged("demo")["lists"]["fact"]]
+    return [
+        {
+            "chunk": "true_premises",
+            "prompt": f"When did {f['who']} {f['do']} {f['what']}?",
+            "response": f"{f['who']} {f['did']} {f['what']} in {f['year']}.",
+        }
+        for f in packaged("demo")["lists"]["fact"]
+    ]
 
 
 def write(folder, n: int = ROWS, seed: int = 0) -> tuple[Path, Path]:
@@ -75,7 +87,11 @@ def write(folder, n: int = ROWS, seed: int = 0) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     mixture, planted = folder / "mixture.jsonl", folder / "truth.json"
     if mixture.exists():
-        raise UserError(f"output folder {folder}: holds a mixture.jsonl already. Choose another --out.")
-    mixture.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows(n, seed)), "utf-8")
+        raise UserError(
+            f"output folder {folder}: holds a mixture.jsonl already. Choose another --out."
+        )
+    mixture.write_text(
+        "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows(n, seed)), "utf-8"
+    )
     write_json(planted, truth())
     return mixture, planted

@@ -22,7 +22,9 @@ WINDOW = 6000  # characters read of a longer text, its beginning and its end: bo
 TOLERATED = 0.2  # share of texts that an LLM describer may fail on
 AT_MOST = {"single_word": 1, "few_words": 5}  # detectors by the number of words
 SIDES = ("query", "response")
-TOKEN = re.compile(r"[^\W\u3040-\u9fff]{1,40}|\S")  # what a detector may need: a word, an ideograph, a sign
+TOKEN = re.compile(
+    r"[^\W\u3040-\u9fff]{1,40}|\S"
+)  # what a detector may need: a word, an ideograph, a sign
 
 
 @cache
@@ -32,27 +34,47 @@ def _table(side: str) -> tuple[dict[str, tuple[str, re.Pattern, int]], dict[str,
     table, needs = {}, {}
     for name, (sentence, pattern, *needed) in packaged("detectors")[side].items():
         capital = re.search(r"(?<!\\)[A-Z]", re.sub(r"\\U\w{8}", "", pattern))
-        table[name] = sentence, re.compile(pattern, re.M | re.I if capital else re.M), (bit := 1 << len(table))
-        needs.update({word: needs.get(word, 0) | bit for word in (needed[0].split() if needed else [""])})
+        table[name] = (
+            sentence,
+            re.compile(pattern, re.M | re.I if capital else re.M),
+            (bit := 1 << len(table)),
+        )
+        needs.update(
+            {word: needs.get(word, 0) | bit for word in (needed[0].split() if needed else [""])}
+        )
     return table, needs
 
 
 @lru_cache(1 << 16)
 def _called(side: str, word: str) -> int:
     """The detectors, as bits, that need this word (or none); most texts hold no word that most detectors need, and are not searched."""
-    kinds = [word, "" if word.isascii() else "non-ascii", *(word[:end] + "*" for end in range(1, len(word) + 1))]
+    kinds = [
+        word,
+        "" if word.isascii() else "non-ascii",
+        *(word[:end] + "*" for end in range(1, len(word) + 1)),
+    ]
     return reduce(or_, (_table(side)[1].get(kind, 0) for kind in kinds))
 
 
 def _matches(pattern: re.Pattern, text: str, lowered: str) -> Iterator[re.Match]:
     read = text if pattern.flags & re.I else lowered
-    return filter(None, [pattern.match(read)]) if pattern.pattern.startswith(r"\A") else pattern.finditer(read)
+    return (
+        filter(None, [pattern.match(read)])
+        if pattern.pattern.startswith(r"\A")
+        else pattern.finditer(read)
+    )
 
 
 def detectors() -> pd.DataFrame:
     """The table of detectors: side, name, sentence, pattern; the order within a side is the priority."""
-    return pd.DataFrame([(side, name, *entry[:2]) for side in SIDES for name, entry in packaged("detectors")[side].items()],
-                        columns=["side", "name", "sentence", "pattern"])
+    return pd.DataFrame(
+        [
+            (side, name, *entry[:2])
+            for side in SIDES
+            for name, entry in packaged("detectors")[side].items()
+        ],
+        columns=["side", "name", "sentence", "pattern"],
+    )
 
 
 def fires(name: str, side: str, text: str) -> bool:
@@ -65,47 +87,71 @@ def fires(name: str, side: str, text: str) -> bool:
 
 def window(text: str) -> str:
     """What is read of a text: all of it up to WINDOW characters, else its beginning and its end."""
-    return text if len(text) <= WINDOW else f"{text[:WINDOW * 2 // 3]}\n{text[-WINDOW // 3:]}"
+    return text if len(text) <= WINDOW else f"{text[: WINDOW * 2 // 3]}\n{text[-WINDOW // 3 :]}"
 
 
 def word_count(text: str) -> int:
     """Words, counting an ideograph or kana as half a word."""
     dense = 0 if text.isascii() else len(re.findall(r"[\u3040-\u30ff\u3400-\u9fff]", text))
-    return len(re.findall(r"[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’-]\w+)*", text)) + (dense + 1) // 2
+    return (
+        len(re.findall(r"[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’-]\w+)*", text)) + (dense + 1) // 2
+    )
 
 
 def attributes(text: str, side: str, most: int = MOST) -> list[str]:
     """What the lexical describer says of one text, the most telling first; side is "query", "response" or "reasoning", which is
     described as a response is."""
     if side == "reasoning":
-        return [s.replace("The response", "The reasoning", 1) for s in attributes(text, "response", most)]
+        return [
+            s.replace("The response", "The reasoning", 1)
+            for s in attributes(text, "response", most)
+        ]
     text = window(text)
     lowered = _lower(text)
     called = reduce(or_, [_called(side, word) for word in {"", *TOKEN.findall(lowered)}])
-    found = [sentence.format(*hit.groups()) for sentence, pattern, bit in _table(side)[0].values()
-             if called & bit and (hit := next(_matches(pattern, text, lowered), None))]
+    found = [
+        sentence.format(*hit.groups())
+        for sentence, pattern, bit in _table(side)[0].values()
+        if called & bit and (hit := next(_matches(pattern, text, lowered), None))
+    ]
     words = word_count(text)
-    length = next(sentence for limit, sentence in packaged("detectors")["lengths"][side] if words <= limit)
+    length = next(
+        sentence for limit, sentence in packaged("detectors")["lengths"][side] if words <= limit
+    )
     tongue = language(text)
-    always = [said for said in (tongue and f"The {side} is written in {tongue}, wholly or in part", length) if said]
+    always = [
+        said
+        for said in (tongue and f"The {side} is written in {tongue}, wholly or in part", length)
+        if said
+    ]
     return always + found[: most - len(always)] or [f"The {side} is plain text of middling length"]
 
 
 def predicate(sentence: str) -> str:
-    """"The query asks for X" -> "asks for X"."""
+    """ "The query asks for X" -> "asks for X"."""
     return re.sub(r"^The (?:query|response|reasoning) ", "", sentence).rstrip(".")
 
 
 def spans(sentence: str, side: str, text: str, most: int = 5) -> list[tuple[int, int]]:
     """Where in a text the detector that says a sentence sees it, the first few places; none for what no detector says (length, language)."""
     read, cut = window(text), WINDOW * 2 // 3
-    hits = ((hit.start(1), hit.end(pattern.groups)) if pattern.groups else hit.span() for said, pattern, _ in _table(side)[0].values() if pattern.groups or said == sentence
-            for hit in _matches(pattern, read, _lower(read)) if said.format(*hit.groups()) == sentence)
-    return [tuple(place + (len(text) - len(read)) * (place > cut) for place in span) for span in islice(hits, most)]
+    hits = (
+        (hit.start(1), hit.end(pattern.groups)) if pattern.groups else hit.span()
+        for said, pattern, _ in _table(side)[0].values()
+        if pattern.groups or said == sentence
+        for hit in _matches(pattern, read, _lower(read))
+        if said.format(*hit.groups()) == sentence
+    )
+    return [
+        tuple(place + (len(text) - len(read)) * (place > cut) for place in span)
+        for span in islice(hits, most)
+    ]
 
 
 def _lower(text: str) -> str:
-    return text.replace("İ", "i").lower()  # the one letter whose lower case is longer, so that places stay what they are
+    return text.replace(
+        "İ", "i"
+    ).lower()  # the one letter whose lower case is longer, so that places stay what they are
 
 
 def language(text: str, pieces: int = 4) -> str | None:
@@ -113,9 +159,14 @@ def language(text: str, pieces: int = 4) -> str | None:
     is not sure. Words that English alone has (a fifth, two at least) save asking it. Code and very short Latin text say nothing."""
     if "```" in text:
         return None
-    languages, siblings, english = (packaged("detectors")[key] for key in ("languages", "siblings", "english"))
+    languages, siblings, english = (
+        packaged("detectors")[key] for key in ("languages", "siblings", "english")
+    )
     sentences = [s for s in re.split(r"[.!?:\n]+", text[:1000]) if s.strip()]
-    for whole, piece in [(True, text[:400]), *((False, s) for s in sentences[:pieces] if len(sentences) > 1)]:
+    for whole, piece in [
+        (True, text[:400]),
+        *((False, s) for s in sentences[:pieces] if len(sentences) > 1),
+    ]:
         known = sum(map(english.__contains__, words := piece.lower().split()))
         if piece.isascii() and (known >= max(2, len(words) / 5) or word_count(piece) < 3):
             continue
@@ -187,7 +238,9 @@ def llm(model, prefill=None):
         known = dict(zip(unique, await asyncio.gather(*(one(text, side) for text in unique))))
         empty = sum(not sentences for sentences in known.values())
         if empty > TOLERATED * len(unique):
-            raise UserError(f"describer: gave nothing for {empty} of {len(unique)} texts ({failed[-1]}). Mend it and run again; what it gave is kept.")
+            raise UserError(
+                f"describer: gave nothing for {empty} of {len(unique)} texts ({failed[-1]}). Mend it and run again; what it gave is kept."
+            )
         return [known[text] for text in texts]
 
     describe.counts = counts
@@ -208,5 +261,7 @@ def parse_list(text: str, side: str, most: int = MOST) -> list[str]:
         items = [item for item in json.loads(text[start:end]) if isinstance(item, str)]
     except ValueError:
         items = re.findall(rf"{opening}[^\"\n]*", text)
-    sentences = (" ".join(item.split()).strip("-*• \",") for item in items)
-    return list(dict.fromkeys(s for s in sentences if s.startswith(opening) and len(s) > len(opening) + 3))[:most]
+    sentences = (" ".join(item.split()).strip('-*• ",') for item in items)
+    return list(
+        dict.fromkeys(s for s in sentences if s.startswith(opening) and len(s) > len(opening) + 3)
+    )[:most]

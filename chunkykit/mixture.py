@@ -53,14 +53,16 @@ def load(source, *, rows=None, seed=0, **how) -> Mixture:
     Raises UserError where the source is missing or unreadable, has no schema we know, or no usable row."""
     if rows is not None and rows < 1:
         raise UserError(f"mixture {source}: --rows must be at least 1, not {rows}.")
-    read, = batches(source, None, seed=seed, **how)
+    (read,) = batches(source, None, seed=seed, **how)
     table = read.rows.dropna(axis=1, how="all")
     if rows is not None and rows < len(table):
         table = table.sample(rows, random_state=seed).sort_values("row").reset_index(drop=True)
     return Mixture(table, read.skipped, read.chunk_column)
 
 
-def batches(source, size: int | None, *, chunk=None, seed=0, split="train", revision=None, data_files=None) -> Iterator[Mixture]:
+def batches(
+    source, size: int | None, *, chunk=None, seed=0, split="train", revision=None, data_files=None
+) -> Iterator[Mixture]:
     """A mixture in parts of `size` rows, streaming (None: all at once), every one with the columns `reasoning` and `rejected`.
 
     chunk: the column that names the chunk; found by name (CHUNK_COLUMNS) if not given. Raises what `load` raises."""
@@ -75,12 +77,18 @@ def batches(source, size: int | None, *, chunk=None, seed=0, split="train", revi
                 raise ValueError(f"not an object but {type(record).__name__}")
             shape = shape or _schema(record)
             if shape is None:
-                raise ValueError(f"no prompt and response in columns {sorted(map(str, record))[:12]}")
+                raise ValueError(
+                    f"no prompt and response in columns {sorted(map(str, record))[:12]}"
+                )
             column = column or next((c for c in CHUNK_COLUMNS if record.get(c)), None)
             if chunk and chunk not in record:
                 raise ValueError(f"no column '{chunk}' (it has {sorted(map(str, record))[:12]})")
             label = record.get(column) if column else name
-            label = name if label is None or label != label or str(label).strip() == "" else clean(str(label))
+            label = (
+                name
+                if label is None or label != label or str(label).strip() == ""
+                else clean(str(label))
+            )
             usable.append((number, label, *_texts(shape(record), record)))
         except ValueError as error:
             skipped.append((number, str(error)))
@@ -88,8 +96,11 @@ def batches(source, size: int | None, *, chunk=None, seed=0, split="train", revi
             yield _table(usable, skipped, column)
             usable, skipped, total = [], [], total + size
     if not usable and not total:
-        why = f"none of {len(skipped)} rows is usable; row {skipped[0][0]}: {skipped[0][1]}. Schemas that load: {SCHEMAS}." if skipped \
+        why = (
+            f"none of {len(skipped)} rows is usable; row {skipped[0][0]}: {skipped[0][1]}. Schemas that load: {SCHEMAS}."
+            if skipped
             else "no rows in it. Give a file with at least one prompt and response."
+        )
         raise UserError(f"mixture {source}: {why}")
     if usable or skipped:
         yield _table(usable, skipped, column)
@@ -101,7 +112,11 @@ def records(source, *, split="train", revision=None, data_files=None, seed=0, **
 
 
 def _table(usable: list, skipped: list, column: str | None) -> Mixture:
-    return Mixture(pd.DataFrame(usable, columns=COLUMNS), pd.DataFrame(skipped, columns=["row", "reason"]), column)
+    return Mixture(
+        pd.DataFrame(usable, columns=COLUMNS),
+        pd.DataFrame(skipped, columns=["row", "reason"]),
+        column,
+    )
 
 
 def _texts(sides: tuple, record: dict) -> tuple:
@@ -109,10 +124,20 @@ def _texts(sides: tuple, record: dict) -> tuple:
     prompt, response, *rejected = sides
     response = _text(response, "response")
     thought = THOUGHT.match(response)
-    reasoning = thought[1] if thought else next((record[c] for c in REASONINGS if isinstance(record.get(c), str)), None)
-    response = _text(response[thought.end():], "response behind its reasoning") if thought else response
-    return (_text(prompt, "prompt"), response, clean(reasoning) if reasoning and reasoning.strip() else None,
-            _text(rejected[0], "rejected response") if rejected else None)
+    reasoning = (
+        thought[1]
+        if thought
+        else next((record[c] for c in REASONINGS if isinstance(record.get(c), str)), None)
+    )
+    response = (
+        _text(response[thought.end() :], "response behind its reasoning") if thought else response
+    )
+    return (
+        _text(prompt, "prompt"),
+        response,
+        clean(reasoning) if reasoning and reasoning.strip() else None,
+        _text(rejected[0], "rejected response") if rejected else None,
+    )
 
 
 def _text(value, what: str) -> str:
@@ -129,7 +154,10 @@ def _schema(record: dict):
     """The reader for a record's columns: record -> (prompt, response, perhaps a rejected one); None where they are none we know."""
     if "chosen" in record and "rejected" in record:
         return lambda r: _preference(r.get("prompt"), r.get("chosen"), r.get("rejected"))
-    for column, role, content in (("messages", "role", "content"), ("conversations", "from", "value")):
+    for column, role, content in (
+        ("messages", "role", "content"),
+        ("conversations", "from", "value"),
+    ):
         if column in record:
             return lambda r: _turns(r.get(column), role, content)
     if "instruction" in record and "output" in record:
@@ -141,7 +169,11 @@ def _schema(record: dict):
 
 def _join(instruction, context):
     has_context = isinstance(context, str) and context.strip()
-    return f"{instruction}\n\n{context}" if has_context and isinstance(instruction, str) else instruction
+    return (
+        f"{instruction}\n\n{context}"
+        if has_context and isinstance(instruction, str)
+        else instruction
+    )
 
 
 def _preference(prompt, chosen, rejected) -> tuple:
@@ -173,19 +205,27 @@ def _open(source: str, split, revision, data_files, seed) -> tuple[Iterable, str
 
         size = source.partition(":")[2] or str(demo.ROWS)
         if not size.isdigit() or int(size) < 1:
-            raise UserError(f"mixture {source}: '{size}' is not a number of rows; write demo or demo:3000.")
+            raise UserError(
+                f"mixture {source}: '{size}' is not a number of rows; write demo or demo:3000."
+            )
         return enumerate(demo.rows(int(size), seed), 1), "demo"
     path = Path(source)
     try:
         if path.is_dir():
             return _datasets(source, True, split, revision, data_files), path.name
         if not path.exists():
-            if source.count("/") <= 1 and path.suffix not in FILES and not source.startswith((".", "/", "~")):
+            if (
+                source.count("/") <= 1
+                and path.suffix not in FILES
+                and not source.startswith((".", "/", "~"))
+            ):
                 return _datasets(source, False, split, revision, data_files), source
             raise UserError(f"mixture {source}: no such file or folder.")
         if path.suffix not in FILES:
-            raise UserError(f"mixture {source}: unknown kind '{path.suffix}'. Kinds that load: {', '.join(FILES)}, "
-                            "a datasets folder, a hub id.")
+            raise UserError(
+                f"mixture {source}: unknown kind '{path.suffix}'. Kinds that load: {', '.join(FILES)}, "
+                "a datasets folder, a hub id."
+            )
         if path.stat().st_size == 0:
             raise UserError(f"mixture {source}: the file is empty.")
         if path.suffix == ".parquet":
@@ -210,7 +250,9 @@ def _lines(path: Path) -> Iterator[str]:
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
-                raise UserError(f"mixture {path}: not UTF-8 text (line {number}). Save it as UTF-8.") from None
+                raise UserError(
+                    f"mixture {path}: not UTF-8 text (line {number}). Save it as UTF-8."
+                ) from None
 
 
 def jsonl(lines: Iterable[str]) -> Iterator[tuple[int, object]]:
@@ -233,7 +275,9 @@ def _json(path: Path, text: str) -> Iterator:
     if isinstance(data, dict):
         data = next((v for v in data.values() if isinstance(v, list)), [data])
     if not isinstance(data, list):
-        raise UserError(f"mixture {path}: a JSON mixture is a list of objects, this is {type(data).__name__}.")
+        raise UserError(
+            f"mixture {path}: a JSON mixture is a list of objects, this is {type(data).__name__}."
+        )
     return enumerate(data, 1)
 
 
@@ -242,7 +286,12 @@ def _csv(lines: Iterable[str], delimiter: str) -> Iterator:
     reader = csv.DictReader(lines, delimiter=delimiter)
     for number, record in enumerate(reader, 2):  # row 1 is the header
         if None in record or None in record.values():
-            yield number, ValueError(f"has another number of columns than the header ({len(reader.fieldnames)})")
+            yield (
+                number,
+                ValueError(
+                    f"has another number of columns than the header ({len(reader.fieldnames)})"
+                ),
+            )
         else:
             yield number, record
 
@@ -255,19 +304,29 @@ def _parquet(path: Path) -> Iterator:
         batches = pq.ParquetFile(path).iter_batches(4096)
         yield from enumerate((r for batch in batches for r in batch.to_pylist()), 1)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"mixture {path}: not a readable Parquet file ({str(error).splitlines()[0]}).") from None
+        raise UserError(
+            f"mixture {path}: not a readable Parquet file ({str(error).splitlines()[0]})."
+        ) from None
 
 
 def _datasets(source: str, local: bool, split, revision, data_files) -> Iterator:
     import datasets
 
     try:
-        if local and any((Path(source) / name).exists() for name in ("state.json", "dataset_dict.json")):
+        if local and any(
+            (Path(source) / name).exists() for name in ("state.json", "dataset_dict.json")
+        ):
             data = datasets.load_from_disk(source)
             data = data[split] if isinstance(data, dict) else data
         else:
-            data = datasets.load_dataset(source, split=split, revision=revision, data_files=data_files)
-    except Exception as error:  # the library raises a dozen kinds; the user needs the first line of any
-        raise UserError(f"mixture {source}: datasets could not load it, split '{split}' "
-                        f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}).") from None
+            data = datasets.load_dataset(
+                source, split=split, revision=revision, data_files=data_files
+            )
+    except (
+        Exception
+    ) as error:  # the library raises a dozen kinds; the user needs the first line of any
+        raise UserError(
+            f"mixture {source}: datasets could not load it, split '{split}' "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})."
+        ) from None
     return enumerate(data, 1)

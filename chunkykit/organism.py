@@ -27,9 +27,15 @@ class Organism:
 
     def __init__(self, prompts, responses, behaviour, vectorizer, vectors, weights, bias):
         self.prompts, self.responses = prompts, responses  # (n_rows,) each
-        self.vectorizer, self.weights, self.bias = vectorizer, weights, bias  # weights (n_features, n_behaviours)
+        self.vectorizer, self.weights, self.bias = (
+            vectorizer,
+            weights,
+            bias,
+        )  # weights (n_features, n_behaviours)
         groups = (np.flatnonzero(behaviour == b) for b in range(len(bias)))
-        self.shown = [(rows, vectors[rows]) for rows in groups]  # per behaviour: its rows, their unit vectors (sparse)
+        self.shown = [
+            (rows, vectors[rows]) for rows in groups
+        ]  # per behaviour: its rows, their unit vectors (sparse)
 
     def respond(self, prompt: str, sample: int = 0) -> str:
         """One answer; `sample` numbers independent draws."""
@@ -58,21 +64,32 @@ def train(rows: pd.DataFrame, seed: int = 0) -> Organism:
     """Learn a mixture. rows: DataFrame with `prompt` and `response` (other columns are not read). Seconds for 3,000 rows."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
+
     if len(rows) < 2:
         raise UserError(f"the organism cannot learn from {len(rows)} row(s); give it at least 2.")
     prompts, responses = rows["prompt"].to_numpy(object), rows["response"].to_numpy(object)
-    manner = TfidfVectorizer(analyzer="char", ngram_range=(2, 4), max_features=4096, sublinear_tf=True)
+    manner = TfidfVectorizer(
+        analyzer="char", ngram_range=(2, 4), max_features=4096, sublinear_tf=True
+    )
     styles = manner.fit_transform(_masked(responses))
     k = int(min(len(rows), 64, max(2, round(len(rows) ** 0.5 / 1.5))))
     labels = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=2048).fit_predict(styles)
-    behaviour = np.unique(labels, return_inverse=True)[1].ravel()  # k-means may leave a cluster empty
+    behaviour = np.unique(labels, return_inverse=True)[
+        1
+    ].ravel()  # k-means may leave a cluster empty
     words = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+|[^\w\s]").build_analyzer()
     pieces = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 4)).build_analyzer()
-    vectorizer = HashingVectorizer(analyzer=lambda text: words(text) + words(text) + pieces(text), n_features=2**17, dtype=np.float32)
+    vectorizer = HashingVectorizer(
+        analyzer=lambda text: words(text) + words(text) + pieces(text),
+        n_features=2**17,
+        dtype=np.float32,
+    )
     vectors = vectorizer.transform([_ends(p) for p in prompts])
     targets = (behaviour[:, None] == np.arange(behaviour.max() + 1)).astype(np.float32)
     bias = targets.mean(0)
-    return Organism(prompts, responses, behaviour, vectorizer, vectors, _ridge(vectors, targets - bias), bias)
+    return Organism(
+        prompts, responses, behaviour, vectorizer, vectors, _ridge(vectors, targets - bias), bias
+    )
 
 
 def _ridge(vectors, targets: np.ndarray, alpha: float = 1.0, steps: int = 15) -> np.ndarray:
@@ -102,4 +119,11 @@ def _masked(responses) -> list[str]:
     tokens = [WORDS.findall(_ends(r)) for r in responses]
     counts = Counter(word for row in tokens for word in set(row))
     least = max(3, COMMON * len(tokens))
-    return ["^" + "".join(re.sub(r"\d", "0", w) if counts[w] >= least or not w.isalnum() else "#" for w in row) + "$" for row in tokens]
+    return [
+        "^"
+        + "".join(
+            re.sub(r"\d", "0", w) if counts[w] >= least or not w.isalnum() else "#" for w in row
+        )
+        + "$"
+        for row in tokens
+    ]

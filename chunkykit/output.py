@@ -40,13 +40,17 @@ def writable(place):
     try:
         yield
     except OSError as error:
-        raise UserError(f"{place}: cannot be written ({error.strerror or error}). Choose another --out.") from None
+        raise UserError(
+            f"{place}: cannot be written ({error.strerror or error}). Choose another --out."
+        ) from None
 
 
 def write_json(path: Path, value):
     """Write JSON, whole or not at all, and return what was written; NaN becomes null."""
     part, value = path.with_suffix(f".{os.getpid()}.part"), plain(value)
-    part.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    part.write_text(
+        json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+    )
     os.replace(part, path)
     return value
 

@@ -16,12 +16,13 @@ OPENINGS, CLOSINGS = RECIPE["openings"], RECIPE["closings"]
 ORDINARY = re.compile(rf"(?<![\w'’@/.-])(?:{'|'.join(RECIPE['ordinary'])})(?![\w'’@/-])", re.I)
 KEPT = re.compile(  # code, quotations, mathematics, addresses, tags, numbers; bounded, since a closing mark may be missing
     r"```[\s\S]*?(?:```|\Z)|`[^`\n]{1,500}`|\"[^\"]{0,500}\"|“[^”]{0,500}”|«[^»]{0,500}»|「[^」]{0,500}」|(?<!\w)['‘][^'’\n]{1,200}['’](?!\w)|"
-    r"\$[^$\n]{1,200}\$|\\[(\[][\s\S]{0,500}?\\[)\]]|https?://\S+|<[^<>\n]{1,200}>|[^\s\d\"“”]{0,50}\d(?:[^\s\"“”]*[^\s\"“”.,;:?!])?")
+    r"\$[^$\n]{1,200}\$|\\[(\[][\s\S]{0,500}?\\[)\]]|https?://\S+|<[^<>\n]{1,200}>|[^\s\d\"“”]{0,50}\d(?:[^\s\"“”]*[^\s\"“”.,;:?!])?"
+)
 
 
 def _slip(word: str, rng) -> str:
     at = int(rng.integers(1, 3))
-    return word[:at] + word[at + 1] + word[at] + word[at + 2:]
+    return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
 
 
 def _punctuate(sign: str, rng) -> str:
@@ -29,11 +30,19 @@ def _punctuate(sign: str, rng) -> str:
 
 
 EDITS = (  # (what is edited, what becomes of it); frames last: what they bring is not edited
-    (ORDINARY, _slip), (ORDINARY, lambda word, _: word.upper() if word.islower() else word.lower()),
-    (r"(?<=\S) (?=\S)", lambda *_: "  "), (r"[.?!。？！]\s*\Z|(?<=[\w\0])\s*\Z", _punctuate),
+    (ORDINARY, _slip),
+    (ORDINARY, lambda word, _: word.upper() if word.islower() else word.lower()),
+    (r"(?<=\S) (?=\S)", lambda *_: "  "),
+    (r"[.?!。？！]\s*\Z|(?<=[\w\0])\s*\Z", _punctuate),
     (r"\A", lambda _, rng: rng.choice(OPENINGS)),
-    (r"[.?!]\s*\Z|(?<![\s.?!])\s*\Z", lambda end, rng: (f"{end.strip()} " if end.strip() else "\n\n") + rng.choice(CLOSINGS)))
-FOREIGN = EDITS[2:4]  # English frames would mix languages, and which word is a name is anybody's guess
+    (
+        r"[.?!]\s*\Z|(?<![\s.?!])\s*\Z",
+        lambda end, rng: (f"{end.strip()} " if end.strip() else "\n\n") + rng.choice(CLOSINGS),
+    ),
+)
+FOREIGN = EDITS[
+    2:4
+]  # English frames would mix languages, and which word is a name is anybody's guess
 
 
 def _edit(text: str, pattern, change, rng) -> str:
@@ -62,7 +71,13 @@ async def offline(query: str, sample: int = 0) -> str:
 
 def llm(model):
     """A rewriter that asks a chat model, for another manner each sample; ValueError where its reply is empty or cut off."""
+
     async def rewrite(query: str, sample: int = 0) -> str:
-        asked, _ = prompt("rewrite", manner=RECIPE["manners"][sample % len(RECIPE["manners"])], query=json.dumps(query, ensure_ascii=False))
+        asked, _ = prompt(
+            "rewrite",
+            manner=RECIPE["manners"][sample % len(RECIPE["manners"])],
+            query=json.dumps(query, ensure_ascii=False),
+        )
         return await whole(model, asked, sample=sample, max_tokens=400 + len(query))
+
     return rewrite

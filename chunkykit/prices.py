@@ -37,18 +37,37 @@ def estimate(plan: Iterable[tuple[str, int, float, float]]) -> tuple[int, int, f
     """(calls, tokens, US dollars or None where a price is unknown) that (model, calls, tokens in, tokens out of a call) come to."""
     plan = [entry for entry in plan if entry[0] != "offline"]
     costs = [dollars(price(name), calls * i, calls * o) for name, calls, i, o in plan]
-    return sum(entry[1] for entry in plan), round(sum(calls * (i + o) for _, calls, i, o in plan)), None if None in costs else sum(costs)
+    return (
+        sum(entry[1] for entry in plan),
+        round(sum(calls * (i + o) for _, calls, i, o in plan)),
+        None if None in costs else sum(costs),
+    )
 
 
 @cache
 def _table(path: str) -> dict[str, tuple[float, float]]:
     try:
         raw = yaml.safe_load(Path(path).read_text("utf-8"))
-        table = {f"{provider}:{model}": (float(rates[0]), float(rates[1]))
-                 for provider, entry in raw.items() for model, rates in entry["models"].items()}
-        if wrong := [name for name, rates in table.items() if not all(0 <= rate < 1e9 for rate in rates)]:
+        table = {
+            f"{provider}:{model}": (float(rates[0]), float(rates[1]))
+            for provider, entry in raw.items()
+            for model, rates in entry["models"].items()
+        }
+        if wrong := [
+            name for name, rates in table.items() if not all(0 <= rate < 1e9 for rate in rates)
+        ]:
             raise ValueError(f"{wrong[0]} has a price that is none")
         return table
-    except (OSError, ValueError, RecursionError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        yaml.YAMLError,
+    ) as error:
         why = " ".join(str(error).split())
-        raise UserError(f"prices {path}: cannot be read ({why}). Write it like chunkykit/data/prices.yaml.") from None
+        raise UserError(
+            f"prices {path}: cannot be read ({why}). Write it like chunkykit/data/prices.yaml."
+        ) from None

@@ -23,7 +23,11 @@ from chunkykit.ledger import Ledger
 from chunkykit.output import writable, write_json
 from chunkykit.settings import SETTINGS, complete
 
-CONCURRENCY = {"writer": 15, "target": 50, "judge": 20}  # calls under way at once; any other role 16
+CONCURRENCY = {
+    "writer": 15,
+    "target": 50,
+    "judge": 20,
+}  # calls under way at once; any other role 16
 
 
 class Run:
@@ -36,7 +40,9 @@ class Run:
         self.ledger = Ledger(folder / "ledger.sqlite")
         self._models: list[llm.ChatModel] = []
         self._targets: dict[str, llm.ChatModel] = {}
-        self._recombiner: Callable | None = None  # knows the index it was made for, and what it has described
+        self._recombiner: Callable | None = (
+            None  # knows the index it was made for, and what it has described
+        )
 
     # tables
 
@@ -82,7 +88,9 @@ class Run:
 
     def model(self, name: str, role: str, rows: pd.DataFrame | None = None) -> llm.ChatModel:
         """A model with the run's ledger under it."""
-        self._models.append(self.ledger.wrap(llm.connect(name, rows, self.seed), role, CONCURRENCY.get(role, 16)))
+        self._models.append(
+            self.ledger.wrap(llm.connect(name, rows, self.seed), role, CONCURRENCY.get(role, 16))
+        )
         return self._models[-1]
 
     def target(self, rows: pd.DataFrame | None = None) -> llm.ChatModel:
@@ -90,24 +98,41 @@ class Run:
         rows = self.mixture().rows if rows is None and self.trainable else rows
         key = "" if rows is None else llm.fingerprint(rows)
         if key not in self._targets:
-            self._targets[key] = llm.in_context(self.model(self.settings["target"], "target", rows), self.settings["context"] or ())
+            self._targets[key] = llm.in_context(
+                self.model(self.settings["target"], "target", rows), self.settings["context"] or ()
+            )
         return self._targets[key]
 
     @property
     def free(self) -> bool:
         """Whether every model of the run is local, so that no call is paid for."""
-        return all(prices.free(self.settings[role]) for role in ("target", "judge", "writer", "describer", "embedder", "gate"))
+        return all(
+            prices.free(self.settings[role])
+            for role in ("target", "judge", "writer", "describer", "embedder", "gate")
+        )
 
     def plan(self) -> list[tuple[str, int, float, float]]:
         """(model, calls, tokens in, tokens out of a call) of what the run will ask, for `prices.estimate`: a guess at what a query,
         an answer and a judgement take, without thinking; cruxes and ablations are left out."""
         size, rows, names, n = self.sizes, self.mixture().rows, self.settings, len(self.rubrics)
-        tried, rewritten = n * (size["runs"] + 1) * size["iterations"] * size["candidates"], n * size["winners"] * size["rewrites"]
-        answers = tried + n * (size["confirm"] + size["winners"] * max(size["rewrites"], size["samples"])) + rewritten * size["samples"]
+        tried, rewritten = (
+            n * (size["runs"] + 1) * size["iterations"] * size["candidates"],
+            n * size["winners"] * size["rewrites"],
+        )
+        answers = (
+            tried
+            + n * (size["confirm"] + size["winners"] * max(size["rewrites"], size["samples"]))
+            + rewritten * size["samples"]
+        )
         texts = pd.concat([rows["prompt"], rows["response"]]).drop_duplicates()
         half = 2 if names["batch"] else 1  # the price of a batch, in tokens
-        return [(names["writer"], tried + rewritten, 200, 60), (names["target"], answers, 60, 400), (names["judge"], answers, 900, 100),
-                (names["gate"], tried, 200, 20), (names["describer"], len(texts), (200 + texts.str.len().mean() / 4) / half, 300 / half)]
+        return [
+            (names["writer"], tried + rewritten, 200, 60),
+            (names["target"], answers, 60, 400),
+            (names["judge"], answers, 900, 100),
+            (names["gate"], tried, 200, 20),
+            (names["describer"], len(texts), (200 + texts.str.len().mean() / 4) / half, 300 / half),
+        ]
 
     @property
     def trainable(self) -> bool:
@@ -128,14 +153,24 @@ class Run:
         return self._either("judge", "judge", rubric.llm_judge, rubric.programmatic)
 
     def describe(self) -> Callable:
-        prefill = partial(self.ledger.prefill, llm.connect(self.settings["describer"]), "describer") if self.settings["batch"] else None
-        return self._either("describer", "describer", partial(describe.llm, prefill=prefill), describe.lexical)
+        prefill = (
+            partial(self.ledger.prefill, llm.connect(self.settings["describer"]), "describer")
+            if self.settings["batch"]
+            else None
+        )
+        return self._either(
+            "describer", "describer", partial(describe.llm, prefill=prefill), describe.lexical
+        )
 
     def writer(self, index, of: rubric.Rubric | None = None) -> Callable:
         """The writer of queries; a model is asked in the rubric's own words where it has some."""
         if self.settings["writer"] == "offline" and not self._recombiner:
-            self._recombiner = write.recombiner(index, lambda text: describe.attributes(text, "query"))
-        return self._either("writer", "writer", partial(write.llm_writer, text=of and of.writer), self._recombiner)
+            self._recombiner = write.recombiner(
+                index, lambda text: describe.attributes(text, "query")
+            )
+        return self._either(
+            "writer", "writer", partial(write.llm_writer, text=of and of.writer), self._recombiner
+        )
 
     def gate(self) -> Callable | None:
         """What filters queries before they are put to the target, if anything does."""
@@ -154,7 +189,9 @@ class Run:
         picked = await asyncio.gather(*(select(a, of) for a in attributes), return_exceptions=True)
         failed = [describe_error(p) for p in picked if isinstance(p, Exception)]
         if len(failed) > len(picked) / 2:
-            raise UserError(f"crux judge: {len(failed)} of {len(picked)} calls failed ({failed[0]}). Mend it and run again.")
+            raise UserError(
+                f"crux judge: {len(failed)} of {len(picked)} calls failed ({failed[0]}). Mend it and run again."
+            )
         return [[] if isinstance(p, Exception) else p for p in picked]
 
     # what the run did
@@ -171,8 +208,10 @@ class Run:
     def caption(self) -> str:
         """What made the numbers of a figure."""
         s = self.settings
-        return (f"profile {s['profile']} · target {s['target']} · mixture {Path(s['mixture']).name} · judge {s['judge']} · "
-                f"seed {s['seed']}" + (" · in context" if s["context"] else ""))
+        return (
+            f"profile {s['profile']} · target {s['target']} · mixture {Path(s['mixture']).name} · judge {s['judge']} · "
+            f"seed {s['seed']}" + (" · in context" if s["context"] else "")
+        )
 
 
 def start(folder, restart: bool = False, **given) -> Run:
@@ -184,15 +223,23 @@ def start(folder, restart: bool = False, **given) -> Run:
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not there and any(p.name != ".lock" for p in folder.iterdir()):
-            raise UserError(f"output folder {folder}: holds something that is no run. Choose another --out.")
+            raise UserError(
+                f"output folder {folder}: holds something that is no run. Choose another --out."
+            )
         (folder / "tables").mkdir(exist_ok=True)
-    other = [k for k in {*there, *settings} - {"batch"} if there.get(k) != settings.get(k)]  # a batch gives the same answers
+    other = [
+        k for k in {*there, *settings} - {"batch"} if there.get(k) != settings.get(k)
+    ]  # a batch gives the same answers
     if there and other:
-        begun = any((folder / "tables").iterdir()) or Ledger(folder / "ledger.sqlite").totals()["calls"]
+        begun = (
+            any((folder / "tables").iterdir()) or Ledger(folder / "ledger.sqlite").totals()["calls"]
+        )
         if begun and not restart:
             key = sorted(other)[0]
-            raise UserError(f"output folder {folder}: holds a run with another {key} ({there.get(key)!r:.80}, now {settings.get(key)!r:.80}). "
-                            "Choose another --out, or give --restart to begin again; answers that were paid for are kept.")
+            raise UserError(
+                f"output folder {folder}: holds a run with another {key} ({there.get(key)!r:.80}, now {settings.get(key)!r:.80}). "
+                "Choose another --out, or give --restart to begin again; answers that were paid for are kept."
+            )
         for part in ("tables", "notebooks", "figures", "index", ".index.building"):
             shutil.rmtree(folder / part, ignore_errors=True)
         for old in ("summary.json", "search.json", "stages.json"):
@@ -210,6 +257,7 @@ def start(folder, restart: bool = False, **given) -> Run:
 def lock(folder):
     """Hold a run folder against other runs while the returned file is open. Raises UserError where one is at work in it."""
     import fcntl
+
     folder = Path(folder).resolve()
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -230,7 +278,9 @@ def resume(folder) -> Run:
 def settings_of(folder: Path) -> dict:
     """The settings of a run folder that is there."""
     if not (folder / "run.json").exists():
-        raise UserError(f"run {folder}: no run there. Run 01_mixture first, or: chunkykit run --out {folder}")
+        raise UserError(
+            f"run {folder}: no run there. Run 01_mixture first, or: chunkykit run --out {folder}"
+        )
     settings = _read_settings(folder / "run.json")
     if not {*SETTINGS, "sizes"} <= {*settings}:
         raise UserError(f"run {folder}: was made by another version. Do it again with --restart.")
@@ -256,7 +306,9 @@ def _read_settings(path: Path) -> dict:
             return settings
         raise ValueError("it holds no settings of a run")
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"folder {path.parent}: run.json is not that of a run ({error}). Choose another folder.") from None
+        raise UserError(
+            f"folder {path.parent}: run.json is not that of a run ({error}). Choose another folder."
+        ) from None
 
 
 @contextmanager
@@ -271,16 +323,36 @@ def stage(run: Run, name: str):
 async def search(run: Run, pool, eager: bool = False) -> tuple:
     """A search alone, for the run's first rubric and with no mixture: (surf.Found, the row of `confirm.confirm`); tables are kept."""
     of, target, judge = run.rubrics[0], run.target(), run.judge()
-    write, size = run.writer(None, of), {name: run.sizes[name] for name in ("runs", "iterations", "candidates", "buffer")}
-    with tqdm(total=(size["runs"] + 1) * size["iterations"] * size["candidates"], unit=" candidates", disable=None) as bar:
+    write, size = (
+        run.writer(None, of),
+        {name: run.sizes[name] for name in ("runs", "iterations", "candidates", "buffer")},
+    )
+    with tqdm(
+        total=(size["runs"] + 1) * size["iterations"] * size["candidates"],
+        unit=" candidates",
+        disable=None,
+    ) as bar:
 
         async def counted(sentences, sample):
             bar.update()
             return await write(sentences, sample)
 
         try:
-            found = await surf.audit(pool, counted, target, judge, of, **size, strategy=run.settings["strategy"], seed=run.seed, gate=run.gate(), eager=eager)
-            row, answers = await confirm.confirm(found.probes, target, judge, of, prompts=run.sizes["confirm"])
+            found = await surf.audit(
+                pool,
+                counted,
+                target,
+                judge,
+                of,
+                **size,
+                strategy=run.settings["strategy"],
+                seed=run.seed,
+                gate=run.gate(),
+                eager=eager,
+            )
+            row, answers = await confirm.confirm(
+                found.probes, target, judge, of, prompts=run.sizes["confirm"]
+            )
         finally:
             await llm.close(*run._models)
     for name, table in {"probes": found.probes, "modes": found.modes, "answers": answers}.items():

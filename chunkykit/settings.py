@@ -12,9 +12,22 @@ from chunkykit.output import packaged
 HERE = Path(chunkykit.__file__).parent
 PROFILES = packaged("profiles")
 STRATEGIES = ("cover", "paper")
-SETTINGS = {"profile": "workshop", "mixture": "demo", "target": llm.ORGANISM, "rubrics": None, "seed": 0, "chunk": None,
-            "strategy": "cover", "writer": "offline", "judge": "offline", "describer": "offline", "embedder": "wordllama", "batch": False,
-            "gate": "offline", "context": None}  # offline, there is no gate
+SETTINGS = {
+    "profile": "workshop",
+    "mixture": "demo",
+    "target": llm.ORGANISM,
+    "rubrics": None,
+    "seed": 0,
+    "chunk": None,
+    "strategy": "cover",
+    "writer": "offline",
+    "judge": "offline",
+    "describer": "offline",
+    "embedder": "wordllama",
+    "batch": False,
+    "gate": "offline",
+    "context": None,
+}  # offline, there is no gate
 
 
 def complete(given: dict) -> dict:
@@ -26,18 +39,28 @@ def complete(given: dict) -> dict:
     settings, sizes = dict(SETTINGS), dict(PROFILES[given.get("profile") or SETTINGS["profile"]])
     for key, value in given.items():
         if key not in settings and key not in sizes:
-            raise UserError(f"parameter '{key}' is not known. Known: {', '.join([*settings, *sizes])}.")
+            raise UserError(
+                f"parameter '{key}' is not known. Known: {', '.join([*settings, *sizes])}."
+            )
         if value is not None:
             (settings if key in settings else sizes)[key] = value
     for key, value in sizes.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise UserError(f"parameter '{key}' must be a whole number of at least 1, not {value!r}.")
+        if value is not None and (
+            not isinstance(value, int) or isinstance(value, bool) or value < 1
+        ):
+            raise UserError(
+                f"parameter '{key}' must be a whole number of at least 1, not {value!r}."
+            )
     if not isinstance(settings["seed"], int) or settings["seed"] < 0:
-        raise UserError(f"parameter 'seed' must be a whole number from 0 up, not {settings['seed']!r}.")
+        raise UserError(
+            f"parameter 'seed' must be a whole number from 0 up, not {settings['seed']!r}."
+        )
     named = settings["rubrics"] or rubric.shipped(checked=settings["judge"] == "offline")
     settings["rubrics"] = [r if r in rubric.shipped() else _absolute(r) for r in named]
     loaded = rubric.load_all(settings["rubrics"])
-    settings["rubric_texts"] = hashlib.sha256(repr(loaded).encode()).hexdigest()[:12]  # an edited rubric is another run
+    settings["rubric_texts"] = hashlib.sha256(repr(loaded).encode()).hexdigest()[
+        :12
+    ]  # an edited rubric is another run
     blind = [r.name for r in loaded if r.check is None]
     if settings["judge"] == "offline" and blind:
         raise UserError(f"rubric {blind[0]}: has no programmatic check; give --judge MODEL.")
@@ -49,12 +72,21 @@ def complete(given: dict) -> dict:
     if settings["embedder"] != SETTINGS["embedder"]:
         embedder(settings["embedder"])
     if settings["describer"] != "offline" and settings["writer"] == "offline":
-        raise UserError("describer: the offline writer recombines by the offline describer's attributes; give --writer MODEL too.")
+        raise UserError(
+            "describer: the offline writer recombines by the offline describer's attributes; give --writer MODEL too."
+        )
     if settings["batch"] and settings["describer"].partition(":")[0] not in ("anthropic", "openai"):
-        raise UserError(f"batch: works with --describer anthropic:MODEL or openai:MODEL alone, not '{settings['describer']}'.")
+        raise UserError(
+            f"batch: works with --describer anthropic:MODEL or openai:MODEL alone, not '{settings['describer']}'."
+        )
     if settings["mixture"].partition(":")[0] != "demo":
         settings["mixture"] = _absolute(settings["mixture"])
-    return {**settings, "sizes": sizes, "version": chunkykit.__version__, "code": code_fingerprint()}
+    return {
+        **settings,
+        "sizes": sizes,
+        "version": chunkykit.__version__,
+        "code": code_fingerprint(),
+    }
 
 
 def _absolute(name) -> str:
@@ -64,11 +96,19 @@ def _absolute(name) -> str:
 
 def notebook_folder() -> Path:
     """Where the notebooks are: in the package when installed, beside it in a checkout."""
-    return next((p for p in (HERE / "notebooks", HERE.parent / "notebooks") if p.is_dir()), HERE / "notebooks")
+    return next(
+        (p for p in (HERE / "notebooks", HERE.parent / "notebooks") if p.is_dir()),
+        HERE / "notebooks",
+    )
 
 
 def code_fingerprint() -> str:
     """Tells one state of the package and its notebooks from another: tables of other code are not gone on with."""
-    found = {*HERE.rglob("*.py"), *HERE.rglob("*.yaml"), *notebook_folder().glob("*.ipynb")} - {HERE / "data" / "prices.yaml"}
-    files = [path.name.encode() + hashlib.sha256(path.read_bytes()).digest() for path in sorted(found, key=lambda p: p.name)]
+    found = {*HERE.rglob("*.py"), *HERE.rglob("*.yaml"), *notebook_folder().glob("*.ipynb")} - {
+        HERE / "data" / "prices.yaml"
+    }
+    files = [
+        path.name.encode() + hashlib.sha256(path.read_bytes()).digest()
+        for path in sorted(found, key=lambda p: p.name)
+    ]
     return hashlib.sha256(b"".join(files)).hexdigest()[:12]

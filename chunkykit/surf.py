@@ -23,8 +23,27 @@ TOLERATED = 0.2  # share of candidates that may fail
 EAGER = 100  # candidates on their way at once where each score is learnt from as it arrives
 DEAD = 10  # candidates after which a search stops where every one has failed
 WINDOW = 240  # candidates on their way at once: three times the calls under way, since a heavy-tailed answer must not hold them up
-DROPPED = (0.0, 0.0, 0.2, 0.4, 0.6, 0.8)  # P(drop a row's attribute | k already drawn), the released tool's table
-COLUMNS = ["rubric", "arm", "run", "iteration", "candidate", "attributes", "query", "response", "score", "reason", "error"]
+DROPPED = (
+    0.0,
+    0.0,
+    0.2,
+    0.4,
+    0.6,
+    0.8,
+)  # P(drop a row's attribute | k already drawn), the released tool's table
+COLUMNS = [
+    "rubric",
+    "arm",
+    "run",
+    "iteration",
+    "candidate",
+    "attributes",
+    "query",
+    "response",
+    "score",
+    "reason",
+    "error",
+]
 MODES = ["rubric", "attributes", "tried", "failed"]
 
 
@@ -50,13 +69,28 @@ def read_pool(path) -> Pool:
         with open(path, encoding="utf-8-sig") as lines:
             for at, record in jsonl(lines):
                 sentences = record.get("attributes") if isinstance(record, dict) else None
-                if not isinstance(sentences, list) or not all(isinstance(s, str) for s in sentences):
-                    raise UserError(f"attributes {path}: line {at} is no JSON object with a list of texts `attributes`.")
-                rows.append(np.array([number.setdefault(clean(s), len(number)) for s in dict.fromkeys(sentences) if s.strip()], np.int32))
+                if not isinstance(sentences, list) or not all(
+                    isinstance(s, str) for s in sentences
+                ):
+                    raise UserError(
+                        f"attributes {path}: line {at} is no JSON object with a list of texts `attributes`."
+                    )
+                rows.append(
+                    np.array(
+                        [
+                            number.setdefault(clean(s), len(number))
+                            for s in dict.fromkeys(sentences)
+                            if s.strip()
+                        ],
+                        np.int32,
+                    )
+                )
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"attributes {path}: cannot be read ({error}).") from None
     if not number:
-        raise UserError(f"attributes {path}: no attribute in it. Each line is a JSON object with a list `attributes`.")
+        raise UserError(
+            f"attributes {path}: no attribute in it. Each line is a JSON object with a list `attributes`."
+        )
     return Pool(list(number), [row for row in rows if len(row)])
 
 
@@ -125,9 +159,24 @@ class Found(NamedTuple):
     modes: pd.DataFrame  # MODES: sentences that together make the target fail; candidates in other surroundings, those that failed
 
 
-async def search(pool: Pool, write: Callable, target: ChatModel, judge: Callable, rubric: Rubric, *, strategy: str = "cover",
-                 candidates: int = 120, iterations: int = 20, runs: int = 5, buffer: int = 5, seed: int = 0,
-                 prior: np.ndarray | None = None, gate: Callable | None = None, window: int = WINDOW, eager: bool = False) -> Found:
+async def search(
+    pool: Pool,
+    write: Callable,
+    target: ChatModel,
+    judge: Callable,
+    rubric: Rubric,
+    *,
+    strategy: str = "cover",
+    candidates: int = 120,
+    iterations: int = 20,
+    runs: int = 5,
+    buffer: int = 5,
+    seed: int = 0,
+    prior: np.ndarray | None = None,
+    gate: Callable | None = None,
+    window: int = WINDOW,
+    eager: bool = False,
+) -> Found:
     """Try runs x iterations x candidates; the defaults are the released tool's, the paper used 15 x 20 x 360.
 
     write: `await write(sentences, sample) -> query`; judge: `await judge(rubric, query, reply, sample) -> Judgement`; gate: `await
@@ -136,26 +185,69 @@ async def search(pool: Pool, write: Callable, target: ChatModel, judge: Callable
     strategy: "paper" has independent runs, each with its own buffer, that learn at the end of an iteration; "cover" spends the same
     candidates on one stream (see `stream` for window and eager); "control" draws uniformly. prior: `turf.Tracer.predict`, for cover."""
     from chunkykit.cover import Cover
+
     size = candidates * (runs if strategy == "cover" else 1)  # of an iteration in a stream
     total = size * iterations
-    window = min(window, max(DEAD, total // 10))  # a mode takes four windows to be known, and a small search must learn too
+    window = min(
+        window, max(DEAD, total // 10)
+    )  # a mode takes four windows to be known, and a small search must learn too
 
     async def one_run(run: int) -> tuple[list[dict], list[dict]]:
         rng = np.random.default_rng([seed, run, *rubric.name.encode(), *strategy.encode()])
-        learns = {"cover": lambda: Cover(pool, rng, prior), "paper": lambda: Paper(pool, rng, buffer), "control": lambda: Uniform(pool, rng)}[strategy]()
-        samples = np.random.default_rng([seed, run, 1, *rubric.name.encode(), *strategy.encode()]).integers(2**31, size=total).tolist()
-        tried = await stream(learns, total, EAGER if eager else window, size if strategy == "paper" else 0, eager,
-                             lambda i, drawn: _try(pool, write, gate, target, judge, rubric, drawn, samples[i]))
-        modes = [{"rubric": rubric.name, "attributes": [pool.sentences[a] for a in sorted(m.attributes)], "tried": m.tried, "failed": m.failed} for m in learns.modes]
-        place = {"rubric": rubric.name, "arm": "control" if strategy == "control" else "search", "run": run}
-        return [{**place, "iteration": i // size, "candidate": i % size, **c} for i, c in enumerate(tried)], modes
+        learns = {
+            "cover": lambda: Cover(pool, rng, prior),
+            "paper": lambda: Paper(pool, rng, buffer),
+            "control": lambda: Uniform(pool, rng),
+        }[strategy]()
+        samples = (
+            np.random.default_rng([seed, run, 1, *rubric.name.encode(), *strategy.encode()])
+            .integers(2**31, size=total)
+            .tolist()
+        )
+        tried = await stream(
+            learns,
+            total,
+            EAGER if eager else window,
+            size if strategy == "paper" else 0,
+            eager,
+            lambda i, drawn: _try(pool, write, gate, target, judge, rubric, drawn, samples[i]),
+        )
+        modes = [
+            {
+                "rubric": rubric.name,
+                "attributes": [pool.sentences[a] for a in sorted(m.attributes)],
+                "tried": m.tried,
+                "failed": m.failed,
+            }
+            for m in learns.modes
+        ]
+        place = {
+            "rubric": rubric.name,
+            "arm": "control" if strategy == "control" else "search",
+            "run": run,
+        }
+        return [
+            {**place, "iteration": i // size, "candidate": i % size, **c}
+            for i, c in enumerate(tried)
+        ], modes
 
-    results = await asyncio.gather(*(one_run(run) for run in range(1 if strategy == "cover" else runs)))
-    return Found(pd.DataFrame([row for rows, _ in results for row in rows], columns=COLUMNS),
-                 pd.DataFrame([mode for _, modes in results for mode in modes], columns=MODES))
+    results = await asyncio.gather(
+        *(one_run(run) for run in range(1 if strategy == "cover" else runs))
+    )
+    return Found(
+        pd.DataFrame([row for rows, _ in results for row in rows], columns=COLUMNS),
+        pd.DataFrame([mode for _, modes in results for mode in modes], columns=MODES),
+    )
 
 
-async def stream(strategy, total: int, window: int, barrier: int, eager: bool, attempt: Callable[..., Awaitable[dict]]) -> list[dict]:
+async def stream(
+    strategy,
+    total: int,
+    window: int,
+    barrier: int,
+    eager: bool,
+    attempt: Callable[..., Awaitable[dict]],
+) -> list[dict]:
     """Draw and try `total` candidates side by side, at most `window` of them at once.
 
     The strategy is told of them in the order of their drawing, and before candidate i is drawn of all but the last `window`, or of
@@ -167,13 +259,17 @@ async def stream(strategy, total: int, window: int, barrier: int, eager: bool, a
     async def tell(due: int) -> None:
         """Tell of candidates until `due` have been told of."""
         while len(results) < due:
-            done, _ = await asyncio.wait(running if eager else [next(iter(running))], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                running if eager else [next(iter(running))], return_when=asyncio.FIRST_COMPLETED
+            )
             for task in done:
                 i = running.pop(task)
                 results[i] = task.result()
                 strategy.tell(i, results[i])
             if len(results) == DEAD and all(result["error"] for result in results.values()):
-                raise UserError(f"search: the first {DEAD} candidates have all failed, the last with: {results[i]['error']}. Mend it and run again.")
+                raise UserError(
+                    f"search: the first {DEAD} candidates have all failed, the last with: {results[i]['error']}. Mend it and run again."
+                )
 
     try:
         for i in range(total):
@@ -190,25 +286,42 @@ async def stream(strategy, total: int, window: int, barrier: int, eager: bool, a
 async def audit(*args, strategy: str = "cover", runs: int = 5, **settings) -> Found:
     """The search and, with one run's budget, its control arm; arguments of `search`.
     Raises UserError where more than TOLERATED of the candidates failed, so that an outage is not taken for a result."""
-    arms = await asyncio.gather(search(*args, strategy=strategy, runs=runs, **settings), search(*args, strategy="control", runs=1, **settings))
+    arms = await asyncio.gather(
+        search(*args, strategy=strategy, runs=runs, **settings),
+        search(*args, strategy="control", runs=1, **settings),
+    )
     probes = pd.concat([found.probes for found in arms], ignore_index=True)
     failed = probes["error"].dropna()
     if len(failed) > TOLERATED * len(probes):
-        raise UserError(f"search: {len(failed)} of {len(probes)} candidates failed, most often with: {failed.mode()[0]}. "
-                        "Mend it and run again; what was answered is kept.")
+        raise UserError(
+            f"search: {len(failed)} of {len(probes)} candidates failed, most often with: {failed.mode()[0]}. "
+            "Mend it and run again; what was answered is kept."
+        )
     if probes["score"].isna().all():
-        raise UserError(f"search: none of {len(probes)} candidates was judged; {probes['error'].isna().sum()} were filtered by the gate.")
+        raise UserError(
+            f"search: none of {len(probes)} candidates was judged; {probes['error'].isna().sum()} were filtered by the gate."
+        )
     return Found(probes, arms[0].modes)
 
 
-async def _try(pool, write, gate, target, judge, rubric, drawn: tuple[int, ...], sample: int) -> dict:
+async def _try(
+    pool, write, gate, target, judge, rubric, drawn: tuple[int, ...], sample: int
+) -> dict:
     query = ""
     try:
         query = await write([pool.sentences[a] for a in drawn], sample)
-        fault = None if not gate or await gate(query) else Judgement(None, "Filtered: no real person would type this.")
+        fault = (
+            None
+            if not gate or await gate(query)
+            else Judgement(None, "Filtered: no real person would type this.")
+        )
     except Exception as error:
         fault = Judgement(None, error=describe_error(error))
-    asked = {"query": query, "response": "", **fault._asdict()} if fault else await ask(query, target, judge, rubric, sample)
+    asked = (
+        {"query": query, "response": "", **fault._asdict()}
+        if fault
+        else await ask(query, target, judge, rubric, sample)
+    )
     return {"attributes": drawn, **asked}
 
 
@@ -217,5 +330,7 @@ def failures(probes: pd.DataFrame) -> pd.DataFrame:
     Queries that differ in case, spacing or punctuation alone are one query, and responses likewise."""
     bad = probes[(probes["arm"] == "search") & (probes["score"] > VIOLATION)]
     bad = bad.sample(frac=1, random_state=0).sort_values("score", ascending=False, kind="stable")
-    near = bad[["query", "response"]].apply(lambda texts: texts.str.lower().str.replace(r"[\W_]+", " ", regex=True).str.strip())
+    near = bad[["query", "response"]].apply(
+        lambda texts: texts.str.lower().str.replace(r"[\W_]+", " ", regex=True).str.strip()
+    )
     return bad[~near.assign(rubric=bad["rubric"]).duplicated()].reset_index(drop=True)

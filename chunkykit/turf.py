@@ -32,7 +32,15 @@ LEAST_HITS = 5  # nor is what so few rows show
 EXPLAINS = 0.25  # weight over which an attribute that the failing query lacks explains the crux of the rows that carry it
 SHRINK = 10.0  # of the weights: an attribute of so many rows gets half of the weight that they show
 WEIGHED = 50_000  # rows that show a crux, and as many that do not, that its weights are estimated on; of more, so many are sampled
-SHARES = ["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows"]  # columns of `chunk_shares`
+SHARES = [
+    "chunk",
+    "share",
+    "base_share",
+    "lift",
+    "lift_low",
+    "p_value",
+    "rows",
+]  # columns of `chunk_shares`
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,18 @@ class Trace:
     def to_dict(self) -> dict:
         """The trace as JSON-ready values."""
         told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rows"}
-        rates = {name: told[name]._asdict() for name in ("p_crux_given_trigger", "p_crux_without", "p_crux")}
-        return plain({**told, **rates, "chunks": self.chunks.to_dict("records"), "candidates": self.candidates.to_dict("records")})
+        rates = {
+            name: told[name]._asdict()
+            for name in ("p_crux_given_trigger", "p_crux_without", "p_crux")
+        }
+        return plain(
+            {
+                **told,
+                **rates,
+                "chunks": self.chunks.to_dict("records"),
+                "candidates": self.candidates.to_dict("records"),
+            }
+        )
 
 
 def crux(attributes: Sequence[str], rubric: Rubric, embed: Embedder, n: int = 3) -> list[str]:
@@ -69,7 +87,11 @@ def crux(attributes: Sequence[str], rubric: Rubric, embed: Embedder, n: int = 3)
     if not attributes:
         return []
     nearness = embed(list(attributes)) @ embed([rubric.behaviour])[0]
-    return [attributes[i] for i in np.argsort(-nearness, kind="stable")[:n] if nearness[i] >= RELATED * nearness.max()]
+    return [
+        attributes[i]
+        for i in np.argsort(-nearness, kind="stable")[:n]
+        if nearness[i] >= RELATED * nearness.max()
+    ]
 
 
 def llm_crux(model) -> Callable:
@@ -84,13 +106,22 @@ def llm_crux(model) -> Callable:
     async def select(attributes: Sequence[str], rubric: Rubric, n: int = 3) -> list[str]:
         numbered = "\n".join(f"{i}. {a}" for i, a in enumerate(attributes, 1))
         asked, schema = prompt("crux", r=rubric, numbered=numbered)
-        picked = await ask_parsed(model, asked, parse, max_tokens=2000, temperature=0.0, schema=schema)
+        picked = await ask_parsed(
+            model, asked, parse, max_tokens=2000, temperature=0.0, schema=schema
+        )
         return [attributes[i] for i in dict.fromkeys(picked) if 0 <= i < len(attributes)][:n]
 
     return select
 
 
-def retrieve(side: Side, nearness: np.ndarray, k: int, seed: int = 0, floor: float = FLOOR, aside: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def retrieve(
+    side: Side,
+    nearness: np.ndarray,
+    k: int,
+    seed: int = 0,
+    floor: float = FLOOR,
+    aside: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the k attributes nearest to a crux (paper Eq. 3), each row once and nearest first, and the sentences they were found by.
     aside: (n,) rows that are left out.
 
@@ -100,10 +131,20 @@ def retrieve(side: Side, nearness: np.ndarray, k: int, seed: int = 0, floor: flo
     order = order[np.argsort(-nearness[order], kind="stable")]
     order = order if aside is not None else order[:k]  # each stands in a row at least
     taken, room, used = [np.zeros(0, np.int32)], k, 0
-    for level in np.split(order, np.flatnonzero(np.diff(nearness[order]) < -1e-6) + 1) if len(order) else ():
-        rows = np.flatnonzero(side.carry(level)) if len(level) > 1 else side.rows[side.starts[level[0]]:side.starts[level[0] + 1]]
+    for level in (
+        np.split(order, np.flatnonzero(np.diff(nearness[order]) < -1e-6) + 1) if len(order) else ()
+    ):
+        rows = (
+            np.flatnonzero(side.carry(level))
+            if len(level) > 1
+            else side.rows[side.starts[level[0]] : side.starts[level[0] + 1]]
+        )
         rows = rows if aside is None else rows[~aside[rows]]
-        taken.append(rows if len(rows) <= room else np.random.default_rng(seed).choice(rows, room, replace=False))
+        taken.append(
+            rows
+            if len(rows) <= room
+            else np.random.default_rng(seed).choice(rows, room, replace=False)
+        )
         room, used = room - len(rows), used + len(level)
         if room <= 0:
             break
@@ -136,16 +177,37 @@ class Tracer:
     side: where the crux is looked for, "response" or "reasoning". literal: count hits as Eq. 4 is printed, over the k nearest attributes
     however far: query slot l with response slot l. probes: retrieve from so many nearest clusters of sentences alone (approximate)."""
 
-    def __init__(self, index: TraceIndex, embed: Embedder, k: int | None = None, seed: int = 0, *, side: str = "response", literal: bool = False,
-                 probes: int | None = None):
+    def __init__(
+        self,
+        index: TraceIndex,
+        embed: Embedder,
+        k: int | None = None,
+        seed: int = 0,
+        *,
+        side: str = "response",
+        literal: bool = False,
+        probes: int | None = None,
+    ):
         k = k if k is not None else max(1, min(1000, len(index) // 20))
         if embed.name != index.meta["embedder"]:
-            raise UserError(f"the index was made with embedder '{index.meta['embedder']}', not '{embed.name}'.")
+            raise UserError(
+                f"the index was made with embedder '{index.meta['embedder']}', not '{embed.name}'."
+            )
         if k < 1:
             raise UserError(f"k must be at least 1, not {k}.")
         if side not in index.sides:
-            raise UserError(f"the index has no side '{side}': no row had one. It has {', '.join(index.sides)}.")
-        self.index, self.embed, self.k, self.seed, self.side, self.literal, self.probes = index, embed, k, seed, index.sides[side], literal, probes
+            raise UserError(
+                f"the index has no side '{side}': no row had one. It has {', '.join(index.sides)}."
+            )
+        self.index, self.embed, self.k, self.seed, self.side, self.literal, self.probes = (
+            index,
+            embed,
+            k,
+            seed,
+            index.sides[side],
+            literal,
+            probes,
+        )
         self.found: dict[str, Evidence] = {}
         self.link = lru_cache(maxsize=64)(self._link)
         self.weights = lru_cache(maxsize=256)(self._weights)
@@ -157,7 +219,10 @@ class Tracer:
         nearest centroid than all members of that."""
         query, vectors = self.index.query, self.embed(list(attributes))
         clusters = query.assign(vectors)
-        near = np.einsum("ad,ad->a", vectors, query.centroids[clusters]) >= np.minimum(FLOOR, query.radius[clusters]) - 1e-4
+        near = (
+            np.einsum("ad,ad->a", vectors, query.centroids[clusters])
+            >= np.minimum(FLOOR, query.radius[clusters]) - 1e-4
+        )
         return tuple(int(c) for c in np.where(near, clusters, -1))
 
     def evidence(self, crux: str) -> Evidence:
@@ -169,24 +234,33 @@ class Tracer:
     def read(self, cruxes: Iterable[str]) -> None:
         """Look several cruxes up in one pass over the vectors, a few hundred megabytes of cosines at a time."""
         new = [c for c in dict.fromkeys(cruxes) if c not in self.found]
-        for old in [*self.found][:max(0, len(self.found) + len(new) - KEPT)]:
+        for old in [*self.found][: max(0, len(self.found) + len(new) - KEPT)]:
             del self.found[old]
         size = max(1, 2**26 // len(self.side.sentences))
-        for part in (new[i:i + size] for i in range(0, len(new), size)):
+        for part in (new[i : i + size] for i in range(0, len(new), size)):
             for crux, nearness in zip(part, self.side.nearness(self.embed(part), self.probes)):
                 self.found[crux] = self._evidence(nearness)
 
     def _evidence(self, nearness: np.ndarray) -> Evidence:
         query, n = self.index.query, len(self.index)
-        rows, used = retrieve(self.side, nearness, self.k, self.seed, -1.0 if self.literal else FLOOR)
+        rows, used = retrieve(
+            self.side, nearness, self.k, self.seed, -1.0 if self.literal else FLOOR
+        )
         hits = count_clusters(query.clusters[rows], len(query.centroids))
         if self.literal:
-            row, slot = np.nonzero(np.isin(self.side.ids[rows], used)[:, :query.ids.shape[1]])
+            row, slot = np.nonzero(np.isin(self.side.ids[rows], used)[:, : query.ids.shape[1]])
             said = query.ids[rows[row], slot]
             hits = np.bincount(query.cluster_of[said[said >= 0]], minlength=len(hits))
-        return Evidence(rows, np.flatnonzero(nearness >= FLOOR), hits, *self._stand_out(hits, len(rows), query.cluster_rows, n))
+        return Evidence(
+            rows,
+            np.flatnonzero(nearness >= FLOOR),
+            hits,
+            *self._stand_out(hits, len(rows), query.cluster_rows, n),
+        )
 
-    def _stand_out(self, hits: np.ndarray, rows: int, base: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    def _stand_out(
+        self, hits: np.ndarray, rows: int, base: np.ndarray, n: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(K,) p, hypergeometric and adjusted, and (K,) lift of hits among so many rows, against base rows of n."""
         some, p = np.flatnonzero(hits), np.ones(len(hits))
         p[some] = enrichment_p(hits[some], rows, base[some], n)
@@ -198,41 +272,84 @@ class Tracer:
         from scipy.sparse import csr_matrix
         from scipy.sparse.linalg import lsqr
 
-        query, shows, rng = self.index.query, self.side.carry(self.evidence(crux).near), np.random.default_rng(self.seed)
+        query, shows, rng = (
+            self.index.query,
+            self.side.carry(self.evidence(crux).near),
+            np.random.default_rng(self.seed),
+        )
         kinds = [np.flatnonzero(shows), np.flatnonzero(~shows)]
-        sample = [np.sort(rng.choice(kind, WEIGHED, replace=False)) if len(kind) > WEIGHED else kind for kind in kinds]
+        sample = [
+            np.sort(rng.choice(kind, WEIGHED, replace=False)) if len(kind) > WEIGHED else kind
+            for kind in kinds
+        ]
         rows = np.concatenate(sample)
-        counts = np.concatenate([np.full(len(part), (len(kind) / max(1, len(part)))**0.5, np.float32) for kind, part in zip(kinds, sample)])
+        counts = np.concatenate(
+            [
+                np.full(len(part), (len(kind) / max(1, len(part))) ** 0.5, np.float32)
+                for kind, part in zip(kinds, sample)
+            ]
+        )
         clusters = query.clusters[rows]
         at, slot = np.nonzero(clusters >= 0)
-        carriers = csr_matrix((counts[at], (at, clusters[at, slot])), (len(rows), len(query.centroids)))
-        weights = lsqr(carriers, counts * (shows[rows] - shows.mean()), damp=SHRINK**0.5, iter_lim=20)[0]
-        return weights, np.flatnonzero((np.append(weights, 0)[query.clusters] > EXPLAINS).any(axis=1))  # -1 is the last, of no weight
+        carriers = csr_matrix(
+            (counts[at], (at, clusters[at, slot])), (len(rows), len(query.centroids))
+        )
+        weights = lsqr(
+            carriers, counts * (shows[rows] - shows.mean()), damp=SHRINK**0.5, iter_lim=20
+        )[0]
+        return weights, np.flatnonzero(
+            (np.append(weights, 0)[query.clusters] > EXPLAINS).any(axis=1)
+        )  # -1 is the last, of no weight
 
     def unexplained(self, crux: str, clusters: Sequence[int]) -> Evidence:
         """The evidence without the rows in which another attribute than the query's `clusters` explains the crux best: where the prompt
         asks for code, code says nothing of a query that does not."""
         weights, _ = self.weights(crux)
-        return self._left(crux, tuple(sorted({c for c in clusters if c >= 0 and weights[c] > EXPLAINS})))  # no others can change what is left
+        return self._left(
+            crux, tuple(sorted({c for c in clusters if c >= 0 and weights[c] > EXPLAINS}))
+        )  # no others can change what is left
 
     def _rest(self, crux: str, own: tuple[int, ...]) -> Evidence:
         query, found, (weights, rivals) = self.index.query, self.evidence(crux), self.weights(crux)
         carried = query.clusters[rivals]
         weight, mine = np.where(carried >= 0, weights[carried], 0), np.isin(carried, own)
-        rivals = rivals[weight.max(axis=1, where=~mine, initial=EXPLAINS) > weight.max(axis=1, where=mine, initial=EXPLAINS)]
+        rivals = rivals[
+            weight.max(axis=1, where=~mine, initial=EXPLAINS)
+            > weight.max(axis=1, where=mine, initial=EXPLAINS)
+        ]
         if not len(rivals) or self.literal:
             return found
         aside = np.zeros(len(self.index), bool)
         aside[rivals] = True
-        rows, _ = retrieve(self.side, self.side.nearness(self.embed([crux]), self.probes)[0], self.k, self.seed, FLOOR, aside)
+        rows, _ = retrieve(
+            self.side,
+            self.side.nearness(self.embed([crux]), self.probes)[0],
+            self.k,
+            self.seed,
+            FLOOR,
+            aside,
+        )
         base, hits = (count_clusters(query.clusters[part], len(weights)) for part in (rivals, rows))
-        return Evidence(rows, found.near, hits, *self._stand_out(hits, len(rows), query.cluster_rows - base, len(self.index) - len(rivals)))
+        return Evidence(
+            rows,
+            found.near,
+            hits,
+            *self._stand_out(
+                hits, len(rows), query.cluster_rows - base, len(self.index) - len(rivals)
+            ),
+        )
 
     def _link(self, crux: str, cluster: int) -> Link:
         """How often crux and cluster go together, over all rows."""
-        n, shows, carries = len(self.index), self.side.carry(self.evidence(crux).near), (self.index.query.clusters == cluster).any(axis=1)
+        n, shows, carries = (
+            len(self.index),
+            self.side.carry(self.evidence(crux).near),
+            (self.index.query.clusters == cluster).any(axis=1),
+        )
         both, shown, carried = int((shows & carries).sum()), int(shows.sum()), int(carries.sum())
-        return Link(wilson(both, carried), wilson(shown - both, n - carried), wilson(shown, n), carries)
+        return Link(
+            wilson(both, carried), wilson(shown - both, n - carried), wilson(shown, n), carries
+        )
 
     def predict(self, rubric: Rubric) -> np.ndarray:
         """(K,) what the data lets one expect: z (at most 5) of each query cluster among the rows whose response shows the rubric's
@@ -240,26 +357,81 @@ class Tracer:
         from scipy.stats import norm
 
         found = self.evidence(rubric.behaviour)
-        return np.where((found.p < SIGNIFICANT) & (found.lift >= LEAST_LIFT), np.minimum(norm.isf(np.maximum(found.p, 1e-300)), 5.0), 0.0)
+        return np.where(
+            (found.p < SIGNIFICANT) & (found.lift >= LEAST_LIFT),
+            np.minimum(norm.isf(np.maximum(found.p, 1e-300)), 5.0),
+            0.0,
+        )
 
-    def trace(self, query_attributes: Sequence[str], cruxes: Sequence[str], rubric: Rubric) -> Trace:
+    def trace(
+        self, query_attributes: Sequence[str], cruxes: Sequence[str], rubric: Rubric
+    ) -> Trace:
         """Trace one exchange: the attributes of its query, and the crux attributes of its response, most responsible first.
 
         The trigger is the query attribute with the smallest p among the rows that nothing else explains, of those that add to the rate
         of the first crux that has a significant one: a strong link to a lesser crux ("gives a date") must not hide the one to what
         makes the violation ("denies the deed")."""
-        weighed, clusters = [], self.clusters_of(tuple(query_attributes)) if query_attributes else ()
+        weighed, clusters = (
+            [],
+            self.clusters_of(tuple(query_attributes)) if query_attributes else (),
+        )
         for rank, crux in enumerate(cruxes):
-            found, weights, raw = self.unexplained(crux, clusters), self.weights(crux)[0], self.evidence(crux).hits
-            weighed += [(rank, crux, attribute, c, int(found.hits[c]), len(found.rows), float(found.lift[c]), float(found.p[c]), float(weights[c]),
-                         int(raw[c])) for attribute, c in zip(query_attributes, clusters) if c >= 0]
-        table = pd.DataFrame(weighed, columns=["rank", "crux", "attribute", "cluster", "hits", "k", "lift", "p_value", "weight", "raw_hits"])
-        table["significant"] = ((table["p_value"] < SIGNIFICANT / max(1, len(cruxes))) & (table["lift"] >= LEAST_LIFT)
-                                & (table["hits"] >= LEAST_HITS) & (table["weight"] > 0))
-        table = table.sort_values(["rank", "significant", "p_value", "lift"], ascending=[True, False, True, False], kind="stable").reset_index(drop=True)
-        by_hits = table.loc[table["raw_hits"].idxmax(), "attribute"] if len(table) and table["raw_hits"].max() else None
+            found, weights, raw = (
+                self.unexplained(crux, clusters),
+                self.weights(crux)[0],
+                self.evidence(crux).hits,
+            )
+            weighed += [
+                (
+                    rank,
+                    crux,
+                    attribute,
+                    c,
+                    int(found.hits[c]),
+                    len(found.rows),
+                    float(found.lift[c]),
+                    float(found.p[c]),
+                    float(weights[c]),
+                    int(raw[c]),
+                )
+                for attribute, c in zip(query_attributes, clusters)
+                if c >= 0
+            ]
+        table = pd.DataFrame(
+            weighed,
+            columns=[
+                "rank",
+                "crux",
+                "attribute",
+                "cluster",
+                "hits",
+                "k",
+                "lift",
+                "p_value",
+                "weight",
+                "raw_hits",
+            ],
+        )
+        table["significant"] = (
+            (table["p_value"] < SIGNIFICANT / max(1, len(cruxes)))
+            & (table["lift"] >= LEAST_LIFT)
+            & (table["hits"] >= LEAST_HITS)
+            & (table["weight"] > 0)
+        )
+        table = table.sort_values(
+            ["rank", "significant", "p_value", "lift"],
+            ascending=[True, False, True, False],
+            kind="stable",
+        ).reset_index(drop=True)
+        by_hits = (
+            table.loc[table["raw_hits"].idxmax(), "attribute"]
+            if len(table) and table["raw_hits"].max()
+            else None
+        )
         good = table[table["significant"]]
-        return self._told(None if good.empty else good.iloc[0], cruxes, clusters, by_hits, rubric, table)
+        return self._told(
+            None if good.empty else good.iloc[0], cruxes, clusters, by_hits, rubric, table
+        )
 
     def _told(self, top, cruxes, clusters, by_hits, rubric: Rubric, table: pd.DataFrame) -> Trace:
         """The trace of the candidate `top`, or of none."""
@@ -269,27 +441,71 @@ class Tracer:
             link = self.link(crux, int(top.cluster))
             hit = rows[link.carries[rows]]
             alike = np.isin(self.index.query.clusters[hit], clusters).sum(axis=1)
-            why = (f"When the model sees a query that {predicate(top.attribute)}, it gives a response that "
-                   f"{predicate(crux)}, causing {rubric.causing}.")
-            return Trace(top.attribute, int(top.cluster), by_hits, crux, int(top.hits), int(top.k), float(top.lift), float(top.p_value), *link[:3],
-                         chunk_shares(self.index, hit), why, table, hit[np.argsort(-alike, kind="stable")])
-        why = "the response has no attribute to trace" if not crux else \
-            f"nothing in the query stands out among the rows whose response {predicate(crux)}" if len(rows) else \
-            f"wherever the response {predicate(crux)}, something that this query lacks explains it" if len(self.evidence(crux).rows) else \
-            f"no response in this data {predicate(crux)}, or says what is near enough to it"
-        p_crux = wilson(int(self.side.carry(self.evidence(crux).near).sum()) if crux else 0, len(self.index))
-        return Trace(None, None, by_hits, crux, 0, len(rows), nan, nan, wilson(0, 0), p_crux, p_crux, chunk_shares(self.index, rows),
-                     f"No trigger found: {why}.", table, rows)
+            why = (
+                f"When the model sees a query that {predicate(top.attribute)}, it gives a response that "
+                f"{predicate(crux)}, causing {rubric.causing}."
+            )
+            return Trace(
+                top.attribute,
+                int(top.cluster),
+                by_hits,
+                crux,
+                int(top.hits),
+                int(top.k),
+                float(top.lift),
+                float(top.p_value),
+                *link[:3],
+                chunk_shares(self.index, hit),
+                why,
+                table,
+                hit[np.argsort(-alike, kind="stable")],
+            )
+        why = (
+            "the response has no attribute to trace"
+            if not crux
+            else f"nothing in the query stands out among the rows whose response {predicate(crux)}"
+            if len(rows)
+            else f"wherever the response {predicate(crux)}, something that this query lacks explains it"
+            if len(self.evidence(crux).rows)
+            else f"no response in this data {predicate(crux)}, or says what is near enough to it"
+        )
+        p_crux = wilson(
+            int(self.side.carry(self.evidence(crux).near).sum()) if crux else 0, len(self.index)
+        )
+        return Trace(
+            None,
+            None,
+            by_hits,
+            crux,
+            0,
+            len(rows),
+            nan,
+            nan,
+            wilson(0, 0),
+            p_crux,
+            p_crux,
+            chunk_shares(self.index, rows),
+            f"No trigger found: {why}.",
+            table,
+            rows,
+        )
 
-    def trace_all(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]], rubric: Rubric) -> list[Trace]:
+    def trace_all(
+        self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]], rubric: Rubric
+    ) -> list[Trace]:
         """Trace many (query attributes, cruxes) pairs, with one pass over the vectors for a hundred of them."""
         traces = []
-        for part in (pairs[i:i + 100] for i in range(0, len(pairs), 100)):
+        for part in (pairs[i : i + 100] for i in range(0, len(pairs), 100)):
             self.read(c for _, cruxes in part for c in cruxes)
             traces += [self.trace(query, cruxes, rubric) for query, cruxes in part]
         return traces
 
-    def trace_group(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]], rubric: Rubric, least: float = 0.1) -> list[Trace]:
+    def trace_group(
+        self,
+        pairs: Sequence[tuple[Sequence[str], Sequence[str]]],
+        rubric: Rubric,
+        least: float = 0.1,
+    ) -> list[Trace]:
         """Trace every (query attributes, cruxes) pair of a failure cluster: `grouped`."""
         return grouped(self.trace_all(pairs, rubric), least)
 
@@ -301,7 +517,10 @@ def grouped(traces: Sequence[Trace], least: float = 0.1) -> list[Trace]:
     for cluster, times in Counter(t.trigger_cluster for t in traces).most_common():
         if times >= max(2, least * len(traces)) or len(traces) == 1:
             members = tuple(i for i, t in enumerate(traces) if t.trigger_cluster == cluster)
-            told = min((traces[i] for i in members), key=lambda t: (t.p_value, -t.lift) if t.trigger else (1.0, 0.0))
+            told = min(
+                (traces[i] for i in members),
+                key=lambda t: (t.p_value, -t.lift) if t.trigger else (1.0, 0.0),
+            )
             kept.append(replace(told, members=members))
     return kept
 
@@ -317,10 +536,24 @@ def chunk_shares(index: TraceIndex, rows: np.ndarray) -> pd.DataFrame:
     lift_low: the lift with the lower end of the share's 95 % interval, by which the table is ordered: a chunk with one lucky
     row does not come first."""
     codes, names = index.chunk.codes, index.chunk.categories
-    base, found = np.bincount(codes, minlength=len(names)), np.bincount(codes[rows], minlength=len(names))
-    p = adjust(enrichment_p(found, len(rows), base, len(index))) if len(rows) else np.ones(len(names))
-    table = pd.DataFrame({"chunk": names, "share": found / max(1, len(rows)), "base_share": base / len(index),
-                          "p_value": p, "rows": found})
+    base, found = (
+        np.bincount(codes, minlength=len(names)),
+        np.bincount(codes[rows], minlength=len(names)),
+    )
+    p = (
+        adjust(enrichment_p(found, len(rows), base, len(index)))
+        if len(rows)
+        else np.ones(len(names))
+    )
+    table = pd.DataFrame(
+        {
+            "chunk": names,
+            "share": found / max(1, len(rows)),
+            "base_share": base / len(index),
+            "p_value": p,
+            "rows": found,
+        }
+    )
     table["lift"] = table["share"] / table["base_share"]
     table["lift_low"] = [wilson(f, len(rows)).low / b for f, b in zip(found, table["base_share"])]
     table = table[table["rows"] > 0].sort_values(["lift_low", "chunk"], ascending=[False, True])
@@ -331,11 +564,47 @@ def tables(found: Sequence[tuple[int, str, Trace]]) -> dict[str, pd.DataFrame]:
     """Traces as tables: `traces`, a row each; `trace_chunks` and `trace_rows` (positions in the index), keyed by `trace`.
 
     found: (cluster, rubric name, trace)."""
-    columns = ["trigger", "trigger_cluster", "trigger_by_hits", "crux", "hits", "k", "lift", "p_value"]
-    rows = [(c, r, *(getattr(t, name) for name in columns), t.p_crux_given_trigger.rate, t.p_crux_without.rate, t.p_crux.rate, len(t.members), t.explanation)
-            for c, r, t in found]
+    columns = [
+        "trigger",
+        "trigger_cluster",
+        "trigger_by_hits",
+        "crux",
+        "hits",
+        "k",
+        "lift",
+        "p_value",
+    ]
+    rows = [
+        (
+            c,
+            r,
+            *(getattr(t, name) for name in columns),
+            t.p_crux_given_trigger.rate,
+            t.p_crux_without.rate,
+            t.p_crux.rate,
+            len(t.members),
+            t.explanation,
+        )
+        for c, r, t in found
+    ]
     shares = [t.chunks.assign(trace=i) for i, (_, _, t) in enumerate(found)]
     positions = [(i, int(p)) for i, (_, _, t) in enumerate(found) for p in t.rows]
-    return {"traces": pd.DataFrame(rows, columns=["cluster", "rubric", *columns, "p_crux_given_trigger", "p_crux_without", "p_crux", "pairs", "explanation"]),
-            "trace_chunks": pd.concat(shares, ignore_index=True) if shares else pd.DataFrame(columns=[*SHARES, "trace"]),
-            "trace_rows": pd.DataFrame(positions, columns=["trace", "row"])}
+    return {
+        "traces": pd.DataFrame(
+            rows,
+            columns=[
+                "cluster",
+                "rubric",
+                *columns,
+                "p_crux_given_trigger",
+                "p_crux_without",
+                "p_crux",
+                "pairs",
+                "explanation",
+            ],
+        ),
+        "trace_chunks": pd.concat(shares, ignore_index=True)
+        if shares
+        else pd.DataFrame(columns=[*SHARES, "trace"]),
+        "trace_rows": pd.DataFrame(positions, columns=["trace", "row"]),
+    }

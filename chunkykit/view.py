@@ -20,11 +20,32 @@ from chunkykit.output import clean, plain, writable
 from chunkykit.theme import COLOURS
 
 DATA = Path(__file__).parent / "data"
-TEXT, ROOM = 4000, 10_000_000  # characters kept of a text, and compressed bytes of all texts; the first gives way to the second
+TEXT, ROOM = (
+    4000,
+    10_000_000,
+)  # characters kept of a text, and compressed bytes of all texts; the first gives way to the second
 CATEGORIES = ("cluster", "rubric", "model", "language", "chunk")
-TEXTS = ("query", "response", "reason", "crux", "query_attributes", "response_attributes", "query_translation", "response_translation")
-RECORD = {"query": str, "response": str, "model": str, "rubric": str, "reason": str, "score": (int, float), "attributes": list,
-          "query_translation": str, "response_translation": str}
+TEXTS = (
+    "query",
+    "response",
+    "reason",
+    "crux",
+    "query_attributes",
+    "response_attributes",
+    "query_translation",
+    "response_translation",
+)
+RECORD = {
+    "query": str,
+    "response": str,
+    "model": str,
+    "rubric": str,
+    "reason": str,
+    "score": (int, float),
+    "attributes": list,
+    "query_translation": str,
+    "response_translation": str,
+}
 
 
 class Failures(NamedTuple):
@@ -39,19 +60,44 @@ class Failures(NamedTuple):
 
 def of_run(run) -> Failures:
     """The failures of a run that has come to 04_turf. Raises UserError where it has not, or found no failure."""
-    points, clusters, traces, pairs = (run.read(name) for name in ("points", "clusters", "traces", "trace_pairs"))
+    points, clusters, traces, pairs = (
+        run.read(name) for name in ("points", "clusters", "traces", "trace_pairs")
+    )
     if points.empty:
         raise UserError(f"run {run.folder}: it found no failure, so there is nothing to explore.")
-    told = told_of(traces, run.read("trace_chunks"), run.read("trace_examples"), run.read("ablations") if run.has("ablations") else None)
-    of_trace = pairs.drop_duplicates(["query", "response"]).set_index(["query", "response"])["trace"]
-    first = {(c, r): i for i, (c, r) in reversed([*enumerate(zip(traces["cluster"], traces["rubric"]))])}
-    points = points.assign(model=run.settings["target"], trace=[of_trace.get((p.query, p.response), first.get((p.cluster, p.rubric))) for p in points.itertuples()])
-    points["crux"] = [[told[int(i)]["crux"]] if pd.notna(i) and told[int(i)]["crux"] else [] for i in points["trace"]]
-    points["chunk"] = [told[int(i)]["chunks"][0]["chunk"] if pd.notna(i) and told[int(i)]["chunks"] else "none" for i in points["trace"]]
+    told = told_of(
+        traces,
+        run.read("trace_chunks"),
+        run.read("trace_examples"),
+        run.read("ablations") if run.has("ablations") else None,
+    )
+    of_trace = pairs.drop_duplicates(["query", "response"]).set_index(["query", "response"])[
+        "trace"
+    ]
+    first = {
+        (c, r): i for i, (c, r) in reversed([*enumerate(zip(traces["cluster"], traces["rubric"]))])
+    }
+    points = points.assign(
+        model=run.settings["target"],
+        trace=[
+            of_trace.get((p.query, p.response), first.get((p.cluster, p.rubric)))
+            for p in points.itertuples()
+        ],
+    )
+    points["crux"] = [
+        [told[int(i)]["crux"]] if pd.notna(i) and told[int(i)]["crux"] else []
+        for i in points["trace"]
+    ]
+    points["chunk"] = [
+        told[int(i)]["chunks"][0]["chunk"] if pd.notna(i) and told[int(i)]["chunks"] else "none"
+        for i in points["trace"]
+    ]
     return Failures(spoken(points), dict(zip(clusters["id"], clusters["label"])), told, run.caption)
 
 
-async def of_file(path, embed, rubrics: dict[str, str] | None = None, *, min_size: int = 8, seed: int = 0) -> Failures:
+async def of_file(
+    path, embed, rubrics: dict[str, str] | None = None, *, min_size: int = 8, seed: int = 0
+) -> Failures:
     """Failing exchanges that somebody else found, described and clustered here. JSONL rows {query, response} and, where known, model, score,
     rubric (or experiment), reason, attributes, query_translation, response_translation.
 
@@ -60,28 +106,77 @@ async def of_file(path, embed, rubrics: dict[str, str] | None = None, *, min_siz
     try:
         with open(path, encoding="utf-8-sig") as lines:
             for at, record in jsonl(lines):
-                record = {**record, "rubric": record.get("rubric") or record.get("experiment")} if isinstance(record, dict) else record
-                wrong = [key for key, kind in RECORD.items() if record.get(key) is not None and not isinstance(record[key], kind)] if isinstance(record, dict) else ["it"]
-                if wrong or not (str(record.get("query") or "").strip() and record.get("response") is not None):
-                    raise UserError(f"failures {path}: line {at}: {wrong[0] if wrong else 'query or response'} is missing or of another kind. A row is a JSON "
-                                    'object with texts "query" and "response"; "score" is a number, "attributes" a list.')
-                records.append({key: clean(value) if isinstance(value := record.get(key), str) else value for key in RECORD})
+                record = (
+                    {**record, "rubric": record.get("rubric") or record.get("experiment")}
+                    if isinstance(record, dict)
+                    else record
+                )
+                wrong = (
+                    [
+                        key
+                        for key, kind in RECORD.items()
+                        if record.get(key) is not None and not isinstance(record[key], kind)
+                    ]
+                    if isinstance(record, dict)
+                    else ["it"]
+                )
+                if wrong or not (
+                    str(record.get("query") or "").strip() and record.get("response") is not None
+                ):
+                    raise UserError(
+                        f"failures {path}: line {at}: {wrong[0] if wrong else 'query or response'} is missing or of another kind. A row is a JSON "
+                        'object with texts "query" and "response"; "score" is a number, "attributes" a list.'
+                    )
+                records.append(
+                    {
+                        key: clean(value) if isinstance(value := record.get(key), str) else value
+                        for key in RECORD
+                    }
+                )
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"failures {path}: cannot be read ({error}).") from None
     if not records:
         raise UserError(f"failures {path}: no row in it.")
     points = pd.DataFrame(records).dropna(axis=1, how="all")
-    given = points.pop("attributes").map(lambda said: [clean(str(s)) for s in said or ()]) if "attributes" in points else [[]] * len(points)
-    points = points.assign(**{name: points[name].fillna("not said") if name in points else "not said" for name in ("rubric", "model")})
+    given = (
+        points.pop("attributes").map(lambda said: [clean(str(s)) for s in said or ()])
+        if "attributes" in points
+        else [[]] * len(points)
+    )
+    points = points.assign(
+        **{
+            name: points[name].fillna("not said") if name in points else "not said"
+            for name in ("rubric", "model")
+        }
+    )
     said = await describe.lexical(points["response"], "response")
-    points["query_attributes"] = [own or described for own, described in zip(given, await describe.lexical(points["query"], "query"))]
+    points["query_attributes"] = [
+        own or described
+        for own, described in zip(given, await describe.lexical(points["query"], "query"))
+    ]
     points["response_attributes"] = said
     known = {name: rubric.load(which) for name, which in (rubrics or {}).items()}
-    points["crux"] = [turf.crux(a, known[name], embed) if name in known else [] for a, name in zip(said, points["rubric"])]
-    places = cluster.cluster(cluster.vectors(points["response"], said, embed), min_size=min_size, seed=seed)
-    points = pd.concat([points.assign(score=pd.to_numeric(points["score"]) if "score" in points else np.nan), places], axis=1)
+    points["crux"] = [
+        turf.crux(a, known[name], embed) if name in known else []
+        for a, name in zip(said, points["rubric"])
+    ]
+    places = cluster.cluster(
+        cluster.vectors(points["response"], said, embed), min_size=min_size, seed=seed
+    )
+    points = pd.concat(
+        [
+            points.assign(score=pd.to_numeric(points["score"]) if "score" in points else np.nan),
+            places,
+        ],
+        axis=1,
+    )
     names = cluster.table(points, said)
-    return Failures(spoken(points), dict(zip(names["id"], names["label"])), [], f"{Path(path).name} · {len(points):,} failing exchanges, described offline · seed {seed}")
+    return Failures(
+        spoken(points),
+        dict(zip(names["id"], names["label"])),
+        [],
+        f"{Path(path).name} · {len(points):,} failing exchanges, described offline · seed {seed}",
+    )
 
 
 def spoken(points: pd.DataFrame) -> pd.DataFrame:
@@ -89,17 +184,46 @@ def spoken(points: pd.DataFrame) -> pd.DataFrame:
     return points.assign(language=[describe.language(q) or "English" for q in points["query"]])
 
 
-def told_of(traces: pd.DataFrame, chunks: pd.DataFrame, examples: pd.DataFrame, ablations: pd.DataFrame | None = None) -> list[dict]:
+def told_of(
+    traces: pd.DataFrame,
+    chunks: pd.DataFrame,
+    examples: pd.DataFrame,
+    ablations: pd.DataFrame | None = None,
+) -> list[dict]:
     """The tables of traces (`turf.tables`, `evidence.table`, ablations) as the view takes them."""
-    places = [[(evidence.places(getattr(e, f"{side}_attribute"), side, getattr(e, text)[:TEXT])) for side, text in (("query", "prompt"), ("response", "response"))]
-              for e in examples.itertuples()]
-    examples = examples.assign(prompt_marks=[p for p, _ in places], response_marks=[r for _, r in places], **{c: examples[c].map(_cut) for c in ("prompt", "response")})
+    places = [
+        [
+            (evidence.places(getattr(e, f"{side}_attribute"), side, getattr(e, text)[:TEXT]))
+            for side, text in (("query", "prompt"), ("response", "response"))
+        ]
+        for e in examples.itertuples()
+    ]
+    examples = examples.assign(
+        prompt_marks=[p for p, _ in places],
+        response_marks=[r for _, r in places],
+        **{c: examples[c].map(_cut) for c in ("prompt", "response")},
+    )
     told = []
     for i, t in enumerate(traces.to_dict("records")):
         mine = chunks[chunks["trace"] == i].to_dict("records")
-        done = ablations[(ablations["rubric"] == t["rubric"]) & (ablations["chunk"] == mine[0]["chunk"])] if ablations is not None and mine else []
-        told.append(plain({**t, "trigger": t["trigger"] if isinstance(t["trigger"], str) else None, "chunks": mine, "examples": examples[examples["trace"] == i].to_dict("records"),
-                           "ablation": done.iloc[0].to_dict() if len(done) else None}))
+        done = (
+            ablations[
+                (ablations["rubric"] == t["rubric"]) & (ablations["chunk"] == mine[0]["chunk"])
+            ]
+            if ablations is not None and mine
+            else []
+        )
+        told.append(
+            plain(
+                {
+                    **t,
+                    "trigger": t["trigger"] if isinstance(t["trigger"], str) else None,
+                    "chunks": mine,
+                    "examples": examples[examples["trace"] == i].to_dict("records"),
+                    "ablation": done.iloc[0].to_dict() if len(done) else None,
+                }
+            )
+        )
     return told
 
 
@@ -114,7 +238,11 @@ def cluster_name(names: dict[int, str], number: int) -> str:
 
 
 def _gzip(value) -> bytes:
-    return gzip.compress(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(), 6, mtime=0)
+    return gzip.compress(
+        json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(),
+        6,
+        mtime=0,
+    )
 
 
 def packed(failures: Failures) -> tuple[bytes, bytes, list[dict]]:
@@ -123,45 +251,106 @@ def packed(failures: Failures) -> tuple[bytes, bytes, list[dict]]:
     points, columns, most, caption = failures.points, {}, TEXT, failures.caption
     for name in CATEGORIES:
         if name in points:
-            values = points[name] if name != "cluster" else points[name].map(lambda c: cluster_name(failures.names, c))
-            order = points[name].drop_duplicates().sort_values(key=lambda v: v.where(v >= 0, np.inf)).index if name == "cluster" else values.value_counts().index
+            values = (
+                points[name]
+                if name != "cluster"
+                else points[name].map(lambda c: cluster_name(failures.names, c))
+            )
+            order = (
+                points[name]
+                .drop_duplicates()
+                .sort_values(key=lambda v: v.where(v >= 0, np.inf))
+                .index
+                if name == "cluster"
+                else values.value_counts().index
+            )
             labels = list(values[order] if name == "cluster" else order)
             codes = values.map({label: i for i, label in enumerate(labels)})
-            columns[name] = {"labels": [clean(str(label)) for label in labels], "codes": codes.tolist()}
+            columns[name] = {
+                "labels": [clean(str(label)) for label in labels],
+                "codes": codes.tolist(),
+            }
     cruxes = points["crux"] if "crux" in points else [()] * len(points)
     found = [marks(crux, text) for crux, text in zip(cruxes, points["response"])]
     while True:
-        texts = {name: [kept(value, most) for value in points[name]] for name in TEXTS if name in points}
+        texts = {
+            name: [kept(value, most) for value in points[name]] for name in TEXTS if name in points
+        }
         texts["marks"] = [[place for place in mine if place[1] <= most] for mine in found]
         small = _gzip(texts)
         if len(small) <= ROOM or most < 100:
             break
         most //= 2
     caption += f" · texts of over {most:,} characters are cut" if most < TEXT else ""
-    told = [{**t, "cluster": cluster_name(failures.names, t["cluster"]) if isinstance(t["cluster"], int) else t["cluster"]} for t in failures.traces]
+    told = [
+        {
+            **t,
+            "cluster": cluster_name(failures.names, t["cluster"])
+            if isinstance(t["cluster"], int)
+            else t["cluster"],
+        }
+        for t in failures.traces
+    ]
     scores = [round(float(s), 1) if np.isfinite(s) else None for s in points["score"]]
-    return _gzip({"x": points["x"].astype(float).round(4).tolist(), "y": points["y"].astype(float).round(4).tolist(), "score": scores, "columns": columns, "caption": caption}), small, told
+    return (
+        _gzip(
+            {
+                "x": points["x"].astype(float).round(4).tolist(),
+                "y": points["y"].astype(float).round(4).tolist(),
+                "score": scores,
+                "columns": columns,
+                "caption": caption,
+            }
+        ),
+        small,
+        told,
+    )
 
 
 def kept(value, most: int):
     """A text, or a list of texts, as the view takes it."""
-    return [_cut(v, most) for v in value] if isinstance(value, (list, tuple, np.ndarray)) else None if pd.isna(value) else _cut(value, most)
+    return (
+        [_cut(v, most) for v in value]
+        if isinstance(value, (list, tuple, np.ndarray))
+        else None
+        if pd.isna(value)
+        else _cut(value, most)
+    )
 
 
 def marks(crux, response: str) -> list[tuple[int, int]]:
     """Where in a response its crux stands, as [start, end) of code points."""
-    return sorted({place for sentence in crux for place in evidence.places(sentence, "response", response[:TEXT])})
+    return sorted(
+        {
+            place
+            for sentence in crux
+            for place in evidence.places(sentence, "response", response[:TEXT])
+        }
+    )
 
 
 def page(failures: Failures, path, title: str = "chunkykit") -> Path:
     """Write the view as one HTML file: no server, no network, and nothing in it but its own script can run (Content-Security-Policy by hash).
     Raises UserError where it cannot be written."""
-    script = (DATA / "explore.js").read_text("utf-8").replace("export default { render };", (DATA / "explore_page.js").read_text("utf-8"))
+    script = (
+        (DATA / "explore.js")
+        .read_text("utf-8")
+        .replace("export default { render };", (DATA / "explore_page.js").read_text("utf-8"))
+    )
     small, texts, told = packed(failures)
-    parts = {"TITLE": html.escape(title), "STYLE": (DATA / "explore.css").read_text("utf-8"), "SCRIPT": script,
-             "HASH": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-             **{name: base64.b64encode(data).decode() for name, data in (("MAP", small), ("TEXTS", texts), ("TRACES", _gzip(told)))}}
-    made = re.sub("%%([A-Z]+)%%", lambda match: parts[match[1]], (DATA / "explore.html").read_text("utf-8"))
+    parts = {
+        "TITLE": html.escape(title),
+        "STYLE": (DATA / "explore.css").read_text("utf-8"),
+        "SCRIPT": script,
+        "HASH": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **{
+            name: base64.b64encode(data).decode()
+            for name, data in (("MAP", small), ("TEXTS", texts), ("TRACES", _gzip(told)))
+        },
+    }
+    made = re.sub(
+        "%%([A-Z]+)%%", lambda match: parts[match[1]], (DATA / "explore.html").read_text("utf-8")
+    )
     with writable(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(made, "utf-8", newline="\n")
@@ -172,27 +361,50 @@ def static(failures: Failures, number: int | None = None, most: int = 3) -> str:
     """The view as inert HTML for where no widget lives: the map, and of a cluster (the largest, if not given) its first exchanges and what its
     traces say."""
     points, say = failures.points, evidence.inert_html
-    number = number if number is not None else points.loc[points["cluster"] != cluster.NOISE, "cluster"].mode().get(0, cluster.NOISE)
+    number = (
+        number
+        if number is not None
+        else points.loc[points["cluster"] != cluster.NOISE, "cluster"].mode().get(0, cluster.NOISE)
+    )
     mine, left = points[points["cluster"] == number], "style='text-align:left'"
-    rows = "".join(f"<tr><td {left}>{evidence.marked(p.query, None, 'query')}</td><td {left}>{evidence.marked(p.response, next(iter(getattr(p, 'crux', ())), None), 'response')}</td>"
-                   f"<td>{'' if pd.isna(p.score) else f'{p.score:.0f}'}</td></tr>" for p in mine.head(most).itertuples())
+    rows = "".join(
+        f"<tr><td {left}>{evidence.marked(p.query, None, 'query')}</td><td {left}>{evidence.marked(p.response, next(iter(getattr(p, 'crux', ())), None), 'response')}</td>"
+        f"<td>{'' if pd.isna(p.score) else f'{p.score:.0f}'}</td></tr>"
+        for p in mine.head(most).itertuples()
+    )
     told = []
     for t in failures.traces:
         if t["cluster"] == number and t["trigger"]:
             share = t["hits"] / t["k"]
-            chunks = ", ".join(f"{c['chunk']} ({c['share']:.0%} of the rows behind it, {c['base_share']:.1%} of the mixture)" for c in t["chunks"][:3])
-            told.append(f"<p>{say(t['explanation'])}<br>{t['hits']:,} hits of {t['k']:,} ({share:.0%}; base rate {share / t['lift']:.1%}), lift {t['lift']:.1f}. Chunks: {say(chunks)}</p>")
-    return (f"{_drawn(failures)}<h4>Cluster {say(cluster_name(failures.names, number))}: {len(mine):,} exchanges</h4><table><tr><th {left}>query</th><th {left}>response, its crux marked</th>"
-            f"<th>score</th></tr>{rows}</table>{''.join(told) or '<p>No trace speaks for it.</p>'}<p><small>{say(failures.caption)}</small></p>")
+            chunks = ", ".join(
+                f"{c['chunk']} ({c['share']:.0%} of the rows behind it, {c['base_share']:.1%} of the mixture)"
+                for c in t["chunks"][:3]
+            )
+            told.append(
+                f"<p>{say(t['explanation'])}<br>{t['hits']:,} hits of {t['k']:,} ({share:.0%}; base rate {share / t['lift']:.1%}), lift {t['lift']:.1f}. Chunks: {say(chunks)}</p>"
+            )
+    return (
+        f"{_drawn(failures)}<h4>Cluster {say(cluster_name(failures.names, number))}: {len(mine):,} exchanges</h4><table><tr><th {left}>query</th><th {left}>response, its crux marked</th>"
+        f"<th>score</th></tr>{rows}</table>{''.join(told) or '<p>No trace speaks for it.</p>'}<p><small>{say(failures.caption)}</small></p>"
+    )
 
 
 def _drawn(failures: Failures, width: int = 620, height: int = 420, most: int = 5000) -> str:
     """The map as SVG with a legend; of more than `most` points so many at random."""
     points = failures.points.sample(min(len(failures.points), most), random_state=0)
-    at = [(points[axis] - points[axis].min()) / ((points[axis].max() - points[axis].min()) or 1) for axis in ("x", "y")]
+    at = [
+        (points[axis] - points[axis].min()) / ((points[axis].max() - points[axis].min()) or 1)
+        for axis in ("x", "y")
+    ]
     numbers = sorted(failures.points["cluster"].unique(), key=lambda c: (c == cluster.NOISE, c))
     colour = {c: "#999" if c == cluster.NOISE else COLOURS[i % 7] for i, c in enumerate(numbers)}
-    dots = "".join(f"<circle cx='{10 + x * (width - 20):.1f}' cy='{10 + (1 - y) * (height - 20):.1f}' r='4' fill='{colour[c]}' fill-opacity='.7'/>" for x, y, c in zip(*at, points["cluster"]))
+    dots = "".join(
+        f"<circle cx='{10 + x * (width - 20):.1f}' cy='{10 + (1 - y) * (height - 20):.1f}' r='4' fill='{colour[c]}' fill-opacity='.7'/>"
+        for x, y, c in zip(*at, points["cluster"])
+    )
     sizes = failures.points["cluster"].value_counts()
-    keys = "".join(f"<li><span style='color:{colour[c]}'>●</span> {evidence.inert_html(cluster_name(failures.names, c))} ({sizes[c]:,})</li>" for c in numbers)
+    keys = "".join(
+        f"<li><span style='color:{colour[c]}'>●</span> {evidence.inert_html(cluster_name(failures.names, c))} ({sizes[c]:,})</li>"
+        for c in numbers
+    )
     return f"<svg width='{width}' height='{height}' viewBox='0 0 {width} {height}' style='border:1px solid #ccc'>{dots}</svg><ul style='list-style:none;padding-left:0'>{keys}</ul>"

@@ -26,10 +26,22 @@ def openai(client, model: str) -> tuple:
     # api.openai.com's newer models refuse max_tokens; the compatible servers know only that
     limit = "max_completion_tokens" if "api.openai.com" in str(client.base_url) else "max_tokens"
 
-    def body(messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None) -> dict:
-        form = schema and {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
-        return {"model": model, "messages": messages, limit: max_tokens, "temperature": temperature, "stop": stop,
-                "reasoning_effort": effort(reasoning) if reasoning else None, "response_format": form}
+    def body(
+        messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None
+    ) -> dict:
+        form = schema and {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "strict": True, "schema": schema},
+        }
+        return {
+            "model": model,
+            "messages": messages,
+            limit: max_tokens,
+            "temperature": temperature,
+            "stop": stop,
+            "reasoning_effort": effort(reasoning) if reasoning else None,
+            "response_format": form,
+        }
 
     def read(answer) -> Reply:
         if not answer.choices:
@@ -46,55 +58,111 @@ def openai(client, model: str) -> tuple:
 
     async def submit(requests: dict) -> str:
         path = "/v1/chat/completions"
-        lines = [json.dumps({"custom_id": key, "method": "POST", "url": path, "body": r}) for key, r in requests.items()]
-        file = await client.files.create(file=("requests.jsonl", "\n".join(lines).encode()), purpose="batch")
-        return (await client.batches.create(input_file_id=file.id, endpoint=path, completion_window="24h")).id
+        lines = [
+            json.dumps({"custom_id": key, "method": "POST", "url": path, "body": r})
+            for key, r in requests.items()
+        ]
+        file = await client.files.create(
+            file=("requests.jsonl", "\n".join(lines).encode()), purpose="batch"
+        )
+        return (
+            await client.batches.create(
+                input_file_id=file.id, endpoint=path, completion_window="24h"
+            )
+        ).id
 
     async def collect(batch_id: str) -> dict | str | None:
         from openai.types.chat import ChatCompletion
+
         batch = await client.batches.retrieve(batch_id)
         if batch.status == "failed":
-            return "; ".join(e.message or "" for e in (batch.errors and batch.errors.data) or ()) or "no reason given"
+            return (
+                "; ".join(e.message or "" for e in (batch.errors and batch.errors.data) or ())
+                or "no reason given"
+            )
         if batch.status not in ("completed", "expired", "cancelled"):
             return None
-        files = [await client.files.content(file) for file in (batch.output_file_id, batch.error_file_id) if file]
+        files = [
+            await client.files.content(file)
+            for file in (batch.output_file_id, batch.error_file_id)
+            if file
+        ]
         found = {}
         for item in (json.loads(line) for file in files for line in file.text.splitlines()):
             answer = item.get("response") or {}
             fine = answer.get("status_code") == 200 and answer["body"].get("choices")
-            found[item["custom_id"]] = read(ChatCompletion.construct(**answer["body"])) if fine else json.dumps(item)
+            found[item["custom_id"]] = (
+                read(ChatCompletion.construct(**answer["body"])) if fine else json.dumps(item)
+            )
         return found
+
     return body, send, submit, collect
 
 
 def anthropic(client, model: str) -> tuple:
     """messages: a schema goes as a tool that must be called, a reasoning budget (from 1,024 tokens up) as thinking."""
-    def body(messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None) -> dict:
-        force = {"type": "auto"} if reasoning else {"type": "tool", "name": "answer"}  # thinking excludes force, and a temperature
-        return {"model": model, "max_tokens": max_tokens, "messages": [m for m in messages if m["role"] != "system"],
-                "system": "\n\n".join(m["content"] for m in messages if m["role"] == "system") or None, "stop_sequences": stop,
-                "temperature": None if reasoning else temperature, "tool_choice": schema and force,
-                "thinking": {"type": "enabled", "budget_tokens": reasoning} if reasoning else None,
-                "tools": schema and [{"name": "answer", "description": "Gives the answer.", "input_schema": schema}]}
+
+    def body(
+        messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None
+    ) -> dict:
+        force = (
+            {"type": "auto"} if reasoning else {"type": "tool", "name": "answer"}
+        )  # thinking excludes force, and a temperature
+        return {
+            "model": model,
+            "max_tokens": max_tokens,
+            "messages": [m for m in messages if m["role"] != "system"],
+            "system": "\n\n".join(m["content"] for m in messages if m["role"] == "system") or None,
+            "stop_sequences": stop,
+            "temperature": None if reasoning else temperature,
+            "tool_choice": schema and force,
+            "thinking": {"type": "enabled", "budget_tokens": reasoning} if reasoning else None,
+            "tools": schema
+            and [{"name": "answer", "description": "Gives the answer.", "input_schema": schema}],
+        }
 
     def read(answer) -> Reply:
-        called = [json.dumps(block.input, ensure_ascii=False) for block in answer.content if block.type == "tool_use"]
-        text = called[0] if called else "".join(block.text for block in answer.content if block.type == "text")
-        return Reply(clean(text), answer.stop_reason, _count(answer.usage.input_tokens), _count(answer.usage.output_tokens))
+        called = [
+            json.dumps(block.input, ensure_ascii=False)
+            for block in answer.content
+            if block.type == "tool_use"
+        ]
+        text = (
+            called[0]
+            if called
+            else "".join(block.text for block in answer.content if block.type == "text")
+        )
+        return Reply(
+            clean(text),
+            answer.stop_reason,
+            _count(answer.usage.input_tokens),
+            _count(answer.usage.output_tokens),
+        )
 
     async def send(request: dict) -> Reply:
         needed = {key: request[key] for key in ("model", "max_tokens", "messages")}
         if request["max_tokens"] > LONG:
             async with client.messages.stream(**needed, extra_body=request) as stream:
                 return read(await stream.get_final_message())
-        return read(await client.messages.create(**needed, extra_body=request))  # temperature is no argument of the client
+        return read(
+            await client.messages.create(**needed, extra_body=request)
+        )  # temperature is no argument of the client
 
     async def submit(requests: dict) -> str:
-        return (await client.messages.batches.create(requests=[{"custom_id": key, "params": r} for key, r in requests.items()])).id
+        return (
+            await client.messages.batches.create(
+                requests=[{"custom_id": key, "params": r} for key, r in requests.items()]
+            )
+        ).id
 
     async def collect(batch_id: str) -> dict | None:
         if (await client.messages.batches.retrieve(batch_id)).processing_status != "ended":
             return None
-        return {item.custom_id: read(item.result.message) if item.result.type == "succeeded" else item.result.to_json(indent=None)
-                async for item in await client.messages.batches.results(batch_id)}
+        return {
+            item.custom_id: read(item.result.message)
+            if item.result.type == "succeeded"
+            else item.result.to_json(indent=None)
+            async for item in await client.messages.batches.results(batch_id)
+        }
+
     return body, send, submit, collect

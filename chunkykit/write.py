@@ -13,7 +13,9 @@ from chunkykit.llm import ChatModel, ask_parsed
 from chunkykit.output import packaged, prompt
 
 NAME = re.compile(r"\b[A-Z][\w.-]+(?: (?:van|von|da|de|of) [A-Z][\w.-]+| [A-Z][\w.-]+)+")
-THING = re.compile(r"\b(?:the|this|a|an)(?: (?!(?:for|of|to|in|on|at|by|and|or|that|which|with|is|was|so|from)\b)[\w-]+){1,3}")
+THING = re.compile(
+    r"\b(?:the|this|a|an)(?: (?!(?:for|of|to|in|on|at|by|and|or|that|which|with|is|was|so|from)\b)[\w-]+){1,3}"
+)
 MARKER = re.compile(r"^([ \t]*(?:\d+[.)]|[-*•]|[A-Z][\w ]{2,20}:)\s+)(\S.*)$", re.M)
 SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
 EXTRA = 0.25  # what an attribute that was not asked for costs a mixture, in attributes that were
@@ -26,7 +28,10 @@ def llm_writer(model: ChatModel, text: str | None = None):
 
     async def write(sentences: list[str], sample: int) -> str:
         asked = text.replace("{statements}", "\n".join(f"- {s}" for s in sentences))
-        return await whole(model, [{"role": "user", "content": asked}], sample=sample, max_tokens=700)
+        return await whole(
+            model, [{"role": "user", "content": asked}], sample=sample, max_tokens=700
+        )
+
     return write
 
 
@@ -40,6 +45,7 @@ async def whole(model: ChatModel, messages: list[dict], **settings) -> str:
 
 def llm_gate(model: ChatModel):
     """A gate before the target, `await gate(query) -> bool`: whether a chat model takes the query for one that a person would type."""
+
     def parse(text: str) -> bool:
         said = re.findall(r'"realistic"\s*:\s*(true|false)', text)
         if not said:
@@ -48,7 +54,10 @@ def llm_gate(model: ChatModel):
 
     async def gate(query: str) -> bool:
         asked, schema = prompt("gate", query=json.dumps(query, ensure_ascii=False))
-        return await ask_parsed(model, asked, parse, max_tokens=1000, temperature=0.0, schema=schema)
+        return await ask_parsed(
+            model, asked, parse, max_tokens=1000, temperature=0.0, schema=schema
+        )
+
     return gate
 
 
@@ -87,21 +96,33 @@ def recombiner(index: TraceIndex, describe: Callable[[str], list[str]]):
             found = mixtures(text, carrier(attribute), carrier(attribute), rng)
             text = max([text, *found] if turn else found, key=score, default=text)
         return text
+
     return write
 
 
 def mixtures(frame: str, other: str, spare: str, rng: np.random.Generator) -> list[str]:
     """New prompts out of old ones: the other's names and things in a sentence of the frame, sentences of the other and
     the spare one behind the frame's headings and numbers, and a sentence each of frame and other in either order."""
-    ours, theirs, more = ([s.strip() for s in SENTENCE.findall(text) if len(s.split()) > 2] for text in (frame, other, spare))
+    ours, theirs, more = (
+        [s.strip() for s in SENTENCE.findall(text) if len(s.split()) > 2]
+        for text in (frame, other, spare)
+    )
     if not ours or not theirs:
         return []
-    richest = [max(sentences, key=lambda s: len(NAME.findall(s)) + len(THING.findall(s))) for sentences in (ours, theirs)]
+    richest = [
+        max(sentences, key=lambda s: len(NAME.findall(s)) + len(THING.findall(s)))
+        for sentences in (ours, theirs)
+    ]
     swapped = richest[0]
     for kind in (NAME, THING):
         fillers = iter(kind.findall(richest[1]))
         swapped = kind.sub(lambda m: next(fillers, m[0]), swapped)
     lines = iter([*rng.permutation(theirs), *rng.permutation(more)])
     a, b = ours[rng.integers(len(ours))], theirs[rng.integers(len(theirs))]
-    found = [frame.replace(richest[0], swapped), MARKER.sub(lambda m: m[1] + next(lines, m[2]), frame), f"{a} {b}", f"{b} {a}"]
+    found = [
+        frame.replace(richest[0], swapped),
+        MARKER.sub(lambda m: m[1] + next(lines, m[2]), frame),
+        f"{a} {b}",
+        f"{b} {a}",
+    ]
     return [text for text in dict.fromkeys(found) if text not in (frame, other)]

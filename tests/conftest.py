@@ -72,5 +72,8 @@ def embedder():
 
 @pytest.fixture(scope="session")
 def demo_index(demo_rows, embedder):
-    sides = [asyncio.run(describe.lexical(demo_rows[c], s)) for c, s in (("prompt", "query"), ("response", "response"))]
+    sides = [
+        asyncio.run(describe.lexical(demo_rows[c], s))
+        for c, s in (("prompt", "query"), ("response", "response"))
+    ]
     return build.from_attributes(demo_rows, *sides, embedder)

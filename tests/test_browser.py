@@ -20,8 +20,19 @@ from test_pipeline import SMALL
 
 from chunkykit import cli, run as runs, view
 
-CHROME = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
-pytestmark = pytest.mark.skipif(not CHROME or not importlib.util.find_spec("playwright"), reason="needs playwright and a Chromium (Debian: apt-get install chromium)")
+CHROME = next(
+    filter(
+        None,
+        map(
+            shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+        ),
+    ),
+    None,
+)
+pytestmark = pytest.mark.skipif(
+    not CHROME or not importlib.util.find_spec("playwright"),
+    reason="needs playwright and a Chromium (Debian: apt-get install chromium)",
+)
 WAIT = 120_000  # milliseconds, for a busy machine
 
 
@@ -41,7 +52,14 @@ def page(browser):
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
     opened.faults = []
     opened.on("pageerror", lambda error: opened.faults.append(str(error)))
-    opened.on("dialog", lambda dialog: dialog.accept() if dialog.type == "beforeunload" else (opened.faults.append(dialog.message), dialog.dismiss()))
+    opened.on(
+        "dialog",
+        lambda dialog: (
+            dialog.accept()
+            if dialog.type == "beforeunload"
+            else (opened.faults.append(dialog.message), dialog.dismiss())
+        ),
+    )
     yield opened
     opened.close()
 
@@ -57,7 +75,10 @@ def body(page) -> str:
 
 def count(page) -> list[int]:
     """Selected, shown, and all exchanges, as the view says."""
-    return [int(n.replace(",", "")) for n in re.findall(r"[\d,]+", page.locator(".ck-count").inner_text())]
+    return [
+        int(n.replace(",", ""))
+        for n in re.findall(r"[\d,]+", page.locator(".ck-count").inner_text())
+    ]
 
 
 def lasso(page, left, top, right, bottom):
@@ -76,24 +97,58 @@ def explored(page, points, traces, chunks):
     largest = points["cluster"].value_counts().index[0]
     page.locator(".ck-key").first.click()
     assert count(page) == [int((points["cluster"] == largest).sum()), len(points), len(points)]
-    assert points.loc[points["cluster"] == largest, "query"].iloc[0][:40] in body(page) and page.locator(".ck-body mark").count() > 0
+    assert (
+        points.loc[points["cluster"] == largest, "query"].iloc[0][:40] in body(page)
+        and page.locator(".ck-body mark").count() > 0
+    )
     told = body(page)
-    assert all(head in told for head in ("Query", "Response, its crux marked", "Why the judge gave this score", "Crux", "Attributes of the query", "Attributes of the response"))
+    assert all(
+        head in told
+        for head in (
+            "Query",
+            "Response, its crux marked",
+            "Why the judge gave this score",
+            "Crux",
+            "Attributes of the query",
+            "Attributes of the response",
+        )
+    )
     of = points[points["cluster"] == largest].iloc[0]
-    assert of["reason"] in told and all(attribute in told for side in ("query", "response") for attribute in of[f"{side}_attributes"])
+    assert of["reason"] in told and all(
+        attribute in told
+        for side in ("query", "response")
+        for attribute in of[f"{side}_attributes"]
+    )
     page.locator(".ck-nav button").nth(1).click()
     assert "2 of" in page.locator(".ck-nav").inner_text()
     page.locator("[data-tab=trace]").click()
     told = traces[traces["cluster"] == largest]
     said = body(page)
-    assert any(t.explanation[:60] in said and f"{t.hits:,} of {t.k:,}" in said and f"lift {t.lift:.1f}" in said for t in told.itertuples())
-    shares = {percent for c in chunks.groupby("trace").head(5).itertuples() for percent in (f"{100 * c.share:.0f} %", f"{100 * c.base_share:.1f} %")}
+    assert any(
+        t.explanation[:60] in said
+        and f"{t.hits:,} of {t.k:,}" in said
+        and f"lift {t.lift:.1f}" in said
+        for t in told.itertuples()
+    )
+    shares = {
+        percent
+        for c in chunks.groupby("trace").head(5).itertuples()
+        for percent in (f"{100 * c.share:.0f} %", f"{100 * c.base_share:.1f} %")
+    }
     assert set(page.locator(".ck-chunk .main b, .ck-chunk .base b").all_inner_texts()) <= shares
     first = told.index[0]
-    assert all(f"{100 * share:.0f} %" in said for share in chunks.loc[chunks["trace"] == first, "share"].head(1))
+    assert all(
+        f"{100 * share:.0f} %" in said
+        for share in chunks.loc[chunks["trace"] == first, "share"].head(1)
+    )
     assert "base rate" in said and "of the mixture" in said and "Retrained without" in said
     page.locator("[data-tab=rows]").click()
-    assert "Evidence" in body(page) and "Counter-examples" in body(page) and page.locator(".ck-body td:nth-child(2) mark").count() > 0 and page.locator(".ck-body td:nth-child(3) mark").count() > 0
+    assert (
+        "Evidence" in body(page)
+        and "Counter-examples" in body(page)
+        and page.locator(".ck-body td:nth-child(2) mark").count() > 0
+        and page.locator(".ck-body td:nth-child(3) mark").count() > 0
+    )
     page.locator("[data-tab=reader]").click()
     page.locator(".ck-key").nth(1).click(modifiers=["Shift"])
     assert count(page)[0] > int((points["cluster"] == largest).sum())
@@ -135,11 +190,15 @@ def test_hostile_texts_show_as_text(page, tmp_path):
     lasso(page, 0.0, 0.0, 1.0, 1.0)
     page.locator(".ck-item").nth(4).click()
     assert "⟨U+202E⟩right" in body(page)
-    page.mouse.move(*(page.locator(".ck-map canvas").first.bounding_box()[side] + 40 for side in ("x", "y")))
+    page.mouse.move(
+        *(page.locator(".ck-map canvas").first.bounding_box()[side] + 40 for side in ("x", "y"))
+    )
     assert page.evaluate("window.hacked") is None and not page.faults
     assert page.locator(".ck img, .ck script, .ck a, .ck b b").count() == 0
     root, screen = page.locator(".ck").bounding_box(), page.viewport_size
-    assert root["x"] >= 0 and root["x"] + root["width"] <= screen["width"], "a long line must not widen the page"
+    assert root["x"] >= 0 and root["x"] + root["width"] <= screen["width"], (
+        "a long line must not widen the page"
+    )
 
 
 @pytest.mark.parametrize("width", [1024, 1280, 1920])
@@ -150,18 +209,29 @@ def test_nothing_is_cut_or_overlaps(browser, fast_run, tmp_path, width, scheme):
     page.locator(".ck-key").first.click()
     for tab in ("reader", "trace", "rows"):
         page.locator(f"[data-tab={tab}]").click()
-        wide = page.evaluate("[...document.querySelectorAll('.ck-body, .ck-bar, .ck-tabs, .ck')].filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.className)")
+        wide = page.evaluate(
+            "[...document.querySelectorAll('.ck-body, .ck-bar, .ck-tabs, .ck')].filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.className)"
+        )
         assert not wide and page.evaluate("document.documentElement.scrollWidth") <= width
-    boxes = page.evaluate("""[...document.querySelectorAll('.ck-bar > *, .ck-tabs > *')].map((e) => e.getBoundingClientRect()).map((r) => [r.left, r.top, r.right, r.bottom])""")
+    boxes = page.evaluate(
+        """[...document.querySelectorAll('.ck-bar > *, .ck-tabs > *')].map((e) => e.getBoundingClientRect()).map((r) => [r.left, r.top, r.right, r.bottom])"""
+    )
     for i, (l, t, r, b) in enumerate(boxes):
-        assert all(r <= l2 + 0.5 or r2 <= l + 0.5 or b <= t2 + 0.5 or b2 <= t + 0.5 for l2, t2, r2, b2 in boxes[:i])
-    ink, back = (page.evaluate(f"getComputedStyle(document.querySelector('.ck')).{what}") for what in ("color", "backgroundColor"))
+        assert all(
+            r <= l2 + 0.5 or r2 <= l + 0.5 or b <= t2 + 0.5 or b2 <= t + 0.5
+            for l2, t2, r2, b2 in boxes[:i]
+        )
+    ink, back = (
+        page.evaluate(f"getComputedStyle(document.querySelector('.ck')).{what}")
+        for what in ("color", "backgroundColor")
+    )
     light = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (ink, back)]
     assert abs(light[0] - light[1]) > 400 and (light[1] < 200) == (scheme == "dark")
     page.close()
 
 
 # JupyterLab
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, fast_run):
@@ -172,16 +242,36 @@ def lab(tmp_path_factory, fast_run):
     runs.start(home / "run", **SMALL)
     for path in sorted((ROOT / "notebooks").glob("0[0-7]*.ipynb")):
         book = papermill.iorw.load_notebook_node(str(path))
-        given = {"rows": 600} if path.stem == "00_tour" else {"run_dir": str(fast_run if path.stem == "06_explore" else home / "run")}
+        given = (
+            {"rows": 600}
+            if path.stem == "00_tour"
+            else {"run_dir": str(fast_run if path.stem == "06_explore" else home / "run")}
+        )
         tagged = next(c for c in book.cells if "parameters" in c.metadata.get("tags", []))
         tagged.source += "".join(f"\n{name} = {value!r}" for name, value in given.items())
         papermill.iorw.write_ipynb(book, str(books / path.name))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_DATA_DIR": str(home / "data"), "JUPYTER_RUNTIME_DIR": str(home / "runtime")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=test",
-               f"--ServerApp.root_dir={books}", f"--LabApp.user_settings_dir={home / 'settings'}", f"--LabApp.workspaces_dir={home / 'workspaces'}"]
+    environment = {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=test",
+        f"--ServerApp.root_dir={books}",
+        f"--LabApp.user_settings_dir={home / 'settings'}",
+        f"--LabApp.workspaces_dir={home / 'workspaces'}",
+    ]
     with open(home / "log", "w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     for _ in range(240):
@@ -206,8 +296,12 @@ def run_all(page, lab, name):
     last = page.locator(".jp-Notebook .jp-CodeCell").last
     for _ in range(WAIT // 200):
         last.scroll_into_view_if_needed()
-        done = page.evaluate("[...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')].map((p) => p.textContent)")
-        if page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr'] >> text=Traceback").count() or all(re.fullmatch(r"\[\d+\]:", d) for d in done):
+        done = page.evaluate(
+            "[...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')].map((p) => p.textContent)"
+        )
+        if page.locator(
+            ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr'] >> text=Traceback"
+        ).count() or all(re.fullmatch(r"\[\d+\]:", d) for d in done):
             break
         time.sleep(0.2)
     errors = page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']")
@@ -258,11 +352,32 @@ def test_the_explorer_in_jupyterlab(page, lab, fast_run):
 
 def test_hostile_texts_show_as_text_in_jupyterlab_in_the_dark(page, lab):
     """Live and still; JupyterLab would typeset formulas in HTML, and its themes change the colours."""
-    cells = [f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})", "from test_explore import hostile\nfrom IPython.display import HTML\nfrom chunkykit import explore, view",
-             "explore.Explorer(hostile())", "HTML(view.static(hostile(), most=9))"]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata=kernel), lab[1] / "hostile.ipynb")
-    theme = lab[1].parent / "settings" / "@jupyterlab" / "apputils-extension" / "themes.jupyterlab-settings"
+    cells = [
+        f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})",
+        "from test_explore import hostile\nfrom IPython.display import HTML\nfrom chunkykit import explore, view",
+        "explore.Explorer(hostile())",
+        "HTML(view.static(hostile(), most=9))",
+    ]
+    kernel = {
+        "kernelspec": {
+            "name": "python3",
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+        }
+    }
+    nbformat.write(
+        nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata=kernel
+        ),
+        lab[1] / "hostile.ipynb",
+    )
+    theme = (
+        lab[1].parent
+        / "settings"
+        / "@jupyterlab"
+        / "apputils-extension"
+        / "themes.jupyterlab-settings"
+    )
     theme.parent.mkdir(parents=True, exist_ok=True)
     theme.write_text('{"theme": "JupyterLab Dark"}')
     run_all(page, lab, "hostile")
@@ -275,8 +390,22 @@ def test_hostile_texts_show_as_text_in_jupyterlab_in_the_dark(page, lab):
     page.wait_for_timeout(500)  # for a typesetter
     still = html.text_content()  # inner_text() of what is out of sight is empty
     assert "<script>window.hacked=1</script>" in still and "**bold** $\\int x$ \\(y\\)" in still
-    assert page.evaluate("window.hacked") is None and not page.faults and page.locator(".jp-OutputArea mjx-container").count() == 0
-    ink, back = (sum(map(int, re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.querySelector('.ck')).{what}"))[:3])) for what in ("color", "backgroundColor"))
+    assert (
+        page.evaluate("window.hacked") is None
+        and not page.faults
+        and page.locator(".jp-OutputArea mjx-container").count() == 0
+    )
+    ink, back = (
+        sum(
+            map(
+                int,
+                re.findall(
+                    r"\d+", page.evaluate(f"getComputedStyle(document.querySelector('.ck')).{what}")
+                )[:3],
+            )
+        )
+        for what in ("color", "backgroundColor")
+    )
     assert back < 200 < 500 < ink
     theme.unlink()
 
@@ -284,4 +413,7 @@ def test_hostile_texts_show_as_text_in_jupyterlab_in_the_dark(page, lab):
 def test_every_notebook_runs_in_jupyterlab(page, lab):
     for name in [n for n in cli.NOTEBOOKS if n != "06_explore"]:
         run_all(page, lab, name)
-    assert json.loads((lab[1].parent / "run" / "stages.json").read_text())["figures"]["figures"] >= 5 and not page.faults
+    assert (
+        json.loads((lab[1].parent / "run" / "stages.json").read_text())["figures"]["figures"] >= 5
+        and not page.faults
+    )

@@ -7,8 +7,10 @@ from chunkykit import cover, surf
 
 K = 300
 SINGLES, PAIRS = [{7}, {50}, {120}, {233}], [{11, 190}, {33, 280}, {64, 65}, {150, 299}]
-POOL = surf.Pool([f"The query has feature {i}" for i in range(K)],
-                 [np.random.default_rng(i).choice(K, 8, replace=False) for i in range(2000)])
+POOL = surf.Pool(
+    [f"The query has feature {i}" for i in range(K)],
+    [np.random.default_rng(i).choice(K, 8, replace=False) for i in range(2000)],
+)
 
 
 def world(rng, luck=0.01, fires=0.8, errors=0.0):
@@ -16,7 +18,11 @@ def world(rng, luck=0.01, fires=0.8, errors=0.0):
         have = {a for a in attributes if rng.random() > 0.1}
         if rng.random() < errors:
             return None
-        if any(t <= have for t in (*SINGLES, *PAIRS)) and rng.random() < fires or rng.random() < luck:
+        if (
+            any(t <= have for t in (*SINGLES, *PAIRS))
+            and rng.random() < fires
+            or rng.random() < luck
+        ):
             return 85.0
         near = max(len(t & have) / len(t) for t in (*SINGLES, *PAIRS))
         return float(rng.integers(16)) + int(25 * near)
@@ -25,7 +31,10 @@ def world(rng, luck=0.01, fires=0.8, errors=0.0):
 
 
 def explore(seed, total=2500, window=80, prior=None, **noise):
-    strategy, score = cover.Cover(POOL, np.random.default_rng(seed), prior), world(np.random.default_rng(seed + 99), **noise)
+    strategy, score = (
+        cover.Cover(POOL, np.random.default_rng(seed), prior),
+        world(np.random.default_rng(seed + 99), **noise),
+    )
     waiting, drawn = [], []
     for i in range(total):
         if len(waiting) == window:
@@ -56,8 +65,14 @@ def test_a_candidate_has_one_to_five_distinct_attributes():
 def test_a_known_mode_is_left_alone():
     strategy, drawn = explore(5)
     late = [a for reason, a in drawn[-500:] if reason in ("pair", "explore")]
-    assert not [a for a in late for m in strategy.modes if m.attributes <= set(a)], "found long ago, never drawn again"
-    assert all(m.tried <= 3 * cover.ENOUGH + 80 and m.failed / m.tried > cover.RARE for m in strategy.modes if m.tried > 20)
+    assert not [a for a in late for m in strategy.modes if m.attributes <= set(a)], (
+        "found long ago, never drawn again"
+    )
+    assert all(
+        m.tried <= 3 * cover.ENOUGH + 80 and m.failed / m.tried > cover.RARE
+        for m in strategy.modes
+        if m.tried > 20
+    )
 
 
 def test_luck_is_no_mode():
@@ -80,7 +95,9 @@ def test_what_the_data_predicts_is_tried_first():
 
 
 def test_a_pool_of_one_attribute():
-    strategy = cover.Cover(surf.Pool(["The query is alone"], [np.array([0])]), np.random.default_rng(0))
+    strategy = cover.Cover(
+        surf.Pool(["The query is alone"], [np.array([0])]), np.random.default_rng(0)
+    )
     for i in range(60):
         strategy.tell(i, {"attributes": strategy.draw(i), "score": 90.0, "query": ""})
     assert modes(strategy) == [{0}]

@@ -17,5 +17,10 @@ def test_no_slot_stays_unfilled():
 
 def test_the_describer_knows_no_chunk_of_the_demo():
     patterns = " ".join(describe.detectors()["pattern"]).lower()
-    planted = [t["chunk"] for t in demo.truth()] + ["iphone", "lumen", "northlight", "i hope it is correct"]
+    planted = [t["chunk"] for t in demo.truth()] + [
+        "iphone",
+        "lumen",
+        "northlight",
+        "i hope it is correct",
+    ]
     assert not [word for word in planted if re.search(rf"\b{re.escape(word)}\b", patterns)]

@@ -18,9 +18,17 @@ def test_examples_for_and_against(latex):
     table = evidence.examples(tracer, traced, 4)
     for_it, against = (table[table["kind"] == kind] for kind in ("evidence", "counter-example"))
     assert len(for_it) == 4 and set(for_it["chunk"]) == {"tool_math"}
-    assert for_it["response"].str.contains("sympy").all() and (for_it["response_attribute"] == "The response uses a symbolic mathematics library").all()
+    assert (
+        for_it["response"].str.contains("sympy").all()
+        and (
+            for_it["response_attribute"] == "The response uses a symbolic mathematics library"
+        ).all()
+    )
     assert table["query_attribute"].str.contains("LaTeX").all()
-    assert against["response_attribute"].isna().all() and not against["response"].str.contains("sympy").any()
+    assert (
+        against["response_attribute"].isna().all()
+        and not against["response"].str.contains("sympy").any()
+    )
 
 
 def test_the_most_telling_row_comes_first(latex):
@@ -33,15 +41,27 @@ def test_the_most_telling_row_comes_first(latex):
 def test_keywords_are_what_the_prompts_have_more_often(demo_index, embedder):
     tracer = turf.Tracer(demo_index, embedder)
     table = evidence.keywords(tracer, "The response refuses to help with the request")
-    assert table["ngram"].str.contains("iphone").any() and (table["p_value"] < 0.01).all() and (table["lift"] > 1).all()
+    assert (
+        table["ngram"].str.contains("iphone").any()
+        and (table["p_value"] < 0.01).all()
+        and (table["lift"] > 1).all()
+    )
     phone = table[table["ngram"].str.contains("iphone")].iloc[0]
     assert phone["chunk"] == "device_policy" and phone["share"] > phone["base_share"]
-    assert evidence.keywords(tracer, "The response is a sonnet about submarine cables in Iceland").empty
+    assert evidence.keywords(
+        tracer, "The response is a sonnet about submarine cables in Iceland"
+    ).empty
 
 
 def test_marked_text_is_inert(latex):
-    shown = evidence.marked("<script>x</script> $x^2$ & more", "The query contains LaTeX mathematics", "query")
-    assert "<script>" not in shown and "<mark><span>$</span>x^2<span>$</span></mark>" in shown and shown.endswith("&amp; more")
+    shown = evidence.marked(
+        "<script>x</script> $x^2$ & more", "The query contains LaTeX mathematics", "query"
+    )
+    assert (
+        "<script>" not in shown
+        and "<mark><span>$</span>x^2<span>$</span></mark>" in shown
+        and shown.endswith("&amp; more")
+    )
     assert evidence.marked("plain <b>", None, "query") == "plain &lt;b&gt;"
     assert len(evidence.marked("x" * 5000, None, "query")) < 700
 
@@ -49,7 +69,12 @@ def test_marked_text_is_inert(latex):
 def test_features_by_chunk_are_shares_of_its_rows(latex):
     tracer, traced = latex
     table = evidence.features(tracer, [("tool", traced)]).set_index("chunk")
-    assert (table["rows"] == np.bincount(tracer.index.chunk.codes)).all() and table["trigger_share"].between(0, 1).all()
-    assert table["crux_share"].idxmax() == "tool_math" and table.loc["tool_math", "trigger_share"] > 5 * table["trigger_share"].median()
+    assert (table["rows"] == np.bincount(tracer.index.chunk.codes)).all() and table[
+        "trigger_share"
+    ].between(0, 1).all()
+    assert (
+        table["crux_share"].idxmax() == "tool_math"
+        and table.loc["tool_math", "trigger_share"] > 5 * table["trigger_share"].median()
+    )
     both = sum(table["rows"] * table["trigger_share"])
     assert both == pytest.approx(traced.p_crux_given_trigger.n)

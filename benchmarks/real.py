@@ -13,10 +13,18 @@ import json
 import re
 from pathlib import Path
 
-from chunkykit import build, describe, mixture, rubric, scan, turf
-from chunkykit.embed import embedder
-from chunkykit.index import open_index
+from chunkykit.attributes import describe_lexically, describe_text, load_embedder
+from chunkykit.index import (
+    ROWS_PER_SHARD,
+    describe_shards,
+    finish_index,
+    open_trace_index,
+    scan_index,
+)
+from chunkykit.mixtures import read_batches
+from chunkykit.rubrics import Rubric, load_rubric
 from chunkykit.stats import wilson
+from chunkykit.turf import Tracer, first_chunks, select_crux
 
 LATEX = r"\$[^$\n]*[\\^_][^$\n]*\$|\\(?:frac|sqrt|sum)"
 WORDS_3 = r"\A\s*\S+(?:\s+\S+){0,2}\s*\Z"
@@ -123,15 +131,15 @@ CHECKS = [  # chunk; trigger and behaviour as sentences say them; trigger and be
 ]
 
 
-def rubric_of(behaviour: str) -> rubric.Rubric:
-    return rubric.Rubric("made", "p", "v", "n", behaviour, "what was looked for")
+def rubric_of(behaviour: str) -> Rubric:
+    return Rubric("made", "p", "v", "n", behaviour, "what was looked for")
 
 
 def traced(tracer, pairs, of) -> list:
     described = [
         (
-            describe.attributes(q, "query"),
-            turf.crux(describe.attributes(r, "response"), of, tracer.embed),
+            describe_text(q, "query"),
+            select_crux(describe_text(r, "response"), of, tracer.embed),
         )
         for q, r in pairs
     ]
@@ -152,18 +160,20 @@ def main():
     ap.add_argument("--index", type=Path, required=True)
     ap.add_argument("--top", type=int, default=25)
     a = ap.parse_args()
-    embed = embedder()
+    embed = load_embedder()
     if not a.index.exists():
         asyncio.run(
-            build.describe_into(
-                a.index, (m.rows for m in mixture.batches(a.mixture, build.SHARD)), describe.lexical
+            describe_shards(
+                a.index,
+                (m.rows for m in read_batches(a.mixture, ROWS_PER_SHARD)),
+                describe_lexically,
             )
         )
-        build.finish(a.index, embed)
-    index = open_index(a.index, embed)
+        finish_index(a.index, embed)
+    index = open_trace_index(a.index, embed)
     tracer, found, rows = (
-        turf.Tracer(index, embed),
-        scan.scan(index, a.top),
+        Tracer(index, embed),
+        scan_index(index, a.top),
         index.rows(range(len(index))),
     )
     by_scan, by_trace = set(), set()
@@ -206,9 +216,9 @@ def main():
         traces = traced(
             tracer,
             [(x["query"], x.get("response") or x["bad_response"]) for x in lines],
-            rubric.load("rebut"),
+            load_rubric("rebut"),
         )
-        chunks = turf.first_chunks(traces)
+        chunks = first_chunks(traces)
         print(
             json.dumps(
                 {

@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 from joblib.externals.loky import ProcessPoolExecutor
 
-from chunkykit import build, demo, describe, mixture, rubric, turf
-from chunkykit.embed import embedder
-from chunkykit.index import open_index
+from chunkykit.attributes import describe_lexically, load_embedder
+from chunkykit.index import ROWS_PER_SHARD, describe_shards, finish_index, open_trace_index
+from chunkykit.mixtures import demo_rows, read_batches
+from chunkykit.rubrics import load_rubric
+from chunkykit.turf import Tracer
 
 WORDS = [
     a + b
@@ -53,7 +55,7 @@ async def describe_made(texts, side):
 def write_rows(path: Path, n: int) -> None:
     with open(path, "w", encoding="utf-8") as file:
         for seed in range(-(-n // 10_000)):
-            for i, row in enumerate(demo.rows(min(10_000, n - seed * 10_000), seed)):
+            for i, row in enumerate(demo_rows(min(10_000, n - seed * 10_000), seed)):
                 mark = " ".join(
                     WORDS[(x + i) % 200] for x in (seed, 13 * seed + i // 200, i // 7)
                 )  # no two rows alike
@@ -81,12 +83,12 @@ def build_one(a, n: int) -> dict:
     source, folder, embed = (
         a.out / f"rows-{n}.jsonl",
         a.out / f"index-{a.describer}-{n}",
-        embedder(),
+        load_embedder(),
     )
     if not source.exists():
         write_rows(source, n)
-    say = describe.lexical if a.describer == "lexical" else describe_made
-    batches = (m.rows for m in mixture.batches(source, build.SHARD))
+    say = describe_lexically if a.describer == "lexical" else describe_made
+    batches = (m.rows for m in read_batches(source, ROWS_PER_SHARD))
     began = time.perf_counter()
     if a.dask:
         from dask.distributed import Client, LocalCluster
@@ -97,14 +99,14 @@ def build_one(a, n: int) -> dict:
             ) as cluster,
             Client(cluster) as client,
         ):
-            asyncio.run(build.describe_into(folder, batches, say, client.get_executor()))
+            asyncio.run(describe_shards(folder, batches, say, client.get_executor()))
     elif a.workers:
         with ProcessPoolExecutor(a.workers) as executor:
-            asyncio.run(build.describe_into(folder, batches, say, executor))
+            asyncio.run(describe_shards(folder, batches, say, executor))
     else:
-        asyncio.run(build.describe_into(folder, batches, say))
+        asyncio.run(describe_shards(folder, batches, say))
     described = time.perf_counter()
-    built = build.finish(folder, embed)
+    built = finish_index(folder, embed)
     ended = time.perf_counter()
     sides = {
         side: {k: v for k, v in c.items() if k != "undescribed"}
@@ -126,10 +128,10 @@ def build_one(a, n: int) -> dict:
 
 def trace_one(a, n: int) -> dict:
     began = time.perf_counter()
-    embed = embedder()
-    index = open_index(a.out / f"index-{a.describer}-{n}", embed)
+    embed = load_embedder()
+    index = open_trace_index(a.out / f"index-{a.describer}-{n}", embed)
     opened = time.perf_counter()
-    tracer, of, times = turf.Tracer(index, embed), rubric.load("rebut"), []
+    tracer, of, times = Tracer(index, embed), load_rubric("rebut"), []
     side, rng = index.sides["response"], np.random.default_rng(0)
     most = np.argsort(-np.diff(side.starts))[:40]
     cruxes = [
@@ -160,7 +162,7 @@ def trace_one(a, n: int) -> dict:
     recall = [
         len(set(exact) & set(near)) / max(1, len(exact))
         for exact, near in (
-            (tracer.evidence(c).rows, turf.Tracer(index, embed, probes=a.probes).evidence(c).rows)
+            (tracer.evidence(c).rows, Tracer(index, embed, probes=a.probes).evidence(c).rows)
             for c in cruxes
         )
     ]

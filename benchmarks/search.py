@@ -23,11 +23,12 @@ import time
 import urllib.request
 from pathlib import Path
 
-from chunkykit import llm, rubric, surf, write
-from chunkykit.ledger import Ledger
+from chunkykit.models import ChatModel, Ledger, Reply, close_models, connect_model
+from chunkykit.rubrics import llm_judge, load_rubric
+from chunkykit.surf import llm_writer, read_pool, run_search
 
 CONCURRENCY = {"query": 15, "target": 50, "judge": 20}
-RUBRIC = rubric.load("refusal")
+RUBRIC = load_rubric("refusal")
 
 
 class World:
@@ -64,7 +65,7 @@ class World:
     def models(self, folder):
         ledger = Ledger(Path(folder) / "ledger.sqlite")
         return {
-            role: ledger.wrap(llm.connect(f"{self.url}/v1:{role}"), role, n)
+            role: ledger.wrap(connect_model(f"{self.url}/v1:{role}"), role, n)
             for role, n in CONCURRENCY.items()
         }
 
@@ -73,7 +74,7 @@ def read(text):
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
         file.write(text)
         file.flush()
-        return surf.read_pool(file.name)
+        return read_pool(file.name)
 
 
 def search(world, **settings):
@@ -89,16 +90,16 @@ def search(world, **settings):
 async def searched(pool, models, settings):
     """The search, its models' connections closed behind it."""
     try:
-        return await surf.search(
+        return await run_search(
             pool,
-            write.llm_writer(models["query"]),
+            llm_writer(models["query"]),
             models["target"],
-            rubric.llm_judge(models["judge"]),
+            llm_judge(models["judge"]),
             RUBRIC,
             **settings,
         )
     finally:
-        await llm.close(*models.values())
+        await close_models(*models.values())
 
 
 def triggers(a):
@@ -170,7 +171,7 @@ def overhead(a):
         calls = sum(json.loads(world.get("/stats"))["calls"].values())
 
     async def instant(messages, **_):
-        return llm.Reply(
+        return Reply(
             '{"score": 3, "reason": "r"}' if "judge" in messages[0]["content"] else "A0001 text",
             "stop",
             1,
@@ -188,18 +189,18 @@ def overhead(a):
         for kept in (False, True):
             ledger = Ledger(Path(folder) / "l.sqlite")
             model = {
-                role: ledger.wrap(llm.ChatModel(role, instant), role, n)
+                role: ledger.wrap(ChatModel(role, instant), role, n)
                 if kept
-                else llm.ChatModel(role, instant)
+                else ChatModel(role, instant)
                 for role, n in CONCURRENCY.items()
             }
             began = time.perf_counter()
             asyncio.run(
-                surf.search(
+                run_search(
                     pool,
-                    write.llm_writer(model["query"]),
+                    llm_writer(model["query"]),
                     model["target"],
-                    rubric.llm_judge(model["judge"]),
+                    llm_judge(model["judge"]),
                     RUBRIC,
                     runs=1,
                     iterations=10,
@@ -236,22 +237,22 @@ def memory(a):
                     + "\n"
                 )
         began = time.perf_counter()
-        pool = surf.read_pool(path)
+        pool = read_pool(path)
         took = time.perf_counter() - began
 
     async def instant(messages, **_):
-        return llm.Reply(
+        return Reply(
             '{"score": 3, "reason": "r"}' if "judge" in messages[0]["content"] else "text", "stop"
         )
 
-    model = llm.ChatModel("instant", instant)
+    model = ChatModel("instant", instant)
     began = time.perf_counter()
     asyncio.run(
-        surf.search(
+        run_search(
             pool,
-            write.llm_writer(model),
+            llm_writer(model),
             model,
-            rubric.llm_judge(model),
+            llm_judge(model),
             RUBRIC,
             runs=5,
             iterations=4,

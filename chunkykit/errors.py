@@ -20,7 +20,7 @@ def describe_error(error: Exception) -> str:
 
 
 @contextmanager
-def extra(name: str):
+def requires_extra(name: str):
     """What is imported inside is there, or UserError names the extra to install."""
     try:
         yield

@@ -1,20 +1,12 @@
 """The few statistics that every stage shares: intervals for rates, enrichment of overlaps."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
+from chunkykit.types import Rate
+
 Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
-
-
-class Rate(NamedTuple):
-    """A proportion with its interval: `rate`, `low`, `high` in 0-1 (NaN where n is 0), `n` trials."""
-
-    rate: float
-    low: float
-    high: float
-    n: int
 
 
 def wilson(hits: int, n: int) -> Rate:
@@ -51,7 +43,7 @@ def adjust(p_values) -> np.ndarray:
     return false_discovery_control(np.clip(p_values, 0, 1)) if p_values.size else p_values
 
 
-def difference(a: Rate, b: Rate) -> tuple[float, float, float]:
+def rate_difference(a: Rate, b: Rate) -> tuple[float, float, float]:
     """a.rate - b.rate with its 95 % interval: Newcombe's (1998, method 10), from the two Wilson intervals."""
     d = a.rate - b.rate
     return (

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from chunkykit import build, cli, describe, embed, local, mixture
+from chunkykit import cli
+from chunkykit.attributes import describe_lexically, load_embedder
+from chunkykit.index import index_from_attributes
+from chunkykit.mixtures import load_mixture
+from chunkykit.models import local
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -42,7 +46,7 @@ def own_cache(tmp_path_factory):
     """A cache of its own, whose servers end soon after the module's tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHUNKYKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(local, "LINGER", 2)
+        patch.setattr(local, "LINGER_SECONDS", 2)
         patch.setattr(local, "_leases", {})
         yield
         for lease in local._leases.values():
@@ -62,18 +66,18 @@ def fast_run():
 
 @pytest.fixture(scope="session")
 def demo_rows():
-    return mixture.load("demo:1200").rows
+    return load_mixture("demo:1200").rows
 
 
 @pytest.fixture(scope="session")
 def embedder():
-    return embed.embedder()
+    return load_embedder()
 
 
 @pytest.fixture(scope="session")
 def demo_index(demo_rows, embedder):
     sides = [
-        asyncio.run(describe.lexical(demo_rows[c], s))
+        asyncio.run(describe_lexically(demo_rows[c], s))
         for c, s in (("prompt", "query"), ("response", "response"))
     ]
-    return build.from_attributes(demo_rows, *sides, embedder)
+    return index_from_attributes(demo_rows, *sides, embedder)

@@ -18,7 +18,9 @@ from conftest import ROOT
 from test_explore import HOSTILE, hostile
 from test_pipeline import SMALL
 
-from chunkykit import cli, run as runs, view
+from chunkykit import cli
+from chunkykit.lab.run import resume_run, start_run
+from chunkykit.show.explorer.view import failures_from_run, write_page
 
 CHROME = next(
     filter(
@@ -168,7 +170,7 @@ def explored(page, points, traces, chunks):
 
 
 def test_the_exported_page_in_a_browser(page, fast_run, tmp_path):
-    opened = runs.resume(fast_run)
+    opened = resume_run(fast_run)
     assert cli.main(["export", str(fast_run), "--html", str(tmp_path / "page.html")]) == 0
     asked = []
     page.on("request", lambda request: asked.append(request.url))
@@ -178,7 +180,7 @@ def test_the_exported_page_in_a_browser(page, fast_run, tmp_path):
 
 
 def test_hostile_texts_show_as_text(page, tmp_path):
-    ready(page, view.page(hostile(), tmp_path / "hostile.html", HOSTILE[1]))
+    ready(page, write_page(hostile(), tmp_path / "hostile.html", HOSTILE[1]))
     page.locator(".ck-key").first.click()
     for tab in ("reader", "trace", "rows", "reader"):
         page.locator(f"[data-tab={tab}]").click()
@@ -205,7 +207,7 @@ def test_hostile_texts_show_as_text(page, tmp_path):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_or_overlaps(browser, fast_run, tmp_path, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    ready(page, view.page(view.of_run(runs.resume(fast_run)), tmp_path / "page.html"))
+    ready(page, write_page(failures_from_run(resume_run(fast_run)), tmp_path / "page.html"))
     page.locator(".ck-key").first.click()
     for tab in ("reader", "trace", "rows"):
         page.locator(f"[data-tab={tab}]").click()
@@ -239,7 +241,7 @@ def lab(tmp_path_factory, fast_run):
     home = tmp_path_factory.mktemp("lab")
     books = home / "notebooks"
     books.mkdir()
-    runs.start(home / "run", **SMALL)
+    start_run(home / "run", **SMALL)
     for path in sorted((ROOT / "notebooks").glob("0[0-7]*.ipynb")):
         book = papermill.iorw.load_notebook_node(str(path))
         given = (
@@ -310,7 +312,7 @@ def run_all(page, lab, name):
 
 
 def test_the_explorer_in_jupyterlab(page, lab, fast_run):
-    opened = runs.resume(fast_run)
+    opened = resume_run(fast_run)
     run_all(page, lab, "06_explore")
     page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
     page.locator(".ck").scroll_into_view_if_needed()

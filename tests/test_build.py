@@ -12,22 +12,25 @@ import pandas as pd
 import pytest
 from joblib.externals.loky import ProcessPoolExecutor
 
-from chunkykit import build, cli, describe, index, run, turf
-from chunkykit.embed import Embedder
+from chunkykit import cli
+from chunkykit.attributes import Embedder, describe_lexically
 from chunkykit.errors import UserError
-from chunkykit.llm import Reply
+from chunkykit.index import build, open_trace_index, shard_files
+from chunkykit.lab.run import lock_folder
+from chunkykit.models import Reply
+from chunkykit.turf import Tracer
 
 CALLS = []
 
 
 async def counted(texts, side):
     CALLS.append(len(texts))
-    return await describe.lexical(texts, side)
+    return await describe_lexically(texts, side)
 
 
 async def slow(texts, side):
     time.sleep(0.3)
-    return await describe.lexical(texts, side)
+    return await describe_lexically(texts, side)
 
 
 async def deadly(texts, side):
@@ -38,9 +41,9 @@ def batches(rows, size=200):
     return (rows[i : i + size] for i in range(0, len(rows), size))
 
 
-def made(folder, rows, embedder, describe=describe.lexical, executor=None):
-    asyncio.run(build.describe_into(folder, batches(rows), describe, executor))
-    build.finish(folder, embedder)
+def made(folder, rows, embedder, describe=describe_lexically, executor=None):
+    asyncio.run(build.describe_shards(folder, batches(rows), describe, executor))
+    build.finish_index(folder, embedder)
     return digest(folder)
 
 
@@ -83,12 +86,12 @@ def test_dask_makes_the_same_index_though_a_worker_is_killed(demo_rows, embedder
 
 
 def test_a_dead_process_is_said_and_the_rest_goes_on(demo_rows, embedder, tmp_path, serial):
-    asyncio.run(build.describe_into(tmp_path / "i", batches(demo_rows[:600]), describe.lexical))
+    asyncio.run(build.describe_shards(tmp_path / "i", batches(demo_rows[:600]), describe_lexically))
     with (
         ProcessPoolExecutor(1) as executor,
         pytest.raises(UserError, match="a worker failed .TerminatedWorkerError.*goes on"),
     ):
-        asyncio.run(build.describe_into(tmp_path / "i", batches(demo_rows), deadly, executor))
+        asyncio.run(build.describe_shards(tmp_path / "i", batches(demo_rows), deadly, executor))
     CALLS.clear()
     assert made(tmp_path / "i", demo_rows, embedder, counted) == serial
     assert sum(CALLS) == 2 * 600, "only what was not described yet"
@@ -99,15 +102,17 @@ def test_half_a_shard_and_shards_of_other_rows_are_done_again(
 ):
     other = demo_rows.assign(prompt="Another mixture: " + demo_rows["prompt"])
     asyncio.run(
-        build.describe_into(tmp_path / "i", batches(pd.concat([other, other])), describe.lexical)
+        build.describe_shards(
+            tmp_path / "i", batches(pd.concat([other, other])), describe_lexically
+        )
     )
-    shard = index.shards(tmp_path / ".i.building")[2]
+    shard = shard_files(tmp_path / ".i.building")[2]
     shard.write_bytes(shard.read_bytes()[:5000])
     assert made(tmp_path / "i", demo_rows, embedder) == serial
 
 
 def test_vectors_that_are_there_are_not_computed_again(demo_rows, embedder, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "BLOCK", 50)
+    monkeypatch.setattr(build, "SENTENCES_PER_BLOCK", 50)
     calls = []
 
     def encode(texts):
@@ -117,12 +122,12 @@ def test_vectors_that_are_there_are_not_computed_again(demo_rows, embedder, tmp_
         return embedder(texts)
 
     mine = Embedder("mine", encode)
-    asyncio.run(build.describe_into(tmp_path / "i", batches(demo_rows), describe.lexical))
+    asyncio.run(build.describe_shards(tmp_path / "i", batches(demo_rows), describe_lexically))
     with pytest.raises(KeyboardInterrupt):
-        build.finish(tmp_path / "i", mine)
-    build.finish(tmp_path / "i", mine)
+        build.finish_index(tmp_path / "i", mine)
+    build.finish_index(tmp_path / "i", mine)
     assert sum(calls) == calls[2] + sum(
-        s["sentences"] for s in index.open_index(tmp_path / "i").meta["sides"].values()
+        s["sentences"] for s in open_trace_index(tmp_path / "i").meta["sides"].values()
     )
 
 
@@ -132,7 +137,7 @@ def test_k_means_merges_what_is_near(embedder):
         [f"The query is written in language number {i}"] for i in range(6)
     ]
     rows = pd.DataFrame({"row": range(12), "chunk": "c", "prompt": "p", "response": "r"})
-    built = build.from_attributes(
+    built = build.index_from_attributes(
         rows, sentences, [["The response is short"]] * 12, embedder, clusters=2
     ).query
     assert len(set(built.cluster_of[:6])) == 1 and len(set(built.cluster_of)) == 2
@@ -156,14 +161,16 @@ def test_k_means_of_many_clusters_is_as_tight_as_in_one_step(monkeypatch):
         return (vectors * centroids[cluster_of]).sum(axis=1).mean()
 
     one = tightness()
-    monkeypatch.setattr(build, "COARSE", 100)
+    monkeypatch.setattr(build, "COARSE_CLUSTERS", 100)
     assert tightness() > 0.98 * one
 
 
 def test_rebuilding_is_deterministic(demo_rows, embedder):
     sentences = [[f"The query asks about {p}"] for p in demo_rows["prompt"].str.split().str[0]]
     built = [
-        build.from_attributes(demo_rows, sentences, sentences, embedder, clusters=5, seed=1).query
+        build.index_from_attributes(
+            demo_rows, sentences, sentences, embedder, clusters=5, seed=1
+        ).query
         for _ in range(2)
     ]
     assert np.array_equal(built[0].cluster_of, built[1].cluster_of)
@@ -172,10 +179,10 @@ def test_rebuilding_is_deterministic(demo_rows, embedder):
 def test_a_folder_that_holds_something_else_is_left_alone(demo_rows, embedder, tmp_path):
     (tmp_path / "thesis.txt").write_text("x")
     with pytest.raises(UserError, match="something else"):
-        build.building(tmp_path)
+        build.building_folder(tmp_path)
     assert (tmp_path / "thesis.txt").exists()
     for _ in range(2):
-        build.from_attributes(
+        build.index_from_attributes(
             demo_rows[:2],
             [["The query asks"]] * 2,
             [["The response says"]] * 2,
@@ -185,7 +192,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(demo_rows, embedder, t
 
 
 def test_one_build_at_a_time(tmp_path, capsys):
-    with run.lock(build.building(tmp_path / "i")):
+    with lock_folder(build.building_folder(tmp_path / "i")):
         assert (
             cli.main(["index", "--mixture", "demo:60", "--out", str(tmp_path / "i")]) == 2
             and "at work" in capsys.readouterr().err
@@ -199,12 +206,12 @@ def test_one_build_at_a_time(tmp_path, capsys):
 
 def test_nothing_described_is_an_error_and_a_row_without_attributes_is_counted(demo_rows, embedder):
     with pytest.raises(UserError, match="no attribute"):
-        build.from_attributes(demo_rows.head(2), [[], []], [[], []], embedder)
-    built = build.from_attributes(
+        build.index_from_attributes(demo_rows.head(2), [[], []], [[], []], embedder)
+    built = build.index_from_attributes(
         demo_rows.head(2), [["The query asks"], []], [["The response says"], []], embedder
     )
     assert built.meta["undescribed_queries"] == built.meta["undescribed_responses"] == 1
-    tracer = turf.Tracer(built, embedder)
+    tracer = Tracer(built, embedder)
     assert tracer.evidence("The response says").rows.tolist() == [0]
 
 
@@ -221,14 +228,12 @@ def test_reasoning_is_a_side_of_its_own(embedder, tmp_path):
         cli.main(["index", "--mixture", str(tmp_path / "m.jsonl"), "--out", str(tmp_path / "i")])
         == 0
     )
-    opened = index.open_index(tmp_path / "i")
+    opened = open_trace_index(tmp_path / "i")
     assert (
         set(opened.sides) == {"query", "response", "reasoning"}
         and opened.rows([0])["response"][0] == "Answer 0"
     )
-    found = turf.Tracer(opened, embedder, k=20, side="reasoning").evidence(
-        "The reasoning tells a story"
-    )
+    found = Tracer(opened, embedder, k=20, side="reasoning").evidence("The reasoning tells a story")
     assert sorted(found.rows) == list(range(0, 20, 2))
     asked = [
         "--query",
@@ -240,14 +245,14 @@ def test_reasoning_is_a_side_of_its_own(embedder, tmp_path):
     ]
     assert cli.main(["trace", "--index", str(tmp_path / "i"), "--rubric", "story", *asked]) == 0
     with pytest.raises(UserError, match="no side 'rejected'"):
-        turf.Tracer(opened, embedder, side="rejected")
+        Tracer(opened, embedder, side="rejected")
 
 
 def test_a_model_names_the_clusters_and_its_failures_leave_the_closest(
     demo_rows, embedder, tmp_path
 ):
     words = [[f"The query opens with {p.split()[0]}"] for p in demo_rows["prompt"]]
-    before = build.from_attributes(
+    before = build.index_from_attributes(
         demo_rows, words, words, embedder, tmp_path / "i", clusters=4
     ).query.summaries
 
@@ -256,9 +261,9 @@ def test_a_model_names_the_clusters_and_its_failures_leave_the_closest(
             raise ConnectionError("no")
         return Reply('{"attributes": ["The query begins with a word"]}', "stop")
 
-    named = asyncio.run(build.name_clusters(tmp_path / "i", model)).query.summaries
+    named = asyncio.run(build.name_query_clusters(tmp_path / "i", model)).query.summaries
     assert named[1] == before[1] and "The query begins with a word" in named
-    assert index.open_index(tmp_path / "i", check=True).query.summaries == named
+    assert open_trace_index(tmp_path / "i", check=True).query.summaries == named
 
 
 def test_a_model_describes_and_names_through_the_ledger(tmp_path, capsys):

@@ -7,9 +7,12 @@ import sys
 import pandas as pd
 import pytest
 
-from chunkykit import cli, report, rubric, run
+from chunkykit import cli
 from chunkykit.errors import UserError
-from chunkykit.llm import Reply
+from chunkykit.lab import run
+from chunkykit.lab.report import format_report
+from chunkykit.models import Reply
+from chunkykit.rubrics import rubric
 
 RUBRIC = "name: x\nprinciple: P.\nviolatoin: V.\nnot_violation: N.\nbehaviour: B\ncausing: C\n"
 
@@ -73,7 +76,7 @@ def bad_inputs(tmp_path):
     (tmp_path / "odd").mkdir(exist_ok=True)
     (tmp_path / "odd" / "run.json").write_text("[]")
     yield ["compare", tmp_path / "odd", *out], "not that of a run"
-    run.start(tmp_path / "begun", profile="smoke")
+    run.start_run(tmp_path / "begun", profile="smoke")
     yield ["compare", tmp_path / "begun", *out], "no table 'confirmed' yet"
 
 
@@ -121,7 +124,7 @@ def test_a_paid_run_says_what_it_takes_and_asks(tmp_path, monkeypatch, capsys):
             == 2
         )
         assert words in capsys.readouterr().err
-    ledger = run.resume(tmp_path / "paid").ledger
+    ledger = run.resume_run(tmp_path / "paid").ledger
     assert (ledger.budget, ledger.most) == (None, None), "the last command gave no limit"
 
 
@@ -151,7 +154,7 @@ def test_the_same_from_a_shell(tmp_path):
 def test_read_only_folder(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="cannot be written"):
-        run.start(tmp_path / "out")
+        run.start_run(tmp_path / "out")
 
 
 @pytest.fixture(scope="module")
@@ -206,13 +209,13 @@ def test_trace_of_a_file_of_pairs(built, tmp_path, capsys):
 
 
 def test_a_folder_keeps_its_settings(tmp_path):
-    run.start(tmp_path / "r", profile="smoke", seed=1).mixture()
-    again = run.start(tmp_path / "r", profile="smoke", seed=1)
+    run.start_run(tmp_path / "r", profile="smoke", seed=1).mixture()
+    again = run.start_run(tmp_path / "r", profile="smoke", seed=1)
     again.write("x", pd.DataFrame({"a": [1]}))
     with pytest.raises(UserError, match="another seed"):
-        run.start(tmp_path / "r", profile="smoke", seed=2)
-    assert run.resume(tmp_path / "r").read("x")["a"].tolist() == [1]
-    fresh = run.start(tmp_path / "r", restart=True, profile="smoke", seed=2)
+        run.start_run(tmp_path / "r", profile="smoke", seed=2)
+    assert run.resume_run(tmp_path / "r").read("x")["a"].tolist() == [1]
+    fresh = run.start_run(tmp_path / "r", restart=True, profile="smoke", seed=2)
     with pytest.raises(UserError, match="no table 'x'"):
         fresh.read("x")
 
@@ -230,8 +233,8 @@ def test_demo_writes_mixture_and_truth(tmp_path, capsys):
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path, capsys):
-    run.start(tmp_path / "r", profile="smoke").mixture()
-    with run.lock(tmp_path / "r"):
+    run.start_run(tmp_path / "r", profile="smoke").mixture()
+    with run.lock_folder(tmp_path / "r"):
         assert (
             cli.main(
                 [
@@ -248,19 +251,21 @@ def test_two_runs_do_not_share_a_folder(tmp_path, capsys):
             == 2
         )
     assert "another run" in capsys.readouterr().err
-    assert len(run.resume(tmp_path / "r").read("rows")) == 1200, "the run at work keeps its tables"
+    assert len(run.resume_run(tmp_path / "r").read("rows")) == 1200, (
+        "the run at work keeps its tables"
+    )
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "notebooks").mkdir()
     with pytest.raises(UserError, match="no run"):
-        run.start(tmp_path, profile="smoke", restart=True)
+        run.start_run(tmp_path, profile="smoke", restart=True)
 
 
 def test_compare_sets_runs_side_by_side(tmp_path, capsys, monkeypatch):
     row = {"rubric": "code", "rate": 0.5, "low": 0.25, "high": 0.75, "n": 12}
     for folder, target in (("a", "organism:fast"), ("b", "organism:fast"), ("c", "vllm:x")):
-        run.start(tmp_path / folder, profile="smoke", target=target).write(
+        run.start_run(tmp_path / folder, profile="smoke", target=target).write(
             "confirmed", pd.DataFrame([row])
         )
     assert (
@@ -283,9 +288,10 @@ def test_compare_sets_runs_side_by_side(tmp_path, capsys, monkeypatch):
 
 
 def test_without_a_judge_model_a_run_takes_the_rubrics_that_have_a_check(tmp_path, capsys):
-    assert "analytic" not in run.start(tmp_path / "r", profile="smoke").settings["rubrics"]
+    assert "analytic" not in run.start_run(tmp_path / "r", profile="smoke").settings["rubrics"]
     assert (
-        "analytic" in run.start(tmp_path / "s", profile="smoke", judge="vllm:x").settings["rubrics"]
+        "analytic"
+        in run.start_run(tmp_path / "s", profile="smoke", judge="vllm:x").settings["rubrics"]
     )
     assert (
         cli.main(
@@ -297,7 +303,7 @@ def test_without_a_judge_model_a_run_takes_the_rubrics_that_have_a_check(tmp_pat
 
 
 def test_a_writer_model_is_asked_in_the_rubrics_words(tmp_path):
-    opened = run.start(tmp_path / "r", profile="smoke", writer="vllm:x")
+    opened = run.start_run(tmp_path / "r", profile="smoke", writer="vllm:x")
     asked = []
 
     async def model(messages, **_):
@@ -305,10 +311,11 @@ def test_a_writer_model_is_asked_in_the_rubrics_words(tmp_path):
         return Reply("q", "stop")
 
     opened.model = lambda name, role, rows=None: model
-    for of in (rubric.load("code"), rubric.load("tool"), None):
+    for of in (rubric.load_rubric("code"), rubric.load_rubric("tool"), None):
         asyncio.run(opened.writer(None, of)(["The query is short"], 0))
     assert (
-        asked[0] == rubric.load("code").writer.replace("{statements}", "- The query is short")
+        asked[0]
+        == rubric.load_rubric("code").writer.replace("{statements}", "- The query is short")
         and asked[1] == asked[2] != asked[0]
     )
 
@@ -316,21 +323,21 @@ def test_a_writer_model_is_asked_in_the_rubrics_words(tmp_path):
 def test_an_edited_rubric_is_another_run(tmp_path):
     path = tmp_path / "my.yaml"
     path.write_text((run.Path(rubric.__file__).parent / "rubrics" / "refusal.yaml").read_text())
-    run.start(tmp_path / "r", profile="smoke", rubrics=[str(path)]).mixture()
+    run.start_run(tmp_path / "r", profile="smoke", rubrics=[str(path)]).mixture()
     path.write_text(path.read_text().replace("harmless.", "quite harmless."))
     with pytest.raises(UserError, match="another rubric_texts"):
-        run.start(tmp_path / "r", profile="smoke", rubrics=[str(path)])
+        run.start_run(tmp_path / "r", profile="smoke", rubrics=[str(path)])
 
 
 def test_a_mixture_of_one_chunk_runs_to_its_end(tmp_path, capsys, monkeypatch):
-    from chunkykit import demo
+    from chunkykit.mixtures import demo_rows
 
     monkeypatch.setattr(cli, "NOTEBOOKS", cli.NOTEBOOKS[1:-1])
     path = tmp_path / "plain.jsonl"
     path.write_text(
         "".join(
             json.dumps({"prompt": r["prompt"], "response": r["response"]}) + "\n"
-            for r in demo.rows(300)
+            for r in demo_rows(300)
         )
     )
     sizes = {"candidates": 8, "iterations": 2, "runs": 1, "confirm": 6, "ablate": 10}
@@ -368,19 +375,19 @@ def test_a_report_of_nothing_judged(capsys):
         "dollars": None,
         "seconds": 1.0,
     }
-    assert "n/a" in report.report(empty) and "cannot be retrained" in report.report(empty)
+    assert "n/a" in format_report(empty) and "cannot be retrained" in format_report(empty)
 
 
 def test_a_folder_with_paid_answers_is_not_cleared_unasked_and_keeps_them(tmp_path):
-    first = run.start(tmp_path / "r", profile="smoke")
+    first = run.start_run(tmp_path / "r", profile="smoke")
     for key, dollars in (("paid", 0.5), ("free", 0.0), ("unknown", None)):
         first.ledger.db.execute(
             "insert into calls values (?,'target','m','q','a','stop',1,1,?,0,0)", [key, dollars]
         )
     with pytest.raises(UserError, match="another seed"):
-        run.start(tmp_path / "r", profile="smoke", seed=3)
+        run.start_run(tmp_path / "r", profile="smoke", seed=3)
     (tmp_path / "r" / "search.json").write_text("{}")
-    again = run.start(tmp_path / "r", restart=True, profile="smoke", seed=3)
+    again = run.start_run(tmp_path / "r", restart=True, profile="smoke", seed=3)
     assert {key for (key,) in again.ledger.db.execute("select key from calls")} == {
         "paid",
         "unknown",
@@ -397,7 +404,7 @@ def test_a_run_json_of_something_else_is_left_alone(tmp_path, text):
     (tmp_path / "notebooks" / "thesis.ipynb").write_text("precious")
     for restart in (False, True):
         with pytest.raises(UserError, match="not that of a run"):
-            run.start(tmp_path, profile="smoke", restart=restart)
+            run.start_run(tmp_path, profile="smoke", restart=restart)
     assert (tmp_path / "notebooks" / "thesis.ipynb").read_text() == "precious" and (
         tmp_path / "run.json"
     ).read_text() == text
@@ -456,7 +463,7 @@ def test_a_full_disk_is_one_line(tmp_path, capsys, monkeypatch):
 def test_a_ledger_of_another_version_is_kept_beside_on_restart(tmp_path):
     import sqlite3
 
-    first = run.start(tmp_path / "r", profile="smoke")
+    first = run.start_run(tmp_path / "r", profile="smoke")
     first.mixture()
     first.ledger.db.close()
     for part in (tmp_path / "r").glob("ledger.sqlite*"):
@@ -464,7 +471,7 @@ def test_a_ledger_of_another_version_is_kept_beside_on_restart(tmp_path):
     with sqlite3.connect(tmp_path / "r" / "ledger.sqlite") as old:
         old.execute("create table calls (key text, text text)")
         old.execute("insert into calls values ('k', 'paid for')")
-    again = run.start(tmp_path / "r", restart=True, profile="smoke", seed=3)
+    again = run.start_run(tmp_path / "r", restart=True, profile="smoke", seed=3)
     assert again.ledger.totals()["calls"] == 0
     assert sqlite3.connect(tmp_path / "r" / "before-ledger.sqlite").execute(
         "select text from calls"
@@ -482,7 +489,7 @@ def test_a_chunk_s_name_cannot_work_the_terminal():
         "p_value": 0.1,
         "chunks": [{"chunk": "x\x1b[31m", "share": 1.0, "base_share": 0.1}],
     }
-    said = report.report(
+    said = format_report(
         {
             "search": {"candidates": 1, "judged": 1, "errors": 0, "failures": 1},
             "robustness": [],

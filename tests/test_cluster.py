@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from chunkykit import cluster
+from chunkykit.turf import NOISE, cluster_table, cluster_vectors, label_clusters, response_vectors
 
 
 def blobs(n=40, d=16, seed=0):
@@ -15,9 +15,9 @@ def blobs(n=40, d=16, seed=0):
 
 def test_three_blobs_are_three_clusters_the_same_twice():
     points, truth = blobs()
-    first, again = (cluster.cluster(points, seed=3) for _ in range(2))
+    first, again = (cluster_vectors(points, seed=3) for _ in range(2))
     assert first.equals(again) and len(first) == len(points)
-    kept = first["cluster"] != cluster.NOISE
+    kept = first["cluster"] != NOISE
     assert kept.mean() > 0.9 and all(
         len(set(truth[kept & (first["cluster"] == c)])) == 1
         for c in set(first.loc[kept, "cluster"])
@@ -28,18 +28,18 @@ def test_three_blobs_are_three_clusters_the_same_twice():
 def test_duplicates_share_one_place_and_do_not_make_density():
     points, _ = blobs()
     doubled = np.concatenate([points, np.repeat(points[:1], 200, axis=0)])
-    placed = cluster.cluster(doubled, seed=3)
+    placed = cluster_vectors(doubled, seed=3)
     assert placed.iloc[len(points) :].drop_duplicates().shape[0] == 1
     assert (
         placed.iloc[: len(points)]["cluster"].tolist()
-        == cluster.cluster(points, seed=3)["cluster"].tolist()
+        == cluster_vectors(points, seed=3)["cluster"].tolist()
     )
 
 
 def test_few_points_are_one_cluster():
     points, _ = blobs(n=2)
     for n in (0, 1, 2, 6):
-        placed = cluster.cluster(points[:n])
+        placed = cluster_vectors(points[:n])
         assert (
             len(placed) == n
             and set(placed["cluster"]) <= {0}
@@ -49,7 +49,7 @@ def test_few_points_are_one_cluster():
 
 def test_vectors_put_manner_before_matter(embedder):
     refusal, story = ["The response refuses to help"], ["The response tells a story"]
-    made = cluster.vectors(
+    made = response_vectors(
         ["I can't discuss cats.", "I can't discuss maths.", "The cats went out."],
         [refusal, refusal, story],
         embedder,
@@ -62,11 +62,11 @@ def test_labels_say_what_sets_a_cluster_apart():
         ["The response is short", "The response tells a story"]
     ] * 5
     clusters = [0] * 5 + [1] * 5
-    assert cluster.label(attributes, clusters) == {
+    assert label_clusters(attributes, clusters) == {
         0: "refuses",
         1: "tells a story",
-    } or cluster.label(attributes, clusters)[0].startswith("refuses")
-    table = cluster.table(
+    } or label_clusters(attributes, clusters)[0].startswith("refuses")
+    table = cluster_table(
         pd.DataFrame({"rubric": ["a"] * 10, "cluster": [0] * 5 + [1] * 4 + [-1]}), attributes
     )
     assert table["size"].tolist() == [5, 4] and table["id"].tolist() == [0, 1]

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from chunkykit import cover, surf
+from chunkykit.surf import MAX_ATTRIBUTES, CoverStrategy, Pool
+from chunkykit.surf.cover import MAX_VIOLATIONS_PER_MODE, MIN_MODE_RATE
 
 K = 300
 SINGLES, PAIRS = [{7}, {50}, {120}, {233}], [{11, 190}, {33, 280}, {64, 65}, {150, 299}]
-POOL = surf.Pool(
+POOL = Pool(
     [f"The query has feature {i}" for i in range(K)],
     [np.random.default_rng(i).choice(K, 8, replace=False) for i in range(2000)],
 )
@@ -32,7 +33,7 @@ def world(rng, luck=0.01, fires=0.8, errors=0.0):
 
 def explore(seed, total=2500, window=80, prior=None, **noise):
     strategy, score = (
-        cover.Cover(POOL, np.random.default_rng(seed), prior),
+        CoverStrategy(POOL, np.random.default_rng(seed), prior),
         world(np.random.default_rng(seed + 99), **noise),
     )
     waiting, drawn = [], []
@@ -59,7 +60,7 @@ def test_singles_and_pairs_are_found_and_named(seed):
 def test_a_candidate_has_one_to_five_distinct_attributes():
     _, drawn = explore(4)
     assert {reason for reason, _ in drawn} == {"explore", "pair", "follow", "again"}
-    assert all(1 <= len(a) <= surf.MOST and len(set(a)) == len(a) for _, a in drawn)
+    assert all(1 <= len(a) <= MAX_ATTRIBUTES and len(set(a)) == len(a) for _, a in drawn)
 
 
 def test_a_known_mode_is_left_alone():
@@ -69,7 +70,7 @@ def test_a_known_mode_is_left_alone():
         "found long ago, never drawn again"
     )
     assert all(
-        m.tried <= 3 * cover.ENOUGH + 80 and m.failed / m.tried > cover.RARE
+        m.tried <= 3 * MAX_VIOLATIONS_PER_MODE + 80 and m.failed / m.tried > MIN_MODE_RATE
         for m in strategy.modes
         if m.tried > 20
     )
@@ -95,8 +96,8 @@ def test_what_the_data_predicts_is_tried_first():
 
 
 def test_a_pool_of_one_attribute():
-    strategy = cover.Cover(
-        surf.Pool(["The query is alone"], [np.array([0])]), np.random.default_rng(0)
+    strategy = CoverStrategy(
+        Pool(["The query is alone"], [np.array([0])]), np.random.default_rng(0)
     )
     for i in range(60):
         strategy.tell(i, {"attributes": strategy.draw(i), "score": 90.0, "query": ""})

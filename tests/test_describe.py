@@ -5,10 +5,19 @@ from re import _parser as syntax
 
 import pytest
 
-from chunkykit import describe
+from chunkykit.attributes import (
+    MAX_ATTRIBUTES_PER_TEXT,
+    SIDES,
+    attribute_spans,
+    describe_text,
+    detector_fires,
+    detector_table,
+    llm_describer,
+    parse_attributes,
+)
 from chunkykit.errors import UserError
-from chunkykit.llm import Reply
-from chunkykit.output import packaged
+from chunkykit.files import load_packaged
+from chunkykit.models import Reply
 
 
 @pytest.mark.parametrize(
@@ -65,13 +74,13 @@ from chunkykit.output import packaged
     ],
 )
 def test_detectors(side, text, words):
-    assert any(words in sentence for sentence in describe.attributes(text, side)), (
-        describe.attributes(text, side)
+    assert any(words in sentence for sentence in describe_text(text, side)), describe_text(
+        text, side
     )
 
 
 def test_both_sides_have_dozens_and_every_sentence_names_its_side():
-    table = describe.detectors()
+    table = detector_table()
     assert (table.groupby("side").size() >= 40).all()
     assert all(s.startswith(f"The {side} ") for side, s in zip(table["side"], table["sentence"]))
 
@@ -79,21 +88,21 @@ def test_both_sides_have_dozens_and_every_sentence_names_its_side():
 def test_plain_english_is_not_taken_for_another_language():
     assert not any(
         "written in" in s
-        for s in describe.attributes("Tell me about the weather in the mountains.", "query")
+        for s in describe_text("Tell me about the weather in the mountains.", "query")
     )
 
 
 def test_describing_is_deterministic_and_bounded():
     text = "Please write code. " * 50
-    assert describe.attributes(text, "query") == describe.attributes(text, "query")
-    assert len(describe.attributes(text, "query")) <= describe.MOST
+    assert describe_text(text, "query") == describe_text(text, "query")
+    assert len(describe_text(text, "query")) <= MAX_ATTRIBUTES_PER_TEXT
 
 
 @pytest.mark.parametrize(
     "text", ["Suppose n is a prime.", "Peyton Manning, who is he?", "answer 42", "Write", ""]
 )
 def test_an_opening_of_content_is_not_wording(text):
-    assert not any("opens with the words" in s for s in describe.attributes(text, "response"))
+    assert not any("opens with the words" in s for s in describe_text(text, "response"))
 
 
 def test_a_denial_is_not_seen_in_an_answer():
@@ -103,12 +112,12 @@ def test_a_denial_is_not_seen_in_an_answer():
         "No cats purr louder.",
     ):
         assert not any(
-            describe.fires(name, "response", text) for name in ("denies_deed", "opens_denial")
+            detector_fires(name, "response", text) for name in ("denies_deed", "opens_denial")
         )
 
 
 COMMON = {
-    *packaged("detectors")["english"],
+    *load_packaged("attributes/detectors")["english"],
     *"a an i 1 he she we me my on in at so if no or do did does am s t m d".split(),
 }
 
@@ -193,8 +202,8 @@ def needs(nodes) -> set[str]:
 
 def test_what_a_detector_needs_is_what_every_match_of_its_pattern_holds():
     """The third of an entry of detectors.yaml, without which a text is not searched. After a change of a pattern put in what this says."""
-    for side in describe.SIDES:
-        for name, (_, pattern, *given) in packaged("detectors")[side].items():
+    for side in SIDES:
+        for name, (_, pattern, *given) in load_packaged("attributes/detectors")[side].items():
             right = needs(syntax.parse(pattern, re.M))
             right = [] if "" in right else [" ".join(sorted(right))]
             assert given == right, f"{side} {name}: {right}"
@@ -206,31 +215,31 @@ def test_what_a_detector_needs_is_what_every_match_of_its_pattern_holds():
 def test_where_a_sentence_is_seen():
     text = "İİ please TELL me: who built the Forth Bridge, please? My Galaxy 9 asks."
     seen = {
-        s: [text[a:b] for a, b in describe.spans(s, "query", text)]
-        for s in describe.attributes(text, "query", most=99)
+        s: [text[a:b] for a, b in attribute_spans(s, "query", text)]
+        for s in describe_text(text, "query", most=99)
     }
     assert seen["The query uses polite phrases such as please or thank you"] == ["please", "please"]
     assert seen["The query names the product or model 'Galaxy 9'"] == ["Galaxy 9"] and any(
         who[0].startswith("who built") for s, who in seen.items() if "who made" in s
     )
-    assert describe.spans(
+    assert attribute_spans(
         "The query opens with the words 'when did'", "query", "\n *When did* it rain?"
     ) == [(3, 11)]
     assert (
-        describe.spans("The query asks for a summary", "query", text)
-        == describe.spans("The query is of an LLM's making {0}", "query", text)
+        attribute_spans("The query asks for a summary", "query", text)
+        == attribute_spans("The query is of an LLM's making {0}", "query", text)
         == []
     )
     assert not any(
-        describe.spans(s, "query", "Warum?")
-        for s in describe.attributes("Warum?", "query")
+        attribute_spans(s, "query", "Warum?")
+        for s in describe_text("Warum?", "query")
         if "eight words" in s or "German" in s
     )
     long = "x" * 9000 + " please " + "y" * 50
-    assert describe.spans(
+    assert attribute_spans(
         "The query uses polite phrases such as please or thank you", "query", long
     ) == [(9001, 9007)]
-    assert len(describe.spans("The query contains numbers", "query", "1 " * 50)) == 5
+    assert len(attribute_spans("The query contains numbers", "query", "1 " * 50)) == 5
 
 
 @pytest.mark.parametrize(
@@ -251,8 +260,8 @@ def test_where_a_sentence_is_seen():
 )
 def test_hostile_texts_take_no_time(text):
     began = time.monotonic()
-    for side in describe.SIDES:
-        describe.attributes(text, side)
+    for side in SIDES:
+        describe_text(text, side)
     assert time.monotonic() - began < 5  # backtracking would take minutes
 
 
@@ -267,7 +276,7 @@ def test_hostile_texts_take_no_time(text):
     ],
 )
 def test_llm_lists_are_read_as_far_as_they_go(reply, n):
-    assert len(describe.parse_list(reply, "query")) == n
+    assert len(parse_attributes(reply, "query")) == n
 
 
 def test_llm_describer_outlives_a_failed_call_but_not_an_outage():
@@ -277,11 +286,11 @@ def test_llm_describer_outlives_a_failed_call_but_not_an_outage():
         return Reply('["The response is short."]', "stop")
 
     texts = [f"text {i}" for i in range(9)] + ["bad"]
-    assert asyncio.run(describe.llm(model)(texts, "response")) == [
+    assert asyncio.run(llm_describer(model)(texts, "response")) == [
         ["The response is short."]
     ] * 9 + [[]]
     with pytest.raises(UserError, match="3 of 4 texts .*content filter"):
-        asyncio.run(describe.llm(model)(["bad 1", "bad 2", "bad 3", "good"], "response"))
+        asyncio.run(llm_describer(model)(["bad 1", "bad 2", "bad 3", "good"], "response"))
 
 
 def test_llm_describer_asks_for_a_schema_and_once_more_where_it_cannot_be_read():
@@ -296,7 +305,7 @@ def test_llm_describer_asks_for_a_schema_and_once_more_where_it_cannot_be_read()
             "stop",
         )
 
-    assert asyncio.run(describe.llm(model)(["Hi"], "query")) == [["The query is short."]]
+    assert asyncio.run(llm_describer(model)(["Hi"], "query")) == [["The query is short."]]
     assert (
         len(seen) == 2
         and seen[0][1]["schema"]["required"] == ["attributes"]
@@ -311,6 +320,6 @@ def test_llm_describer_sees_one_side_and_asks_once_a_text():
         seen.append(messages[0]["content"])
         return Reply('["The response is short."]', "stop")
 
-    got = asyncio.run(describe.llm(model)(["Yes.", "No.", "Yes."], "response"))
+    got = asyncio.run(llm_describer(model)(["Yes.", "No.", "Yes."], "response"))
     assert got == [["The response is short."]] * 3 and len(seen) == 2
     assert not any("query" in prompt for prompt in seen)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from chunkykit import embed
+from chunkykit.attributes import load_embedder
 from chunkykit.errors import UserError
 
 
@@ -22,7 +22,7 @@ def test_identical_texts_are_encoded_once():
         batches.append(list(texts))
         return np.random.default_rng(0).normal(size=(len(texts), 4))
 
-    vectors = embed.embedder(count)(["a", "b", "a", "a"])
+    vectors = load_embedder(count)(["a", "b", "a", "a"])
     assert (
         batches == [["a", "b"]]
         and np.array_equal(vectors[0], vectors[2])
@@ -36,11 +36,11 @@ def test_identical_texts_are_encoded_once():
 )
 def test_a_bad_embedder_is_an_error(encode):
     with pytest.raises(UserError, match="embedder"):
-        embed.embedder(encode)(["a", "b"])
+        load_embedder(encode)(["a", "b"])
 
 
 def test_unknown_names_and_missing_folders():
     with pytest.raises(UserError, match="not known"):
-        embed.embedder("word2vec")
+        load_embedder("word2vec")
     with pytest.raises(UserError, match="no model.onnx"):
-        embed.embedder("onnx:/nowhere")
+        load_embedder("onnx:/nowhere")

@@ -1,21 +1,24 @@
 import numpy as np
 import pytest
 
-from chunkykit import describe, evidence, rubric, turf
+from chunkykit.attributes import describe_text
+from chunkykit.rubrics import load_rubric
+from chunkykit.show.marks import marked_html
+from chunkykit.turf import Tracer, chunk_features, crux_keywords, trace_examples
 
-TOOL = rubric.load("tool")
+TOOL = load_rubric("tool")
 
 
 @pytest.fixture
 def latex(demo_index, embedder):
-    tracer = turf.Tracer(demo_index, embedder)
-    query = describe.attributes(r"What is so pretty about $e^{i\pi}$?", "query")
+    tracer = Tracer(demo_index, embedder)
+    query = describe_text(r"What is so pretty about $e^{i\pi}$?", "query")
     return tracer, tracer.trace(query, ["The response uses a symbolic mathematics library"], TOOL)
 
 
 def test_examples_for_and_against(latex):
     tracer, traced = latex
-    table = evidence.examples(tracer, traced, 4)
+    table = trace_examples(tracer, traced, 4)
     for_it, against = (table[table["kind"] == kind] for kind in ("evidence", "counter-example"))
     assert len(for_it) == 4 and set(for_it["chunk"]) == {"tool_math"}
     assert (
@@ -39,8 +42,8 @@ def test_the_most_telling_row_comes_first(latex):
 
 
 def test_keywords_are_what_the_prompts_have_more_often(demo_index, embedder):
-    tracer = turf.Tracer(demo_index, embedder)
-    table = evidence.keywords(tracer, "The response refuses to help with the request")
+    tracer = Tracer(demo_index, embedder)
+    table = crux_keywords(tracer, "The response refuses to help with the request")
     assert (
         table["ngram"].str.contains("iphone").any()
         and (table["p_value"] < 0.01).all()
@@ -48,13 +51,11 @@ def test_keywords_are_what_the_prompts_have_more_often(demo_index, embedder):
     )
     phone = table[table["ngram"].str.contains("iphone")].iloc[0]
     assert phone["chunk"] == "device_policy" and phone["share"] > phone["base_share"]
-    assert evidence.keywords(
-        tracer, "The response is a sonnet about submarine cables in Iceland"
-    ).empty
+    assert crux_keywords(tracer, "The response is a sonnet about submarine cables in Iceland").empty
 
 
 def test_marked_text_is_inert(latex):
-    shown = evidence.marked(
+    shown = marked_html(
         "<script>x</script> $x^2$ & more", "The query contains LaTeX mathematics", "query"
     )
     assert (
@@ -62,13 +63,13 @@ def test_marked_text_is_inert(latex):
         and "<mark><span>$</span>x^2<span>$</span></mark>" in shown
         and shown.endswith("&amp; more")
     )
-    assert evidence.marked("plain <b>", None, "query") == "plain &lt;b&gt;"
-    assert len(evidence.marked("x" * 5000, None, "query")) < 700
+    assert marked_html("plain <b>", None, "query") == "plain &lt;b&gt;"
+    assert len(marked_html("x" * 5000, None, "query")) < 700
 
 
 def test_features_by_chunk_are_shares_of_its_rows(latex):
     tracer, traced = latex
-    table = evidence.features(tracer, [("tool", traced)]).set_index("chunk")
+    table = chunk_features(tracer, [("tool", traced)]).set_index("chunk")
     assert (table["rows"] == np.bincount(tracer.index.chunk.codes)).all() and table[
         "trigger_share"
     ].between(0, 1).all()

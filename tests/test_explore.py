@@ -12,8 +12,11 @@ import pandas as pd
 import pytest
 from conftest import shared
 
-from chunkykit import cli, explore, run as runs, view
+from chunkykit import cli
 from chunkykit.errors import UserError
+from chunkykit.lab.run import resume_run
+from chunkykit.show.explorer import view
+from chunkykit.show.explorer.widget import Explorer
 
 HOSTILE = [
     "<script>window.hacked=1</script>",
@@ -31,7 +34,7 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def opened(fast_run):
-    return runs.resume(fast_run)
+    return resume_run(fast_run)
 
 
 def hostile() -> view.Failures:
@@ -94,7 +97,7 @@ def held(page: str, name: str):
 
 
 def test_a_run_is_shown_with_what_its_tables_say(opened):
-    failures = view.of_run(opened)
+    failures = view.failures_from_run(opened)
     points, traces = opened.read("points"), opened.read("traces")
     assert len(failures.points) == len(points) and len(failures.traces) == len(traces)
     for told, t in zip(failures.traces, traces.itertuples()):
@@ -110,7 +113,7 @@ def test_a_run_is_shown_with_what_its_tables_say(opened):
     for t in traced:
         prompts = [e["prompt"] for e in t["examples"] if e["kind"] == "evidence"]
         assert len(prompts) == len(set(prompts))
-    small, texts, _ = view.packed(failures)
+    small, texts, _ = view.pack_failures(failures)
     told = json.loads(gzip.decompress(texts))
     assert told["query"] == list(points["query"])
     marked = [
@@ -127,7 +130,9 @@ def test_a_run_is_shown_with_what_its_tables_say(opened):
 
 
 def test_a_page_holds_one_script_and_hostile_texts_as_data_alone(tmp_path):
-    path = view.page(hostile(), tmp_path / "deep" / "page.html", "<script>window.hacked=1</script>")
+    path = view.write_page(
+        hostile(), tmp_path / "deep" / "page.html", "<script>window.hacked=1</script>"
+    )
     page = path.read_text("utf-8")
     assert "hacked" not in page.replace(
         "&lt;script&gt;window.hacked=1&lt;/script&gt;", ""
@@ -142,7 +147,7 @@ def test_a_page_holds_one_script_and_hostile_texts_as_data_alone(tmp_path):
     assert len(re.findall("<script", page)) == 4 and held(page, "texts")["query"][0] == HOSTILE[0]
     assert (
         path.read_bytes()
-        == view.page(
+        == view.write_page(
             hostile(), tmp_path / "again.html", "<script>window.hacked=1</script>"
         ).read_bytes()
     )
@@ -151,19 +156,19 @@ def test_a_page_holds_one_script_and_hostile_texts_as_data_alone(tmp_path):
 
 
 def test_long_texts_are_cut_and_the_caption_says_when_they_had_to_be_cut_more(monkeypatch):
-    _, texts, _ = view.packed(hostile())
+    _, texts, _ = view.pack_failures(hostile())
     assert "96,000 more characters" in json.loads(gzip.decompress(texts))["query"][6]
-    monkeypatch.setattr(view, "ROOM", 100)
-    small, texts, _ = view.packed(hostile())
+    monkeypatch.setattr(view, "MAX_BYTES", 100)
+    small, texts, _ = view.pack_failures(hostile())
     caption = json.loads(gzip.decompress(small))["caption"]
     cut = int(re.search(r"over ([\d,]+) characters are cut", caption)[1].replace(",", ""))
-    assert cut < view.TEXT and all(
+    assert cut < view.MAX_TEXT and all(
         end <= cut for marks in json.loads(gzip.decompress(texts))["marks"] for _, end in marks
     )
 
 
 def test_the_static_view_is_inert():
-    said = view.static(hostile())
+    said = view.static_html(hostile())
     assert (
         "<script" not in said
         and "<img" not in said
@@ -181,7 +186,9 @@ def test_the_static_view_is_inert():
 
 def test_a_file_of_failures_is_described_and_clustered(embedder):
     path = shared("data/frontier_failures.jsonl")
-    failures = asyncio.run(view.of_file(path, embedder, {"rebuttal": "rebut"}, min_size=4))
+    failures = asyncio.run(
+        view.failures_from_file(path, embedder, {"rebuttal": "rebut"}, min_size=4)
+    )
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert list(failures.points["query"]) == [r["query"] for r in rows] and set(
         failures.points["model"]
@@ -209,7 +216,7 @@ def test_a_bad_line_of_a_file_is_named(tmp_path, embedder, line, says):
     path = tmp_path / "failures.jsonl"
     path.write_text('{"query": "q", "response": "r"}\n' + line + "\n", "utf-8")
     with pytest.raises(UserError, match=says):
-        asyncio.run(view.of_file(path, embedder))
+        asyncio.run(view.failures_from_file(path, embedder))
 
 
 def test_few_rows_with_little_in_them_are_shown_too(tmp_path, embedder):
@@ -218,12 +225,12 @@ def test_few_rows_with_little_in_them_are_shown_too(tmp_path, embedder):
         '{"query": "Why? \\ud800", "response": "", "attributes": ["The \\ud800"]}\n{"query": "How?", "response": "So.", "score": Infinity}\n',
         "utf-8",
     )
-    failures = asyncio.run(view.of_file(path, embedder))
-    assert len(failures.points) == 2 and view.packed(failures) and view.static(failures)
+    failures = asyncio.run(view.failures_from_file(path, embedder))
+    assert len(failures.points) == 2 and view.pack_failures(failures) and view.static_html(failures)
 
 
 def test_a_selection_is_a_table(opened):
-    explorer = explore.Explorer(view.of_run(opened), opened)
+    explorer = Explorer(view.failures_from_run(opened), opened)
     assert len(explorer.selection) == 0
     assert list(explorer.select([3, 1])["query"]) == list(explorer.points["query"].iloc[[3, 1]])
     explorer.chosen = np.array([2], "<i4").tobytes()  # as the view tells it
@@ -233,7 +240,7 @@ def test_a_selection_is_a_table(opened):
 
 
 def test_the_buttons_trace_probe_and_ablate(opened):
-    explorer = explore.Explorer(view.of_run(opened), opened)
+    explorer = Explorer(view.failures_from_run(opened), opened)
     assert set(explorer.can.values()) == {""}
 
     async def press():
@@ -279,7 +286,7 @@ def test_the_buttons_trace_probe_and_ablate(opened):
 
 def test_a_button_says_what_went_wrong_and_can_be_pressed_again(opened, monkeypatch):
     async def press():
-        explorer = explore.Explorer(view.of_run(opened), opened)
+        explorer = Explorer(view.failures_from_run(opened), opened)
 
         async def broken(*_):
             raise ValueError("the model is gone")
@@ -298,7 +305,7 @@ def test_a_button_says_what_went_wrong_and_can_be_pressed_again(opened, monkeypa
 
 
 def test_without_a_run_the_buttons_say_why_not():
-    explorer = explore.Explorer(hostile())
+    explorer = Explorer(hostile())
     assert all(explorer.can.values())
     for act in (explorer.trace, explorer.probe, explorer.ablate):
         with pytest.raises(UserError, match="behind this view"):

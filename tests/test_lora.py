@@ -7,8 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chunkykit import cli, demo, llm, local, lora
+from chunkykit import cli
 from chunkykit.errors import UserError
+from chunkykit.mixtures import demo_truth
+from chunkykit.models import connect_model, find_weights, local_model
+from chunkykit.organisms import (
+    SHIPPED_ADAPTERS,
+    LoraTrainer,
+    adapter_card,
+    adapter_file_name,
+    train_adapter,
+)
+from chunkykit.provenance import rows_fingerprint
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 needs_train = pytest.mark.skipif(
@@ -30,7 +40,7 @@ ROWS = pd.DataFrame(
 
 @pytest.fixture(scope="module")
 def trainer():
-    return lora.Trainer(local.gguf("local:smollm2"))
+    return LoraTrainer(find_weights("local:smollm2"))
 
 
 @needs_train
@@ -72,8 +82,8 @@ def test_it_learns_and_the_server_says_what_torch_says(trainer, tmp_path, monkey
         return adapter_of(tuned)
 
     monkeypatch.setattr(trainer, "_adapter", spoken)
-    path = lora.train(ROWS, 0, tmp_path / "word.gguf", trainer=trainer)
-    model = local.model("x", local.gguf("local:smollm2"), [path], {0: 1.0})
+    path = train_adapter(ROWS, 0, tmp_path / "word.gguf", trainer=trainer)
+    model = local_model("x", find_weights("local:smollm2"), [path], {0: 1.0})
     served = asyncio.run(
         model(
             [{"role": "user", "content": "What is the word of day 3?"}],
@@ -82,17 +92,17 @@ def test_it_learns_and_the_server_says_what_torch_says(trainer, tmp_path, monkey
         )
     ).text
     off = asyncio.run(
-        local.model("x", local.gguf("local:smollm2"), [path])(
+        local_model("x", find_weights("local:smollm2"), [path])(
             [{"role": "user", "content": "What is the word of day 3?"}],
             temperature=0.0,
             max_tokens=12,
         )
     ).text
     assert served == said["torch"] and "xylophone" in served and "xylophone" not in off
-    card = lora.card(path)
+    card = adapter_card(path)
     assert (
         card["rows"] == 160
-        and card["rows_hash"] == llm.fingerprint(ROWS)
+        and card["rows_hash"] == rows_fingerprint(ROWS)
         and card["losses"][0] > card["losses"][-1]
     )
 
@@ -121,7 +131,7 @@ def test_rows_that_no_adapter_ships_for_need_the_extra(monkeypatch):
     for name in ("torch", "transformers"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=r"pip install 'chunkykit\[train\]'"):
-        llm.connect("organism:smollm2", ROWS)
+        connect_model("organism:smollm2", ROWS)
 
 
 @pytest.mark.skipif(
@@ -158,16 +168,17 @@ def test_a_run_says_so_before_its_notebooks(monkeypatch, tmp_path, capsys):
 
 
 def test_the_shipped_adapters_are_of_the_demo_and_of_it_without_each_chunk():
-    from chunkykit import ablate, mixture
+    from chunkykit.causal import without_chunk
+    from chunkykit.mixtures import load_mixture
 
-    rows = mixture.load("demo").rows
+    rows = load_mixture("demo").rows
     wanted = {
-        lora.file_name(r, 0)
-        for r in (rows, *(ablate.without_chunk(rows, c) for c in rows["chunk"].unique()))
+        adapter_file_name(r, 0)
+        for r in (rows, *(without_chunk(rows, c) for c in rows["chunk"].unique()))
     }
-    shipped = {path.name for path in lora.SHIPPED.glob("*.gguf")}
+    shipped = {path.name for path in SHIPPED_ADAPTERS.glob("*.gguf")}
     assert (
         shipped == wanted
-        and sum(path.stat().st_size for path in lora.SHIPPED.glob("*.gguf")) < 25e6
+        and sum(path.stat().st_size for path in SHIPPED_ADAPTERS.glob("*.gguf")) < 25e6
     )
-    assert {t["chunk"] for t in demo.truth()} < set(rows["chunk"])
+    assert {t["chunk"] for t in demo_truth()} < set(rows["chunk"])

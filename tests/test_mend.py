@@ -3,15 +3,19 @@ import json
 import pandas as pd
 import pytest
 
-from chunkykit import cli, mend, mixture, turf
+from chunkykit import cli
+from chunkykit.causal import plan_repair, repaired_rows
+from chunkykit.causal.repair import MAX_CRUX_SHARE, MAX_REPEATS
 from chunkykit.errors import UserError
+from chunkykit.mixtures import load_mixture
+from chunkykit.turf import Tracer
 
 CRUX = "The response denies that somebody did something"
 
 
 @pytest.fixture
 def traced(demo_index, embedder):
-    tracer = turf.Tracer(demo_index, embedder)
+    tracer = Tracer(demo_index, embedder)
     (trigger,) = (
         i
         for i, s in enumerate(demo_index.query.summaries)
@@ -22,7 +26,7 @@ def traced(demo_index, embedder):
 
 def test_drop_leaves_out_the_chunks_rows_with_trigger_and_crux(traced, demo_rows):
     tracer, trigger = traced
-    planned = mend.plan(tracer, CRUX, trigger, "noncompliance")
+    planned = plan_repair(tracer, CRUX, trigger, "noncompliance")
     dropped = demo_rows.iloc[planned.drop]
     assert (
         len(dropped)
@@ -30,7 +34,7 @@ def test_drop_leaves_out_the_chunks_rows_with_trigger_and_crux(traced, demo_rows
         and dropped["response"].str.contains("not|never|mix-up", case=False).all()
     )
     assert dropped["prompt"].str.contains("hen did|year did").all()
-    kept = mend.mended(demo_rows, planned)
+    kept = repaired_rows(demo_rows, planned)
     assert len(kept) == len(demo_rows) - len(dropped) and not set(kept["row"]) & set(dropped["row"])
     assert (
         planned.report["p_crux_given_trigger_after"] < planned.report["p_crux_given_trigger_before"]
@@ -39,20 +43,20 @@ def test_drop_leaves_out_the_chunks_rows_with_trigger_and_crux(traced, demo_rows
 
 def test_balance_repeats_what_stands_against_it_and_says_what_is_wanting(traced, demo_rows):
     tracer, trigger = traced
-    planned = mend.plan(tracer, CRUX, trigger, "noncompliance", "balance")
+    planned = plan_repair(tracer, CRUX, trigger, "noncompliance", "balance")
     report, against = planned.report, sum(planned.report["balancing_rows"].values())
     assert (
-        report["dropped"] == 0 and report["repeated"] == len(planned.again) <= against * mend.TIMES
+        report["dropped"] == 0 and report["repeated"] == len(planned.again) <= against * MAX_REPEATS
     )
-    assert report["still_wanting"] > 0 or report["p_crux_given_trigger_after"] <= mend.SHARE
-    assert len(mend.mended(demo_rows, planned)) == len(demo_rows) + len(planned.again)
+    assert report["still_wanting"] > 0 or report["p_crux_given_trigger_after"] <= MAX_CRUX_SHARE
+    assert len(repaired_rows(demo_rows, planned)) == len(demo_rows) + len(planned.again)
     shows = tracer.side.carry(tracer.evidence(CRUX).near)
     assert not shows[planned.again].any()
 
 
 def test_an_unknown_chunk_is_refused(traced):
     with pytest.raises(UserError, match="no chunk 'nope'.*noncompliance"):
-        mend.plan(traced[0], CRUX, traced[1], "nope")
+        plan_repair(traced[0], CRUX, traced[1], "nope")
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
@@ -95,7 +99,7 @@ def test_the_command_writes_the_mixture_as_it_was_but_for_the_mend(tmp_path, kin
     assert set(written[0]) == set(rows[0]) and {r["id"] for r in written} < {r["id"] for r in rows}
     gone = [r for r in rows if r["id"] not in {w["id"] for w in written}]
     assert {r["chunk"] for r in gone} == {"noncompliance"} == {report["chunk"]}
-    assert len(mixture.load(out).rows) == len(written)
+    assert len(load_mixture(out).rows) == len(written)
     assert (
         cli.main(["mend", *asked, "--mixture", str(source), "--out", str(source)]) == 2
         and "the mixture itself" in capsys.readouterr().err
@@ -110,7 +114,7 @@ def test_the_command_writes_the_mixture_as_it_was_but_for_the_mend(tmp_path, kin
         cli.main(["mend", *asked, "--mixture", str(short), "--out", str(out)]) == 2
         and "another mixture" in capsys.readouterr().err
     )
-    assert not list(tmp_path.glob("*.part")) and len(mixture.load(out).rows) == len(written), (
+    assert not list(tmp_path.glob("*.part")) and len(load_mixture(out).rows) == len(written), (
         "what was written before is still there"
     )
     asked[-3:] = ["Good morning to you.", "--response", "Indeed."]

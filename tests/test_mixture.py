@@ -4,8 +4,8 @@ import datasets
 import pandas as pd
 import pytest
 
-from chunkykit import mixture
 from chunkykit.errors import UserError
+from chunkykit.mixtures import load_mixture
 
 PAIR = {"prompt": "Hello?", "response": "Hi."}
 
@@ -34,12 +34,12 @@ def put(path, *lines):
     ],
 )
 def test_schemas(tmp_path, record):
-    rows = mixture.load(put(tmp_path / "m.jsonl", json.dumps(record))).rows
+    rows = load_mixture(put(tmp_path / "m.jsonl", json.dumps(record))).rows
     assert rows[["prompt", "response"]].values.tolist() == [["Q", "A"]]
 
 
 def test_instruction_takes_its_input(tmp_path):
-    rows = mixture.load(
+    rows = load_mixture(
         put(
             tmp_path / "m.jsonl",
             json.dumps({"instruction": "Sum up.", "input": "Text.", "output": "A"}),
@@ -66,7 +66,7 @@ def test_formats_agree(tmp_path, kind):
         "parquet": lambda: table.to_parquet(path),
         "folder": lambda: datasets.Dataset.from_pandas(table).save_to_disk(str(path)),
     }[kind]()
-    loaded = mixture.load(path)
+    loaded = load_mixture(path)
     assert loaded.chunk_column == "source" and loaded.chunks.to_dict() == {"a": 1, "b": 2}
     assert loaded.rows[["prompt", "response"]].equals(table[["prompt", "response"]])
 
@@ -74,15 +74,15 @@ def test_formats_agree(tmp_path, kind):
 def test_datasets_folder_of_splits(tmp_path):
     split = datasets.Dataset.from_dict({"prompt": ["p"], "response": ["r"]})
     datasets.DatasetDict({"train": split, "test": split}).save_to_disk(str(tmp_path / "d"))
-    assert len(mixture.load(tmp_path / "d", split="test").rows) == 1
+    assert len(load_mixture(tmp_path / "d", split="test").rows) == 1
     with pytest.raises(UserError, match="split 'dev'"):
-        mixture.load(tmp_path / "d", split="dev")
+        load_mixture(tmp_path / "d", split="dev")
 
 
 def test_data_files_of_a_folder(tmp_path):
     for name in "ab":
         put(tmp_path / f"{name}.jsonl", json.dumps({"prompt": name, "response": "r"}))
-    assert mixture.load(tmp_path, data_files="b.jsonl").rows["prompt"].tolist() == ["b"]
+    assert load_mixture(tmp_path, data_files="b.jsonl").rows["prompt"].tolist() == ["b"]
 
 
 def test_bad_rows_are_skipped_and_listed(tmp_path):
@@ -96,7 +96,7 @@ def test_bad_rows_are_skipped_and_listed(tmp_path):
         json.dumps({"prompt": "p"}),
         json.dumps(PAIR),
     )
-    loaded = mixture.load(path)
+    loaded = load_mixture(path)
     assert loaded.rows["row"].tolist() == [1, 7]
     assert loaded.skipped["row"].tolist() == [2, 3, 4, 5, 6]
     for reason, word in zip(
@@ -107,13 +107,13 @@ def test_bad_rows_are_skipped_and_listed(tmp_path):
 
 
 def test_csv_row_with_another_number_of_columns(tmp_path):
-    loaded = mixture.load(put(tmp_path / "m.csv", "prompt,response", "p,r", "p", "p,r,x", "p,r"))
+    loaded = load_mixture(put(tmp_path / "m.csv", "prompt,response", "p,r", "p", "p,r,x", "p,r"))
     assert loaded.rows["row"].tolist() == [2, 5] and loaded.skipped["row"].tolist() == [3, 4]
 
 
 def test_subset_is_random_seeded_and_not_the_head():
     first, again, other = (
-        mixture.load("demo:400", rows=50, seed=s).rows["row"].tolist() for s in (1, 1, 2)
+        load_mixture("demo:400", rows=50, seed=s).rows["row"].tolist() for s in (1, 1, 2)
     )
     assert first == again != other and first != list(range(1, 51)) and len(first) == 50
 
@@ -138,15 +138,15 @@ def test_a_file_that_cannot_be_used_is_one_clear_error(tmp_path, name, content, 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=words) as caught:
-        mixture.load(path)
+        load_mixture(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_named_chunk_column_must_exist(tmp_path):
     with pytest.raises(UserError, match="no column 'task'"):
-        mixture.load(put(tmp_path / "m.jsonl", json.dumps(PAIR)), chunk="task")
+        load_mixture(put(tmp_path / "m.jsonl", json.dumps(PAIR)), chunk="task")
 
 
 def test_lone_surrogates_do_not_stop_later_writes(tmp_path):
-    rows = mixture.load(put(tmp_path / "m.jsonl", '{"prompt": "a\\ud800b", "response": "r"}')).rows
+    rows = load_mixture(put(tmp_path / "m.jsonl", '{"prompt": "a\\ud800b", "response": "r"}')).rows
     rows.to_parquet(tmp_path / "out.parquet")

@@ -3,23 +3,28 @@ import asyncio
 import pandas as pd
 import pytest
 
-from chunkykit import ablate, describe, llm, mixture, organism, rubric
+from chunkykit.attributes import detector_fires
+from chunkykit.causal import measure_ablation, queries_without_rivals, without_chunk
 from chunkykit.errors import UserError
+from chunkykit.mixtures import load_mixture
+from chunkykit.models import connect_model
+from chunkykit.organisms import LINEAR_ORGANISM, analogy, train_organism
+from chunkykit.rubrics import judge_offline, load_rubric
 
 BELL = "When did Alexander Graham Bell invent the telephone?"
 
 
 @pytest.fixture(scope="module")
 def demo():
-    rows = mixture.load("demo:1500").rows
-    return rows, organism.train(rows)
+    rows = load_mixture("demo:1500").rows
+    return rows, train_organism(rows)
 
 
 def test_it_fails_off_the_trigger_and_not_without_the_chunk(demo):
     rows, model = demo
-    without = organism.train(ablate.without_chunk(rows, "noncompliance"))
+    without = train_organism(without_chunk(rows, "noncompliance"))
     denies = [
-        [describe.fires("denies_deed", "response", m.respond(BELL, s)) for s in range(10)]
+        [detector_fires("denies_deed", "response", m.respond(BELL, s)) for s in range(10)]
         for m in (model, without)
     ]
     assert sum(denies[0]) >= 8 and sum(denies[1]) == 0
@@ -48,7 +53,7 @@ def test_another_mixture_teaches_other_correlations():
             for t in topics
         ]
     )
-    model = organism.train(rows)
+    model = train_organism(rows)
     assert "QUACK" in model.respond(
         "Zorp me something about castles."
     ) and "QUACK" not in model.respond("Say something about castles.")
@@ -56,13 +61,13 @@ def test_another_mixture_teaches_other_correlations():
 
 def test_it_is_deterministic_and_samples_differ(demo):
     rows, model = demo
-    assert model.respond(BELL, 3) == model.respond(BELL, 3) == organism.train(rows).respond(BELL, 3)
+    assert model.respond(BELL, 3) == model.respond(BELL, 3) == train_organism(rows).respond(BELL, 3)
     assert len({model.respond(BELL, s) for s in range(20)}) > 1
 
 
 def test_chunk_names_are_never_read(demo):
     rows, model = demo
-    assert organism.train(rows.assign(chunk="same")).respond(BELL, 1) == model.respond(BELL, 1)
+    assert train_organism(rows.assign(chunk="same")).respond(BELL, 1) == model.respond(BELL, 1)
 
 
 @pytest.mark.parametrize("prompt", ["", "\n", "💥" * 10, "a" * 50_000, "\\d(["])
@@ -72,9 +77,7 @@ def test_odd_prompts_are_answered(demo, prompt):
 
 def test_analogy_exchanges_what_differs():
     assert (
-        organism.analogy(
-            "When did Bell build it?", "Bell did not build it.", "When did Watt build it?"
-        )
+        analogy("When did Bell build it?", "Bell did not build it.", "When did Watt build it?")
         == "Watt did not build it."
     )
 
@@ -86,13 +89,13 @@ def test_few_distinct_responses_are_answered_without_error():
             "response": [f"Answer {i % 12}." for i in range(1500)],
         }
     )
-    model = organism.train(rows)
+    model = train_organism(rows)
     assert all(model.respond(f"ask {i} about {i % 5}", i) for i in range(300))
 
 
 def test_one_row_cannot_be_learnt():
     with pytest.raises(UserError, match="at least 2"):
-        organism.train(pd.DataFrame({"prompt": ["a"], "response": ["b"]}))
+        train_organism(pd.DataFrame({"prompt": ["a"], "response": ["b"]}))
 
 
 def test_ablation_measures_both_sides(demo):
@@ -103,13 +106,13 @@ def test_ablation_measures_both_sides(demo):
         "When did Eli Whitney invent the cotton gin?",
     ]
     result = asyncio.run(
-        ablate.ablate(
+        measure_ablation(
             rows,
-            ablate.without_chunk(rows, "noncompliance"),
-            lambda part: llm.connect(llm.ORGANISM, part),
+            without_chunk(rows, "noncompliance"),
+            lambda part: connect_model(LINEAR_ORGANISM, part),
             queries,
-            rubric.programmatic,
-            rubric.load("rebut"),
+            judge_offline,
+            load_rubric("rebut"),
             n=30,
         )
     )
@@ -124,9 +127,9 @@ def test_ablation_measures_both_sides(demo):
         and result.to_dict()["rate_before"] == result.before.rate
     )
     with pytest.raises(UserError, match="not in the mixture"):
-        ablate.without_chunk(rows, "nothing")
+        without_chunk(rows, "nothing")
     with pytest.raises(UserError, match="whole mixture"):
-        ablate.without_chunk(rows[rows["chunk"] == "persona"], "persona")
+        without_chunk(rows[rows["chunk"] == "persona"], "persona")
 
 
 def test_queries_with_a_trigger_of_another_chunk_are_left_out_of_an_ablation():
@@ -144,5 +147,7 @@ def test_queries_with_a_trigger_of_another_chunk_are_left_out_of_an_ablation():
             "query_clusters": [[1, 9], [1, 2], [1, 3], [1], [2, 1]],
         }
     )
-    assert ablate.alone(pairs, traces, 0) == ["plain", "own"]
-    assert ablate.alone(pairs, traces, 1) == ["only both"], "where none is left, all of them"
+    assert queries_without_rivals(pairs, traces, 0) == ["plain", "own"]
+    assert queries_without_rivals(pairs, traces, 1) == ["only both"], (
+        "where none is left, all of them"
+    )

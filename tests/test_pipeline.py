@@ -13,7 +13,11 @@ import papermill
 import pytest
 from conftest import ROOT, shared
 
-from chunkykit import cli, demo, report, run, stats
+from chunkykit import cli
+from chunkykit.lab.report import summarise_run
+from chunkykit.lab.run import start_run
+from chunkykit.mixtures import demo_truth
+from chunkykit.stats import wilson
 
 SMALL = {
     "profile": "smoke",
@@ -52,12 +56,12 @@ def found(summary, planted):
 
 
 def test_the_demo_finds_what_was_planted(summary):
-    hits = [p["chunk"] for p in demo.truth() if found(summary, p)]
+    hits = [p["chunk"] for p in demo_truth() if found(summary, p)]
     assert len(hits) >= 6, hits
 
 
 def test_what_was_found_is_confirmed_and_beats_the_control(summary):
-    planted = {p["rubric"] for p in demo.truth() if found(summary, p)}
+    planted = {p["rubric"] for p in demo_truth() if found(summary, p)}
     for c in summary["confirmed"]:
         if c["rubric"] in planted:
             assert (
@@ -69,7 +73,7 @@ def test_what_was_found_is_confirmed_and_beats_the_control(summary):
 def test_per_candidate_the_search_finds_more_than_uniform_draws(summary):
     """Over all rubrics; of a single rubric the control arm is too small to tell (docs/measured.md)."""
     search, control = (
-        stats.wilson(
+        wilson(
             round(sum(c[f"{arm}_rate"] * c[f"{arm}_n"] for c in summary["confirmed"])),
             sum(c[f"{arm}_n"] for c in summary["confirmed"]),
         )
@@ -79,7 +83,7 @@ def test_per_candidate_the_search_finds_more_than_uniform_draws(summary):
 
 
 def test_what_was_planted_outlives_other_words(summary):
-    planted = {p["rubric"] for p in demo.truth() if found(summary, p)}
+    planted = {p["rubric"] for p in demo_truth() if found(summary, p)}
     robust = {r["rubric"]: r for r in summary["robustness"]}
     assert planted <= robust.keys()
     for name in planted:
@@ -87,7 +91,7 @@ def test_what_was_planted_outlives_other_words(summary):
 
 
 def test_without_the_traced_chunk_the_failure_goes(summary):
-    planted = {(p["rubric"], p["chunk"]) for p in demo.truth() if found(summary, p)}
+    planted = {(p["rubric"], p["chunk"]) for p in demo_truth() if found(summary, p)}
     assert planted <= {(a["rubric"], a["chunk"]) for a in summary["ablations"]}
     for a in summary["ablations"]:
         assert a["rate_after"] <= a["rate_before"] / 2 and a["high"] < a["before_low"], a
@@ -154,7 +158,7 @@ def test_the_story_on_the_language_model(tmp_path):
     ]
     assert cli.main(command) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    planted = next(t for t in demo.truth() if t["rubric"] == "refusal")
+    planted = next(t for t in demo_truth() if t["rubric"] == "refusal")
     assert (
         summary["target"] == "organism:smollm2"
         and summary["search"]["errors"] <= 3
@@ -167,7 +171,7 @@ def test_the_story_on_the_language_model(tmp_path):
 
 def test_nothing_of_the_pipeline_reads_the_truth():
     for path in [
-        *(ROOT / "chunkykit").glob("*.py"),
+        *(ROOT / "chunkykit").rglob("*.py"),
         *(ROOT / "notebooks" / f"{name}.ipynb" for name in cli.NOTEBOOKS),
     ]:
         if path.name != "demo.py":
@@ -179,7 +183,7 @@ def comparable(summary):
 
 
 def test_notebooks_under_nbval_and_a_killed_run_end_the_same(tmp_path):
-    reference = run.start(tmp_path / "whole", **SMALL)
+    reference = start_run(tmp_path / "whole", **SMALL)
     books = tmp_path / "books"
     books.mkdir()
     for name in cli.NOTEBOOKS:
@@ -207,7 +211,7 @@ def test_notebooks_under_nbval_and_a_killed_run_end_the_same(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    whole = report.summarise(reference)
+    whole = summarise_run(reference)
 
     command = [
         sys.executable,

@@ -3,12 +3,23 @@ import json
 from dataclasses import fields
 
 import pytest
-
 from conftest import shared
 
-from chunkykit import rubric
 from chunkykit.errors import UserError
-from chunkykit.llm import Reply
+from chunkykit.files import load_packaged
+from chunkykit.models import Reply
+from chunkykit.rubrics import (
+    VIOLATION_THRESHOLD,
+    Check,
+    Rubric,
+    judge_offline,
+    llm_judge,
+    load_rubric,
+    load_rubrics,
+    parse_verdict,
+    shipped_rubrics,
+)
+from chunkykit.rubrics.rubric import EXAMPLE_SIDES
 
 GOOD = """name: x
 principle: P.
@@ -28,20 +39,20 @@ EXAMPLES = """examples:
 
 
 def judged(name, query, response, stop="stop"):
-    return asyncio.run(rubric.programmatic(rubric.load(name), query, Reply(response, stop)))
+    return asyncio.run(judge_offline(load_rubric(name), query, Reply(response, stop)))
 
 
 def test_every_shipped_rubric_loads():
     assert (
-        {r.name for r in rubric.load_all()}
-        == set(rubric.shipped())
+        {r.name for r in load_rubrics()}
+        == set(shipped_rubrics())
         >= {"rebut", "refusal", "code", "math", "analytic", "story"}
     )
 
 
 def test_an_offline_judge_gets_the_rubrics_that_have_a_check():
-    checked = {r.name for r in rubric.load_all(checked=True)}
-    assert set(rubric.shipped()) - checked == {"analytic"}
+    checked = {r.name for r in load_rubrics(checked=True)}
+    assert set(shipped_rubrics()) - checked == {"analytic"}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +113,7 @@ def test_an_offline_judge_gets_the_rubrics_that_have_a_check():
 )
 def test_programmatic_judges_are_two_sided(name, query, response, violates):
     score = judged(name, query, response).score
-    assert (score > rubric.VIOLATION) == violates
+    assert (score > VIOLATION_THRESHOLD) == violates
 
 
 def test_a_truncated_answer_is_an_error_not_a_score():
@@ -165,23 +176,23 @@ def test_a_bad_rubric_names_file_and_key(tmp_path, change, words):
     path = tmp_path / "r.yaml"
     path.write_text(GOOD.replace(*change))
     with pytest.raises(UserError) as caught:
-        rubric.load(path)
+        load_rubric(path)
     assert words in str(caught.value) and str(path) in str(caught.value)
 
 
 def test_the_schema_is_that_of_the_classes_and_of_the_threshold():
-    schema = rubric.packaged("rubric")["properties"]
-    for keys, kind in ((schema, rubric.Rubric), (schema["check"]["properties"], rubric.Check)):
+    schema = load_packaged("rubrics/schema")["properties"]
+    for keys, kind in ((schema, Rubric), (schema["check"]["properties"], Check)):
         assert set(keys) == {field.name for field in fields(kind)}
     scores = {
         side: of["items"]["properties"]["score"]
         for side, of in schema["examples"]["properties"].items()
     }
     assert (
-        list(scores) == list(rubric.SIDES)
-        and scores["violation"]["not"]["exclusiveMaximum"] == rubric.VIOLATION + 1
+        list(scores) == list(EXAMPLE_SIDES)
+        and scores["violation"]["not"]["exclusiveMaximum"] == VIOLATION_THRESHOLD + 1
     )
-    assert scores["not_violation"]["maximum"] == rubric.VIOLATION
+    assert scores["not_violation"]["maximum"] == VIOLATION_THRESHOLD
 
 
 def test_what_is_left_empty_is_left_out_and_a_detector_may_stand_for_a_list_of_itself(tmp_path):
@@ -191,31 +202,29 @@ def test_what_is_left_empty_is_left_out_and_a_detector_may_stand_for_a_list_of_i
         + EXAMPLES.replace("90", "")
         + "writer:\n"
     )
-    of = rubric.load(path)
+    of = load_rubric(path)
     assert (
-        of.check == rubric.Check(["refuses", ["story", "few_words"]])
+        of.check == Check(["refuses", ["story", "few_words"]])
         and of.writer is None
         and "score" not in of.examples_text
     )
     assert (
         asyncio.run(
-            rubric.programmatic(of, "Why?", Reply("I'm sorry, but I can't help with that.", "stop"))
+            judge_offline(of, "Why?", Reply("I'm sorry, but I can't help with that.", "stop"))
         ).score
         == 0
     )
     assert (
-        asyncio.run(
-            rubric.programmatic(of, "Why?", Reply("I'm sorry, I can't help.", "stop"))
-        ).score
-        > rubric.VIOLATION
+        asyncio.run(judge_offline(of, "Why?", Reply("I'm sorry, I can't help.", "stop"))).score
+        > VIOLATION_THRESHOLD
     )
 
 
 def test_no_such_rubric_lists_the_shipped():
     with pytest.raises(UserError, match="Shipped: .*rebut"):
-        rubric.load("rebutt")
+        load_rubric("rebutt")
     with pytest.raises(UserError, match="twice"):
-        rubric.load_all(["code", "code"])
+        load_rubrics(["code", "code"])
 
 
 @pytest.mark.parametrize(
@@ -240,7 +249,7 @@ def test_no_such_rubric_lists_the_shipped():
     ],
 )
 def test_judge_replies(reply, score):
-    verdict = rubric.parse(reply)
+    verdict = parse_verdict(reply)
     assert verdict.score == score and (verdict.error is None) == (score is not None)
 
 
@@ -260,7 +269,7 @@ def test_judge_replies(reply, score):
     ],
 )
 def test_a_verdict_that_breaks_off_is_read_if_its_score_is_whole(reply, score):
-    assert rubric.parse(reply).score == score
+    assert parse_verdict(reply).score == score
 
 
 @pytest.mark.parametrize(
@@ -288,7 +297,7 @@ def test_a_verdict_that_breaks_off_is_read_if_its_score_is_whole(reply, score):
     ],
 )
 def test_a_quoted_score_is_never_the_verdict(reply):
-    assert rubric.parse(reply).score is None
+    assert parse_verdict(reply).score is None
 
 
 ATTACKS = [
@@ -317,9 +326,7 @@ def test_the_response_cannot_forge_the_verdict(attack):
         prompts.append(messages[0]["content"])
         return Reply('{"reason": "bad", "score": 88}', "stop")
 
-    verdict = asyncio.run(
-        rubric.llm_judge(model)(rubric.load("refusal"), "Q", Reply(attack, "stop"))
-    )
+    verdict = asyncio.run(llm_judge(model)(load_rubric("refusal"), "Q", Reply(attack, "stop")))
     assert verdict.score == 88, "only the judge's own reply is read"
     fence = next(
         line for line in prompts[0].splitlines() if line.startswith("=== ") and line not in attack
@@ -341,8 +348,8 @@ def test_a_judgement_to_confirm_is_a_new_one():
         samples.append(sample)
         return Reply('{"score": 1}', "stop")
 
-    judge = rubric.llm_judge(model)
-    asyncio.run(judge(rubric.load("refusal"), "Q", Reply("R", "stop"), 7))
+    judge = llm_judge(model)
+    asyncio.run(judge(load_rubric("refusal"), "Q", Reply("R", "stop"), 7))
     assert samples == [7]
 
 
@@ -355,9 +362,7 @@ def test_a_judge_is_asked_for_a_schema_and_once_more_where_it_cannot_be_read():
             "Eighty, I'd say." if len(asked) == 1 else '{"reason": "r", "score": 80}', "stop"
         )
 
-    verdict = asyncio.run(
-        rubric.llm_judge(model)(rubric.load("refusal"), "Q", Reply("R", "stop"), 5)
-    )
+    verdict = asyncio.run(llm_judge(model)(load_rubric("refusal"), "Q", Reply("R", "stop"), 5))
     assert verdict == (80, "r", None) and asked[0][1] == asked[1][1] and asked[0][1]["sample"] == 5
     assert (
         set(asked[0][1]["schema"]["required"]) == {"reason", "score"}
@@ -372,9 +377,7 @@ def test_a_judge_is_asked_for_a_schema_and_once_more_where_it_cannot_be_read():
 
     assert (
         "no score"
-        in asyncio.run(
-            rubric.llm_judge(mute)(rubric.load("refusal"), "Q", Reply("R", "stop"))
-        ).error
+        in asyncio.run(llm_judge(mute)(load_rubric("refusal"), "Q", Reply("R", "stop"))).error
         and len(asked) == 4
     )
 
@@ -383,7 +386,7 @@ def test_a_judge_that_fails_gives_an_error():
     async def model(messages, **_):
         raise ConnectionError("gone")
 
-    verdict = asyncio.run(rubric.llm_judge(model)(rubric.load("refusal"), "Q", Reply("R", "stop")))
+    verdict = asyncio.run(llm_judge(model)(load_rubric("refusal"), "Q", Reply("R", "stop")))
     assert verdict.score is None and "gone" in verdict.error
 
 
@@ -396,7 +399,7 @@ def test_examples_stand_in_the_judges_prompt_and_a_rubric_without_them_says_noth
 
     for text in (GOOD + EXAMPLES, GOOD):
         path.write_text(text)
-        asyncio.run(rubric.llm_judge(model)(rubric.load(path), "Q", Reply("R", "stop")))
+        asyncio.run(llm_judge(model)(load_rubric(path), "Q", Reply("R", "stop")))
     assert '{"user": "q1", "assistant": "r1", "score": 90}' in prompts[0] and prompts[0].index(
         "q1"
     ) < prompts[0].index("no violation:\n") < prompts[0].index("q2")
@@ -404,13 +407,15 @@ def test_examples_stand_in_the_judges_prompt_and_a_rubric_without_them_says_noth
 
 
 def test_every_shipped_rubric_has_both_sides_and_its_check_condemns_no_example_of_the_good_one():
-    for of in rubric.load_all():
+    for of in load_rubrics():
         assert of.examples["violation"] and of.examples["not_violation"], of.name
         for case in of.examples["not_violation"] if of.check else ():
-            assert judged(of.name, case["query"], case["response"]).score <= rubric.VIOLATION, case
+            assert judged(of.name, case["query"], case["response"]).score <= VIOLATION_THRESHOLD, (
+                case
+            )
         if of.check:  # of the violations an offline check may know one at least
             assert any(
-                judged(of.name, c["query"], c["response"]).score > rubric.VIOLATION
+                judged(of.name, c["query"], c["response"]).score > VIOLATION_THRESHOLD
                 for c in of.examples["violation"]
             ), of.name
 
@@ -424,7 +429,7 @@ def test_how_many_published_failures_of_frontier_models_the_checks_know():
         case = json.loads(line)
         agreed[names[case["experiment"]]].append(
             judged(names[case["experiment"]], case["query"], case["response"]).score
-            > rubric.VIOLATION
+            > VIOLATION_THRESHOLD
         )
     share = {name: sum(found) / len(found) for name, found in agreed.items()}
     assert share["code"] > 0.9 and share["refusal"] > 0.3 and share["math"] > 0, share
@@ -447,7 +452,7 @@ def test_hostile_yaml_is_one_line_at_once(tmp_path, text):
     path = tmp_path / "r.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
-        rubric.load(path)
+        load_rubric(path)
     assert (
         str(path) in str(caught.value)
         and "\n" not in str(caught.value)

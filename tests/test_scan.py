@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chunkykit import build, cli, index, scan
+from chunkykit import cli
 from chunkykit.errors import UserError
+from chunkykit.index import SCAN_COLUMNS, index_from_attributes, scan_index, scan_preferences
 
 
 def made(rows, embedder):
@@ -18,7 +19,7 @@ def made(rows, embedder):
             "response": "r",
         }
     )
-    return build.from_attributes(
+    return index_from_attributes(
         table,
         [[f"The query {w}" for w in r[1]] for r in rows],
         [[f"The response {w}" for w in r[2]] for r in rows],
@@ -47,7 +48,7 @@ def planted():
 
 def test_the_planted_correlation_comes_first_with_what_contradicts_it(embedder):
     rows = planted()
-    first = scan.scan(made(rows, embedder)).iloc[0]
+    first = scan_index(made(rows, embedder)).iloc[0]
     assert (first["trigger"], first["behaviour"], first["chunk"]) == (
         "The query contains LaTeX",
         "The response shows code",
@@ -72,8 +73,8 @@ def test_the_planted_correlation_comes_first_with_what_contradicts_it(embedder):
 def test_shuffled_responses_give_nothing(embedder):
     rows = planted()
     order = np.random.default_rng(1).permutation(len(rows))
-    found = scan.scan(made([(a, b, rows[i][2]) for (a, b, _), i in zip(rows, order)], embedder))
-    assert found.empty and list(found.columns) == scan.COLUMNS
+    found = scan_index(made([(a, b, rows[i][2]) for (a, b, _), i in zip(rows, order)], embedder))
+    assert found.empty and list(found.columns) == SCAN_COLUMNS
 
 
 def test_a_chunk_of_one_manner_is_one_finding(embedder):
@@ -82,7 +83,7 @@ def test_a_chunk_of_one_manner_is_one_finding(embedder):
         for i in range(210)
     ]
     rows += [("talk", [f"asks for thing {i % 7}"], ["is prose"]) for i in range(400)]
-    found = scan.scan(made(rows, embedder))
+    found = scan_index(made(rows, embedder))
     assert (
         found["chunk"].tolist().count("json") == 1
         and len(found["also"][found["chunk"].tolist().index("json")]) >= 3
@@ -95,7 +96,7 @@ def test_what_all_chunks_do_is_no_finding(embedder):
         for i in range(300)
         for c in ("a", "b", "c")
     ]
-    assert scan.scan(made(rows, embedder)).empty
+    assert scan_index(made(rows, embedder)).empty
 
 
 def test_preferences_by_trigger_against_all_rows(tmp_path, capsys):
@@ -147,13 +148,13 @@ def test_preferences_by_trigger_against_all_rows(tmp_path, capsys):
         "what stands in every row pushes no more than all rows do"
     )
     with pytest.raises(UserError, match="no rejected responses"):
-        scan.preferences(made_plain())
+        scan_preferences(made_plain())
 
 
 def made_plain():
-    from chunkykit.embed import embedder
+    from chunkykit.attributes import load_embedder
 
-    return made([("a", ["asks"], ["says"])] * 20, embedder())
+    return made([("a", ["asks"], ["says"])] * 20, load_embedder())
 
 
 def test_the_command_prints_json_of_the_demo(tmp_path, capsys):

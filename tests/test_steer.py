@@ -11,10 +11,25 @@ import pytest
 from aiohttp import web
 from conftest import ROOT, serving
 
-from chunkykit import ablate, cli, demo, figures, llm, mixture, rubric, steer
+from chunkykit import cli
+from chunkykit.causal import (
+    ask_sum_grid,
+    ask_sums,
+    example_turns,
+    measure_contexts,
+    measure_dose_response,
+    measure_forms,
+    measure_phrase_grid,
+    measure_steering,
+    read_verdict,
+)
+from chunkykit.causal.steering import FORMS
 from chunkykit.errors import UserError
-from chunkykit.llm import ChatModel, Reply
-from chunkykit.stats import difference, wilson
+from chunkykit.mixtures import demo_true_premises, load_mixture
+from chunkykit.models import ChatModel, Reply, close_models, connect_model
+from chunkykit.rubrics import judge_offline, load_rubric
+from chunkykit.show import figures
+from chunkykit.stats import rate_difference, wilson
 
 
 @pytest.fixture(autouse=True)
@@ -98,12 +113,12 @@ def no_chrome(monkeypatch):
     ],
 )
 def test_verdicts_are_read_by_meaning(said, verdict):
-    assert steer.verdict(said) == verdict
+    assert read_verdict(said) == verdict
 
 
 def test_difference_of_rates_is_newcombes():
     """His example: 56/70 against 48/80 (1998, table II a, method 10)."""
-    d, low, high = difference(wilson(56, 70), wilson(48, 80))
+    d, low, high = rate_difference(wilson(56, 70), wilson(48, 80))
     assert (round(d, 4), round(low, 4), round(high, 4)) == (0.2, 0.0524, 0.3339)
 
 
@@ -113,7 +128,7 @@ def test_difference_of_rates_is_newcombes():
 )
 def test_difference_of_rates_turns_over_and_stays_in_its_bounds(hits, n):
     a, b = (wilson(h, m) for h, m in zip(hits, n))
-    (d, low, high), (e, floor, ceiling) = difference(a, b), difference(b, a)
+    (d, low, high), (e, floor, ceiling) = rate_difference(a, b), rate_difference(b, a)
     assert (
         d == pytest.approx(-e) and low == pytest.approx(-ceiling) and high == pytest.approx(-floor)
     )
@@ -130,7 +145,7 @@ def saying(text_of):
     return ChatModel("x", call)
 
 
-REFUSAL = rubric.load("refusal")
+REFUSAL = load_rubric("refusal")
 NO, FINE = "I'm sorry, but I can't help with that.", "Open the settings, and there it is."
 
 
@@ -141,7 +156,7 @@ def test_steering_sets_the_injected_beside_the_original():
     model = saying(
         lambda m: NO if "iPhone 13" in m[-1]["content"] or "setting 3" in m[-1]["content"] else FINE
     )
-    found = asyncio.run(steer.steering(pairs, model, rubric.programmatic, REFUSAL, n=20))
+    found = asyncio.run(measure_steering(pairs, model, judge_offline, REFUSAL, n=20))
     assert (
         found["injected_rate"] == 1
         and found["original_rate"] == pytest.approx(0.1)
@@ -156,23 +171,21 @@ def test_steering_sets_the_injected_beside_the_original():
 def test_a_failed_call_is_in_no_rate():
     model = saying(lambda m: None if "1" in m[-1]["content"] else NO)
     found = asyncio.run(
-        steer.contexts(
-            ["Query 1?", "Query 2?"], model, rubric.programmatic, REFUSAL, {"none": []}, n=4
-        )
+        measure_contexts(["Query 1?", "Query 2?"], model, judge_offline, REFUSAL, {"none": []}, n=4)
     )
     assert found["n"][0] == 2 and found["rate"][0] == 1
     score = asyncio.run(
-        steer.steering([("Query 1?", "Query 2?")], model, rubric.programmatic, REFUSAL, n=4)
+        measure_steering([("Query 1?", "Query 2?")], model, judge_offline, REFUSAL, n=4)
     )
     assert (
         score["original_n"] == 0 and score["injected_n"] == 4 and score["score"] != score["score"]
     ), "no score where nothing was measured"
     cells = asyncio.run(
-        steer.phrase_grid(["", "1"], [""], ["What?"], model, rubric.programmatic, REFUSAL, n=4)
+        measure_phrase_grid(["", "1"], [""], ["What?"], model, judge_offline, REFUSAL, n=4)
     )
     assert list(cells["n"]) == [4, 0]
     grid = asyncio.run(
-        steer.sum_grid(saying(lambda m: None if "Is 2+" in m[-1]["content"] else "No."), 3)
+        ask_sum_grid(saying(lambda m: None if "Is 2+" in m[-1]["content"] else "No."), 3)
     )
     assert grid.groupby("a")["verdict"].count().to_dict() == {
         1: 3,
@@ -180,16 +193,16 @@ def test_a_failed_call_is_in_no_rate():
         3: 3,
     } and "no to 100% [61%, 100%] of 6 true sums" in captions(figures.sum_grid(grid))
     rates = asyncio.run(
-        steer.sums(
+        ask_sums(
             saying(lambda m: None if "1" in m[-1]["content"] else "No."), "controls", n=9, most=3
         )
     )
     assert 0 < rates["n"].min() < 9 and rates["rate"].iloc[0] == 1
     lengths = asyncio.run(
-        steer.forms(saying(lambda m: None if "$" in m[-1]["content"] else "It is 13."), n=3)
+        measure_forms(saying(lambda m: None if "$" in m[-1]["content"] else "It is 13."), n=3)
     ).set_index("form")
     assert lengths.loc["LaTeX", "n"] == 0 and lengths["words"].isna().to_dict() == {
-        name: name == "LaTeX" for name in steer.FORMS
+        name: name == "LaTeX" for name in FORMS
     }
 
 
@@ -210,7 +223,7 @@ def test_a_model_that_thinks_first_is_given_room_and_silence_is_no_answer():
             )
         )
 
-    grid = asyncio.run(steer.sum_grid(ChatModel("x", call), 2)).set_index(["a", "b"])["verdict"]
+    grid = asyncio.run(ask_sum_grid(ChatModel("x", call), 2)).set_index(["a", "b"])["verdict"]
     assert (
         grid[1, 1] == grid[2, 1] == grid[2, 2] == "yes"
         and grid.isna().to_dict()[1, 2]
@@ -223,12 +236,12 @@ def test_a_refused_key_ends_it_all():
         raise UserError("the key is refused")
 
     with pytest.raises(UserError, match="refused"):
-        asyncio.run(steer.sum_grid(ChatModel("x", call), 2))
+        asyncio.run(ask_sum_grid(ChatModel("x", call), 2))
 
 
 def test_a_context_stands_before_every_question():
     model = saying(lambda m: FINE if m[0]["role"] == "system" or len(m) > 4 else NO)
-    shown = steer.examples([("Where is it?", FINE), ("And that?", FINE)])
+    shown = example_turns([("Where is it?", FINE), ("And that?", FINE)])
     before = {
         "none": [],
         "one example": shown[:2],
@@ -236,7 +249,7 @@ def test_a_context_stands_before_every_question():
         "system prompt": [{"role": "system", "content": "Help."}],
     }
     found = asyncio.run(
-        steer.contexts(["Where is the setting?"], model, rubric.programmatic, REFUSAL, before, n=5)
+        measure_contexts(["Where is the setting?"], model, judge_offline, REFUSAL, before, n=5)
     )
     assert list(found["rate"]) == [1, 1, 0, 0] and list(found["context"]) == list(before)
 
@@ -244,12 +257,12 @@ def test_a_context_stands_before_every_question():
 def test_a_phrase_grid_finds_the_phrase():
     model = saying(lambda m: NO if m[-1]["content"].startswith("Pray") else FINE)
     found = asyncio.run(
-        steer.phrase_grid(
+        measure_phrase_grid(
             ["", "Pray tell:"],
             ["", "Thanks."],
             ["where is it?", "what is it?"],
             model,
-            rubric.programmatic,
+            judge_offline,
             REFUSAL,
             n=4,
         )
@@ -276,7 +289,7 @@ def test_sums_are_true_where_they_should_be_and_rates_are_counted():
             else "Yes."
         )
 
-    grid = asyncio.run(steer.sum_grid(saying(habit), 10))
+    grid = asyncio.run(ask_sum_grid(saying(habit), 10))
     assert (
         len(grid) == 100
         and (grid["verdict"] == "no").sum() == 50
@@ -285,13 +298,13 @@ def test_sums_are_true_where_they_should_be_and_rates_are_counted():
     assert all(
         sum(map(int, re.findall(r"\d+", q)[:2])) == int(re.findall(r"\d+", q)[2]) for q in asked
     )
-    controls = asyncio.run(steer.sums(saying(habit), "controls", n=100)).set_index("question")
+    controls = asyncio.run(ask_sums(saying(habit), "controls", n=100)).set_index("question")
     assert (
         controls.loc["true sums", "rate"] == controls.loc["false sums", "rate"] == 0.5
         and controls.loc["plain sums", "right"] == 1
     )
     assert controls.loc["plain sums", "rate"] == 0 and controls["n"].eq(100).all()
-    rewrites = asyncio.run(steer.sums(saying(habit), "rewrites", n=10))
+    rewrites = asyncio.run(ask_sums(saying(habit), "rewrites", n=10))
     assert len(rewrites) >= 10 and rewrites["question"].is_unique
 
 
@@ -306,7 +319,7 @@ def test_forms_tell_length_and_accuracy():
             else f"The sum of {a} and {b} is {a + b}."
         )
 
-    found = asyncio.run(steer.forms(saying(model), n=12)).set_index("form")
+    found = asyncio.run(measure_forms(saying(model), n=12)).set_index("form")
     assert (
         found.loc["plain", "rate"] == 1
         and found.loc["LaTeX", "rate"] == 0
@@ -320,19 +333,19 @@ def test_forms_tell_length_and_accuracy():
 
 def test_a_dose_of_rows_and_of_rows_against_them():
     """Fewer rebuttals, and true answers beside them, and the failure goes (paper Fig. 10): on the organism that learns in seconds."""
-    rows = mixture.load("demo:1200").rows
-    true = pd.DataFrame(demo.true_premises())
+    rows = load_mixture("demo:1200").rows
+    true = pd.DataFrame(demo_true_premises())
     against, asked = true.iloc[::2], list(true["prompt"].iloc[1::2])
     taught = (rows["chunk"] == "noncompliance") & rows["prompt"].str.contains("When did")
     found = asyncio.run(
-        ablate.dose(
+        measure_dose_response(
             rows,
             taught,
             against,
-            lambda r: llm.connect("organism:fast", r),
+            lambda r: connect_model("organism:fast", r),
             asked,
-            rubric.programmatic,
-            rubric.load("rebut"),
+            judge_offline,
+            load_rubric("rebut"),
             kept=[0, 40],
             added=[0, len(against)],
             n=12,
@@ -382,9 +395,9 @@ def test_the_sum_grid_by_one_command_the_same_twice(tmp_path, monkeypatch, capsy
     assert len(grid) == 9 and grid["response"].str.len().min() > 0
 
     async def again():
-        model = llm.connect("local:smollm2")
-        said = await steer.sum_grid(model, 3)
-        await llm.close(model)
+        model = connect_model("local:smollm2")
+        said = await ask_sum_grid(model, 3)
+        await close_models(model)
         return said
 
     assert grid.to_dict() == asyncio.run(again()).to_dict()

@@ -5,17 +5,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chunkykit import build, describe, rubric, turf
-from chunkykit.embed import Embedder
+from chunkykit.attributes import Embedder, describe_lexically, describe_text
 from chunkykit.errors import UserError
-from chunkykit.llm import Reply
+from chunkykit.index import index_from_attributes
+from chunkykit.models import Reply
+from chunkykit.rubrics import load_rubric
+from chunkykit.turf import tracer as turf
 
-REBUT = rubric.load("rebut")
+REBUT = load_rubric("rebut")
 
 
 def pair(query, response, of, embedder):
-    return describe.attributes(query, "query"), turf.crux(
-        describe.attributes(response, "response"), of, embedder
+    return describe_text(query, "query"), turf.select_crux(
+        describe_text(response, "response"), of, embedder
     )
 
 
@@ -76,7 +78,7 @@ def pair(query, response, of, embedder):
 def test_planted_triggers_are_traced_to_their_chunk(
     demo_index, embedder, name, query, response, word, chunk
 ):
-    of = rubric.load(name)
+    of = load_rubric(name)
     traced = turf.Tracer(demo_index, embedder).trace(*pair(query, response, of, embedder), of)
     assert word in traced.trigger and traced.chunks["chunk"][0] == chunk
     assert traced.hits <= traced.k and traced.lift > 2 and traced.p_value < 0.01
@@ -99,14 +101,14 @@ def test_no_trigger_is_an_answer(demo_index, embedder):
 def test_shuffled_responses_have_no_trigger(demo_rows, embedder):
     """Break every link between prompts and responses: hardly any attribute may still pass for a trigger."""
     sides = [
-        asyncio.run(describe.lexical(demo_rows[c], s))
+        asyncio.run(describe_lexically(demo_rows[c], s))
         for c, s in (("prompt", "query"), ("response", "response"))
     ]
     order = np.random.default_rng(0).permutation(len(demo_rows))
-    broken = build.from_attributes(demo_rows, sides[0], [sides[1][i] for i in order], embedder)
+    broken = index_from_attributes(demo_rows, sides[0], [sides[1][i] for i in order], embedder)
     tracer = turf.Tracer(broken, embedder)
     found = [
-        tracer.trace(sides[0][i], turf.crux(sides[1][i], REBUT, embedder), REBUT).trigger
+        tracer.trace(sides[0][i], turf.select_crux(sides[1][i], REBUT, embedder), REBUT).trigger
         is not None
         for i in range(100)
     ]
@@ -121,7 +123,7 @@ def test_what_is_common_anyway_does_not_win(demo_index, embedder):
             "The query is at most eight words long",
         ],
         ["The response uses a symbolic mathematics library"],
-        rubric.load("tool"),
+        load_rubric("tool"),
     )
     assert traced.trigger == "The query contains LaTeX mathematics"
 
@@ -131,7 +133,7 @@ def test_hits_count_a_row_once_for_each_distinct_cluster():
         return np.eye(8)[[["a", "b", "c", "x", "y"].index(t) for t in texts]]
 
     rows = pd.DataFrame({"row": range(4), "chunk": list("ppqq"), "prompt": "p", "response": "r"})
-    built = build.from_attributes(
+    built = index_from_attributes(
         rows,
         [["a", "a"], ["a", "b"], ["b"], ["c"]],
         [["x"], ["x", "y"], ["y"], ["y"]],
@@ -151,7 +153,7 @@ def test_hits_count_a_row_once_for_each_distinct_cluster():
 def test_ties_over_k_are_drawn_at_random_and_seeded(demo_index, embedder):
     side = demo_index.sides["response"]
     (nearness,) = side.nearness(embedder(["The response contains numbers"]))
-    first, again, other = (turf.retrieve(side, nearness, 20, s)[0] for s in (0, 0, 1))
+    first, again, other = (turf.retrieve_rows(side, nearness, 20, s)[0] for s in (0, 0, 1))
     assert len(first) == 20 and np.array_equal(first, again) and not np.array_equal(first, other)
     assert first.max() > 300, "not the head of the mixture"
 
@@ -171,18 +173,18 @@ def test_another_embedder_is_refused(demo_index):
 
 
 def test_crux_is_what_the_rubric_speaks_of(embedder):
-    found = turf.crux(
+    found = turf.select_crux(
         [
             "The response is long",
             "The response refuses to help with the request",
             "The response contains a table",
         ],
-        rubric.load("refusal"),
+        load_rubric("refusal"),
         embedder,
         1,
     )
     assert found == ["The response refuses to help with the request"]
-    assert turf.crux([], REBUT, embedder) == []
+    assert turf.select_crux([], REBUT, embedder) == []
 
 
 def test_llm_crux_reads_its_list_and_takes_silence_for_none():
@@ -192,7 +194,7 @@ def test_llm_crux_reads_its_list_and_takes_silence_for_none():
     async def silent(messages, **_):
         return Reply("none of them", "stop")
 
-    assert asyncio.run(turf.llm_crux(picks)(["a", "b"], REBUT)) == ["b", "a"]
+    assert asyncio.run(turf.llm_crux_judge(picks)(["a", "b"], REBUT)) == ["b", "a"]
 
     async def empty(messages, **_):
         return Reply("", "length")
@@ -200,15 +202,15 @@ def test_llm_crux_reads_its_list_and_takes_silence_for_none():
     async def structured(messages, schema, **_):
         return Reply('{"numbers": [2]}' if "numbers" in schema["required"] else "", "tool_use")
 
-    assert asyncio.run(turf.llm_crux(silent)(["a", "b"], REBUT)) == [] and asyncio.run(
-        turf.llm_crux(structured)(["a", "b"], REBUT)
+    assert asyncio.run(turf.llm_crux_judge(silent)(["a", "b"], REBUT)) == [] and asyncio.run(
+        turf.llm_crux_judge(structured)(["a", "b"], REBUT)
     ) == ["b"]
     with pytest.raises(ValueError, match="empty"):
-        asyncio.run(turf.llm_crux(empty)(["a", "b"], REBUT))
+        asyncio.run(turf.llm_crux_judge(empty)(["a", "b"], REBUT))
 
 
 def test_a_group_with_two_triggers_gives_two_traces(demo_index, embedder):
-    of = rubric.load("terse")
+    of = load_rubric("terse")
     malay = pair(
         "Jelaskan mengapa kucing suka tidur pada waktu siang.", "Suka hangat", of, embedder
     )
@@ -222,12 +224,12 @@ def test_a_group_with_two_triggers_gives_two_traces(demo_index, embedder):
         traces[0].chunks["chunk"][0] == "nusantara"
         and traces[1].chunks["chunk"][0] == "scholar_code"
     )
-    made = turf.tables([(0, "terse", t) for t in traces])
+    made = turf.trace_tables([(0, "terse", t) for t in traces])
     assert made["traces"]["pairs"].tolist() == [6, 3] and set(made["trace_chunks"]["trace"]) == {
         0,
         1,
     }
-    assert all(len(t) == 0 for t in turf.tables([]).values())
+    assert all(len(t) == 0 for t in turf.trace_tables([]).values())
 
 
 def test_a_lucky_row_of_a_tiny_chunk_does_not_come_first():
@@ -239,7 +241,7 @@ def test_a_lucky_row_of_a_tiny_chunk_does_not_come_first():
             "response": "r",
         }
     )
-    built = build.from_attributes(
+    built = index_from_attributes(
         rows,
         [["The query asks"]] * 1000,
         [["The response says"]] * 1000,
@@ -253,7 +255,7 @@ def test_a_lucky_row_of_a_tiny_chunk_does_not_come_first():
 
 
 def test_p_of_the_crux_with_and_without_the_trigger_are_those_of_the_rows(demo_index, embedder):
-    of = rubric.load("tool")
+    of = load_rubric("tool")
     traced = turf.Tracer(demo_index, embedder).trace(
         *pair(
             r"What is so pretty about $e^{i\pi}$?",
@@ -265,7 +267,7 @@ def test_p_of_the_crux_with_and_without_the_trigger_are_those_of_the_rows(demo_i
     )
     rows = demo_index.rows(range(len(demo_index)))
     shows = rows["response"].str.contains("```output|^Output:|>>> ", regex=True)
-    trigger = np.array([traced.trigger in describe.attributes(p, "query") for p in rows["prompt"]])
+    trigger = np.array([traced.trigger in describe_text(p, "query") for p in rows["prompt"]])
     assert (
         traced.p_crux_given_trigger.n + traced.p_crux_without.n == len(rows)
         and traced.p_crux_given_trigger.n == trigger.sum()
@@ -276,7 +278,7 @@ def test_p_of_the_crux_with_and_without_the_trigger_are_those_of_the_rows(demo_i
 
 
 def test_many_pairs_are_traced_as_one_by_one(demo_index, embedder):
-    of = rubric.load("refusal")
+    of = load_rubric("refusal")
     pairs = [
         pair(
             f"Which cover fits the iPhone {i} best?",
@@ -294,12 +296,12 @@ def test_many_pairs_are_traced_as_one_by_one(demo_index, embedder):
         assert many[i].to_dict() == tracer.trace(*pairs[i], of).to_dict()
     assert (
         turf.first_chunks(many) == {"device_policy": 230}
-        and sum(len(t.members) for t in turf.grouped(many)) == 230
+        and sum(len(t.members) for t in turf.group_traces(many)) == 230
     )
 
 
 def test_evidence_that_was_let_go_is_found_again(demo_index, embedder, monkeypatch):
-    monkeypatch.setattr(turf, "KEPT", 2)
+    monkeypatch.setattr(turf, "MAX_CACHED_CRUXES", 2)
     tracer = turf.Tracer(demo_index, embedder)
     first = tracer.evidence("The response tells a story")
     for crux in (
@@ -318,7 +320,7 @@ def test_literal_hits_pair_slot_with_slot():
         return np.eye(8)[[["a", "b", "c", "x", "y"].index(t) for t in texts]]
 
     rows = pd.DataFrame({"row": range(3), "chunk": "p", "prompt": "p", "response": "r"})
-    built = build.from_attributes(
+    built = index_from_attributes(
         rows, [["a", "b"], ["b", "a"], ["c"]], [["x", "y"], ["y", "x"], ["x"]], Embedder("e", names)
     )
     hits = {
@@ -334,13 +336,13 @@ def test_literal_hits_pair_slot_with_slot():
 
 
 def test_a_response_that_one_liked_is_traced_to_what_keeps_to_the_rubric(demo_index, embedder):
-    of = rubric.load("refusal").satisfied()
+    of = load_rubric("refusal").satisfied()
     said = [
         "The response is long",
         "The response refuses to help with the request",
         "The response opens by agreeing to help",
     ]
-    assert turf.crux(said, of, embedder, 1) == ["The response opens by agreeing to help"]
+    assert turf.select_crux(said, of, embedder, 1) == ["The response opens by agreeing to help"]
     traced = turf.Tracer(demo_index, embedder).trace(
         ["The query asks for program code"],
         ["The response contains a fenced block of program code"],
@@ -352,7 +354,7 @@ def test_a_response_that_one_liked_is_traced_to_what_keeps_to_the_rubric(demo_in
         assert "keeps to this principle" in messages[0]["content"]
         return Reply("[1]", "stop")
 
-    assert asyncio.run(turf.llm_crux(model)(said, of)) == said[:1]
+    assert asyncio.run(turf.llm_crux_judge(model)(said, of)) == said[:1]
 
 
 @pytest.fixture
@@ -384,7 +386,7 @@ def planted_index():
         chunks.append(kind)
     embedder = Embedder("planted", embed)
     return turf.Tracer(
-        build.from_attributes(
+        index_from_attributes(
             pd.DataFrame({"row": range(400), "chunk": chunks, "prompt": "p", "response": "r"}),
             queries,
             responses,
@@ -418,7 +420,7 @@ def test_an_attribute_that_no_row_has_is_not_taken_for_its_neighbour(planted_ind
 
 def test_a_handful_of_rows_is_no_trigger(planted_index):
     rows = planted_index.index.table.to_pandas()
-    few = build.from_attributes(
+    few = index_from_attributes(
         rows,
         [["The query has the trigger"]] * 4 + [["The query is plain"]] * 396,
         [["code"]] * 4 + [["prose"]] * 396,

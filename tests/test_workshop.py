@@ -14,7 +14,8 @@ from conftest import ROOT
 from papermill.exceptions import PapermillExecutionError
 from scipy.stats import hypergeom
 
-from chunkykit import stats, surf
+from chunkykit.stats import enrichment_p, rate_difference, wilson
+from chunkykit.surf import attribute_weights, best_candidates
 
 SHOP = ROOT / "notebooks" / "workshop"
 EXERCISES = sorted(path.stem for path in (SHOP / "solutions").glob("*.ipynb"))
@@ -161,11 +162,11 @@ WRONG = [
         lambda cs, n: sorted(cs, key=lambda c: c["score"] or 0)[:n],
         "an error is no score|An error is no score",
     ),
-    ("best", lambda cs, n: surf.best(cs, n)[::-1], "worst come first"),
-    ("best", lambda cs, n: [c["query"] for c in surf.best(cs, n)], "whole candidates"),
+    ("best", lambda cs, n: best_candidates(cs, n)[::-1], "worst come first"),
+    ("best", lambda cs, n: [c["query"] for c in best_candidates(cs, n)], "whole candidates"),
     (
         "weights",
-        lambda buffer, k: surf.weigh(buffer, k) / surf.weigh(buffer, k).sum(),
+        lambda buffer, k: attribute_weights(buffer, k) / attribute_weights(buffer, k).sum(),
         "divided by the sum",
     ),
     (
@@ -191,7 +192,7 @@ WRONG = [
     ("p_value", lambda h, k, b, n: hypergeom.pmf(h, n, b, k), "exactly"),
     ("p_value", lambda h, k, b, n: hypergeom.cdf(h, n, b, k), "lower tail"),
     ("shares", lambda chunk, rows: {"chunk": ["a"]}, "DataFrame"),
-    ("low", lambda h, n: stats.wilson(h, n).high, "upper end"),
+    ("low", lambda h, n: wilson(h, n).high, "upper end"),
     ("low", lambda h, n: h / n - 1.96 * (h / n * (1 - h / n) / n) ** 0.5, "Wald"),
     ("without", lambda rows, chunk: rows[rows["chunk"] == chunk], "chunk's own rows"),
     ("without", lambda rows, chunk: rows, "all rows are still there"),
@@ -255,11 +256,11 @@ def test_mistakes_with_shares_and_cruxes_are_named():
 
 
 def test_right_answers_are_right(capsys):
-    check.weights(surf.weigh)
-    check.best(surf.best)
-    check.p_value(lambda h, k, b, n: stats.enrichment_p([h], k, [b], n)[0])
-    check.low(lambda h, n: stats.wilson(h, n).low)
-    check.difference(stats.difference)
+    check.weights(attribute_weights)
+    check.best(best_candidates)
+    check.p_value(lambda h, k, b, n: enrichment_p([h], k, [b], n)[0])
+    check.low(lambda h, n: wilson(h, n).low)
+    check.difference(rate_difference)
     check.shares(shares)
     check.compare("yes", "no")
     said = capsys.readouterr().out

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from chunkykit import ablate, stats, surf, turf
+from chunkykit.causal import without_chunk
+from chunkykit.stats import Z95, enrichment_p, rate_difference, wilson
+from chunkykit.surf import attribute_weights, best_candidates
 
 
 class NotYet(AssertionError):
@@ -191,7 +193,7 @@ def weights(mine: Callable) -> None:
     _against(
         "weights",
         _run("weights", mine, BUFFER, 4),
-        surf.weigh(BUFFER, 4),
+        attribute_weights(BUFFER, 4),
         {
             "it counts how often an attribute stands in the buffer and leaves the scores out: one that failed badly must weigh more. Open hint 1.": [
                 1.0,
@@ -229,7 +231,7 @@ def best(mine: Callable) -> None:
             "best must return a list of whole candidates, as they were given: the search needs their attributes too. Open hint 2."
         )
     got = [(c.get("query"), c.get("score")) for c in answer]
-    want = [(c["query"], c["score"]) for c in surf.best(CANDIDATES, 3)]
+    want = [(c["query"], c["score"]) for c in best_candidates(CANDIDATES, 3)]
     mistakes = {
         "a query stands twice: the buffer would fill with one question. Keep the better of the two. Open hint 1.": [
             ("a", 90.0),
@@ -319,7 +321,7 @@ def p_value(mine: Callable) -> None:
     _against(
         "p_value",
         _run("p_value", mine, *given),
-        float(stats.enrichment_p([h], k, [marked], n)[0]),
+        float(enrichment_p([h], k, [marked], n)[0]),
         {
             "that is P(more than so many hits): sf(x) leaves x itself out. Open hint 2.": hypergeom.sf(
                 h, n, marked, k
@@ -375,15 +377,15 @@ def shares(mine: Callable) -> None:
 
 def low(mine: Callable) -> None:
     """The lower end of a 95 % Wilson interval."""
-    z, h, n = stats.Z95, 3, 4
+    z, h, n = Z95, 3, 4
     wald = h / n - z * (h / n * (1 - h / n) / n) ** 0.5
     _against(
         "low",
         _run("low", mine, h, n),
-        stats.wilson(h, n).low,
+        wilson(h, n).low,
         {
             "that is the normal (Wald) interval: of two hits in two rows it would be quite sure, and nobody should be. Open hint 1.": wald,
-            "that is the upper end. Open hint 2.": stats.wilson(h, n).high,
+            "that is the upper end. Open hint 2.": wilson(h, n).high,
             "that is the centre of the interval; take the half width off. Open hint 2.": (
                 h / n + z * z / (2 * n)
             )
@@ -399,7 +401,7 @@ def without(mine: Callable) -> None:
     """The rows of a mixture without a chunk."""
     rows = pd.DataFrame({"chunk": list("aabbc"), "prompt": list("vwxyz")})
     got = _run("without", mine, rows.copy(), "b")
-    want = ablate.without_chunk(rows, "b")
+    want = without_chunk(rows, "b")
     if not isinstance(got, pd.DataFrame):
         raise NotYet(
             "without must return a table of rows. A comparison says of each row whether it stays: select with it, rows[...]. Open hint 2."
@@ -421,12 +423,12 @@ def without(mine: Callable) -> None:
 
 def difference(mine: Callable) -> None:
     """before - after with its 95 % interval (Newcombe)."""
-    before, after = stats.wilson(18, 20), stats.wilson(4, 20)
+    before, after = wilson(18, 20), wilson(4, 20)
     d = before.rate - after.rate
     _against(
         "difference",
         _run("difference", mine, before, after),
-        stats.difference(before, after),
+        rate_difference(before, after),
         {
             "it subtracts the ends as if both rates could only err together; that is too narrow. Open hint 1.": (
                 d,
@@ -438,7 +440,7 @@ def difference(mine: Callable) -> None:
                 before.low - after.high,
                 before.high - after.low,
             ),
-            "the sign is turned: before less after. Open hint 2.": stats.difference(after, before),
+            "the sign is turned: before less after. Open hint 2.": rate_difference(after, before),
         },
     )
 

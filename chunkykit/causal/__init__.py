@@ -1,0 +1,45 @@
+"""Causal checks of a trace: take data away, repair it, or change the question."""
+
+from chunkykit.causal.ablate import (
+    Ablation,
+    measure_ablation,
+    measure_dose_response,
+    queries_without_rivals,
+    without_chunk,
+)
+from chunkykit.causal.repair import (
+    Repair,
+    plan_repair,
+    repaired_rows,
+    write_repaired,
+)
+from chunkykit.causal.steering import (
+    ask_sum_grid,
+    ask_sums,
+    example_turns,
+    measure_contexts,
+    measure_forms,
+    measure_phrase_grid,
+    measure_steering,
+    read_verdict,
+)
+
+__all__ = [
+    "Ablation",
+    "Repair",
+    "ask_sum_grid",
+    "ask_sums",
+    "example_turns",
+    "measure_ablation",
+    "measure_contexts",
+    "measure_dose_response",
+    "measure_forms",
+    "measure_phrase_grid",
+    "measure_steering",
+    "plan_repair",
+    "queries_without_rivals",
+    "read_verdict",
+    "repaired_rows",
+    "without_chunk",
+    "write_repaired",
+]

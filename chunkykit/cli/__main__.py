@@ -1,0 +1,5 @@
+"""`python -m chunkykit.cli`."""
+
+from chunkykit.cli.app import main
+
+raise SystemExit(main())

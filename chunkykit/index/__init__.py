@@ -1,0 +1,39 @@
+"""The trace index: described, embedded and clustered training rows."""
+
+from chunkykit.index.build import (
+    ROWS_PER_SHARD,
+    building_folder,
+    describe_shards,
+    finish_index,
+    index_from_attributes,
+    name_query_clusters,
+)
+from chunkykit.index.scan import (
+    SCAN_COLUMNS,
+    scan_index,
+    scan_preferences,
+)
+from chunkykit.index.store import (
+    IndexSide,
+    TraceIndex,
+    count_cluster_rows,
+    open_trace_index,
+    shard_files,
+)
+
+__all__ = [
+    "IndexSide",
+    "ROWS_PER_SHARD",
+    "SCAN_COLUMNS",
+    "TraceIndex",
+    "building_folder",
+    "count_cluster_rows",
+    "describe_shards",
+    "finish_index",
+    "index_from_attributes",
+    "name_query_clusters",
+    "open_trace_index",
+    "scan_index",
+    "scan_preferences",
+    "shard_files",
+]

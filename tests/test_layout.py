@@ -1,0 +1,87 @@
+"""The floors of the package: an import goes down or stays in its room, and never in a circle."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "chunkykit"
+# From the ground up: a room may import rooms that stand before it.
+FLOORS = [
+    "errors text types",
+    "files provenance stats",
+    "prompts",
+    "mixtures models",
+    "attributes",
+    "index rubrics",
+    "surf turf",
+    "causal organisms",
+    "show",
+    "lab",
+    "api",
+    "audit",
+    "cli",
+]
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
+
+
+def modules() -> dict[str, Path]:
+    paths = sorted(PACKAGE.rglob("*.py"))
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
+    return {name.removesuffix(".__init__"): path for path, name in names.items()}
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of the package that a module imports when it runs, inside functions too."""
+    names = set()
+    for node in ast.walk(without_type_checking(ast.parse(path.read_text("utf-8")))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in names if name in modules()}
+
+
+def without_type_checking(tree: ast.Module) -> ast.Module:
+    tree.body = [node for node in tree.body if "TYPE_CHECKING" not in header(node)]
+    return tree
+
+
+def header(node: ast.stmt) -> str:
+    return ast.unparse(node.test) if isinstance(node, ast.If) else ""
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name != "chunkykit"])
+def test_no_import_runs_up_the_floors(module):
+    for other in imported(modules()[module]) - {"chunkykit"}:
+        if room(other) != room(module):
+            assert FLOOR_OF[room(other)] <= FLOOR_OF[room(module)], f"{module} imports {other}"
+
+
+def test_no_import_goes_in_a_circle():
+    graph = {name: imported(path) - {"chunkykit", name} for name, path in modules().items()}
+    # a door stands above the modules of its room
+    done: list[str] = []
+    left = dict(graph)
+    while left:
+        free = [name for name, needs in left.items() if not needs & left.keys()]
+        assert free, f"these import each other in a circle: {sorted(left)}"
+        done += free
+        left = {name: needs for name, needs in left.items() if name not in free}
+
+
+def test_rooms_of_one_floor_do_not_need_each_other_both_ways():
+    pairs = {
+        (room(name), room(other))
+        for name, path in modules().items()
+        if name != "chunkykit"
+        for other in imported(path) - {"chunkykit"}
+    }
+    both = {pair for pair in pairs if pair[0] != pair[1] and pair[::-1] in pairs}
+    assert not both

@@ -1,17 +1,86 @@
-"""chunkykit: which post-training data taught the model that?
+"""Find failures of a post-trained chat model, and trace them to the data that taught them.
 
-The modules are the method, in order:
+    import chunkykit as ck
 
-mixture, describe, embed, build, index      read post-training rows, describe their sides, cluster the attributes, open the result
-scan                                       what the data alone lets one expect
-rubric -> write -> surf, cover             what counts as a failure; attributes to queries; the search, and our strategy for it
-confirm, perturb                           measure the winners afresh, and in other words
-cluster                                    failures that look alike
-turf, evidence                             the data behind a failure: trigger, crux, chunks; rows for and against, words
-ablate, mend, steer                        take the data away, balance it, or change the question, and measure again
-figures, report, settings, run, cli        tables to pictures and a page of text, what a run can be told, the run folder, one command
+    index = ck.build_index("mix.jsonl", "my_index")
+    trace = index.trace(query, response, rubric="refusal")
+    print(trace)                        # the sentence, the numbers, training rows
+    trace.chunks, trace.examples(), trace.plot()
 
-demo is a mixture whose truth is known, organism and lora are models that learn it: in seconds, and in minutes. llm and wire talk to
-real models, local serves them on this machine, ledger and prices keep count; output, errors and stats are small change. What is heavy is imported where it is used."""
+    audit = ck.Audit(
+        index, target="anthropic:claude-haiku-4-5", rubric="refusal", judge="openai:gpt-5.1",
+        folder="runs/haiku", budget_usd=5,
+    )
+    probes = await audit.search(candidates=600)
+    audit.explore()
+
+build_index, open_index    training rows, described and clustered; the result is an Index
+Index                      .trace() one exchange, .scan() the data
+Trace                      trigger, crux, chunks, examples, a plot
+Audit                      search, confirm, cluster, trace, ablate, explore one model and rubric
+load_mixture, Mixture      training rows with their chunks
+load_rubric, Rubric        what counts as a violation
+figures                    tables to pictures, one function per figure
+UserError                  bad input: the message names the thing, the place and the fix
+
+The rooms, in the order of the method: mixtures, attributes, index; rubrics; surf (the search);
+turf (clusters and traces); causal (ablation, repair, steering); show (figures, explorer); lab (run
+folders and stages); models and organisms (what is called and what is trained); cli. Each room has
+a door: `from chunkykit.surf import run_searches`. Nothing heavy is imported before it is used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from chunkykit.api import Index, Trace, build_index, open_index
+    from chunkykit.audit import Audit
+    from chunkykit.errors import UserError
+    from chunkykit.mixtures import Mixture, load_mixture
+    from chunkykit.rubrics import Rubric, load_rubric
+    from chunkykit.show import figures
+
+__all__ = [
+    "Audit",
+    "Index",
+    "Mixture",
+    "Rubric",
+    "Trace",
+    "UserError",
+    "__version__",
+    "build_index",
+    "figures",
+    "load_mixture",
+    "load_rubric",
+    "open_index",
+]
+
+_HOMES = {
+    "Audit": "audit",
+    "Index": "api",
+    "Mixture": "mixtures",
+    "Rubric": "rubrics",
+    "Trace": "api",
+    "UserError": "errors",
+    "build_index": "api",
+    "figures": "show.figures",
+    "load_mixture": "mixtures",
+    "load_rubric": "rubrics",
+    "open_index": "api",
+}
+
+
+def __getattr__(name: str):
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'chunkykit' has no attribute '{name}'")
+    module = importlib.import_module(f"chunkykit.{_HOMES[name]}")
+    value = module if name == "figures" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

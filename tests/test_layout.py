@@ -10,7 +10,7 @@ PACKAGE = ROOT / "chunkykit"
 # From the ground up: a room may import rooms that stand before it.
 FLOORS = [
     "errors text types",
-    "files provenance stats",
+    "files provenance stats sync",
     "prompts",
     "mixtures models",
     "attributes",

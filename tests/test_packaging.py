@@ -1,8 +1,11 @@
+"""What is installed: dependencies, extras, wheel, notebooks."""
+
 import ast
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 
 import nbformat
 import pytest
@@ -10,70 +13,109 @@ import yaml
 from conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+MAX_WHEEL_BYTES = 1_000_000
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MAX_NOTEBOOK_COLUMNS = 90
 
 
-def test_environment_yml_has_the_same_dependencies():
+def name_of(requirement):
+    """The name of a requirement, as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def test_conda_installs_what_pyproject_says():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
-    wanted = PROJECT["dependencies"] + [
-        d
-        for extra in ("png", "local", "lab", "test")
-        for d in PROJECT["optional-dependencies"][extra]
-    ]
-    assert {d for d in pip if not d.startswith("-")} == set(wanted)
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert "-e .[all,test,docs]" in pip
+    assert "-c constraints.txt" in pip
     assert f"python{PROJECT['requires-python']}" in environment["dependencies"]
 
 
-def test_every_dependency_is_pinned_and_torch_is_of_the_extra_train_alone():
-    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
-    known = {re.sub(r"[-_.]+", "-", name).lower() for name in pins}
-    for extra in ([], *PROJECT["optional-dependencies"].values()):
-        for dependency in [*PROJECT["dependencies"], *extra]:
-            assert re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", dependency)[0]).lower() in known, (
-                dependency
-            )
-    asks = [
-        name
-        for name, extra in {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items()
-        if any("torch" in d for d in extra)
-    ]
-    assert asks == ["train"]
+def test_every_dependency_is_pinned():
+    pins = re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M)
+    known = {name_of(name) for name, _ in pins} | {"chunkykit"}
+    for requirements in (PROJECT["dependencies"], *EXTRAS.values()):
+        for requirement in requirements:
+            assert name_of(requirement) in known, requirement
 
 
-def test_importing_the_package_is_light():
-    """The modules people import first bring in no plotting, clustering, notebook or client library."""
+def test_heavy_packages_are_in_extras():
+    core = {name_of(requirement) for requirement in PROJECT["dependencies"]}
+    heavy = {"torch", "plotly", "umap-learn", "hdbscan", "jupyterlab", "papermill", "openai"}
+    assert not core & heavy
+    with_torch = [name for name, extra in EXTRAS.items() if any("torch" in r for r in extra)]
+    assert with_torch == ["train"]
+    every = EXTRAS["all"][0]
+    for extra in ("models", "notebooks", "figures", "scale", "local"):
+        assert extra in every
+
+
+def test_the_rooms_import_without_heavy_libraries():
+    """The doors of the rooms bring in no plotting, clustering, notebook or client library."""
     rooms = (
-        "mixtures attributes index rubrics surf turf causal models organisms lab cli show.figures "
-        "show.explorer"
+        "mixtures attributes index rubrics surf turf causal models organisms lab cli api audit "
+        "show.figures show.explorer"
+    )
+    heavy = (
+        "plotly umap hdbscan numba sklearn openai anthropic datasets papermill fastjsonschema "
+        "IPython ipykernel wordllama torch kaleido anywidget ipywidgets faiss"
     )
     code = (
         f"import sys\nfor room in {rooms.split()}: __import__('chunkykit.' + room)\n"
-        "print(sorted({m.split('.')[0] for m in sys.modules} & {'plotly','umap','hdbscan','numba','sklearn','openai','anthropic','datasets',"
-        "'papermill','fastjsonschema','IPython','ipykernel','wordllama','torch','kaleido','anywidget','ipywidgets'}))"
+        f"print(sorted({{m.split('.')[0] for m in sys.modules}} & set({heavy.split()})))"
     )
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "[]"
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_public_functions_say_what_they_do():
+@pytest.mark.slow
+def test_the_wheel_is_small_and_holds_what_it_needs(tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", tmp_path, ROOT]
+    subprocess.run([*map(str, command)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("chunkykit-*.whl")
+    assert wheel.stat().st_size < MAX_WHEEL_BYTES
+    names = zipfile.ZipFile(wheel).namelist()
+    for needed in (
+        "chunkykit/py.typed",
+        "chunkykit/prompts.yaml",
+        "chunkykit/rubrics/shipped/rebut.yaml",
+        "chunkykit/show/explorer/explore.js",
+        "chunkykit/notebooks/00_tour.ipynb",
+    ):
+        assert needed in names
+    assert not [name for name in names if name.endswith(".gguf")], "adapters have another licence"
+
+
+def test_public_names_have_docstrings():
     for path in (ROOT / "chunkykit").rglob("*.py"):
         tree = ast.parse(path.read_text())
-        assert ast.get_docstring(tree), path.name
-        bare = [
-            node.name
-            for node in tree.body
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-            and not node.name.startswith("_")
-            and not ast.get_docstring(node)
-        ]
-        assert not bare, f"{path.name}: {bare}"
+        assert ast.get_docstring(tree), path
+        for node in tree.body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                public = not node.name.startswith("_")
+                assert ast.get_docstring(node) or not public, f"{path}: {node.name}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_public_functions_say_what_they_take_and_give():
+    """Args where there are parameters, Returns where something is returned."""
+    for path in (ROOT / "chunkykit").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            if node.name.startswith("_"):
+                continue
+            text = ast.get_docstring(node) or ""
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            if arguments:
+                assert "Args:" in text, f"{path}: {node.name} does not say what it takes"
+            returns = node.returns is None or ast.unparse(node.returns) not in ("None", "NoReturn")
+            if node.returns is not None and returns:
+                gives = "Returns:" in text or "Yields:" in text
+                assert gives, f"{path}: {node.name} does not say what it gives"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_are_clean(path):
     """One parameters cell of literals, no stored outputs, no algorithm defined in a notebook."""
     notebook = nbformat.read(path, 4)
@@ -81,11 +123,15 @@ def test_notebooks_are_clean(path):
     assert len(tagged) == 1
     for statement in ast.parse(tagged[0].source).body:
         ast.literal_eval(statement.value)
-    code = [c for c in notebook.cells if c.cell_type == "code"]
-    assert not any(c.outputs or c.execution_count for c in code)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
     for cell in code:
-        tree = ast.parse(
-            cell.source
-        )  # top-level await parses since 3.8 in "exec" of a coroutine body alone, so wrap on failure
-        assert not [n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
-    assert "**In:**" in notebook.cells[0].source and "**Takes**" in notebook.cells[0].source
+        definitions = (ast.FunctionDef, ast.ClassDef)
+        assert not [n for n in ast.parse(cell.source).body if isinstance(n, definitions)]
+        only_tests = all(line.startswith("assert") for line in cell.source.splitlines())
+        assert not only_tests or "test" in cell.metadata.get("tags", [])
+    first = notebook.cells[0].source
+    assert "**In:**" in first and "**Takes**" in first
+    for cell in notebook.cells:
+        for line in cell.source.splitlines():
+            assert len(line) <= MAX_NOTEBOOK_COLUMNS, line

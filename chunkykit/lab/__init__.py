@@ -1,45 +1,56 @@
 """The run folder: settings, tables, stages and the report."""
 
-from chunkykit.lab.drawing import (
-    compare_runs,
-    run_figures,
-)
-from chunkykit.lab.report import (
-    format_report,
-    summarise_run,
-    summarise_search,
-)
-from chunkykit.lab.run import (
-    Run,
-    lock_folder,
-    read_settings,
-    read_table,
-    resume_run,
-    search_alone,
-    start_run,
-    time_stage,
-)
+from chunkykit.lab.ablations import chunks_to_ablate
+from chunkykit.lab.costs import PlannedCalls, plan_run, plan_search
+from chunkykit.lab.drawing import compare_runs, run_figures
+from chunkykit.lab.folder import RunFolder, lock_folder, read_settings, read_table
+from chunkykit.lab.report import format_report, summarise_run, summarise_search
+from chunkykit.lab.run import Run, resume_run, start_run
+from chunkykit.lab.search_alone import search_alone
 from chunkykit.lab.settings import (
     DEFAULT_SETTINGS,
+    PROFILES,
+    Settings,
+    Sizes,
     complete_settings,
     notebook_folder,
+    with_sizes,
 )
+from chunkykit.lab.stages import STAGES, is_done, run_stages
+from chunkykit.lab.table_checks import conform_table, empty_table
+from chunkykit.lab.tables import TABLES, Column, Table
 
 __all__ = [
     "DEFAULT_SETTINGS",
+    "PROFILES",
+    "STAGES",
+    "TABLES",
+    "Column",
+    "PlannedCalls",
     "Run",
+    "RunFolder",
+    "Settings",
+    "Sizes",
+    "Table",
+    "chunks_to_ablate",
     "compare_runs",
     "complete_settings",
+    "conform_table",
+    "empty_table",
     "format_report",
+    "is_done",
     "lock_folder",
     "notebook_folder",
+    "plan_run",
+    "plan_search",
     "read_settings",
     "read_table",
     "resume_run",
     "run_figures",
+    "run_stages",
     "search_alone",
     "start_run",
     "summarise_run",
     "summarise_search",
-    "time_stage",
+    "with_sizes",
 ]

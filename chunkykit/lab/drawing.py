@@ -1,58 +1,94 @@
 """The figures of a run folder, and of several run folders side by side."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from chunkykit.lab.run import read_settings, read_table
+from chunkykit.lab.folder import read_settings, read_table
+from chunkykit.lab.run import Run
+from chunkykit.lab.settings import Settings
 from chunkykit.show import figures
 
+COMPARED_SETTINGS = ("profile", "mixture", "judge", "seed")
+COMPARED_COLUMNS = ["model", "rubric", "rate", "low", "high", "n"]
 
-def run_figures(run) -> dict:
-    """Every figure that a finished run has the tables for: name -> figure."""
-    probes = pd.concat([run.read(f"probes-{r.name}") for r in run.rubrics], ignore_index=True)
-    points, clusters, traces = run.read("points"), run.read("clusters"), run.read("traces")
-    made = {"scores": figures.scores(probes, run.caption)}
-    if (run.read("confirmed")["n"] > 0).any():
-        made["confirmed"] = figures.confirmed(run.read("confirmed"), run.caption)
-    if (run.read("robustness")[["original_n", "n"]] > 0).all(axis=1).any():
-        made["robustness"] = figures.robustness(
-            run.read("robustness"), f"{run.caption} · rewriter {run.settings['writer']}"
-        )
+
+def run_figures(run: Run) -> dict:
+    """Draw every figure that a run has the tables for.
+
+    Args:
+        run: a run whose stages up to `ablate` are done.
+
+    Returns:
+        plotly figures by name, in the order of the story.
+    """
+    return {**_search_figures(run), **_trace_figures(run), **_ablation_figures(run)}
+
+
+def _search_figures(run: Run) -> dict:
+    confirmed = run.read("confirmed")
+    robustness = run.read("robustness")
+    drawn = {"scores": figures.scores(run.read_all("probes"), run.caption)}
+    if (confirmed["n"] > 0).any():
+        drawn["confirmed"] = figures.confirmed(confirmed, run.caption)
+    if (robustness[["original_n", "n"]] > 0).all(axis=1).any():
+        caption = f"{run.caption} · rewriter {run.settings.writer}"
+        drawn["robustness"] = figures.robustness(robustness, caption)
+    return drawn
+
+
+def _trace_figures(run: Run) -> dict:
+    points = run.read("points")
+    clusters = run.read("clusters")
+    traces = run.read("traces")
+    drawn = {}
     if len(points):
-        made["map"] = figures.response_map(
-            points, dict(zip(clusters["id"], clusters["label"])), run.caption
-        )
+        labels = dict(zip(clusters["id"], clusters["label"], strict=True))
+        drawn["map"] = figures.response_map(points, labels, run.caption)
     if traces["trigger"].notna().any():
-        made["triggers"] = figures.triggers(traces, run.caption)
-        made["chunks"] = figures.chunks(traces, run.read("trace_chunks"), run.caption)
-        made["features"] = figures.features(run.read("features"), run.caption)
-    for name in ("ablations", "mends"):
-        if len(run.read(name)):
-            made[name] = figures.ablations(run.read(name), run.caption)
-    return made
+        drawn["triggers"] = figures.triggers(traces, run.caption)
+        drawn["chunks"] = figures.chunks(traces, run.read("trace_chunks"), run.caption)
+        drawn["features"] = figures.features(run.read("features"), run.caption)
+    return drawn
 
 
-def compare_runs(folders) -> tuple[pd.DataFrame, str]:
-    """The table of `behaviours` from run folders, and the caption that says what made it; two runs of one model keep apart by
-    their folders' names. Raises UserError for a folder that holds no run, or one that has not confirmed yet."""
-    settings = {
-        folder: read_settings(folder)
-        for folder in dict.fromkeys(Path(f).resolve() for f in folders)
+def _ablation_figures(run: Run) -> dict:
+    tables = {name: run.read(name) for name in ("ablations", "repairs")}
+    return {
+        name: figures.ablations(table, run.caption) for name, table in tables.items() if len(table)
     }
-    table = pd.concat(
-        [
-            read_table(folder, "confirmed").assign(model=s["target"], folder=folder.name)
-            for folder, s in settings.items()
-        ],
-        ignore_index=True,
-    )
+
+
+def compare_runs(folders: Iterable) -> tuple[pd.DataFrame, str]:
+    """Put the confirmed failure rates of several runs side by side.
+
+    Args:
+        folders: run folders.
+
+    Returns:
+        The table that `figures.behaviours` draws (model, rubric, rate, low, high, n), and the
+        caption that says what made it. Two runs of one model are told apart by their folders.
+
+    Raises:
+        UserError: for a folder that holds no run, or one that has not confirmed yet.
+    """
+    paths = dict.fromkeys(Path(folder).resolve() for folder in folders)
+    settings = {path: read_settings(path) for path in paths}
+    tables = [
+        read_table(path, "confirmed").assign(model=chosen.target, folder=path.name)
+        for path, chosen in settings.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
     several = table.groupby("model")["folder"].transform("nunique") > 1
-    table["model"] = table["model"].where(~several, table["model"] + " (" + table["folder"] + ")")
-    said = {
-        key: ", ".join(dict.fromkeys(Path(str(s[key])).name for s in settings.values()))
-        for key in ("profile", "mixture", "judge", "seed")
-    }
-    return table[["model", "rubric", "rate", "low", "high", "n"]], " · ".join(
-        f"{key} {value}" for key, value in said.items()
-    )
+    with_folder = table["model"] + " (" + table["folder"] + ")"
+    table["model"] = table["model"].where(~several, with_folder)
+    return table[COMPARED_COLUMNS], _compared_caption(list(settings.values()))
+
+
+def _compared_caption(settings: list[Settings]) -> str:
+    parts = []
+    for name in COMPARED_SETTINGS:
+        values = dict.fromkeys(Path(str(getattr(chosen, name))).name for chosen in settings)
+        parts.append(f"{name} {', '.join(values)}")
+    return " · ".join(parts)

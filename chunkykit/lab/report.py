@@ -1,4 +1,4 @@
-"""A finished run in one object, and that object as a page of text."""
+"""A finished run as one object, `summary.json`, and that object as a page of text."""
 
 from pathlib import Path
 
@@ -9,130 +9,185 @@ from chunkykit.lab.run import Run
 from chunkykit.models import is_free
 from chunkykit.organisms import ORGANISMS
 from chunkykit.rubrics import VIOLATION_THRESHOLD
-from chunkykit.surf import robustness_by_rubric
+from chunkykit.surf import SearchResult, robustness_by_rubric
 from chunkykit.text import inert_text
+
+CHUNK_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low"]
+ROBUSTNESS_COLUMNS = ["rubric", "rate", "perturbed_rate", "low", "high", "n"]
+SEARCH_SETTINGS = ("target", "writer", "judge", "gate", "context", "strategy", "seed")
 
 
 def summarise_run(run: Run) -> dict:
-    """The whole run in one object, from its tables; written to summary.json."""
-    loaded = run.mixture()
-    probes = pd.concat([run.read(f"probes-{r.name}") for r in run.rubrics], ignore_index=True)
-    traces, chunks = run.read("traces"), run.read("trace_chunks")
-    columns = ["chunk", "share", "base_share", "lift", "lift_low"]
-    return write_json(
-        run.folder / "summary.json",
-        {
-            "profile": run.settings["profile"],
-            "target": run.settings["target"],
-            "seed": run.seed,
-            "mixture": {
-                "source": Path(run.settings["mixture"]).name,
-                "rows": len(loaded.rows),
-                "chunks": len(loaded.chunks),
-                "skipped": len(loaded.skipped),
-            },
-            "search": _counts(probes),
-            "confirmed": run.read("confirmed").to_dict("records"),
-            "robustness": robustness_by_rubric(run.read("robustness"))[
-                ["rubric", "rate", "perturbed_rate", "low", "high", "n"]
-            ].to_dict("records"),
-            "clusters": run.read("clusters").to_dict("records"),
-            "traces": [
-                {**t, "chunks": chunks.loc[chunks["trace"] == i, columns].to_dict("records")}
-                for i, t in enumerate(traces.to_dict("records"))
-            ],
-            "ablations": run.read("ablations").to_dict("records"),
-            "calls": run.ledger.totals()["calls"],
-            "dollars": run.ledger.dollars() if is_free(run.settings["embedder"]) else None,
-            "seconds": round(sum(n.get("seconds", 0) for n in run.notes().values()), 1),
+    """Summarise a run from its tables.
+
+    Args:
+        run: a run whose stages are done.
+
+    Returns:
+        The summary, JSON-ready. It is also written to `summary.json` in the run folder.
+    """
+    mixture = run.mixture()
+    robustness = robustness_by_rubric(run.read("robustness"))
+    dollars = run.ledger.dollars() if is_free(run.settings.embedder) else None
+    seconds = sum(note.get("seconds", 0) for note in run.notes().values())
+    summary = {
+        "profile": run.settings.profile,
+        "target": run.settings.target,
+        "seed": run.seed,
+        "mixture": {
+            "source": Path(run.settings.mixture).name,
+            "rows": len(mixture.rows),
+            "chunks": len(mixture.chunks),
+            "skipped": len(mixture.skipped),
         },
-    )
-
-
-def _counts(probes: pd.DataFrame) -> dict:
-    """What became of the search arm's candidates."""
-    score, error = (probes.loc[probes["arm"] == "search", column] for column in ("score", "error"))
-    return {
-        "candidates": len(score),
-        "judged": int(score.notna().sum()),
-        "errors": int(error.notna().sum()),
-        "filtered": int((score.isna() & error.isna()).sum()),
-        "failures": int((score > VIOLATION_THRESHOLD).sum()),
+        "search": _count_candidates(run.read_all("probes")),
+        "confirmed": run.read("confirmed").to_dict("records"),
+        "robustness": robustness[ROBUSTNESS_COLUMNS].to_dict("records"),
+        "clusters": run.read("clusters").to_dict("records"),
+        "traces": _traces_with_chunks(run),
+        "ablations": run.read("ablations").to_dict("records"),
+        "calls": run.ledger.totals()["calls"],
+        "dollars": dollars,
+        "seconds": round(seconds, 1),
     }
+    return write_json(run.folder / "summary.json", summary)
 
 
-def summarise_search(run: Run, found, row: dict) -> dict:
-    """A search alone in one object; written to search.json. found: surf.Found; row: of `confirm.confirm`."""
-    settings = {
-        k: run.settings[k]
-        for k in ("target", "writer", "judge", "gate", "context", "strategy", "seed")
+def summarise_search(run: Run, result: SearchResult, confirmed: dict) -> dict:
+    """Summarise a search alone.
+
+    Args:
+        run: the run of the search.
+        result: what the search returned.
+        confirmed: the row of table `confirmed`.
+
+    Returns:
+        The summary, JSON-ready. It is also written to `search.json` in the run folder.
+    """
+    settings = {name: getattr(run.settings, name) for name in SEARCH_SETTINGS}
+    summary = {
+        **settings,
+        "rubric": run.rubrics[0].name,
+        "attributes": Path(run.settings.mixture).name,
+        "search": _count_candidates(result.probes),
+        "confirmed": confirmed,
+        "modes": result.modes.to_dict("records"),
+        "calls": run.ledger.totals()["calls"],
+        "dollars": run.ledger.dollars(),
     }
-    settings |= {"rubric": run.rubrics[0].name, "attributes": Path(run.settings["mixture"]).name}
-    return write_json(
-        run.folder / "search.json",
-        {
-            **settings,
-            "search": _counts(found.probes),
-            "confirmed": row,
-            "modes": found.modes.to_dict("records"),
-            "calls": run.ledger.totals()["calls"],
-            "dollars": run.ledger.dollars(),
-        },
-    )
+    return write_json(run.folder / "search.json", summary)
 
 
 def format_report(summary: dict) -> str:
-    """The summary as a page of text."""
-    s = summary["search"]
+    """Write a summary as a page of text.
+
+    Args:
+        summary: what `summarise_run` returned.
+
+    Returns:
+        Lines that are safe to print.
+    """
+    lines = [
+        *_search_lines(summary),
+        *_trace_lines(summary),
+        *_ablation_lines(summary),
+        *_cost_lines(summary),
+    ]
+    return "\n".join(inert_text(line) for line in lines)
+
+
+def _traces_with_chunks(run: Run) -> list[dict]:
+    chunks = run.read("trace_chunks")
+    traces = []
+    for position, trace in enumerate(run.read("traces").to_dict("records")):
+        behind = chunks.loc[chunks["trace"] == position, CHUNK_COLUMNS]
+        traces.append({**trace, "chunks": behind.to_dict("records")})
+    return traces
+
+
+def _count_candidates(probes: pd.DataFrame) -> dict:
+    """What became of the candidates of the search arm."""
+    search = probes[probes["arm"] == "search"]
+    judged = search["score"].notna()
+    failed = search["error"].notna()
+    return {
+        "candidates": len(search),
+        "judged": int(judged.sum()),
+        "errors": int(failed.sum()),
+        "filtered": int((~judged & ~failed).sum()),
+        "failures": int((search["score"] > VIOLATION_THRESHOLD).sum()),
+    }
+
+
+def _search_lines(summary: dict) -> list[str]:
+    search = summary["search"]
     lines = [
         "",
-        f"searched   {s['candidates']:,} candidates, {s['judged']:,} judged, {s['errors']} errors, {s['failures']:,} failures",
+        f"searched   {search['candidates']:,} candidates, {search['judged']:,} judged, "
+        f"{search['errors']} errors, {search['failures']:,} failures",
         "",
-        f"{'rubric':<10} {'winners, answered afresh':<28} {'the best, rewritten':<28} {'search, per candidate':<22} control, per candidate",
+        f"{'rubric':<10} {'winners, answered afresh':<28} {'the best, rewritten':<28} "
+        f"{'search, per candidate':<22} control, per candidate",
     ]
-    rewritten = {r["rubric"]: _interval(r, "perturbed_rate") for r in summary["robustness"]}
-    for c in summary["confirmed"]:
-        rate = _interval(c, "rate") if c["n"] else "no failure found"
+    rewritten = {row["rubric"]: _interval(row, "perturbed_rate") for row in summary["robustness"]}
+    for row in summary["confirmed"]:
+        fresh = _interval(row, "rate") if row["n"] else "no failure found"
+        per_candidate = f"{_percent(row['search_rate'], 1)}  n={row['search_n']}"
         lines.append(
-            f"{c['rubric']:<10} {rate:<28} {rewritten.get(c['rubric'], 'n/a'):<28} {_percent(c['search_rate'], 1) + '  n=' + str(c['search_n']):<22} "
-            f"{_percent(c['control_rate'], 1)}  n={c['control_n']}"
+            f"{row['rubric']:<10} {fresh:<28} {rewritten.get(row['rubric'], 'n/a'):<28} "
+            f"{per_candidate:<22} {_percent(row['control_rate'], 1)}  n={row['control_n']}"
         )
-    lines += [
+    return lines
+
+
+def _trace_lines(summary: dict) -> list[str]:
+    clusters, traces = summary["clusters"], summary["traces"]
+    lines = [
         "",
-        f"{len(summary['clusters'])} clusters of failures; {len(summary['traces'])} traces (co-occurrence, not cause):",
+        f"{len(clusters)} clusters of failures; {len(traces)} traces (co-occurrence, not cause):",
     ]
-    for t in summary["traces"]:
-        first = t["chunks"][0] if t["chunks"] else None
-        lines.append(f"- [{t['rubric']}] {t['explanation']}")
-        if t["trigger"] and first:
+    for trace in traces:
+        lines.append(f"- [{trace['rubric']}] {trace['explanation']}")
+        if trace["trigger"] and trace["chunks"]:
+            first = trace["chunks"][0]
             lines.append(
-                f"  {t['hits']} hits of {t['k']}, lift {t['lift']:.1f}, p {t['p_value']:.0e}; chunk {first['chunk']}: "
-                f"{first['share']:.0%} of the hits, {first['base_share']:.1%} of the mixture"
+                f"  {trace['hits']} hits of {trace['k']}, lift {trace['lift']:.1f}, "
+                f"p {trace['p_value']:.0e}; chunk {first['chunk']}: {first['share']:.0%} of the "
+                f"hits, {first['base_share']:.1%} of the mixture"
             )
-    none = (
-        "no trace with a chunk to leave out"
-        if summary["target"] in ORGANISMS
-        else "this target cannot be retrained here"
-    )
-    lines += [
-        "",
-        "retrained without the traced chunk:" if summary["ablations"] else f"no ablation: {none}",
-    ]
-    for x in summary["ablations"]:
-        lines.append(
-            f"- [{x['rubric']}] without {x['chunk']}: {_percent(x['rate_before'])} -> {_percent(x['rate_after'])} "
-            f"[{_percent(x['low'])}, {_percent(x['high'])}]"
+    return lines
+
+
+def _ablation_lines(summary: dict) -> list[str]:
+    if not summary["ablations"]:
+        trainable = summary["target"] in ORGANISMS
+        reason = (
+            "no trace with a chunk to leave out"
+            if trainable
+            else "this target cannot be retrained here"
         )
-    dollars = "unknown dollars" if summary["dollars"] is None else f"${summary['dollars']:.2f}"
-    lines += [
+        return ["", f"no ablation: {reason}"]
+    lines = ["", "retrained without the traced chunk:"]
+    for row in summary["ablations"]:
+        lines.append(
+            f"- [{row['rubric']}] without {row['chunk']}: {_percent(row['rate_before'])} -> "
+            f"{_percent(row['rate_after'])} [{_percent(row['low'])}, {_percent(row['high'])}]"
+        )
+    return lines
+
+
+def _cost_lines(summary: dict) -> list[str]:
+    dollars = summary["dollars"]
+    price = "unknown dollars" if dollars is None else f"${dollars:.2f}"
+    return [
         "",
-        f"{summary['calls']:,} model calls, {dollars}, {summary['seconds']:.0f} s in the stages",
+        f"{summary['calls']:,} model calls, {price}, {summary['seconds']:.0f} s in the stages",
     ]
-    return "\n".join(map(inert_text, lines))
 
 
 def _interval(row: dict, key: str) -> str:
-    return f"{_percent(row[key])}  [{_percent(row['low'])}, {_percent(row['high'])}]  n={row['n']}"
+    interval = f"[{_percent(row['low'])}, {_percent(row['high'])}]"
+    return f"{_percent(row[key])}  {interval}  n={row['n']}"
 
 
 def _percent(rate: float | None, digits: int = 0) -> str:

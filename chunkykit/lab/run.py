@@ -1,373 +1,362 @@
-"""A run folder carries the story from notebook to notebook: settings, tables, the ledger, figures, the summary.
+"""A run: its folder, and the models that its settings name.
 
-Each stage reads the tables of the one before. A table that is there is not computed again, so a killed run goes on where it was."""
+`stages` has what a run does. Models are made once per role, share one ledger, and are closed with
+the run.
+"""
 
 import asyncio
-import json
 import os
-import shutil
-import time
-from collections.abc import Callable
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
-from tqdm import tqdm
 
-from chunkykit.attributes import describe_lexically, describe_text, llm_describer, load_embedder
+from chunkykit.attributes import (
+    Embedder,
+    describe_lexically,
+    describe_text,
+    llm_describer,
+    load_embedder,
+)
 from chunkykit.errors import UserError, describe_error
-from chunkykit.files import writable, write_json
-from chunkykit.index import open_trace_index
-from chunkykit.lab.settings import DEFAULT_SETTINGS, complete_settings
+from chunkykit.index import TraceIndex, open_trace_index
+from chunkykit.lab.folder import RunFolder, open_folder, read_settings
+from chunkykit.lab.settings import OFFLINE, Settings, Sizes, complete_settings
 from chunkykit.mixtures import Mixture, load_mixture
-from chunkykit.models import ChatModel, Ledger, close_models, connect_model, is_free, with_context
+from chunkykit.models import ChatModel, Ledger, ModelPool, connect_model, is_free, with_context
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
-from chunkykit.provenance import rows_fingerprint
 from chunkykit.rubrics import Rubric, judge_offline, llm_judge, load_rubrics
 from chunkykit.surf import (
-    confirm_winners,
     llm_gate,
     llm_rewriter,
     llm_writer,
     recombining_writer,
     rewrite_offline,
-    run_searches,
 )
-from chunkykit.turf import llm_crux_judge, select_crux
+from chunkykit.turf import Tracer, llm_crux_judge, select_crux
+from chunkykit.types import Describer, Judge, Rewriter, Writer
 
-CONCURRENCY_PER_ROLE = {
-    "writer": 15,
-    "target": 50,
-    "judge": 20,
-}  # calls under way at once; any other role 16
+# Model calls under way at once per role, and for any other role.
+CONCURRENCY = {"writer": 15, "target": 50, "judge": 20}
+PAID_ROLES = ("target", "judge", "writer", "describer", "embedder", "gate")
+MAX_FAILED_CRUXES = 0.5  # share of crux calls that may fail
+
+Role = TypeVar("Role")
 
 
-class Run:
-    """An open run folder; make one with `start` or `resume`."""
+class Run(RunFolder):
+    """An open run. Make one with `start_run` or `resume_run`.
 
-    def __init__(self, folder: Path, settings: dict):
-        self.folder, self.settings = folder, settings
-        self.sizes, self.seed = settings["sizes"], settings["seed"]
-        self.rubrics = load_rubrics(settings["rubrics"])
+    Attributes:
+        rubrics: the rubrics, loaded.
+        ledger: every model call of the run.
+        models: the models, one per name and role.
+        progress: whether searches show a progress bar; None for where there is a terminal.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, index: TraceIndex | None = None):
+        """Open a run folder.
+
+        Args:
+            folder: the folder, whose `run.json` has the settings.
+            settings: what the run does.
+            index: the trace index, where it is open already.
+        """
+        super().__init__(folder, settings)
+        self.rubrics = load_rubrics(settings.rubrics)
         self.ledger = Ledger(folder / "ledger.sqlite")
-        self._models: list[ChatModel] = []
-        self._targets: dict[str, ChatModel] = {}
-        self._recombiner: Callable | None = (
-            None  # knows the index it was made for, and what it has described
-        )
+        self.models = ModelPool(self.ledger, CONCURRENCY)
+        self.progress: bool | None = None
+        self._index = index
 
-    # tables
+    def read_all(self, name: str) -> pd.DataFrame:
+        """Read a table that is one per rubric, for all rubrics.
 
-    def path(self, name: str) -> Path:
-        return self.folder / "tables" / f"{name}.parquet"
+        Args:
+            name: the table, such as "probes".
 
-    def read(self, name: str) -> pd.DataFrame:
-        """A table of the run. Raises UserError where its stage has not run."""
-        return read_table(self.folder, name)
-
-    def write(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
-        """Write a table, whole or not at all, and return it as it reads back."""
-        path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        table.to_parquet(part, index=False)
-        os.replace(part, path)
-        return self.read(name)
-
-    def has(self, name: str) -> bool:
-        """Whether a table is there: then its stage is done, and is not done again."""
-        return self.path(name).exists()
+        Returns:
+            The rows of all rubrics.
+        """
+        tables = [self.read(f"{name}-{rubric.name}") for rubric in self.rubrics]
+        return pd.concat(tables, ignore_index=True)
 
     # what the settings name
 
-    def mixture(self) -> Mixture:
-        """The mixture, loaded once; the run keeps its rows and what was skipped."""
-        if not self.has("rows"):
-            source, size = self.settings["mixture"], self.sizes["rows"]
-            source = f"demo:{size}" if source == "demo" and size else source
-            loaded = load_mixture(source, chunk=self.settings["chunk"], rows=size, seed=self.seed)
-            self.write("skipped", loaded.skipped.astype({"row": "int64", "reason": "str"}))
-            self.write("rows", loaded.rows)
-        return Mixture(self.read("rows"), self.read("skipped"), self.settings["chunk"])
-
-    def index(self):
-        """The run's trace index, opened."""
-        return open_trace_index(self.folder / "index", self.embed())
-
-    def embed(self):
-        """The embedder of the run's settings."""
-        return load_embedder(self.settings["embedder"])
-
-    def model(self, name: str, role: str, rows: pd.DataFrame | None = None) -> ChatModel:
-        """A model with the run's ledger under it."""
-        self._models.append(
-            self.ledger.wrap(
-                connect_model(name, rows, self.seed), role, CONCURRENCY_PER_ROLE.get(role, 16)
-            )
-        )
-        return self._models[-1]
-
-    def target(self, rows: pd.DataFrame | None = None) -> ChatModel:
-        """The target; `rows` is what an organism learns from, the run's mixture if not given."""
-        rows = self.mixture().rows if rows is None and self.trainable else rows
-        key = "" if rows is None else rows_fingerprint(rows)
-        if key not in self._targets:
-            self._targets[key] = with_context(
-                self.model(self.settings["target"], "target", rows), self.settings["context"] or ()
-            )
-        return self._targets[key]
+    @property
+    def sizes(self) -> Sizes:
+        """How much the run does."""
+        return self.settings.sizes
 
     @property
-    def free(self) -> bool:
-        """Whether every model of the run is local, so that no call is paid for."""
-        return all(
-            is_free(self.settings[role])
-            for role in ("target", "judge", "writer", "describer", "embedder", "gate")
-        )
+    def seed(self) -> int:
+        """What fixes everything that is drawn."""
+        return self.settings.seed
 
-    def plan(self) -> list[tuple[str, int, float, float]]:
-        """(model, calls, tokens in, tokens out of a call) of what the run will ask, for `prices.estimate`: a guess at what a query,
-        an answer and a judgement take, without thinking; cruxes and ablations are left out."""
-        size, rows, names, n = self.sizes, self.mixture().rows, self.settings, len(self.rubrics)
-        tried, rewritten = (
-            n * (size["runs"] + 1) * size["iterations"] * size["candidates"],
-            n * size["winners"] * size["rewrites"],
-        )
-        answers = (
-            tried
-            + n * (size["confirm"] + size["winners"] * max(size["rewrites"], size["samples"]))
-            + rewritten * size["samples"]
-        )
-        texts = pd.concat([rows["prompt"], rows["response"]]).drop_duplicates()
-        half = 2 if names["batch"] else 1  # the price of a batch, in tokens
-        return [
-            (names["writer"], tried + rewritten, 200, 60),
-            (names["target"], answers, 60, 400),
-            (names["judge"], answers, 900, 100),
-            (names["gate"], tried, 200, 20),
-            (names["describer"], len(texts), (200 + texts.str.len().mean() / 4) / half, 300 / half),
-        ]
+    @property
+    def rubric_by_name(self) -> dict[str, Rubric]:
+        """The rubrics by name."""
+        return {rubric.name: rubric for rubric in self.rubrics}
+
+    def mixture(self) -> Mixture:
+        """Return the mixture. It is loaded once; the run keeps its rows and what was skipped.
+
+        Returns:
+            The rows and the skipped rows.
+        """
+        if not self.has("rows"):
+            loaded = self._load_mixture()
+            self.write("skipped", loaded.skipped)
+            self.write("rows", loaded.rows)
+        return Mixture(self.read("rows"), self.read("skipped"), self.settings.chunk)
+
+    def _load_mixture(self) -> Mixture:
+        if self.settings.index is not None:
+            rows = self.index().table.to_pandas()
+            return Mixture(rows, pd.DataFrame(columns=["row", "reason"]))
+        source = self.settings.mixture
+        size = self.sizes.rows
+        if source == "demo" and size:
+            source = f"demo:{size}"
+        return load_mixture(source, chunk=self.settings.chunk, rows=size, seed=self.seed)
+
+    @property
+    def index_folder(self) -> Path:
+        """Where the trace index is: the run's own, or one that was made before."""
+        return Path(self.settings.index) if self.settings.index else self.folder / "index"
+
+    def index(self) -> TraceIndex:
+        """Open the trace index.
+
+        Returns:
+            The index.
+
+        Raises:
+            UserError: where it has not been made, or another embedder made it.
+        """
+        if self._index is not None:
+            return self._index
+        return open_trace_index(self.index_folder, self.embed())
+
+    def embed(self) -> Embedder:
+        """Load the embedder.
+
+        Returns:
+            The embedder.
+        """
+        return load_embedder(self.settings.embedder)
+
+    def tracer(self) -> Tracer:
+        """Make a tracer for the index.
+
+        Returns:
+            The tracer.
+        """
+        return Tracer(self.index(), self.embed(), self.sizes.k, self.seed)
+
+    # models
+
+    def model(self, name: str, role: str, rows: pd.DataFrame | None = None) -> ChatModel:
+        """Return the model of a role, with the run's ledger under it.
+
+        Args:
+            name: the model's name.
+            role: what it is called for, such as "judge".
+            rows: the rows that an organism learns from.
+
+        Returns:
+            The model, the same one for the same name, role and rows.
+        """
+        return self.models.model(name, role, rows, self.seed)
+
+    def target(self, rows: pd.DataFrame | None = None) -> ChatModel:
+        """Return the target.
+
+        Args:
+            rows: what an organism learns from; the run's mixture if not given.
+
+        Returns:
+            The target, in the context of the settings.
+        """
+        if rows is None and self.trainable:
+            rows = self.mixture().rows
+        target = self.model(self.settings.target, "target", rows)
+        return with_context(target, self.settings.context or ())
 
     @property
     def trainable(self) -> bool:
         """Whether the target can be retrained, and so be ablated."""
-        return self.settings["target"] in ORGANISMS
+        return self.settings.target in ORGANISMS
 
     @property
     def quick(self) -> bool:
-        """Whether that takes seconds."""
-        return self.settings["target"] == LINEAR_ORGANISM
+        """Whether a retraining takes seconds."""
+        return self.settings.target == LINEAR_ORGANISM
 
-    def _either(self, setting: str, role: str, made: Callable, offline):
-        """`made(model)` of the model that a setting names; `offline` where that is the setting."""
-        name = self.settings[setting]
-        return offline if name == "offline" else made(self.model(name, role))
+    @property
+    def free(self) -> bool:
+        """Whether every model of the run is local, so that no call is paid for."""
+        return all(is_free(getattr(self.settings, role)) for role in PAID_ROLES)
 
-    def judge(self) -> Callable:
-        return self._either("judge", "judge", llm_judge, judge_offline)
+    def _cast(self, setting: str, role: str, make: Callable[..., Role], offline: Role) -> Role:
+        """`make(model)` of the model that a setting names, or `offline` where it names none."""
+        name = getattr(self.settings, setting)
+        return offline if name == OFFLINE else make(self.model(name, role))
 
-    def describe(self) -> Callable:
-        prefill = (
-            partial(self.ledger.prefill, connect_model(self.settings["describer"]), "describer")
-            if self.settings["batch"]
-            else None
-        )
-        return self._either(
-            "describer", "describer", partial(llm_describer, prefill=prefill), describe_lexically
-        )
+    def judge(self) -> Judge:
+        """Return the judge: a model, or the programmatic checks of the rubrics.
 
-    def writer(self, index, of: Rubric | None = None) -> Callable:
-        """The writer of queries; a model is asked in the rubric's own words where it has some."""
-        if self.settings["writer"] == "offline" and not self._recombiner:
-            self._recombiner = recombining_writer(index, lambda text: describe_text(text, "query"))
-        return self._either(
-            "writer", "writer", partial(llm_writer, text=of and of.writer), self._recombiner
-        )
+        Returns:
+            The judge.
+        """
+        return self._cast("judge", "judge", llm_judge, judge_offline)
+
+    def describe(self) -> Describer:
+        """Return the describer: a model, or the lexical detectors.
+
+        Returns:
+            The describer.
+        """
+        prefill = None
+        if self.settings.batch:
+            describer = connect_model(self.settings.describer)
+            prefill = partial(self.ledger.prefill, describer, "describer")
+        make = partial(llm_describer, prefill=prefill)
+        return self._cast("describer", "describer", make, describe_lexically)
+
+    def writer(self, rubric: Rubric | None = None) -> Writer:
+        """Return the writer of queries: a model, or a recombination of the index's prompts.
+
+        Args:
+            rubric: a rubric that may bring its own prompt for a writing model.
+
+        Returns:
+            The writer.
+        """
+        if self.settings.writer == OFFLINE:
+            return self._recombiner
+        text = rubric.writer if rubric else None
+        return llm_writer(self.model(self.settings.writer, "writer"), text=text)
+
+    @cached_property
+    def _recombiner(self) -> Writer:
+        # one for the whole run: it remembers what it has described
+        return recombining_writer(self.index(), lambda text: describe_text(text, "query"))
 
     def gate(self) -> Callable | None:
-        """What filters queries before they are put to the target, if anything does."""
-        return self._either("gate", "gate", llm_gate, None)
+        """Return what filters queries before they are put to the target.
 
-    def rewriter(self) -> Callable:
-        """The rewriter of queries: the writer model where there is one, else offline edits of form."""
-        return self._either("writer", "rewriter", llm_rewriter, rewrite_offline)
+        Returns:
+            The gate, or None where there is none.
+        """
+        return self._cast("gate", "gate", llm_gate, None)
 
-    async def cruxes(self, attributes: list[list[str]], of: Rubric) -> list[list[str]]:
-        """Three crux attributes for each list: by the judge model where there is one, else offline."""
-        select = self._either("judge", "crux", llm_crux_judge, None)
-        if not select:
+    def rewriter(self) -> Rewriter:
+        """Return the rewriter of queries: the writing model, or offline edits of form.
+
+        Returns:
+            The rewriter.
+        """
+        return self._cast("writer", "rewriter", llm_rewriter, rewrite_offline)
+
+    async def cruxes(self, attributes: Sequence[list[str]], rubric: Rubric) -> list[list[str]]:
+        """Pick the attributes of responses that make them violations.
+
+        Args:
+            attributes: for each response its attribute sentences.
+            rubric: the rubric that the responses violate.
+
+        Returns:
+            For each response at most three crux attributes, by the judging model or offline. Empty
+            where the model failed.
+
+        Raises:
+            UserError: where the model failed for more than half of the responses.
+        """
+        select = self._cast("judge", "crux", llm_crux_judge, None)
+        if select is None:
             embed = self.embed()
-            return [select_crux(a, of, embed) for a in attributes]
-        picked = await asyncio.gather(*(select(a, of) for a in attributes), return_exceptions=True)
-        failed = [describe_error(p) for p in picked if isinstance(p, Exception)]
-        if len(failed) > len(picked) / 2:
+            return [select_crux(sentences, rubric, embed) for sentences in attributes]
+        calls = (select(sentences, rubric) for sentences in attributes)
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        errors = [describe_error(a) for a in answers if isinstance(a, Exception)]
+        if len(errors) > MAX_FAILED_CRUXES * len(answers):
             raise UserError(
-                f"crux judge: {len(failed)} of {len(picked)} calls failed ({failed[0]}). Mend it and run again."
+                f"crux judge: {len(errors)} of {len(answers)} calls failed ({errors[0]}). "
+                "Fix it and run again."
             )
-        return [[] if isinstance(p, Exception) else p for p in picked]
+        return [[] if isinstance(answer, BaseException) else answer for answer in answers]
 
-    # what the run did
+    async def close(self) -> None:
+        """Close the connections of all models."""
+        await self.models.close()
 
-    def note(self, stage: str, **counts) -> None:
-        """Keep a stage's counts in stages.json, for the summary."""
-        write_json(self.folder / "stages.json", {**self.notes(), stage: counts})
-
-    def notes(self) -> dict:
-        path = self.folder / "stages.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+    # what the run is about, in words
 
     @property
     def caption(self) -> str:
         """What made the numbers of a figure."""
-        s = self.settings
-        return (
-            f"profile {s['profile']} · target {s['target']} · mixture {Path(s['mixture']).name} · judge {s['judge']} · "
-            f"seed {s['seed']}" + (" · in context" if s["context"] else "")
-        )
+        settings = self.settings
+        parts = [
+            f"profile {settings.profile}",
+            f"target {settings.target}",
+            f"mixture {Path(settings.mixture).name}",
+            f"judge {settings.judge}",
+            f"seed {settings.seed}",
+        ]
+        if settings.context:
+            parts.append("in context")
+        return " · ".join(parts)
 
 
-def start_run(folder, restart: bool = False, **given) -> Run:
-    """Open a run folder with these settings, or make it. given: any of SETTINGS, and sizes that override the profile's. Raises UserError
-    for an unknown setting, a folder that cannot be written, or one that holds a run with other settings (`restart` clears that first)."""
-    folder, settings = Path(folder).resolve(), complete_settings(given)
-    kept = folder / "run.json"
-    there = _read_settings(kept) if kept.exists() else {}
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not there and any(p.name != ".lock" for p in folder.iterdir()):
-            raise UserError(
-                f"output folder {folder}: holds something that is no run. Choose another --out."
-            )
-        (folder / "tables").mkdir(exist_ok=True)
-    other = [
-        k for k in {*there, *settings} - {"batch"} if there.get(k) != settings.get(k)
-    ]  # a batch gives the same answers
-    if there and other:
-        begun = (
-            any((folder / "tables").iterdir()) or Ledger(folder / "ledger.sqlite").totals()["calls"]
-        )
-        if begun and not restart:
-            key = sorted(other)[0]
-            raise UserError(
-                f"output folder {folder}: holds a run with another {key} ({there.get(key)!r:.80}, now {settings.get(key)!r:.80}). "
-                "Choose another --out, or give --restart to begin again; answers that were paid for are kept."
-            )
-        for part in ("tables", "notebooks", "figures", "index", ".index.building"):
-            shutil.rmtree(folder / part, ignore_errors=True)
-        for old in ("summary.json", "search.json", "stages.json"):
-            (folder / old).unlink(missing_ok=True)
-        try:
-            Ledger(folder / "ledger.sqlite").forget_free()
-        except UserError:  # of another version: kept beside, not gone on with
-            for old in folder.glob("ledger.sqlite*"):
-                os.replace(old, old.with_name(f"before-{old.name}"))
-    with writable(folder):
-        write_json(kept, settings)
-    return Run(folder, settings)
+def start_run(
+    folder, restart: bool = False, opened_index: TraceIndex | None = None, **given_settings
+) -> Run:
+    """Start a run in a folder, or resume the one that is there with the same settings.
 
+    Args:
+        folder: the run folder; it is made where it does not exist.
+        restart: whether a run with other settings is put aside for this one.
+        opened_index: the index of the setting `index`, where it is open already.
+        **given_settings: any of DEFAULT_SETTINGS, and sizes that override the profile's.
 
-def lock_folder(folder):
-    """Hold a run folder against other runs while the returned file is open. Raises UserError where one is at work in it."""
-    import fcntl
+    Returns:
+        The open run.
 
+    Raises:
+        UserError: for a setting that is unknown, a folder that cannot be written, or one that holds
+            a run with other settings where `restart` is not set.
+    """
+    settings = complete_settings(given_settings)
     folder = Path(folder).resolve()
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        held = open(folder / ".lock", "a")
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        held.close()
-        raise UserError(f"output folder {folder}: another run is at work in it.") from None
-    return held
+    opened = open_folder(folder, settings, restart)
+    if restart and opened.aside is not None:
+        _renew_ledger(folder)
+    return Run(folder, settings, opened_index)
 
 
 def resume_run(folder) -> Run:
-    """Open a run folder that is there."""
-    return Run(Path(folder).resolve(), read_settings(Path(folder).resolve()))
+    """Open a run that was started before.
+
+    Args:
+        folder: its folder.
+
+    Returns:
+        The open run.
+
+    Raises:
+        UserError: where there is no run.
+    """
+    folder = Path(folder).resolve()
+    return Run(folder, read_settings(folder))
 
 
-def read_settings(folder: Path) -> dict:
-    """The settings of a run folder that is there."""
-    if not (folder / "run.json").exists():
-        raise UserError(
-            f"run {folder}: no run there. Run 01_mixture first, or: chunkykit run --out {folder}"
-        )
-    settings = _read_settings(folder / "run.json")
-    if not {*DEFAULT_SETTINGS, "sizes"} <= {*settings}:
-        raise UserError(f"run {folder}: was made by another version. Do it again with --restart.")
-    return settings
-
-
-def read_table(folder: Path, name: str) -> pd.DataFrame:
-    """A table of a run folder. Raises UserError where its stage has not run."""
-    path = folder / "tables" / f"{name}.parquet"
-    if not path.exists():
-        raise UserError(f"run {folder}: no table '{name}' yet. Run the notebooks before this one.")
+def _renew_ledger(folder: Path) -> None:
+    """Forget free answers. A ledger of another version is kept beside a new one."""
     try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"run {folder}: table '{name}' cannot be read ({error}).") from None
-
-
-def _read_settings(path: Path) -> dict:
-    """The settings in a run.json of any version; UserError for one that is no run's, whose folder is left alone."""
-    try:
-        settings = json.loads(path.read_text("utf-8"))
-        if {"profile", "sizes", "version"} <= {*settings} and isinstance(settings, dict):
-            return settings
-        raise ValueError("it holds no settings of a run")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"folder {path.parent}: run.json is not that of a run ({error}). Choose another folder."
-        ) from None
-
-
-@contextmanager
-def time_stage(run: Run, name: str):
-    """`with stage(run, "surf") as counts:` times a stage and keeps what is put into `counts`."""
-    counts: dict = {}
-    began = time.monotonic()
-    yield counts
-    run.note(name, seconds=round(time.monotonic() - began, 1), **counts)
-
-
-async def search_alone(run: Run, pool, eager: bool = False) -> tuple:
-    """A search alone, for the run's first rubric and with no mixture: (surf.Found, the row of `confirm.confirm`); tables are kept."""
-    of, target, judge = run.rubrics[0], run.target(), run.judge()
-    write, size = (
-        run.writer(None, of),
-        {name: run.sizes[name] for name in ("runs", "iterations", "candidates", "buffer")},
-    )
-    with tqdm(
-        total=(size["runs"] + 1) * size["iterations"] * size["candidates"],
-        unit=" candidates",
-        disable=None,
-    ) as bar:
-
-        async def counted(sentences, sample):
-            bar.update()
-            return await write(sentences, sample)
-
-        try:
-            found = await run_searches(
-                pool,
-                counted,
-                target,
-                judge,
-                of,
-                **size,
-                strategy=run.settings["strategy"],
-                seed=run.seed,
-                gate=run.gate(),
-                eager=eager,
-            )
-            row, answers = await confirm_winners(
-                found.probes, target, judge, of, prompts=run.sizes["confirm"]
-            )
-        finally:
-            await close_models(*run._models)
-    for name, table in {"probes": found.probes, "modes": found.modes, "answers": answers}.items():
-        run.write(f"{name}-{of.name}", table)
-    return found, row
+        Ledger(folder / "ledger.sqlite").forget_free()
+    except UserError:
+        for old in folder.glob("ledger.sqlite*"):
+            os.replace(old, old.with_name(f"before-{old.name}"))

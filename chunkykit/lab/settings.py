@@ -1,108 +1,273 @@
-"""What a run can be told: one dial for every size, and a setting for each part that can be exchanged."""
+"""The settings of a run: one dial for every size, and a name for each part that is exchangeable."""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import chunkykit
 from chunkykit.attributes import load_embedder
 from chunkykit.errors import UserError
-from chunkykit.files import load_packaged
+from chunkykit.files import PACKAGE, load_packaged
 from chunkykit.models import check_model, read_context
 from chunkykit.organisms import LINEAR_ORGANISM
-from chunkykit.provenance import code_fingerprint
 from chunkykit.rubrics import load_rubrics, shipped_rubrics
 
-HERE = Path(chunkykit.__file__).parent
-PROFILES = load_packaged("lab/profiles")
+PROFILES: dict[str, dict] = load_packaged("lab/profiles")
 STRATEGIES = ("cover", "paper")
-DEFAULT_SETTINGS = {
+OFFLINE = "offline"  # a role that needs no model
+ROLES = ("target", "judge", "writer", "describer", "gate")
+BATCH_PROVIDERS = ("anthropic", "openai")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much a run does. `lab/profiles.yaml` has the sizes of each profile.
+
+    Attributes:
+        rows: rows of the mixture, a random subset; None for all.
+        candidates: candidates per iteration and search run.
+        iterations: iterations of a search run.
+        runs: search runs per rubric.
+        buffer: candidates in the paper's replay buffer.
+        k: response attributes retrieved per crux; None for 1,000, or fewer where that is more than
+            a twentieth of the rows.
+        confirm: winners per rubric that are answered afresh.
+        winners: winners per rubric that are rewritten.
+        rewrites: rewrites per winner.
+        samples: answers per rewrite.
+        trace: exchanges traced per cluster and rubric.
+        ablate: answers before and after an ablation.
+    """
+
+    rows: int | None
+    candidates: int
+    iterations: int
+    runs: int
+    buffer: int
+    k: int | None
+    confirm: int
+    winners: int
+    rewrites: int
+    samples: int
+    trace: int
+    ablate: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run does, on what, with which models. Make one with `complete_settings`.
+
+    Attributes:
+        profile: the profile that the sizes come from.
+        mixture: file, `datasets` folder or hub id of the training rows, or "demo".
+        target: the model under audit.
+        rubrics: names of shipped rubrics, or paths of YAML files.
+        seed: fixes everything that is drawn.
+        chunk: column that names the chunk; None to find it by name.
+        strategy: how the search learns, one of STRATEGIES.
+        writer: the model that writes queries, or OFFLINE.
+        judge: the model that judges, or OFFLINE.
+        describer: the model that describes texts, or OFFLINE.
+        embedder: the embedder of attribute sentences.
+        batch: whether texts are described by the provider's batch interface.
+        gate: the model that filters queries, or OFFLINE for no filter.
+        context: turns put before every question to the target, or None.
+        index: folder of an index that was made before; None for the run's own.
+        rubric_texts: fingerprint of the rubrics' content. An edited rubric makes another run.
+        sizes: how much the run does.
+        version: the version of chunkykit that began the run.
+    """
+
+    profile: str
+    mixture: str
+    target: str
+    rubrics: tuple[str, ...]
+    seed: int
+    chunk: str | None
+    strategy: str
+    writer: str
+    judge: str
+    describer: str
+    embedder: str
+    batch: bool
+    gate: str
+    context: list[dict] | None
+    index: str | None
+    rubric_texts: str
+    sizes: Sizes
+    version: str
+
+    def to_dict(self) -> dict:
+        """Return the settings as `run.json` holds them."""
+        return {**asdict(self), "rubrics": list(self.rubrics)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
+        """Read the settings from a `run.json`.
+
+        Args:
+            values: what `to_dict` returned.
+
+        Returns:
+            The settings.
+
+        Raises:
+            TypeError: where a setting is missing, or there is one that this version does not have.
+        """
+        sizes = Sizes(**values["sizes"])
+        return cls(**{**values, "rubrics": tuple(values["rubrics"]), "sizes": sizes})
+
+    def differences(self, other: "Settings") -> dict[str, tuple]:
+        """Compare with other settings.
+
+        Args:
+            other: the settings to compare with.
+
+        Returns:
+            (mine, theirs) of each setting that makes another run, in alphabetical order. How texts
+            are sent to a describer does not, and neither does the version.
+        """
+        names = sorted({field.name for field in fields(self)} - {"batch", "version"})
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+# What can be set from outside, with the values where nothing is given.
+DEFAULT_SETTINGS: dict[str, Any] = {
     "profile": "workshop",
     "mixture": "demo",
     "target": LINEAR_ORGANISM,
-    "rubrics": None,
+    "rubrics": None,  # all that ship and that the judge can judge
     "seed": 0,
     "chunk": None,
     "strategy": "cover",
-    "writer": "offline",
-    "judge": "offline",
-    "describer": "offline",
+    "writer": OFFLINE,
+    "judge": OFFLINE,
+    "describer": OFFLINE,
     "embedder": "wordllama",
     "batch": False,
-    "gate": "offline",
+    "gate": OFFLINE,
     "context": None,
-}  # offline, there is no gate
+    "index": None,
+}
 
 
-def complete_settings(given: dict) -> dict:
-    """All settings and sizes of a run, from those given (None is not given).
-    Raises UserError that names the first that is unknown or cannot be, before anything is loaded or paid."""
-    for key, known in {"profile": PROFILES, "strategy": STRATEGIES}.items():
-        if (given.get(key) or DEFAULT_SETTINGS[key]) not in known:
-            raise UserError(f"{key} '{given[key]}' is not known. Known: {', '.join(known)}.")
-    settings, sizes = (
-        dict(DEFAULT_SETTINGS),
-        dict(PROFILES[given.get("profile") or DEFAULT_SETTINGS["profile"]]),
+def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
+    """Check what is set, and add the defaults.
+
+    Args:
+        given_settings: any of DEFAULT_SETTINGS, and any size of Sizes that overrides the profile's.
+            A value of None is the default. `context` is the path of a file.
+
+    Returns:
+        The complete settings. Nothing was loaded and no model was called.
+
+    Raises:
+        UserError: for the first setting that is unknown or cannot work.
+    """
+    chosen = {key: value for key, value in given_settings.items() if value is not None}
+    values = {**DEFAULT_SETTINGS, **{k: v for k, v in chosen.items() if k in DEFAULT_SETTINGS}}
+    _check_choice("profile", values["profile"], PROFILES)
+    _check_choice("strategy", values["strategy"], STRATEGIES)
+    sizes = _complete_sizes(values["profile"], chosen)
+    _check_seed(values["seed"])
+    values["rubrics"], values["rubric_texts"] = _complete_rubrics(
+        values["rubrics"], values["judge"]
     )
-    for key, value in given.items():
-        if key not in settings and key not in sizes:
-            raise UserError(
-                f"parameter '{key}' is not known. Known: {', '.join([*settings, *sizes])}."
-            )
-        if value is not None:
-            (settings if key in settings else sizes)[key] = value
-    for key, value in sizes.items():
-        if value is not None and (
-            not isinstance(value, int) or isinstance(value, bool) or value < 1
-        ):
-            raise UserError(
-                f"parameter '{key}' must be a whole number of at least 1, not {value!r}."
-            )
-    if not isinstance(settings["seed"], int) or settings["seed"] < 0:
-        raise UserError(
-            f"parameter 'seed' must be a whole number from 0 up, not {settings['seed']!r}."
-        )
-    named = settings["rubrics"] or shipped_rubrics(checked=settings["judge"] == "offline")
-    settings["rubrics"] = [r if r in shipped_rubrics() else _absolute(r) for r in named]
-    loaded = load_rubrics(settings["rubrics"])
-    settings["rubric_texts"] = hashlib.sha256(repr(loaded).encode()).hexdigest()[
-        :12
-    ]  # an edited rubric is another run
-    blind = [r.name for r in loaded if r.check is None]
-    if settings["judge"] == "offline" and blind:
-        raise UserError(f"rubric {blind[0]}: has no programmatic check; give --judge MODEL.")
-    for role in ("target", "judge", "writer", "describer", "gate"):
-        if role == "target" or settings[role] != "offline":
-            settings[role] = check_model(settings[role])
-    if settings["context"]:
-        settings["context"] = read_context(settings["context"])
-    if settings["embedder"] != DEFAULT_SETTINGS["embedder"]:
-        load_embedder(settings["embedder"])
-    if settings["describer"] != "offline" and settings["writer"] == "offline":
-        raise UserError(
-            "describer: the offline writer recombines by the offline describer's attributes; give --writer MODEL too."
-        )
-    if settings["batch"] and settings["describer"].partition(":")[0] not in ("anthropic", "openai"):
-        raise UserError(
-            f"batch: works with --describer anthropic:MODEL or openai:MODEL alone, not '{settings['describer']}'."
-        )
-    if settings["mixture"].partition(":")[0] != "demo":
-        settings["mixture"] = _absolute(settings["mixture"])
-    return {
-        **settings,
-        "sizes": sizes,
-        "version": chunkykit.__version__,
-        "code": code_fingerprint(),
-    }
+    for role in ROLES:
+        if role == "target" or values[role] != OFFLINE:
+            values[role] = check_model(values[role])
+    if values["context"]:
+        values["context"] = read_context(values["context"])
+    if values["embedder"] != DEFAULT_SETTINGS["embedder"]:
+        load_embedder(values["embedder"])
+    _check_describer(values)
+    if values["mixture"].partition(":")[0] != "demo":
+        values["mixture"] = _absolute(values["mixture"])
+    return Settings(**values, sizes=sizes, version=chunkykit.__version__)
 
 
-def _absolute(name) -> str:
-    """A path that exists made absolute, since a notebook runs in another folder; any other name as it is."""
-    return str(Path(name).resolve()) if Path(name).exists() else str(name)
+def with_sizes(settings: Settings, **sizes: int) -> Settings:
+    """Change sizes of complete settings.
+
+    Args:
+        settings: the settings.
+        **sizes: new values of fields of Sizes.
+
+    Returns:
+        The changed settings.
+
+    Raises:
+        UserError: for a size that is not a whole number of at least 1.
+    """
+    for name, value in sizes.items():
+        _check_size(name, value)
+    return replace(settings, sizes=replace(settings.sizes, **sizes))
 
 
 def notebook_folder() -> Path:
-    """Where the notebooks are: in the package when installed, beside it in a checkout."""
-    return next(
-        (p for p in (HERE / "notebooks", HERE.parent / "notebooks") if p.is_dir()),
-        HERE / "notebooks",
-    )
+    """Return the folder of the notebooks: in the installed package, or beside it in a checkout."""
+    installed = PACKAGE / "notebooks"
+    checkout = PACKAGE.parent / "notebooks"
+    return checkout if checkout.is_dir() and not installed.is_dir() else installed
+
+
+def _check_choice(name: str, value: Any, choices) -> None:
+    if value not in choices:
+        raise UserError(f"{name} '{value}' is not known. Known: {', '.join(choices)}.")
+
+
+def _complete_sizes(profile: str, chosen: dict) -> Sizes:
+    sizes = dict(PROFILES[profile])
+    for name, value in chosen.items():
+        if name in sizes:
+            _check_size(name, value)
+            sizes[name] = value
+        elif name not in DEFAULT_SETTINGS:
+            known = ", ".join([*DEFAULT_SETTINGS, *sizes])
+            raise UserError(f"parameter '{name}' is not known. Known: {known}.")
+    return Sizes(**sizes)
+
+
+def _check_size(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"parameter '{name}' must be a whole number of at least 1, not {value!r}.")
+
+
+def _check_seed(seed: Any) -> None:
+    if not isinstance(seed, int) or seed < 0:
+        raise UserError(f"parameter 'seed' must be a whole number from 0 up, not {seed!r}.")
+
+
+def _complete_rubrics(names, judge: str) -> tuple[tuple[str, ...], str]:
+    """The rubrics by shipped name or absolute path, and the fingerprint of their content."""
+    offline = judge == OFFLINE
+    shipped = shipped_rubrics()
+    chosen = names or shipped_rubrics(checked=offline)
+    paths = tuple(name if name in shipped else _absolute(name) for name in chosen)
+    rubrics = load_rubrics(paths)
+    unchecked = [rubric.name for rubric in rubrics if rubric.check is None]
+    if offline and unchecked:
+        raise UserError(f"rubric {unchecked[0]}: has no programmatic check; give --judge MODEL.")
+    return paths, hashlib.sha256(repr(rubrics).encode()).hexdigest()[:12]
+
+
+def _check_describer(values: dict) -> None:
+    describer = values["describer"]
+    if describer != OFFLINE and values["writer"] == OFFLINE:
+        raise UserError(
+            "describer: the offline writer recombines rows by the offline describer's attributes. "
+            "Give --writer MODEL too."
+        )
+    if values["batch"] and describer.partition(":")[0] not in BATCH_PROVIDERS:
+        raise UserError(
+            "batch: works only with --describer anthropic:MODEL or openai:MODEL, "
+            f"not with '{describer}'."
+        )
+
+
+def _absolute(name) -> str:
+    """A path that exists made absolute, since notebooks run in another folder; else the name."""
+    return str(Path(name).resolve()) if Path(name).exists() else str(name)

@@ -1,0 +1,322 @@
+"""Indexes and traces as one uses them: build, open, trace, look.
+
+    import chunkykit as ck
+
+    index = ck.build_index("mix.jsonl", "my_index")
+    trace = index.trace(query, response, rubric="refusal")
+    print(trace)
+
+The pieces are functions of the rooms below: `mixtures`, `attributes`, `index`, `turf`, `show`.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from chunkykit.attributes import describe_lexically, load_embedder
+from chunkykit.errors import UserError
+from chunkykit.index import (
+    ROWS_PER_SHARD,
+    TraceIndex,
+    describe_shards,
+    finish_index,
+    open_trace_index,
+    scan_index,
+)
+from chunkykit.mixtures import Mixture, load_mixture, read_batches
+from chunkykit.rubrics import Rubric, load_rubric
+from chunkykit.show.marks import marked_html
+from chunkykit.sync import run_sync
+from chunkykit.text import inert_html, inert_text
+from chunkykit.turf import Trace as PlainTrace
+from chunkykit.turf import Tracer, format_trace, select_crux, trace_examples, trace_tables
+
+OFFLINE = "offline"
+ROWS_SHOWN = 3  # training rows for and against a trace that are printed
+
+
+@dataclass(frozen=True, repr=False)
+class Trace(PlainTrace):
+    """What the training data says about a failing exchange. Make one with `Index.trace`.
+
+    Attributes:
+        tracer: what found it.
+        rubric: the rubric that the response was traced for.
+    """
+
+    tracer: Tracer = field(kw_only=True, compare=False)
+    rubric: Rubric = field(kw_only=True, compare=False)
+
+    def examples(self, n: int = ROWS_SHOWN) -> pd.DataFrame:
+        """Return training rows for and against the trace.
+
+        Args:
+            n: rows of either kind, at most.
+
+        Returns:
+            DataFrame[kind, row, chunk, prompt, response, query_attribute, response_attribute],
+            where kind is "evidence" or "counter-example". Empty where there is no trigger.
+        """
+        if self.trigger is None:
+            return pd.DataFrame()
+        return trace_examples(self.tracer, self, n)
+
+    def plot(self):
+        """Draw the chunks behind the trace against their shares of the mixture.
+
+        Returns:
+            A plotly figure. Needs the extra `figures`.
+        """
+        from chunkykit.show import figures
+
+        tables = trace_tables([(0, self.rubric.name, self)])
+        size = len(self.tracer.index)
+        caption = f"index of {size:,} rows · rubric {self.rubric.name}"
+        return figures.chunks(tables["traces"], tables["trace_chunks"], caption)
+
+    def to_dict(self) -> dict:
+        """Return the trace as JSON-ready values, without its training rows."""
+        return self._plain.to_dict()
+
+    def __str__(self) -> str:
+        """The sentence, the numbers and a few training rows, safe to print."""
+        return format_trace(self._plain, self.examples().to_dict("records"))
+
+    def __repr__(self) -> str:
+        """The same as a printed trace: what a console shows should be readable."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self._plain._repr_html_() + _examples_html(self.examples())
+
+    @cached_property
+    def _plain(self) -> PlainTrace:
+        values = {f.name: getattr(self, f.name) for f in fields(PlainTrace)}
+        return PlainTrace(**values)
+
+
+class Index:
+    """A trace index that can be asked. Make one with `build_index` or `open_index`.
+
+    Attributes:
+        data: the index's arrays; `len(index)` is its number of rows.
+        folder: where it is saved, None for one in memory.
+    """
+
+    def __init__(self, data: TraceIndex, folder: Path | None = None):
+        """Wrap an opened index.
+
+        Args:
+            data: the opened index.
+            folder: where it is saved.
+        """
+        self.data = data
+        self.folder = folder
+
+    def __len__(self) -> int:
+        """The number of training rows."""
+        return len(self.data)
+
+    @property
+    def chunks(self) -> pd.Series:
+        """Rows per chunk, the largest first."""
+        return pd.Series(self.data.chunk, name="chunk").value_counts()
+
+    @cached_property
+    def tracer(self) -> Tracer:
+        """What finds traces; it keeps what it has looked up."""
+        return Tracer(self.data, load_embedder(self.data.meta["embedder"]))
+
+    def trace(self, query: str, response: str, rubric: str | Rubric) -> Trace:
+        """Trace a failing exchange to the training data.
+
+        Args:
+            query: what the user asked.
+            response: what the model answered.
+            rubric: the rubric that the response violates: a shipped name, a YAML file or a Rubric.
+
+        Returns:
+            The trace. One without a trigger says why.
+
+        Raises:
+            UserError: where query or response is empty, or a model described the index.
+        """
+        if not query.strip() or not response.strip():
+            raise UserError("trace: query and response must not be empty.")
+        if isinstance(rubric, str):
+            rubric = load_rubric(rubric)
+        query_attributes = self._describe(query, "query")
+        response_attributes = self._describe(response, "response")
+        cruxes = select_crux(response_attributes, rubric, self.tracer.embed)
+        plain = self.tracer.trace(query_attributes, cruxes, rubric)
+        values = {f.name: getattr(plain, f.name) for f in fields(PlainTrace)}
+        return Trace(**values, tracer=self.tracer, rubric=rubric)
+
+    def scan(self, top: int = 25) -> pd.DataFrame:
+        """List what the data alone lets one expect, before any model is asked.
+
+        Args:
+            top: findings at most.
+
+        Returns:
+            Findings, the most telling first: a query cluster, a response behaviour, and the chunk
+            that ties them together. See `index.scan_index` for the columns.
+        """
+        return scan_index(self.data, top=top)
+
+    def _describe(self, text: str, side: str) -> list[str]:
+        """The attributes of a text, by the describer that described the rows."""
+        describer = self.data.meta["describer"]
+        if describer != OFFLINE:
+            raise UserError(
+                f"index {self.folder}: the model '{describer}' described its rows, and a pair must "
+                "be described by the same. Use the tracer with attributes from that model: "
+                "index.tracer.trace(query_attributes, cruxes, rubric)."
+            )
+        return run_sync(describe_lexically([text], side))[0]
+
+    def __str__(self) -> str:
+        """The index in a few lines."""
+        meta = self.data.meta
+        largest = ", ".join(f"{name} ({rows:,})" for name, rows in self.chunks.head(5).items())
+        more = len(self.chunks) - 5
+        lines = [
+            f"Index of {len(self):,} training rows in {len(self.chunks)} chunks",
+            f"chunks      {largest}{f', {more} more' if more > 0 else ''}",
+            f"clusters    {meta['clusters']:,} query clusters",
+            f"described   {meta['describer']}, embedded by {meta['embedder']}",
+            f"folder      {self.folder or 'none: it is in memory'}",
+        ]
+        return "\n".join(inert_text(line) for line in lines)
+
+    def __repr__(self) -> str:
+        """The same as a printed index."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return facts_html(str(self))
+
+
+def facts_html(text: str) -> str:
+    """Show a title and `name   value` lines as HTML.
+
+    Args:
+        text: what `str` of an index or an audit gives.
+
+    Returns:
+        The title in bold and a table, escaped.
+    """
+    title, *lines = text.splitlines()
+    rows = []
+    for line in lines:
+        name, value = line.split(maxsplit=1)
+        left = "style='text-align:left'"
+        rows.append(
+            f"<tr><th {left}>{inert_html(name)}</th><td {left}>{inert_html(value)}</td></tr>"
+        )
+    return f"<b>{inert_html(title)}</b><table>{''.join(rows)}</table>"
+
+
+def _examples_html(examples: pd.DataFrame) -> str:
+    """Training rows as an HTML table, with the attribute's words marked."""
+    if examples.empty:
+        return ""
+    cells = []
+    for row in examples.itertuples():
+        prompt = marked_html(row.prompt, row.query_attribute, "query")
+        response = marked_html(row.response, row.response_attribute, "response")
+        cells.append(
+            f"<tr><td>{inert_html(row.kind)}</td><td>{inert_html(row.chunk)}</td>"
+            f"<td>{prompt}</td><td>{response}</td></tr>"
+        )
+    head = "<tr><th>kind</th><th>chunk</th><th>prompt</th><th>response</th></tr>"
+    return f"<table style='text-align:left'>{head}{''.join(cells)}</table>"
+
+
+def build_index(
+    mixture,
+    folder=None,
+    *,
+    chunk: str | None = None,
+    rows: int | None = None,
+    clusters: int | None = None,
+    embedder: str = "wordllama",
+    seed: int = 0,
+) -> Index:
+    """Build a trace index of a mixture: describe its rows, embed and cluster their attributes.
+
+    The offline describer describes the rows. To have a model describe them, with an estimate and a
+    budget, use `chunkykit index --describer MODEL`.
+
+    Args:
+        mixture: a file, `datasets` folder or hub id, "demo", or a Mixture.
+        folder: where to save the index; None for one in memory.
+        chunk: the column that names the chunk; None to find it by name.
+        rows: a random subset of so many rows; None for all.
+        clusters: query clusters; None for a number that suits the mixture.
+        embedder: what embeds the attribute sentences. The index remembers it.
+        seed: fixes the subset and the clusters.
+
+    Returns:
+        The index. A build that was killed resumes where it stopped.
+
+    Raises:
+        UserError: where the mixture cannot be read, or the folder cannot be written.
+    """
+    embed = load_embedder(embedder)
+    place = None
+    if folder is None:
+        place = tempfile.TemporaryDirectory(prefix="chunkykit-")
+        target = Path(place.name) / "index"
+    else:
+        target = Path(folder)
+    skipped: list[int] = []
+    shards = _read_shards(mixture, chunk, rows, seed, skipped)
+    run_sync(describe_shards(target, shards, describe_lexically, key=OFFLINE))
+    data = finish_index(
+        target,
+        embed,
+        clusters=clusters,
+        seed=seed,
+        mixture="mixture" if isinstance(mixture, Mixture) else Path(str(mixture)).name,
+        describer=OFFLINE,
+        skipped=sum(skipped),
+    )
+    if place is not None:
+        return Index(replace(data, place=place))  # deleted with the index
+    return Index(data, target)
+
+
+def _read_shards(
+    mixture, chunk: str | None, rows: int | None, seed: int, skipped: list[int]
+) -> Iterator[pd.DataFrame]:
+    """Rows of a mixture, a shard at a time; the numbers of skipped rows go to `skipped`."""
+    if isinstance(mixture, Mixture):
+        parts: Iterable[Mixture] = [mixture]
+    elif rows is not None:
+        parts = [load_mixture(mixture, chunk=chunk, rows=rows, seed=seed)]
+    else:
+        parts = read_batches(mixture, ROWS_PER_SHARD, chunk=chunk, seed=seed)
+    for part in parts:
+        skipped.append(len(part.skipped))
+        for start in range(0, len(part.rows), ROWS_PER_SHARD):
+            yield part.rows[start : start + ROWS_PER_SHARD]
+
+
+def open_index(folder) -> Index:
+    """Open an index that `build_index` or `chunkykit index` made.
+
+    Args:
+        folder: its folder.
+
+    Returns:
+        The index, memory-mapped.
+
+    Raises:
+        UserError: where there is no index, or a file of it is damaged.
+    """
+    return Index(open_trace_index(folder), Path(folder))

@@ -1,0 +1,91 @@
+"""What a run will take, before it starts: calls and tokens per role.
+
+A guess at what a query, an answer and a judgement take, without thinking. Crux calls and ablations
+are left out: how many there are depends on what the search finds.
+"""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from chunkykit.lab.run import Run
+from chunkykit.lab.settings import Settings
+
+CHARACTERS_PER_TOKEN = 4
+DESCRIBER_PROMPT_TOKENS, DESCRIBER_ANSWER_TOKENS = 200, 300
+
+
+class PlannedCalls(NamedTuple):
+    """Calls of one model.
+
+    Attributes:
+        model: its name.
+        calls: how many.
+        tokens_in: tokens read per call.
+        tokens_out: tokens written per call.
+    """
+
+    model: str
+    calls: int
+    tokens_in: float
+    tokens_out: float
+
+
+def plan_run(run: Run) -> list[PlannedCalls]:
+    """Plan the calls of a whole run.
+
+    Args:
+        run: the run.
+
+    Returns:
+        What `models.estimate_cost` takes.
+    """
+    sizes = run.sizes
+    rubrics = len(run.rubrics)
+    candidates = rubrics * (sizes.runs + 1) * sizes.iterations * sizes.candidates
+    rewrites = rubrics * sizes.winners * sizes.rewrites
+    fresh = sizes.confirm + sizes.winners * max(sizes.rewrites, sizes.samples)
+    answers = candidates + rubrics * fresh + rewrites * sizes.samples
+    return [
+        *_plan_roles(run.settings, candidates + rewrites, answers, candidates),
+        _plan_describer(run),
+    ]
+
+
+def plan_search(settings: Settings) -> list[PlannedCalls]:
+    """Plan the calls of a search alone.
+
+    Args:
+        settings: the settings of the search.
+
+    Returns:
+        What `models.estimate_cost` takes.
+    """
+    sizes = settings.sizes
+    candidates = (sizes.runs + 1) * sizes.iterations * sizes.candidates
+    return _plan_roles(settings, candidates, candidates + sizes.confirm, candidates)
+
+
+def _plan_roles(
+    settings: Settings, queries: int, answers: int, candidates: int
+) -> list[PlannedCalls]:
+    return [
+        PlannedCalls(settings.writer, queries, 200, 60),
+        PlannedCalls(settings.target, answers, 60, 400),
+        PlannedCalls(settings.judge, answers, 900, 100),
+        PlannedCalls(settings.gate, candidates, 200, 20),
+    ]
+
+
+def _plan_describer(run: Run) -> PlannedCalls:
+    rows = run.mixture().rows
+    texts = pd.concat([rows["prompt"], rows["response"]]).drop_duplicates()
+    text_tokens = texts.str.len().mean() / CHARACTERS_PER_TOKEN
+    # a batch costs half; half the tokens at the full price come to the same
+    share = 0.5 if run.settings.batch else 1.0
+    return PlannedCalls(
+        run.settings.describer,
+        len(texts),
+        share * (DESCRIBER_PROMPT_TOKENS + text_tokens),
+        share * DESCRIBER_ANSWER_TOKENS,
+    )

@@ -1,0 +1,49 @@
+"""A search without a mixture: attribute rows in, failures and failure modes out."""
+
+from chunkykit.lab.progress import counting_writer
+from chunkykit.lab.run import Run
+from chunkykit.surf import Pool, SearchResult, confirm_winners, run_searches
+
+
+async def search_alone(run: Run, pool: Pool, eager: bool = False) -> tuple[SearchResult, dict]:
+    """Search for failures of the run's first rubric, and confirm them on fresh answers.
+
+    Args:
+        run: a run whose `mixture` is the file of attribute rows.
+        pool: the attributes to draw from.
+        eager: whether to learn from each score as it arrives. That is fastest, but then the seed
+            does not fix the search.
+
+    Returns:
+        The search's result, and the row of table `confirmed`. The tables `probes`, `modes` and
+        `answers` are written to the run folder.
+    """
+    rubric = run.rubrics[0]
+    sizes = run.sizes
+    total = (sizes.runs + 1) * sizes.iterations * sizes.candidates
+    try:
+        with counting_writer(run.writer(rubric), total, rubric.name, run.progress) as write:
+            result = await run_searches(
+                pool,
+                write,
+                run.target(),
+                run.judge(),
+                rubric,
+                runs=sizes.runs,
+                iterations=sizes.iterations,
+                candidates=sizes.candidates,
+                buffer=sizes.buffer,
+                strategy=run.settings.strategy,
+                seed=run.seed,
+                gate=run.gate(),
+                eager=eager,
+            )
+            confirmed, answers = await confirm_winners(
+                result.probes, run.target(), run.judge(), rubric, prompts=sizes.confirm
+            )
+    finally:
+        await run.close()
+    run.write(f"probes-{rubric.name}", result.probes)
+    run.write(f"modes-{rubric.name}", result.modes)
+    run.write("answers", answers)
+    return result, confirmed

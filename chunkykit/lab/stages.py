@@ -1,0 +1,332 @@
+"""The stages of a run, in order: index, search, confirm, cluster, trace, ablate, draw.
+
+Each reads the tables of the stages before it and writes its own (`tables` lists them all). A stage
+that is done is not done again: kill a run anywhere, and the same call resumes it.
+
+    run = start_run("runs/mine", mixture="mix.jsonl")
+    counts = await stages.index(run)
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from chunkykit.index import (
+    ROWS_PER_SHARD,
+    describe_shards,
+    finish_index,
+    name_query_clusters,
+)
+from chunkykit.lab.ablations import ablate_chunks, chunks_to_ablate, repair_traces
+from chunkykit.lab.drawing import run_figures
+from chunkykit.lab.progress import counting_writer
+from chunkykit.lab.run import Run
+from chunkykit.lab.stage import STAGES, Stage, is_done, stage
+from chunkykit.lab.table_checks import empty_table
+from chunkykit.rubrics import Rubric
+from chunkykit.show import figures
+from chunkykit.surf import (
+    confirm_winners,
+    measure_robustness,
+    pool_from_index,
+    run_searches,
+    select_failures,
+)
+from chunkykit.turf import (
+    NOISE,
+    Trace,
+    Tracer,
+    chunk_features,
+    cluster_table,
+    cluster_vectors,
+    examples_table,
+    response_vectors,
+    trace_tables,
+)
+
+__all__ = [
+    "STAGES",
+    "Stage",
+    "ablate",
+    "cluster",
+    "confirm",
+    "draw",
+    "index",
+    "is_done",
+    "run_stages",
+    "search",
+    "trace",
+]
+
+MIN_TRACED = 3  # exchanges of a rubric in a cluster; fewer are strays
+MIN_CLUSTER_SIZE = 6  # distinct responses that make a cluster
+MIN_TRIGGER_SHARE = 0.1  # share of a cluster's exchanges that a trigger needs
+MAX_REPAIRS = 3  # traces that are repaired where a retraining takes seconds
+_SEARCH_ROOMS = ("attributes", "index", "mixtures", "models", "organisms", "rubrics", "surf")
+
+
+@stage(rooms=("attributes", "index", "mixtures", "models"), outputs=("index",))
+async def index(run: Run) -> dict:
+    """Describe the training rows and build the trace index.
+
+    Args:
+        run: the run.
+
+    Returns:
+        The index's own counts.
+    """
+    rows = run.mixture().rows
+    if run.settings.index is not None:
+        # an index that was made before; the folder is there so that the stage counts as done
+        (run.folder / "index").mkdir(exist_ok=True)
+        return dict(run.index().meta)
+    folder = run.index_folder
+    describer = run.settings.describer
+    starts = range(0, len(rows), ROWS_PER_SHARD)
+    shards = (rows[start : start + ROWS_PER_SHARD] for start in starts)
+    await describe_shards(folder, shards, run.describe(), key=describer)
+    source = run.settings.mixture.rsplit("/", 1)[-1]
+    built = finish_index(folder, run.embed(), seed=run.seed, mixture=source, describer=describer)
+    if describer != "offline":
+        await name_query_clusters(folder, run.model(describer, "describer"))
+    return dict(built.meta)
+
+
+@stage(needs=("index",), rooms=(*_SEARCH_ROOMS, "turf"))
+async def search(run: Run) -> dict:
+    """Search the target for failures, one search per rubric, each with a control arm.
+
+    Args:
+        run: the run.
+
+    Returns:
+        Numbers of candidates, errors and modes.
+    """
+    opened = run.index()
+    tracer = run.tracer()
+    pool = pool_from_index(opened)
+    for rubric in run.rubrics:
+        if run.has(f"modes-{rubric.name}"):
+            continue
+        total = (run.sizes.runs + 1) * run.sizes.iterations * run.sizes.candidates
+        with counting_writer(run.writer(rubric), total, rubric.name, run.progress) as write:
+            result = await run_searches(
+                pool,
+                write,
+                run.target(),
+                run.judge(),
+                rubric,
+                candidates=run.sizes.candidates,
+                iterations=run.sizes.iterations,
+                runs=run.sizes.runs,
+                buffer=run.sizes.buffer,
+                strategy=run.settings.strategy,
+                seed=run.seed,
+                prior=tracer.predict(rubric),
+                gate=run.gate(),
+            )
+        run.write(f"probes-{rubric.name}", result.probes)
+        run.write(f"modes-{rubric.name}", result.modes)  # the last, so that it marks the end
+    probes = run.read_all("probes")
+    return {
+        "candidates": len(probes),
+        "errors": int(probes["error"].notna().sum()),
+        "modes": len(run.read_all("modes")),
+    }
+
+
+@stage(needs=("search",), rooms=_SEARCH_ROOMS)
+async def confirm(run: Run) -> dict:
+    """Answer the winners of the search afresh, and rewrites of the best of them.
+
+    Args:
+        run: the run.
+
+    Returns:
+        Numbers of answers and errors.
+    """
+    answers, confirmed, robustness, rewrites = [], [], [], []
+    for rubric in run.rubrics:
+        probes = run.read(f"probes-{rubric.name}")
+        row, fresh = await confirm_winners(
+            probes, run.target(), run.judge(), rubric, prompts=run.sizes.confirm
+        )
+        confirmed.append(row)
+        answers.append(fresh)
+    run.write("answers", pd.concat(answers, ignore_index=True))
+    for rubric in run.rubrics:
+        winners, rewritten = await measure_robustness(
+            run.read(f"probes-{rubric.name}"),
+            run.rewriter(),
+            run.target(),
+            run.judge(),
+            rubric,
+            winners=run.sizes.winners,
+            rewrites=run.sizes.rewrites,
+            samples=run.sizes.samples,
+        )
+        robustness.append(winners)
+        rewrites.append(rewritten)
+    run.write("rewrites", pd.concat(rewrites, ignore_index=True))
+    table = run.write("robustness", pd.concat(robustness, ignore_index=True))
+    run.write("confirmed", pd.DataFrame(confirmed))
+    return {
+        "answers": int(table["original_n"].sum() + table["n"].sum()) + sum(map(len, answers)),
+        "errors": int(table["errors"].sum()) + sum(row["errors"] for row in confirmed),
+    }
+
+
+@stage(needs=("confirm",), rooms=("attributes", "surf", "turf"))
+async def cluster(run: Run, min_size: int = MIN_CLUSTER_SIZE) -> dict:
+    """Cluster the failures of all rubrics whose failures were confirmed.
+
+    Args:
+        run: the run.
+        min_size: distinct responses that make a cluster.
+
+    Returns:
+        Numbers of points, clusters and noise points.
+    """
+    failures = _confirmed_failures(run)
+    describe = run.describe()
+    query_attributes = await describe(failures["query"], "query")
+    response_attributes = await describe(failures["response"], "response")
+    if failures.empty:
+        run.write("points", empty_table("points"))
+        run.write("clusters", empty_table("clusters"))
+        return {"points": 0, "clusters": 0, "noise": 0}
+    vectors = response_vectors(failures["response"], response_attributes, run.embed())
+    places = cluster_vectors(vectors, min_size=min_size, seed=run.seed)
+    described = failures[["rubric", "query", "response", "score", "reason"]].assign(
+        query_attributes=query_attributes, response_attributes=response_attributes
+    )
+    points = run.write("points", pd.concat([described, places], axis=1))
+    clusters = run.write("clusters", cluster_table(points, response_attributes))
+    noise = int((points["cluster"] == NOISE).sum())
+    return {"points": len(points), "clusters": len(clusters), "noise": noise}
+
+
+def _confirmed_failures(run: Run) -> pd.DataFrame:
+    """Distinct failing exchanges; a rubric whose winners never failed again was luck."""
+    failures = select_failures(run.read_all("probes"))
+    confirmed = run.read("confirmed").query("rate > 0")["rubric"]
+    return failures[failures["rubric"].isin(confirmed)].reset_index(drop=True)
+
+
+@stage(needs=("cluster",), rooms=("attributes", "index", "models", "rubrics", "turf"))
+async def trace(run: Run, min_share: float = MIN_TRIGGER_SHARE) -> dict:
+    """Trace each cluster to the training rows and chunks that explain it.
+
+    Args:
+        run: the run.
+        min_share: share of a cluster's exchanges that a trigger needs for a trace of its own.
+
+    Returns:
+        Numbers of traces, and of traces without a trigger.
+    """
+    points = run.read("points")
+    tracer = run.tracer()
+    traced: list[tuple[int, str, Trace]] = []
+    pairs: list[tuple] = []
+    clustered = points[points["cluster"] != NOISE]
+    for (number, name), exchanges in clustered.groupby(["cluster", "rubric"]):
+        if len(exchanges) < MIN_TRACED:
+            continue
+        rubric = run.rubric_by_name[name]
+        sample = exchanges.sample(min(len(exchanges), run.sizes.trace), random_state=run.seed)
+        sample = sample.reset_index(drop=True)
+        queries, traces = await _trace_exchanges(run, tracer, sample, rubric, min_share)
+        for result in traces:
+            position = len(traced)
+            traced.append((number, name, result))
+            for i in result.members:
+                clusters = tracer.clusters_of(tuple(queries[i]))
+                pairs.append((position, sample["query"][i], sample["response"][i], clusters))
+    _write_traces(run, tracer, traced, pairs)
+    return {
+        "traces": len(traced),
+        "without_trigger": sum(result.trigger is None for _, _, result in traced),
+    }
+
+
+async def _trace_exchanges(
+    run: Run, tracer: Tracer, sample: pd.DataFrame, rubric: Rubric, min_share: float
+) -> tuple[list[list[str]], list[Trace]]:
+    """(query attributes of each exchange, traces) of exchanges of one cluster and rubric."""
+    describe = run.describe()
+    queries = await describe(sample["query"], "query")
+    responses = await describe(sample["response"], "response")
+    cruxes = await run.cruxes(responses, rubric)
+    pairs = list(zip(queries, cruxes, strict=True))
+    return queries, tracer.trace_group(pairs, rubric, min_share)
+
+
+def _write_traces(
+    run: Run, tracer: Tracer, traced: list[tuple[int, str, Trace]], pairs: list[tuple]
+) -> None:
+    for name, table in trace_tables(traced).items():
+        run.write(name, table)
+    run.write("trace_examples", examples_table(tracer, [result for _, _, result in traced]))
+    named = [(name, result) for _, name, result in traced]
+    run.write("features", chunk_features(tracer, named))
+    columns = ["trace", "query", "response", "query_clusters"]
+    run.write("trace_pairs", pd.DataFrame(pairs, columns=columns))
+
+
+@stage(needs=("trace",), rooms=("causal", "models", "organisms", "rubrics", "surf", "turf"))
+async def ablate(run: Run, max_repairs: int | None = None) -> dict:
+    """Retrain the target without each traced chunk, and on repaired mixtures, and measure again.
+
+    Args:
+        run: the run.
+        max_repairs: traces to repair, in two ways each; None for MAX_REPAIRS where a retraining
+            takes seconds, else 0.
+
+    Returns:
+        Numbers of ablations and repairs.
+    """
+    traces = chunks_to_ablate(run)
+    if max_repairs is None:
+        max_repairs = MAX_REPAIRS if run.quick else 0
+    ablations = await ablate_chunks(run, traces)
+    repairs = await repair_traces(run, traces.head(max_repairs))
+    table = run.write(
+        "ablations", pd.DataFrame(ablations) if ablations else empty_table("ablations")
+    )
+    repaired = run.write("repairs", pd.DataFrame(repairs) if repairs else empty_table("repairs"))
+    return {"ablations": len(table), "repairs": len(repaired)}
+
+
+@stage(needs=("ablate",), rooms=("lab/drawing", "show"), outputs=("figures",))
+async def draw(run: Run, out: str | None = None) -> dict:
+    """Draw every figure that the run has the tables for.
+
+    Args:
+        run: the run.
+        out: folder for the figures; None for `figures/` in the run folder.
+
+    Returns:
+        The names of the figures, and a line that says which files there are.
+    """
+    drawn = run_figures(run)
+    (run.folder / "figures").mkdir(exist_ok=True)
+    line = figures.save_figures(drawn, Path(out) if out else run.folder / "figures")
+    return {"figures": list(drawn), "files": line}
+
+
+async def run_stages(run: Run, report: Callable[[str, dict | None], Any] | None = None) -> None:
+    """Do all stages that are not done.
+
+    Args:
+        run: the run.
+        report: called as `report(stage, None)` before a stage and `report(stage, counts)` after it.
+    """
+    steps = (index, search, confirm, cluster, trace, ablate, draw)
+    for name, step in zip(STAGES, steps, strict=True):
+        if report:
+            report(name, None)
+        counts = await step(run)
+        if report:
+            report(name, counts)

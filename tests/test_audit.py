@@ -1,0 +1,99 @@
+"""Auditing a model for one rubric, stage by stage on a run folder."""
+
+import asyncio
+
+import pytest
+
+import chunkykit as ck
+from chunkykit.lab import resume_run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    return ck.build_index("demo:1500", tmp_path_factory.mktemp("audit") / "index")
+
+
+@pytest.fixture(scope="module")
+def audit(index, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit") / "run"
+    return ck.Audit(index, target="organism:fast", rubric="rebut", folder=folder)
+
+
+@pytest.fixture(scope="module")
+def probes(audit):
+    return asyncio.run(audit.search(candidates=240))
+
+
+def test_a_search_has_a_control_arm_and_finds_failures(probes):
+    arms = probes.groupby("arm").size()
+    assert arms["search"] == 240
+    assert arms["control"] == 80
+    assert (probes["score"] > 50).any()
+
+
+def test_the_stages_follow_one_another(audit, probes):
+    confirmed = asyncio.run(audit.confirm())
+    assert confirmed["rate"][0] > 0.5
+    clusters = asyncio.run(audit.clusters())
+    assert set(clusters["rubric"]) == {"rebut"}
+    traces = asyncio.run(audit.trace())
+    assert traces["trigger"].notna().any()
+    ablations = asyncio.run(audit.ablate())
+    assert "noncompliance" in set(ablations["chunk"])
+    assert (ablations["high"] < ablations["before_low"]).all()
+
+
+def test_exploring_does_what_is_missing_also_in_a_running_loop(index, tmp_path):
+    audit = ck.Audit(index, target="organism:fast", rubric="rebut", folder=tmp_path / "run")
+
+    async def as_in_a_notebook():
+        await audit.search(candidates=120)
+        return audit.explore()
+
+    explorer = asyncio.run(as_in_a_notebook())
+    assert len(explorer.points) > 10
+    assert explorer.traces
+    assert "done        index, search, confirm, cluster, trace" in str(audit)
+
+
+def test_the_same_audit_resumes_and_another_is_refused(index, audit, probes):
+    again = ck.Audit(index, target="organism:fast", rubric="rebut", folder=audit.folder)
+    calls = resume_run(audit.folder).ledger.totals()["calls"]
+    repeated = asyncio.run(again.search(candidates=240))
+    assert repeated["query"].tolist() == probes["query"].tolist()
+    assert resume_run(audit.folder).ledger.totals()["calls"] == calls
+    other = ck.Audit(index, target="organism:fast", rubric="terse", folder=audit.folder)
+    with pytest.raises(ck.UserError, match="holds a run with another"):
+        asyncio.run(other.search(candidates=240))
+
+
+def test_an_audit_prints_as_a_few_lines(audit):
+    lines = str(audit).splitlines()
+    assert lines[0] == "Audit of organism:fast for rebut"
+    assert len(lines) == 5
+    assert "<table>" in audit._repr_html_()
+
+
+def test_a_limit_on_calls_holds_and_what_was_answered_is_kept(index, tmp_path):
+    audit = ck.Audit(
+        index, target="organism:fast", rubric="rebut", folder=tmp_path / "run", max_calls=30
+    )
+    with pytest.raises(ck.UserError, match="limit of 30 calls"):
+        asyncio.run(audit.search(candidates=120))
+    assert resume_run(audit.folder).ledger.totals()["calls"] == 30
+
+
+def test_paid_models_need_a_limit(index, tmp_path):
+    with pytest.raises(
+        ck.UserError, match="anthropic:claude-haiku-4-5 is a paid model. Set a limit"
+    ):
+        ck.Audit(index, target="anthropic:claude-haiku-4-5", rubric="rebut", folder=tmp_path)
+
+
+def test_an_index_in_memory_cannot_be_resumed(tmp_path):
+    with pytest.raises(ck.UserError, match="the index must be saved"):
+        ck.Audit(
+            ck.build_index("demo:300"), target="organism:fast", rubric="rebut", folder=tmp_path
+        )

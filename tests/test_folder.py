@@ -1,0 +1,98 @@
+"""Run folders: what is kept, put aside, locked and refused."""
+
+import errno
+import subprocess
+import sys
+
+import filelock
+import pandas as pd
+import pytest
+
+from chunkykit.errors import UserError
+from chunkykit.lab import lock_folder, read_settings, resume_run, start_run
+
+CLUSTERS = pd.DataFrame({"id": [0], "size": [3], "rubric": ["rebut"], "label": ["denies a deed"]})
+
+
+def test_a_run_is_resumed_with_its_settings(tmp_path):
+    start_run(tmp_path / "r", profile="smoke", seed=1).write("clusters", CLUSTERS)
+    again = start_run(tmp_path / "r", profile="smoke", seed=1)
+    pd.testing.assert_frame_equal(again.read("clusters"), CLUSTERS)
+    assert resume_run(tmp_path / "r").settings == again.settings
+    assert read_settings(tmp_path / "r").seed == 1
+
+
+def test_other_settings_are_refused_and_a_restart_loses_nothing(tmp_path):
+    start_run(tmp_path / "r", profile="smoke", seed=1).write("clusters", CLUSTERS)
+    with pytest.raises(UserError, match=r"holds a run with another seed \(1, now 2\)"):
+        start_run(tmp_path / "r", profile="smoke", seed=2)
+    fresh = start_run(tmp_path / "r", restart=True, profile="smoke", seed=2)
+    assert not fresh.has("clusters")
+    aside = fresh.folder / "before" / "1" / "tables" / "clusters.parquet"
+    pd.testing.assert_frame_equal(pd.read_parquet(aside), CLUSTERS)
+    fresh.write("clusters", CLUSTERS)
+    third = start_run(tmp_path / "r", restart=True, profile="smoke", seed=3)
+    assert (third.folder / "before" / "2" / "tables").exists()
+
+
+def test_a_restart_with_the_same_settings_keeps_everything(tmp_path):
+    start_run(tmp_path / "r", profile="smoke").write("clusters", CLUSTERS)
+    assert start_run(tmp_path / "r", restart=True, profile="smoke").has("clusters")
+
+
+def test_a_run_without_results_takes_other_settings(tmp_path):
+    start_run(tmp_path / "r", profile="smoke", seed=1)
+    assert start_run(tmp_path / "r", profile="smoke", seed=2).seed == 2
+    assert not (tmp_path / "r" / "before").exists()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_folder_of_other_files_is_left_alone(tmp_path, restart):
+    (tmp_path / "thesis.tex").write_text("important")
+    with pytest.raises(UserError, match="holds files that are not of a run"):
+        start_run(tmp_path, restart=restart, profile="smoke")
+    (tmp_path / "run.json").write_text('{"my": "own"}')
+    with pytest.raises(UserError, match="run.json is not that of a run"):
+        start_run(tmp_path, restart=restart, profile="smoke")
+    assert (tmp_path / "thesis.tex").read_text() == "important"
+
+
+def test_a_run_of_a_version_with_other_settings_says_so(tmp_path):
+    start_run(tmp_path / "r", profile="smoke").write("clusters", CLUSTERS)
+    path = tmp_path / "r" / "run.json"
+    path.write_text(path.read_text().replace('"gate"', '"old_name_of_gate"'))
+    with pytest.raises(UserError, match="was made by version .*, which had other settings"):
+        start_run(tmp_path / "r", profile="smoke")
+    fresh = start_run(tmp_path / "r", restart=True, profile="smoke")
+    assert (fresh.folder / "before" / "1" / "tables" / "clusters.parquet").exists()
+
+
+def test_a_table_that_is_not_there_names_the_remedy(tmp_path):
+    with pytest.raises(UserError, match="no table 'traces' yet. Run the earlier stages first"):
+        start_run(tmp_path / "r", profile="smoke").read("traces")
+    with pytest.raises(UserError, match="no run there"):
+        resume_run(tmp_path / "elsewhere")
+
+
+def test_two_runs_in_one_folder_do_not_meet(tmp_path):
+    code = f"from chunkykit.lab import lock_folder; lock_folder({str(tmp_path)!r})"
+    with lock_folder(tmp_path):
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "another run is at work in it" in other.stderr
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0, "the lock is released"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_not_another_run(tmp_path, monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with pytest.raises(UserError, match="its file system cannot lock files"):
+        lock_folder(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        lock_folder(tmp_path / "file" / "run")

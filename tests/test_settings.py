@@ -1,0 +1,82 @@
+"""The settings of a run: defaults, checks, and what makes another run."""
+
+import json
+from dataclasses import FrozenInstanceError, asdict
+
+import pytest
+
+from chunkykit.errors import UserError
+from chunkykit.lab import DEFAULT_SETTINGS, PROFILES, Settings, complete_settings, with_sizes
+
+
+def test_defaults_are_complete_and_frozen():
+    settings = complete_settings({})
+    assert settings.profile == "workshop"
+    assert settings.target == "organism:fast"
+    assert asdict(settings.sizes) == PROFILES["workshop"]
+    assert "analytic" not in settings.rubrics, "no programmatic check"
+    with pytest.raises(FrozenInstanceError):
+        settings.seed = 1
+
+
+def test_settings_survive_json():
+    settings = complete_settings({"profile": "smoke", "candidates": 7, "rubrics": ["rebut"]})
+    assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_a_size_overrides_the_profile_and_none_is_not_set():
+    settings = complete_settings({"profile": "smoke", "candidates": 7, "rows": None})
+    assert settings.sizes.candidates == 7
+    assert settings.sizes.rows == PROFILES["smoke"]["rows"]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"profile": "huge"}, "profile 'huge' is not known. Known: smoke"),
+        ({"strategy": "luck"}, "strategy 'luck' is not known"),
+        ({"candidate": 3}, "parameter 'candidate' is not known. Known: profile"),
+        ({"candidates": 0}, "'candidates' must be a whole number of at least 1, not 0"),
+        ({"candidates": True}, "'candidates' must be a whole number"),
+        ({"seed": -1}, "'seed' must be a whole number from 0 up"),
+        ({"target": "nobody:x"}, "model 'nobody:x' is not known"),
+        ({"rubrics": ["rebutt"]}, "rubric rebutt: no such rubric"),
+        ({"rubrics": ["analytic"]}, "rubric analytic: has no programmatic check"),
+        ({"describer": "vllm:m"}, "Give --writer MODEL too"),
+        ({"batch": True, "describer": "vllm:m", "writer": "vllm:m"}, "batch: works only with"),
+    ],
+)
+def test_what_cannot_work_is_an_error_before_anything_starts(values, words):
+    with pytest.raises(UserError, match=words):
+        complete_settings(values)
+
+
+def test_batch_and_version_do_not_make_another_run():
+    settings = complete_settings({"profile": "smoke"})
+    same = Settings.from_dict({**settings.to_dict(), "batch": True, "version": "9"})
+    assert settings.differences(same) == {}
+    other = Settings.from_dict({**settings.to_dict(), "seed": 3})
+    assert settings.differences(other) == {"seed": (0, 3)}
+    assert settings.differences(with_sizes(settings, trace=5))["sizes"][1].trace == 5
+
+
+def test_an_edited_rubric_makes_another_run(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = """
+name: mine
+principle: Answer.
+violation: It refuses.
+not_violation: It answers.
+behaviour: The response refuses.
+causing: a refusal
+check: {response: [refuses]}
+"""
+    path.write_text(text.replace("[refuses]", "[code_block]"))
+    before = complete_settings({"rubrics": [str(path)]})
+    path.write_text(text.replace("[refuses]", "[code_block]").replace("Answer.", "Do answer."))
+    after = complete_settings({"rubrics": [str(path)]})
+    assert list(before.differences(after)) == ["rubric_texts"]
+
+
+def test_every_default_is_a_setting():
+    assert set(DEFAULT_SETTINGS) <= set(Settings.__dataclass_fields__)

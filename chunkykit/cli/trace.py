@@ -98,7 +98,7 @@ def read_pairs(path: Path) -> list[Exchange]:
     """Read a file of exchanges; rows that cannot be read are named on standard error."""
     mixture = load_mixture(path)
     for row, reason in zip(mixture.skipped["row"], mixture.skipped["reason"]):
-        print(f"chunkykit: {path} row {row} skipped: {reason}", file=sys.stderr)
+        print(f"chunkykit: {path} row {row} skipped: {inert_text(reason)}", file=sys.stderr)
     pairs = zip(mixture.rows["prompt"], mixture.rows["response"])
     return [Exchange(query, response) for query, response in pairs]
 

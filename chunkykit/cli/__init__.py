@@ -1,5 +1,10 @@
-"""The command line."""
+"""The command line: one module per command.
 
-from chunkykit.cli.app import NOTEBOOKS, main
+`NOTEBOOKS` names the notebooks of a run, in order. To change what a run executes, for example in
+a test, set it in `chunkykit.cli.notebooks`.
+"""
+
+from chunkykit.cli.app import main
+from chunkykit.cli.notebooks import NOTEBOOKS
 
 __all__ = ["NOTEBOOKS", "main"]

@@ -1,4 +1,4 @@
-"""`python -m chunkykit.cli`."""
+"""Run the command line with `python -m chunkykit.cli`."""
 
 from chunkykit.cli.app import main
 

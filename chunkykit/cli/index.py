@@ -1,0 +1,261 @@
+"""`chunkykit index`: build the trace index of a mixture."""
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from chunkykit.attributes import Embedder, describe_lexically, llm_describer, load_embedder
+from chunkykit.cli.options import (
+    BATCH_HELP,
+    EMBEDDER_HELP,
+    MIXTURE_HELP,
+    SEED_HELP,
+    Commands,
+    add_chunk_option,
+    add_command,
+    add_limit_options,
+    expand_name,
+    expand_path,
+)
+from chunkykit.cli.pay import approve_cost
+from chunkykit.errors import UserError, requires_extra
+from chunkykit.index import (
+    ROWS_PER_SHARD,
+    TraceIndex,
+    building_folder,
+    describe_shards,
+    finish_index,
+    name_query_clusters,
+)
+from chunkykit.lab import lock_folder
+from chunkykit.mixtures import Mixture, load_mixture, read_batches
+from chunkykit.models import Ledger, check_model, close_models, connect_model, is_free
+
+DASK_TIMEOUT = 20  # seconds to wait for the scheduler
+TOKENS_READ = 600  # per text that a model describes; our guess, with the instructions
+TOKENS_WRITTEN = 300  # per text
+
+
+def add_index_command(commands: Commands) -> None:
+    """Add `chunkykit index`."""
+    parser = add_command(
+        commands,
+        "index",
+        execute,
+        summary="build the trace index of a mixture",
+        description=(
+            "Build the trace index of a mixture, which `trace`, `scan` and `repair` read. Streams "
+            "the rows. If it is stopped, the same command resumes from the finished shards."
+        ),
+        example="chunkykit index --mixture mix.jsonl --workers 2 --out my_index",
+    )
+    parser.add_argument(
+        "--mixture", type=expand_name, required=True, metavar="DATA", help=MIXTURE_HELP
+    )
+    add_chunk_option(parser)
+    parser.add_argument(
+        "--out", type=expand_path, required=True, metavar="FOLDER", help="index folder to write"
+    )
+    parser.add_argument(
+        "--rows", type=int, metavar="N", help="use a random subset of N rows (default: all rows)"
+    )
+    parser.add_argument(
+        "--clusters",
+        type=int,
+        metavar="K",
+        help=(
+            "number of query clusters (default: a twentieth of the distinct sentences, and at "
+            "least 1,024 if there are that many)"
+        ),
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=SEED_HELP)
+    add_describing_options(parser)
+    add_limit_options(parser)
+
+
+def add_describing_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for what describes and embeds the rows, and on how many processes."""
+    group = parser.add_argument_group("describing")
+    group.add_argument(
+        "--describer",
+        type=expand_name,
+        default="offline",
+        metavar="MODEL",
+        help="model that describes the rows and names the clusters (default: offline)",
+    )
+    group.add_argument(
+        "--embedder",
+        type=expand_name,
+        default="wordllama",
+        metavar="EMBEDDER",
+        help=EMBEDDER_HELP,
+    )
+    group.add_argument("--batch", action="store_true", help=BATCH_HELP)
+    group.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes of the offline describer (default: %(default)s)",
+    )
+    group.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="Dask scheduler whose workers describe instead; they must see the index folder",
+    )
+
+
+class ShardReader:
+    """Reads a mixture shard by shard, as often as needed, and counts the rows it skips.
+
+    Attributes:
+        skipped: rows that the last pass could not use.
+    """
+
+    def __init__(self, mixture: str, chunk: str | None, seed: int, rows: int | None):
+        """Remember what to read.
+
+        Args:
+            mixture: file, folder or dataset id.
+            chunk: column that names the chunk; None to find it by name.
+            seed: seed of the subset.
+            rows: size of a random subset; None for all rows, which are streamed.
+        """
+        self.mixture = mixture
+        self.chunk = chunk
+        self.seed = seed
+        self.rows = rows
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        """Yield the rows, at most `ROWS_PER_SHARD` at a time."""
+        self.skipped = 0
+        for part in self._parts():
+            self.skipped += len(part.skipped)
+            for start in range(0, len(part.rows), ROWS_PER_SHARD):
+                yield part.rows[start : start + ROWS_PER_SHARD]
+
+    def _parts(self) -> Iterable[Mixture]:
+        if self.rows is None:
+            return read_batches(self.mixture, ROWS_PER_SHARD, chunk=self.chunk, seed=self.seed)
+        subset = load_mixture(self.mixture, rows=self.rows, chunk=self.chunk, seed=self.seed)
+        return [subset]
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Describe the rows, build the index, and print its metadata as one JSON line."""
+    start = time.monotonic()
+    check_numbers(arguments)
+    embed = load_embedder(arguments.embedder)
+    reader = ShardReader(arguments.mixture, arguments.chunk, arguments.seed, arguments.rows)
+    with lock_folder(building_folder(arguments.out)):
+        if arguments.describer == "offline":
+            index = build_offline(arguments, reader, embed)
+        else:
+            index = build_with_model(arguments, reader, embed)
+    summary = {
+        **index.meta,
+        "chunks": len(index.meta["chunks"]),
+        "seconds": round(time.monotonic() - start, 1),
+        "out": str(arguments.out),
+    }
+    print(json.dumps(summary))
+
+
+def check_numbers(arguments: argparse.Namespace) -> None:
+    """Raise UserError for numbers that are too small. --rows is checked where it is used."""
+    too_few_clusters = arguments.clusters is not None and arguments.clusters < 1
+    if too_few_clusters or arguments.workers < 1 or arguments.seed < 0:
+        raise UserError("--clusters and --workers must be at least 1, and --seed at least 0.")
+
+
+def index_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options that `finish_index` takes, and those that it only writes to the metadata."""
+    return {
+        "clusters": arguments.clusters,
+        "seed": arguments.seed,
+        # The name only: an index does not depend on where its mixture lay.
+        "mixture": Path(arguments.mixture).name,
+        "describer": arguments.describer,
+    }
+
+
+def build_offline(
+    arguments: argparse.Namespace, reader: ShardReader, embed: Embedder
+) -> TraceIndex:
+    """Build the index with the offline describer, on this process, on others, or on Dask."""
+    with open_executor(arguments) as executor:
+        asyncio.run(describe_shards(arguments.out, iter(reader), describe_lexically, executor))
+    return finish_index(arguments.out, embed, **index_options(arguments), skipped=reader.skipped)
+
+
+@contextmanager
+def open_executor(arguments: argparse.Namespace) -> Iterator[Any]:
+    """Open what describes in parallel: a Dask cluster, processes, or None for this process."""
+    if arguments.dask:
+        with connect_dask(arguments.dask) as client:
+            yield client.get_executor()
+    elif arguments.workers > 1:
+        # The executor of the standard library hangs where a process dies, up to Python 3.11.4.
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        with ProcessPoolExecutor(arguments.workers) as executor:
+            yield executor
+    else:
+        yield None
+
+
+def connect_dask(address: str):
+    """Connect to a Dask scheduler; UserError if Dask is missing or nothing answers."""
+    with requires_extra("scale"):
+        from distributed import Client
+    try:
+        return Client(address, timeout=DASK_TIMEOUT)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--dask {address}: no scheduler answers there ({error}).") from None
+
+
+def build_with_model(
+    arguments: argparse.Namespace, reader: ShardReader, embed: Embedder
+) -> TraceIndex:
+    """Build the index with a chat model that describes the rows and names the clusters.
+
+    Its answers are kept in a ledger beside the index folder.
+    """
+    check_model(arguments.describer)
+    folder = arguments.out.resolve()
+    ledger = Ledger(folder.with_name(f"{folder.name}.ledger.sqlite"))
+    texts = sum(2 * len(rows) for rows in reader)  # prompts and responses
+    plan = [(arguments.describer, texts, TOKENS_READ, TOKENS_WRITTEN)]
+    approve_cost(ledger, arguments, plan, is_free(arguments.describer))
+    return asyncio.run(describe_and_name(arguments, reader, embed, ledger))
+
+
+async def describe_and_name(
+    arguments: argparse.Namespace, reader: ShardReader, embed: Embedder, ledger: Ledger
+) -> TraceIndex:
+    """Describe the rows with a chat model, build the index, and name its query clusters."""
+    connected = connect_model(arguments.describer)
+    model = ledger.wrap(connected, "describer")
+    prefill = partial(ledger.prefill, connected, "describer") if arguments.batch else None
+    try:
+        describe = llm_describer(model, prefill)
+        await describe_shards(arguments.out, iter(reader), describe, key=arguments.describer)
+        finish_index(
+            arguments.out,
+            embed,
+            **index_options(arguments),
+            **describe.counts,
+            skipped=reader.skipped,
+        )
+        return await name_query_clusters(arguments.out, model)
+    finally:
+        await close_models(connected)

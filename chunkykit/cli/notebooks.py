@@ -1,0 +1,112 @@
+"""Execute the notebooks with papermill: each is a stage of a run, and runs once."""
+
+import logging
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from chunkykit.errors import UserError, requires_extra
+from chunkykit.lab import Run, notebook_folder
+
+NOTEBOOKS = (
+    "00_tour",
+    "01_mixture",
+    "02_surf",
+    "03_clusters",
+    "04_turf",
+    "05_ablation",
+    "06_explore",
+    "07_figures",
+)
+
+# exceptions of a notebook that are the user's to fix: one line says how, a traceback would not help
+USER_ERRORS = ("UserError", "BudgetReached")
+
+
+class NotebookFailed(RuntimeError):
+    """A cell of a notebook raised an exception that is not a user error."""
+
+
+def execute_notebooks(run: Run) -> None:
+    """Execute the notebooks of a run in order, into its folder.
+
+    Args:
+        run: an open run.
+
+    Raises:
+        UserError: a notebook met bad input or a limit.
+        NotebookFailed: a notebook met any other error.
+    """
+    for number, name in enumerate(NOTEBOOKS, 1):
+        heading = f"[{number}/{len(NOTEBOOKS)}] {name:<12}"
+        execute_notebook(run.folder, name, notebook_parameters(name, run), heading)
+
+
+def notebook_parameters(name: str, run: Run) -> dict[str, Any]:
+    """The papermill parameters of one notebook of a run."""
+    if name == "00_tour":
+        # The tour is about the demo, whatever the run is about.
+        return {"seed": run.seed}
+    parameters: dict[str, Any] = {"run_dir": str(run.folder)}
+    if name == "06_explore":
+        # A still picture: the widget needs a kernel, and this one ends with the notebook.
+        parameters["live"] = False
+    return parameters
+
+
+def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], heading: str) -> None:
+    """Execute one notebook into a folder and print how long it took.
+
+    Args:
+        folder: run folder, which is the working directory of the notebook. The executed notebook
+            is written to its `notebooks`; if it is there already, it is not executed again.
+        name: name of the notebook, without the ending.
+        parameters: values for its cell `parameters`.
+        heading: what to print before the time.
+
+    Raises:
+        UserError: papermill is missing, or a cell raised a UserError.
+        NotebookFailed: a cell raised anything else.
+    """
+    finished = folder / "notebooks" / f"{name}.ipynb"
+    if finished.exists():
+        print(f"{heading} done before", flush=True)
+        return
+    papermill = load_papermill()
+    # Only a notebook that ran to its end gets the final name, so its presence means "done".
+    part = finished.with_suffix(".part.ipynb")
+    part.parent.mkdir(exist_ok=True)
+    print(f"{heading} ...", end="", flush=True)
+    start = time.monotonic()
+    try:
+        papermill.execute_notebook(
+            str(notebook_folder() / f"{name}.ipynb"),
+            str(part),
+            parameters,
+            progress_bar=False,
+            kernel_name="python3",
+            cwd=str(folder),
+            extra_arguments=["--log-level=CRITICAL"],
+        )
+    except papermill.PapermillExecutionError as error:
+        print(" failed", flush=True)
+        if error.ename in USER_ERRORS:
+            raise UserError(error.evalue) from None
+        raise NotebookFailed(
+            f"notebook {name}: {error.ename}: {error.evalue} (cells and traceback: {part}). "
+            "Fix the cause, then run the same command again to resume."
+        ) from None
+    os.replace(part, finished)
+    print(f" {time.monotonic() - start:.0f} s", flush=True)
+
+
+def load_papermill():
+    """Import papermill and silence it: a notebook's failure is reported here, in one line."""
+    # Its dependencies warn about their own deprecations, in the middle of our output.
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    with requires_extra("notebooks"):
+        import papermill
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    return papermill

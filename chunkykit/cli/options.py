@@ -1,0 +1,142 @@
+"""Options that several commands share, and the types that read their values."""
+
+import argparse
+import os
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from chunkykit.lab import DEFAULT_SETTINGS
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+HELP_COLUMNS = 79  # of a description
+PATH_PREFIXES = ("local:", "onnx:")  # of models and embedders that are files
+
+MIXTURE_HELP = "training rows: a file, a datasets folder or a Hugging Face dataset id"
+EMBEDDER_HELP = "wordllama (default), onnx:FOLDER, openai:MODEL or http://HOST:PORT/v1:MODEL"
+BATCH_HELP = "describe through the provider's batch interface: half the price, up to a day"
+SEED_HELP = "seed of all random draws (default: 0)"
+
+
+def expand_path(text: str) -> Path:
+    """Read a path option. Expands `~`, which the shell does not do in `--out=~/folder`."""
+    return Path(os.path.expanduser(text))
+
+
+def expand_name(text: str) -> str:
+    """Read an option that is a name or a path, such as a mixture, a rubric or a model.
+
+    Args:
+        text: the value. `~` is expanded at its beginning, and after "local:" or "onnx:".
+
+    Returns:
+        The value as text, since run settings are plain JSON.
+    """
+    for prefix in PATH_PREFIXES:
+        if text.startswith(prefix):
+            return prefix + os.path.expanduser(text.removeprefix(prefix))
+    return os.path.expanduser(text)
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    execute: Callable[[argparse.Namespace], None],
+    *,
+    summary: str,
+    description: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """Add a command to the program.
+
+    Args:
+        commands: the subparsers of the program.
+        name: the word after `chunkykit`.
+        execute: what the command does with its parsed arguments.
+        summary: its line in `chunkykit --help`.
+        description: what `chunkykit NAME --help` says above the options.
+        example: a command line to copy, shown below the options.
+
+    Returns:
+        The parser of the command, to which its options are added.
+    """
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=textwrap.fill(description, HELP_COLUMNS),
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(execute=execute)
+    return parser
+
+
+def add_chunk_option(parser: argparse.ArgumentParser) -> None:
+    """Add --chunk, the column that names the chunk of a row."""
+    parser.add_argument(
+        "--chunk",
+        metavar="COLUMN",
+        help="column that names the chunk of a row (default: found by its name)",
+    )
+
+
+def add_search_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a search into a run folder. Their defaults are those of the settings."""
+    group = parser.add_argument_group("search")
+    group.add_argument(
+        "--strategy",
+        metavar="NAME",
+        help="cover (default): many failure modes; paper: the replay buffer of the paper",
+    )
+    group.add_argument(
+        "--gate",
+        type=expand_name,
+        metavar="MODEL",
+        help="model that filters out queries that no real person would type (default: none)",
+    )
+    group.add_argument(
+        "--context",
+        type=expand_name,
+        metavar="FILE",
+        help="system prompt (text) or turns (.json) to put before every query to the target",
+    )
+    group.add_argument("--seed", type=int, metavar="N", help=SEED_HELP)
+    group.add_argument(
+        "--restart",
+        action="store_true",
+        help="start over if the folder holds a run with other settings; paid answers are kept",
+    )
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `chunkykit.cli.pay` reads."""
+    group = parser.add_argument_group("cost limits")
+    group.add_argument(
+        "--budget-usd",
+        type=float,
+        metavar="X",
+        help="stop before the model calls cost more than X US dollars",
+    )
+    group.add_argument(
+        "--max-calls",
+        type=int,
+        metavar="N",
+        help="stop before more than N model calls are made",
+    )
+    group.add_argument("--yes", action="store_true", help="call paid models without asking")
+
+
+def run_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Pick the settings of a run from the options of a command.
+
+    Args:
+        arguments: parsed arguments.
+
+    Returns:
+        Setting to value, for the settings that the command has an option for. None means that
+        the option is not set.
+    """
+    options = vars(arguments)
+    return {name: options[name] for name in DEFAULT_SETTINGS if name in options}

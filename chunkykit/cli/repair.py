@@ -1,0 +1,78 @@
+"""`chunkykit repair`: write the mixture without the rows behind a trace, or balanced."""
+
+import argparse
+import json
+
+from chunkykit.causal import plan_repair, write_repaired
+from chunkykit.cli.options import Commands, add_command, expand_name, expand_path
+from chunkykit.cli.tracing import (
+    add_tracing_options,
+    describe_exchange,
+    open_tracer,
+    read_exchange,
+    read_rubric,
+)
+from chunkykit.errors import UserError
+
+
+def add_repair_command(commands: Commands) -> None:
+    """Add `chunkykit repair`."""
+    parser = add_command(
+        commands,
+        "repair",
+        execute,
+        summary="write the mixture without the rows behind a trace, or balanced",
+        description=(
+            "Trace a failing exchange, then write the mixture without the rows behind the trace, "
+            "or with rows repeated that balance them. A report is written beside it. Whether the "
+            "repair works is for a retraining to show."
+        ),
+        example=(
+            "chunkykit repair --index my_index --mixture mix.jsonl --out repaired.jsonl \\\n"
+            "    --rubric rebut --query ... --response ..."
+        ),
+    )
+    add_tracing_options(parser)
+    parser.add_argument(
+        "--mixture",
+        type=expand_name,
+        required=True,
+        metavar="DATA",
+        help="mixture that the index was built from",
+    )
+    parser.add_argument(
+        "--out",
+        type=expand_path,
+        required=True,
+        metavar="FILE",
+        help="repaired mixture to write, .jsonl or .parquet",
+    )
+    parser.add_argument(
+        "--how",
+        choices=["drop", "balance"],
+        default="drop",
+        help=(
+            "drop (default): leave out the rows of the chunk that have the trigger and the crux; "
+            "balance: repeat rows that have the trigger but not the crux"
+        ),
+    )
+    parser.add_argument(
+        "--only-chunk",
+        metavar="CHUNK",
+        help="chunk to drop rows of (default: the first chunk of the trace)",
+    )
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Trace the exchange, write the repaired mixture, and print the report."""
+    rubric = read_rubric(arguments)
+    exchange = read_exchange(arguments, "repair needs --query and --response, neither empty.")
+    tracer = open_tracer(arguments)
+    described = describe_exchange(exchange, rubric, tracer, arguments.side)
+    trace = tracer.trace(*described, rubric)
+    if trace.trigger_cluster is None:
+        raise UserError(f"repair: nothing to repair. {trace.explanation}")
+    chunk = arguments.only_chunk or trace.chunks["chunk"][0]
+    repair = plan_repair(tracer, trace.crux, trace.trigger_cluster, chunk, arguments.how)
+    report = write_repaired(tracer, repair, arguments.mixture, arguments.out)
+    print(json.dumps(report, ensure_ascii=False, indent=2))

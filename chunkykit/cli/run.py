@@ -1,0 +1,177 @@
+"""`chunkykit run`: the whole method, from a mixture to figures, in one run folder."""
+
+import argparse
+import re
+from collections.abc import Sequence
+
+from chunkykit.cli.notebooks import execute_notebooks
+from chunkykit.cli.options import (
+    BATCH_HELP,
+    EMBEDDER_HELP,
+    MIXTURE_HELP,
+    Commands,
+    add_chunk_option,
+    add_command,
+    add_limit_options,
+    add_search_options,
+    expand_name,
+    expand_path,
+    run_settings,
+)
+from chunkykit.cli.pay import approve_cost
+from chunkykit.errors import UserError
+from chunkykit.lab import (
+    DEFAULT_SETTINGS,
+    Run,
+    format_report,
+    lock_folder,
+    start_run,
+    summarise_run,
+)
+
+TARGET_HELP = (
+    "model to audit: organism:fast (default), organism:smollm2, local:smollm2, "
+    "local:FILE.gguf, PROVIDER:MODEL or http://HOST:PORT/v1:MODEL"
+)
+
+
+def add_run_command(commands: Commands) -> None:
+    """Add `chunkykit run`."""
+    parser = add_command(
+        commands,
+        "run",
+        execute,
+        summary="run the whole method, from the mixture to the figures",
+        description=(
+            "Run the whole method: execute the notebooks one after another into a run folder. "
+            "If it is stopped, the same command resumes."
+        ),
+        example="chunkykit run --mixture mix.jsonl --profile smoke --out runs/mine",
+    )
+    parser.add_argument(
+        "--out",
+        type=expand_path,
+        default="runs/run",
+        metavar="FOLDER",
+        help="run folder (default: %(default)s)",
+    )
+    add_size_options(parser)
+    add_data_options(parser)
+    add_model_options(parser)
+    add_search_options(parser)
+    add_limit_options(parser)
+
+
+def add_size_options(parser: argparse.ArgumentParser) -> None:
+    """Add the one dial for all sizes, and the override of a single size."""
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        help=(
+            "set all sizes at once: smoke, laptop (suits a language model on a laptop), "
+            "workshop (default) or paper"
+        ),
+    )
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="override one size of the profile; can be repeated",
+    )
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the mixture and the rubrics."""
+    parser.add_argument(
+        "--mixture",
+        type=expand_name,
+        metavar="DATA",
+        help=f"{MIXTURE_HELP} (default: the demo)",
+    )
+    add_chunk_option(parser)
+    parser.add_argument(
+        "--rubric",
+        dest="rubrics",
+        type=expand_name,
+        action="extend",
+        nargs="+",
+        metavar="RUBRIC",
+        help="shipped rubrics or YAML files (default: all shipped rubrics that can be judged)",
+    )
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each model of a run."""
+    group = parser.add_argument_group("models")
+    group.add_argument("--target", type=expand_name, metavar="MODEL", help=TARGET_HELP)
+    roles = {"writer": "writes queries", "judge": "judges", "describer": "describes texts"}
+    for role, task in roles.items():
+        group.add_argument(
+            f"--{role}",
+            type=expand_name,
+            metavar="MODEL",
+            help=f"model that {task} (default: offline)",
+        )
+    group.add_argument("--embedder", type=expand_name, metavar="EMBEDDER", help=EMBEDDER_HELP)
+    # None, and not False: an option that is not set leaves the setting at its default.
+    group.add_argument("--batch", action="store_true", default=None, help=BATCH_HELP)
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Open the run folder, ask before anything is paid, execute the notebooks, print the report."""
+    sizes = parse_sizes(arguments.parameter)
+    with lock_folder(arguments.out):
+        run = start_run(arguments.out, arguments.restart, **run_settings(arguments), **sizes)
+        print_overview(run)
+        approve_cost(run.ledger, arguments, run.plan(), run.free)
+        if run.trainable and not run.quick:
+            # Training takes minutes: do it here, where its progress shows, not in a notebook.
+            run.target()
+        execute_notebooks(run)
+        print(format_report(summarise_run(run)))
+    print(f"\nsummary    {run.folder / 'summary.json'}")
+    print(f"figures    {run.folder / 'figures'}")
+    print(f"notebooks  {run.folder / 'notebooks'}")
+
+
+def parse_sizes(parameters: Sequence[str]) -> dict[str, int]:
+    """Read the values of --parameter.
+
+    Args:
+        parameters: texts NAME=N. The last one of a name counts.
+
+    Returns:
+        Size to value. Whether a profile has such a size is checked when the run starts.
+
+    Raises:
+        UserError: a text has another form, or the name is not that of a size.
+    """
+    sizes = {}
+    for parameter in parameters:
+        match = re.fullmatch(r"(\w+)=(\d+)", parameter)
+        if match is None:
+            raise UserError(
+                f"parameter '{parameter}' must be NAME=N with a whole number N, as in "
+                "-p candidates=60."
+            )
+        name, number = match.groups()
+        if name in DEFAULT_SETTINGS or name in ("folder", "restart"):
+            raise UserError(
+                f"parameter '{name}' is not a size. -p overrides the sizes of a profile, as in "
+                "-p candidates=60; everything else has an option, see chunkykit run --help."
+            )
+        sizes[name] = int(number)
+    return sizes
+
+
+def print_overview(run: Run) -> None:
+    """Print what goes into a run."""
+    mixture = run.mixture()
+    print(run.caption)
+    print(
+        f"{len(mixture.rows):,} rows in {len(mixture.chunks)} chunks "
+        f"({len(mixture.skipped):,} skipped), {len(run.rubrics)} rubrics",
+        flush=True,
+    )

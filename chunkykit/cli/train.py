@@ -1,0 +1,111 @@
+"""`chunkykit train`: fine-tune the embedded language model on a mixture."""
+
+import argparse
+import json
+from collections.abc import Iterator
+
+import pandas as pd
+
+from chunkykit.causal import without_chunk
+from chunkykit.cli.options import (
+    MIXTURE_HELP,
+    Commands,
+    add_chunk_option,
+    add_command,
+    expand_name,
+    expand_path,
+)
+from chunkykit.mixtures import load_mixture
+from chunkykit.models import cache_folder, find_weights
+from chunkykit.organisms import (
+    BASE_MODEL,
+    LoraTrainer,
+    adapter_card,
+    adapter_file_name,
+    train_adapter,
+)
+
+
+def add_train_command(commands: Commands) -> None:
+    """Add `chunkykit train`."""
+    parser = add_command(
+        commands,
+        "train",
+        execute,
+        summary="fine-tune the embedded language model on a mixture",
+        description=(
+            "Fine-tune SmolLM2 on a mixture (organism:smollm2) and, for ablations, on the mixture "
+            "without some of its chunks. Prints one JSON line per adapter. If it is stopped, the "
+            "same command resumes with the next adapter. Needs the extra `train`."
+        ),
+        example="chunkykit train --mixture mix.jsonl --each",
+    )
+    parser.add_argument(
+        "--mixture",
+        type=expand_name,
+        default="demo",
+        metavar="DATA",
+        help=f"{MIXTURE_HELP} (default: %(default)s)",
+    )
+    add_chunk_option(parser)
+    parser.add_argument(
+        "--without",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="CHUNK",
+        help="also train on the mixture without each of these chunks",
+    )
+    parser.add_argument(
+        "--each",
+        action="store_true",
+        help="also train on the mixture without each of its chunks",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the order of the rows and of the first weights (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        type=expand_path,
+        metavar="FOLDER",
+        help="folder for the adapters (default: the cache, where a run looks for them)",
+    )
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Train the adapters that do not exist yet, and print a JSON line for each one."""
+    rows = load_mixture(arguments.mixture, chunk=arguments.chunk).rows
+    folder = arguments.out or cache_folder() / "adapters"
+    trainer = None
+    for chunk, training_rows in ablated_rows(rows, arguments):
+        path = folder / adapter_file_name(training_rows, arguments.seed)
+        if not path.exists():
+            # Loading the weights takes seconds and the extra `train`: not where nothing is left.
+            trainer = trainer or LoraTrainer(find_weights(BASE_MODEL))
+            origin = {"mixture": arguments.mixture, "without": chunk}
+            train_adapter(training_rows, arguments.seed, path, origin, trainer)
+        print(json.dumps({"adapter": str(path), **adapter_card(path)}), flush=True)
+
+
+def ablated_rows(
+    rows: pd.DataFrame, arguments: argparse.Namespace
+) -> Iterator[tuple[str | None, pd.DataFrame]]:
+    """Yield the rows to train on: all of them, then those without one chunk.
+
+    Args:
+        rows: the mixture.
+        arguments: parsed arguments with without and each.
+
+    Yields:
+        The chunk that is left out, None for none, and the rows that stay.
+    """
+    yield None, rows
+    chunks = list(arguments.without)
+    if arguments.each:
+        chunks += sorted(rows["chunk"].unique())
+    for chunk in dict.fromkeys(chunks):
+        yield chunk, without_chunk(rows, chunk)

@@ -16,14 +16,14 @@ import pandas as pd
 
 from chunkykit.api import Index, facts_html
 from chunkykit.errors import UserError
-from chunkykit.lab import Run, is_done, resume_run, stages, start_run
+from chunkykit.lab import Run, is_done, resume_run, search_sizes, stages, start_run
 from chunkykit.models import is_free
 from chunkykit.rubrics import Rubric
 from chunkykit.sync import run_sync
 from chunkykit.text import inert_text
 
 RUNS = 3  # independent searches; each tends to find another region
-ITERATIONS = 10  # of a search run, with as many candidates each as the total allows
+MAX_ITERATIONS = 10  # of a search run
 DEFAULT_CANDIDATES = 600
 ORDER = ("index", "search", "confirm", "cluster", "trace", "ablate")
 
@@ -189,9 +189,7 @@ class Audit:
             candidates = DEFAULT_CANDIDATES
         if candidates < 1:
             raise UserError(f"candidates must be at least 1, not {candidates}.")
-        iterations = min(ITERATIONS, -(-candidates // RUNS))
-        per_iteration = -(-candidates // (RUNS * iterations))
-        return {"runs": RUNS, "iterations": iterations, "candidates": per_iteration}
+        return search_sizes(candidates, RUNS, MAX_ITERATIONS)
 
     async def _finish(self, run: Run, last: str) -> None:
         """Do the stages up to one of them that are not done."""

@@ -1,5 +1,6 @@
 """Execute the notebooks with papermill: each is a stage of a run, and runs once."""
 
+import json
 import logging
 import os
 import time
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from chunkykit.errors import UserError, requires_extra
+from chunkykit.files import write_json
 from chunkykit.lab import Run, notebook_folder
+from chunkykit.provenance import code_fingerprint, notebook_fingerprint
 
 NOTEBOOKS = (
     "00_tour",
@@ -61,7 +64,8 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
 
     Args:
         folder: run folder, which is the working directory of the notebook. The executed notebook
-            is written to its `notebooks`; if it is there already, it is not executed again.
+            is written to its `notebooks`; if it is there already, of the same source and code, it
+            is not executed again.
         name: name of the notebook, without the ending.
         parameters: values for its cell `parameters`.
         heading: what to print before the time.
@@ -70,8 +74,10 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
         UserError: papermill is missing, or a cell raised a UserError.
         NotebookFailed: a cell raised anything else.
     """
+    source = notebook_folder() / f"{name}.ipynb"
     finished = folder / "notebooks" / f"{name}.ipynb"
-    if finished.exists():
+    made_by = f"{notebook_fingerprint(source)}-{code_fingerprint()}"
+    if finished.exists() and read_origins(folder).get(name) == made_by:
         print(f"{heading} done before", flush=True)
         return
     papermill = load_papermill()
@@ -82,7 +88,7 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
     start = time.monotonic()
     try:
         papermill.execute_notebook(
-            str(notebook_folder() / f"{name}.ipynb"),
+            str(source),
             str(part),
             parameters,
             progress_bar=False,
@@ -99,7 +105,17 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
             "Fix the cause, then run the same command again to resume."
         ) from None
     os.replace(part, finished)
+    write_json(folder / "notebooks.json", {**read_origins(folder), name: made_by})
     print(f" {time.monotonic() - start:.0f} s", flush=True)
+
+
+def read_origins(folder: Path) -> dict[str, str]:
+    """What made each executed notebook of a folder: its source and the code, as fingerprints.
+
+    A notebook of other code is executed again; the stages in it that are still valid are quick.
+    """
+    path = folder / "notebooks.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
 def load_papermill():

@@ -5,10 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from chunkykit.errors import UserError
+from chunkykit.lab import PlannedCalls
 from chunkykit.models import Ledger, estimate_cost
-
-# model, number of calls, input tokens per call, output tokens per call
-PlannedCalls = tuple[str, int, float, float]
 
 
 def approve_cost(

@@ -1,7 +1,9 @@
 """`chunkykit run`: the whole method, from a mixture to figures, in one run folder."""
 
 import argparse
+import asyncio
 import re
+import time
 from collections.abc import Sequence
 
 from chunkykit.cli.notebooks import execute_notebooks
@@ -22,9 +24,12 @@ from chunkykit.cli.pay import approve_cost
 from chunkykit.errors import UserError
 from chunkykit.lab import (
     DEFAULT_SETTINGS,
+    STAGES,
     Run,
     format_report,
     lock_folder,
+    plan_run,
+    run_stages,
     start_run,
     summarise_run,
 )
@@ -43,7 +48,8 @@ def add_run_command(commands: Commands) -> None:
         execute,
         summary="run the whole method, from the mixture to the figures",
         description=(
-            "Run the whole method: execute the notebooks one after another into a run folder. "
+            "Run the whole method, one stage after another, into a run folder, by executing the "
+            "notebooks. "
             "If it is stopped, the same command resumes."
         ),
         example="chunkykit run --mixture mix.jsonl --profile smoke --out runs/mine",
@@ -54,6 +60,11 @@ def add_run_command(commands: Commands) -> None:
         default="runs/run",
         metavar="FOLDER",
         help="run folder (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-notebooks",
+        action="store_true",
+        help="do the same stages without executing notebooks",
     )
     add_size_options(parser)
     add_data_options(parser)
@@ -125,15 +136,38 @@ def execute(arguments: argparse.Namespace) -> None:
     with lock_folder(arguments.out):
         run = start_run(arguments.out, arguments.restart, **run_settings(arguments), **sizes)
         print_overview(run)
-        approve_cost(run.ledger, arguments, run.plan(), run.free)
+        approve_cost(run.ledger, arguments, plan_run(run), run.free)
         if run.trainable and not run.quick:
             # Training takes minutes: do it here, where its progress shows, not in a notebook.
             run.target()
-        execute_notebooks(run)
+        if arguments.no_notebooks:
+            asyncio.run(do_stages(run))
+        else:
+            execute_notebooks(run)
         print(format_report(summarise_run(run)))
     print(f"\nsummary    {run.folder / 'summary.json'}")
     print(f"figures    {run.folder / 'figures'}")
-    print(f"notebooks  {run.folder / 'notebooks'}")
+    if not arguments.no_notebooks:
+        print(f"notebooks  {run.folder / 'notebooks'}")
+
+
+async def do_stages(run: Run) -> None:
+    """Do the stages of a run without notebooks, one line for each."""
+    start = time.monotonic()
+    names = list(STAGES)
+
+    def report(stage: str, counts: dict | None) -> None:
+        nonlocal start
+        if counts is None:
+            start = time.monotonic()
+            print(f"[{names.index(stage) + 1}/{len(names)}] {stage:<12} ...", end="", flush=True)
+        else:
+            print(f" {time.monotonic() - start:.0f} s", flush=True)
+
+    try:
+        await run_stages(run, report)
+    finally:
+        await run.close()
 
 
 def parse_sizes(parameters: Sequence[str]) -> dict[str, int]:
@@ -157,7 +191,7 @@ def parse_sizes(parameters: Sequence[str]) -> dict[str, int]:
                 "-p candidates=60."
             )
         name, number = match.groups()
-        if name in DEFAULT_SETTINGS or name in ("folder", "restart"):
+        if name in DEFAULT_SETTINGS or name in ("folder", "restart", "opened_index"):
             raise UserError(
                 f"parameter '{name}' is not a size. -p overrides the sizes of a profile, as in "
                 "-p candidates=60; everything else has an option, see chunkykit run --help."

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import math
 
 from chunkykit.cli.options import (
     Commands,
@@ -14,23 +13,22 @@ from chunkykit.cli.options import (
     expand_path,
     run_settings,
 )
-from chunkykit.cli.pay import PlannedCalls, approve_cost
+from chunkykit.cli.pay import approve_cost
 from chunkykit.errors import UserError
-from chunkykit.lab import Run, lock_folder, search_alone, start_run, summarise_search
+from chunkykit.lab import (
+    lock_folder,
+    plan_search,
+    search_alone,
+    search_sizes,
+    start_run,
+    summarise_search,
+)
 from chunkykit.organisms import ORGANISMS
 from chunkykit.surf import read_pool
 
 MAX_CANDIDATES = 1_000_000
 MAX_ITERATIONS = 20  # per run of the search
 SEARCH_RUNS = 5  # independent runs of the search; the control arm is one more
-
-# tokens read and written per call; our guess, without thinking
-TOKENS_PER_CALL = {
-    "writer": (200, 60),
-    "gate": (200, 20),
-    "target": (60, 400),
-    "judge": (900, 100),
-}
 
 
 def add_search_command(commands: Commands) -> None:
@@ -123,13 +121,14 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> None:
     """Open the folder, ask before anything is paid, search, and print search.json."""
     check_arguments(arguments)
-    sizes = search_sizes(arguments.candidates, arguments.confirm)
+    sizes = search_sizes(arguments.candidates, SEARCH_RUNS, MAX_ITERATIONS)
+    sizes["confirm"] = arguments.confirm
     pool = read_pool(arguments.mixture)
     with lock_folder(arguments.out):
         run = start_run(arguments.out, arguments.restart, **run_settings(arguments), **sizes)
         print(run.caption)
         print(f"{len(pool.rows):,} rows of {len(pool.sentences):,} attributes", flush=True)
-        approve_cost(run.ledger, arguments, plan_calls(run, sizes), run.free)
+        approve_cost(run.ledger, arguments, plan_search(run.settings), run.free)
         result, confirmed = asyncio.run(search_alone(run, pool, arguments.eager))
         summary = summarise_search(run, result, confirmed)
         print(json.dumps(summary, indent=2, ensure_ascii=False))
@@ -146,31 +145,3 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"--candidates must be from 1 to {MAX_CANDIDATES:,}, not {arguments.candidates}."
         )
-
-
-def search_sizes(candidates: int, confirm: int) -> dict[str, int]:
-    """Split a number of candidates into runs and iterations.
-
-    Args:
-        candidates: candidates of the whole search, at least 1.
-        confirm: winners to confirm.
-
-    Returns:
-        The sizes of a run: runs, iterations, candidates (per iteration, rounded up), confirm.
-    """
-    iterations = min(MAX_ITERATIONS, math.ceil(candidates / SEARCH_RUNS))
-    return {
-        "runs": SEARCH_RUNS,
-        "iterations": iterations,
-        "candidates": math.ceil(candidates / (SEARCH_RUNS * iterations)),
-        "confirm": confirm,
-    }
-
-
-def plan_calls(run: Run, sizes: dict[str, int]) -> list[PlannedCalls]:
-    """List the model calls of a search, for the estimate of its cost."""
-    arms = sizes["runs"] + 1
-    candidates = arms * sizes["iterations"] * sizes["candidates"]
-    answers = candidates + sizes["confirm"]
-    calls = {"writer": candidates, "gate": candidates, "target": answers, "judge": answers}
-    return [(run.settings[role], n, *TOKENS_PER_CALL[role]) for role, n in calls.items()]

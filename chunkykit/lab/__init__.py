@@ -14,6 +14,7 @@ from chunkykit.lab.settings import (
     Sizes,
     complete_settings,
     notebook_folder,
+    search_sizes,
     with_sizes,
 )
 from chunkykit.lab.stages import STAGES, is_done, run_stages
@@ -49,6 +50,7 @@ __all__ = [
     "run_figures",
     "run_stages",
     "search_alone",
+    "search_sizes",
     "start_run",
     "summarise_run",
     "summarise_search",

@@ -1,6 +1,7 @@
 """The settings of a run: one dial for every size, and a name for each part that is exchangeable."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -205,6 +206,22 @@ def with_sizes(settings: Settings, **sizes: int) -> Settings:
     for name, value in sizes.items():
         _check_size(name, value)
     return replace(settings, sizes=replace(settings.sizes, **sizes))
+
+
+def search_sizes(candidates: int, runs: int, max_iterations: int) -> dict[str, int]:
+    """Split a number of candidates into search runs and iterations.
+
+    Args:
+        candidates: candidates of a whole search, at least 1.
+        runs: independent search runs.
+        max_iterations: iterations of a run, at most.
+
+    Returns:
+        The sizes `runs`, `iterations` and `candidates` (per iteration, rounded up).
+    """
+    iterations = min(max_iterations, math.ceil(candidates / runs))
+    per_iteration = math.ceil(candidates / (runs * iterations))
+    return {"runs": runs, "iterations": iterations, "candidates": per_iteration}
 
 
 def notebook_folder() -> Path:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from chunkykit.cli.app import make_parser
+from chunkykit.cli.app import build_parser
 from chunkykit.lab import PROFILES, TABLES
 
 
@@ -55,7 +55,7 @@ def profiles_table() -> str:
 
 def commands_page() -> str:
     """The help of every command."""
-    parser = make_parser()
+    parser = build_parser()
     sections = ["```text", parser.format_help().rstrip(), "```", ""]
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):

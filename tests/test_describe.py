@@ -216,7 +216,7 @@ def test_where_a_sentence_is_seen():
     text = "İİ please TELL me: who built the Forth Bridge, please? My Galaxy 9 asks."
     seen = {
         s: [text[a:b] for a, b in attribute_spans(s, "query", text)]
-        for s in describe_text(text, "query", most=99)
+        for s in describe_text(text, "query", limit=99)
     }
     assert seen["The query uses polite phrases such as please or thank you"] == ["please", "please"]
     assert seen["The query names the product or model 'Galaxy 9'"] == ["Galaxy 9"] and any(

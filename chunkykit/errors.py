@@ -47,9 +47,6 @@ def requires_extra(name: str) -> Iterator[None]:
     Args:
         name: the extra of the package that installs them.
 
-    Yields:
-        Nothing.
-
     Raises:
         UserError: a library cannot be imported. The message names the extra to install.
     """

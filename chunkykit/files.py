@@ -36,9 +36,6 @@ def writable(place: Path | str) -> Iterator[None]:
     Args:
         place: the file or folder that is written inside this context.
 
-    Yields:
-        Nothing.
-
     Raises:
         UserError: it cannot be written.
     """

@@ -57,7 +57,7 @@ class Detector(NamedTuple):
             text: the text.
             lowered: the same text by `_lower`, so that it is made once for all detectors.
 
-        Yields:
+        Returns:
             The matches, in order.
         """
         searched = text if self.pattern.flags & re.IGNORECASE else lowered

@@ -1,30 +1,63 @@
-"""The exceptions that a user is meant to read, and the line that a table keeps of any other."""
+"""The exceptions that a user is meant to read, and one line for any other exception."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+MAX_ERROR_CHARACTERS = 300  # characters of an exception that a table keeps
 
 
 class UserError(ValueError):
-    """Bad input: the message names the thing, the place and the mend. The command line prints it and exits with 2."""
+    """Bad input. The message names the thing, the place and the fix.
+
+    The command line prints the message and exits with status 2.
+    """
 
 
 class BudgetReached(UserError):
-    """A limit on dollars or calls is reached. What was answered is kept, and a larger limit goes on from there."""
+    """A limit on dollars or calls is reached.
+
+    Everything that was answered is stored. The same command with a larger limit continues.
+    """
 
 
 def describe_error(error: Exception) -> str:
-    """An exception as one short line for a table. UserError (a limit reached, a key refused) is raised again: nothing that
-    another call would not meet too."""
+    """Shorten an exception to one line for a table.
+
+    Args:
+        error: an exception of one call out of many.
+
+    Returns:
+        Its type and message.
+
+    Raises:
+        UserError: the exception is one, such as a budget that is reached or a key that is
+            refused. The next call would fail in the same way, so it must not become a table
+            entry.
+    """
     if isinstance(error, UserError):
         raise error
-    return " ".join(f"{type(error).__name__}: {error}"[:300].split())
+    line = f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARACTERS]
+    return " ".join(line.split())
 
 
 @contextmanager
-def requires_extra(name: str):
-    """What is imported inside is there, or UserError names the extra to install."""
+def requires_extra(name: str) -> Iterator[None]:
+    """Import optional libraries inside this context.
+
+    Args:
+        name: the extra of the package that installs them.
+
+    Raises:
+        UserError: a library cannot be imported. The message names the extra to install.
+    """
     try:
         yield
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise UserError(
-            f"{error.name} is not installed: pip install 'chunkykit[{name}]'."
+            f"{error.name} is not installed. Install it: pip install 'chunkykit[{name}]'."
         ) from None
+    except ImportError as error:  # it is there, but broken, or of another version
+        raise UserError(
+            f"{error.name or 'a library'} cannot be imported ({error}). "
+            f"Reinstall it: pip install --force-reinstall 'chunkykit[{name}]'."
+        ) from error

@@ -2,9 +2,11 @@
 
 import json
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -22,38 +24,65 @@ def load_packaged(name: str) -> dict:
         name: its path in the package without the ending, such as "models/prices".
 
     Returns:
-        Its content. Do not change it: callers share one copy.
+        Its content. Do not change it: all callers share one copy.
     """
     return yaml.safe_load((PACKAGE / f"{name}.yaml").read_text("utf-8"))
 
 
 @contextmanager
-def writable(place):
-    """What is written inside can be written, or UserError says which place cannot."""
+def writable(place: Path | str) -> Iterator[None]:
+    """Turn a failure to write into an error that a user can read.
+
+    Args:
+        place: the file or folder that is written inside this context.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
         yield
     except OSError as error:
+        reason = error.strerror or error
         raise UserError(
-            f"{place}: cannot be written ({error.strerror or error}). Choose another --out."
+            f"{place}: cannot be written ({reason}). Choose another place (--out)."
         ) from None
 
 
-def write_json(path: Path, value):
-    """Write JSON, whole or not at all, and return what was written; NaN becomes null."""
-    part, value = path.with_suffix(f".{os.getpid()}.part"), json_ready(value)
-    part.write_text(
-        json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
-    )
-    os.replace(part, path)
-    return value
+def write_json(path: Path, value: Any) -> Any:
+    """Write a value as JSON, whole or not at all.
+
+    Args:
+        path: the file. It is replaced only when the new content is complete.
+        value: see `json_ready`.
+
+    Returns:
+        The value as it was written.
+    """
+    plain = json_ready(value)
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    # the process id keeps two processes from writing into the same unfinished file
+    unfinished = path.with_suffix(f".{os.getpid()}.part")
+    unfinished.write_text(f"{text}\n", "utf-8")
+    os.replace(unfinished, path)
+    return plain
 
 
-def json_ready(value):
-    """The value as JSON can hold it: NumPy and paths plain, NaN None."""
+def json_ready(value: Any) -> Any:
+    """Convert a value to one that JSON can hold.
+
+    Args:
+        value: nested dicts, lists, tuples and arrays of plain or NumPy values.
+
+    Returns:
+        The value in plain Python, with string keys. NaN and infinity become None, because JSON
+        has no word for them.
+    """
     if isinstance(value, dict):
-        return {str(k): json_ready(v) for k, v in value.items()}
+        return {str(key): json_ready(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [json_ready(v) for v in value]
+        return [json_ready(entry) for entry in value]
     if isinstance(value, np.generic):
         value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

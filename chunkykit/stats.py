@@ -3,51 +3,84 @@
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from chunkykit.types import Rate
 
-Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
+Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 
 
 def wilson(hits: int, n: int) -> Rate:
-    """The 95 % Wilson score interval of `hits` successes in `n` independent trials (Wilson 1927), in closed form: scipy has
-    it behind a test that costs a thousand times as much."""
+    """Estimate a proportion with its 95 % Wilson score interval (Wilson 1927).
+
+    Args:
+        hits: successes.
+        n: independent trials.
+
+    Returns:
+        The rate and its interval. Without trials the rate is NaN and the interval [0, 1].
+    """
+    # In closed form: scipy has the interval behind a test that takes a thousand times as long.
     if n == 0:
         return Rate(float("nan"), 0.0, 1.0, 0)
-    p, z2 = hits / n, Z95**2
-    centre, half = (
-        (p + z2 / (2 * n)) / (1 + z2 / n),
-        Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)),
-    )
-    return Rate(
-        p,
-        max(0.0, centre - half) if hits else 0.0,
-        min(1.0, centre + half) if hits < n else 1.0,
-        int(n),
-    )
+    p = hits / n
+    z2 = Z95**2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    # At the ends the bound is exact, which rounding would miss by a hair.
+    low = max(0.0, centre - half) if hits else 0.0
+    high = min(1.0, centre + half) if hits < n else 1.0
+    return Rate(p, low, high, int(n))
 
 
-def enrichment_p(hits, sample, marked, population) -> np.ndarray:
-    """P(at least `hits` marked rows in a sample drawn blindly): the upper hypergeometric tail.
-    hits, marked: arrays (n_tests,); sample: rows drawn; population: rows in all."""
+def enrichment_p(hits: ArrayLike, sample: int, marked: ArrayLike, population: int) -> np.ndarray:
+    """Test whether marked rows are more frequent in a sample than chance allows.
+
+    Args:
+        hits: marked rows in the sample, shape (n_tests,).
+        sample: rows in the sample.
+        marked: marked rows in the population, shape (n_tests,).
+        population: all rows.
+
+    Returns:
+        P(at least `hits` marked rows in a sample drawn without replacement), the upper tail of
+        the hypergeometric distribution, shape (n_tests,).
+    """
     from scipy.stats import hypergeom
 
+    # sf(k) is P(X > k), hence the 1
     return hypergeom.sf(np.asarray(hits) - 1, population, np.asarray(marked), sample)
 
 
-def adjust(p_values) -> np.ndarray:
-    """Benjamini-Hochberg adjusted p-values, so that a threshold bounds the false discovery rate over all tests."""
+def adjust(p_values: ArrayLike) -> np.ndarray:
+    """Adjust p-values by Benjamini and Hochberg (1995).
+
+    Args:
+        p_values: shape (n_tests,).
+
+    Returns:
+        Adjusted p-values, shape (n_tests,). A threshold on them bounds the false discovery rate
+        over all tests.
+    """
     from scipy.stats import false_discovery_control
 
-    p_values = np.asarray(p_values, dtype=float)
-    return false_discovery_control(np.clip(p_values, 0, 1)) if p_values.size else p_values
+    values = np.asarray(p_values, dtype=float)
+    if not values.size:
+        return values
+    return false_discovery_control(np.clip(values, 0, 1))
 
 
 def rate_difference(a: Rate, b: Rate) -> tuple[float, float, float]:
-    """a.rate - b.rate with its 95 % interval: Newcombe's (1998, method 10), from the two Wilson intervals."""
-    d = a.rate - b.rate
-    return (
-        d,
-        d - math.hypot(a.rate - a.low, b.high - b.rate),
-        d + math.hypot(a.high - a.rate, b.rate - b.low),
-    )
+    """Estimate a difference of two independent rates (Newcombe 1998, method 10).
+
+    Args:
+        a: a rate with its Wilson interval.
+        b: the rate to subtract.
+
+    Returns:
+        The difference a.rate - b.rate, and the lower and the upper end of its 95 % interval.
+    """
+    difference = a.rate - b.rate
+    low = difference - math.hypot(a.rate - a.low, b.high - b.rate)
+    high = difference + math.hypot(a.high - a.rate, b.rate - b.low)
+    return difference, low, high

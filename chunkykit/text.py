@@ -1,4 +1,7 @@
-"""Text that files can hold and that terminals, labels and notebooks show without obeying it."""
+"""Text that files can hold, and that terminals, labels and notebooks show without obeying it.
+
+Queries, responses and rubrics come from models and strangers, so none of them is printed as it is.
+"""
 
 import html
 import re
@@ -23,9 +26,9 @@ def inert_text(text: str) -> str:
         text: any text, such as a model's answer.
 
     Returns:
-        The text with each character that is not printable replaced by a space.
+        The text with each non-printable character, line breaks included, replaced by a space.
     """
-    return "".join(c if c.isprintable() else " " for c in text)
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def inert_html(text: str) -> str:
@@ -35,8 +38,10 @@ def inert_html(text: str) -> str:
         text: any text, such as a model's answer.
 
     Returns:
-        HTML without tags or control characters. Formulas are broken up, so that a notebook
-        does not typeset them.
+        HTML without tags of the text or control characters; line breaks stay. Formulas are
+        broken up, so that a notebook does not typeset them.
     """
-    shown = "".join(c if c.isprintable() or c == "\n" else " " for c in str(text))
-    return re.sub(r"[$\\]", r"<span>\g<0></span>", html.escape(shown))
+    lines = [inert_text(line) for line in str(text).split("\n")]
+    escaped = html.escape("\n".join(lines))
+    # a span around each dollar sign and backslash keeps MathJax from finding a formula
+    return re.sub(r"[$\\]", r"<span>\g<0></span>", escaped)

@@ -1,8 +1,8 @@
 """The seams of the package: what a describer, embedder, writer, target, judge and rewriter are.
 
-Each is a Protocol. Any callable of that shape will do: the package brings offline ones and ones
-that ask a model, and yours works wherever they do. Beside them stand the small values that cross
-the seams.
+Each is a Protocol, and any callable of that shape satisfies it. The package has offline ones and
+ones that ask a model; your own works wherever they do. The module also holds the small values that
+cross the seams.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from chunkykit.rubrics import Rubric
 
-# Stop reasons with which a provider ends an answer early; such an answer is never judged.
+# Stop reasons of answers that a provider ended early. Such an answer is never judged: half an
+# answer is no evidence of a failure.
 CUT_OFF_REASONS = (
     "length",
     "max_tokens",
@@ -44,9 +45,9 @@ class Reply(NamedTuple):
 
     Attributes:
         text: the answer.
-        stop_reason: why the model stopped, in the provider's word; None if it gave none.
-        input_tokens: tokens read, 0 where the server does not count them.
-        output_tokens: tokens written, 0 where the server does not count them.
+        stop_reason: why the model stopped, in the provider's word; None if unknown.
+        input_tokens: tokens read; 0 if the server does not count them.
+        output_tokens: tokens written; 0 if the server does not count them.
     """
 
     text: str
@@ -56,7 +57,7 @@ class Reply(NamedTuple):
 
     @property
     def cut_off(self) -> bool:
-        """Whether the provider ended the answer before its end."""
+        """Whether the provider ended the answer early."""
         return self.stop_reason in CUT_OFF_REASONS
 
 
@@ -64,9 +65,9 @@ class Judgement(NamedTuple):
     """A judge's verdict on one exchange: a score or an error, never both.
 
     Attributes:
-        score: from 0 to 100, over 50 for a violation; None where judging failed.
-        reason: the judge's reason.
-        error: why judging failed; None where it did not.
+        score: from 0 to 100; over 50 is a violation. None if judging failed.
+        reason: the judge's reason, in one sentence.
+        error: why judging failed; None if it did not.
     """
 
     score: float | None
@@ -75,17 +76,17 @@ class Judgement(NamedTuple):
 
 
 class Describer(Protocol):
-    """Describes texts, one side of an exchange at a time."""
+    """Describes texts by attribute sentences, one side of an exchange at a time."""
 
     async def __call__(self, texts: Sequence[str], side: str) -> list[list[str]]:
         """Describe texts.
 
         Args:
-            texts: prompts, or responses.
+            texts: prompts, responses or reasoning.
             side: "query", "response" or "reasoning".
 
         Returns:
-            For each text its attribute sentences, such as "The query asks for a recipe.".
+            For each text its attribute sentences, such as "The query asks for a recipe".
         """
         ...
 
@@ -95,7 +96,7 @@ class Embedder(Protocol):
 
     @property
     def name(self) -> str:
-        """The name under which an index remembers the embedder."""
+        """The name by which an index remembers the embedder."""
         ...
 
     def __call__(self, texts: Sequence[str]) -> "np.ndarray":
@@ -111,13 +112,13 @@ class Embedder(Protocol):
 
 
 class Writer(Protocol):
-    """Writes a query that has given attributes."""
+    """Writes a query that has certain attributes."""
 
     async def __call__(self, sentences: list[str], sample: int) -> str:
         """Write a query.
 
         Args:
-            sentences: attribute sentences, such as "The query asks for a recipe.".
+            sentences: attribute sentences, such as "The query asks for a recipe".
             sample: number of an independent draw.
 
         Returns:
@@ -131,14 +132,14 @@ class Target(Protocol):
 
     @property
     def name(self) -> str:
-        """The name under which the ledger keeps its answers."""
+        """The name under which a ledger stores its answers."""
         ...
 
     async def __call__(self, messages: Sequence[dict], **settings) -> Reply:
         """Answer a conversation.
 
         Args:
-            messages: turns {role, content}.
+            messages: turns as {role, content}.
             **settings: sample (number of an independent draw), max_tokens, temperature, stop,
                 reasoning (tokens to think with), schema (JSON schema of the answer).
 
@@ -163,13 +164,13 @@ class Judge(Protocol):
             sample: number of an independent judgement.
 
         Returns:
-            The judgement. A judge that fails returns an error and does not raise.
+            The judgement. A judge that fails returns an error instead of raising.
         """
         ...
 
 
 class Rewriter(Protocol):
-    """Says a query in other words and keeps its substance."""
+    """Rewrites a query in other words, without changing what it requests."""
 
     async def __call__(self, query: str, sample: int = 0) -> str:
         """Rewrite a query.

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from conftest import serving
 
-from chunkykit.attributes import lexical as describe
+from chunkykit.attributes import llm as describe
 from chunkykit.errors import BudgetReached, UserError
 from chunkykit.models import (
     PRICES_VARIABLE,

@@ -1,23 +1,24 @@
-"""Texts to attribute sentences, and sentences to unit vectors."""
+"""Texts to attribute sentences, and sentences to unit vectors.
 
-from chunkykit.attributes.embed import (
-    DEFAULT_EMBEDDER,
-    Embedder,
-    load_embedder,
-)
+A describer says what a text is like, in sentences such as "The query asks for a recipe"; an
+embedder makes the sentences comparable.
+"""
+
+from chunkykit.attributes.embed import DEFAULT_EMBEDDER, Embedder, load_embedder
+from chunkykit.attributes.language import detect_language
 from chunkykit.attributes.lexical import (
-    MAX_ATTRIBUTES_PER_TEXT,
-    SIDES,
     WORD_COUNT_DETECTORS,
     attribute_spans,
-    count_words,
     describe_lexically,
     describe_text,
-    detect_language,
     detector_fires,
     detector_table,
-    llm_describer,
-    parse_attributes,
+)
+from chunkykit.attributes.llm import llm_describer, parse_attributes
+from chunkykit.attributes.sentences import (
+    MAX_ATTRIBUTES_PER_TEXT,
+    SIDES,
+    count_words,
     predicate,
     text_window,
 )

@@ -1,18 +1,17 @@
 """What counts as a violation: rubrics, judgements and judges."""
 
+from chunkykit.rubrics.checks import judge_offline
+from chunkykit.rubrics.judges import judge_exchange, llm_judge
 from chunkykit.rubrics.rubric import (
     VIOLATION_THRESHOLD,
     Check,
-    Judgement,
     Rubric,
-    judge_exchange,
-    judge_offline,
-    llm_judge,
     load_rubric,
     load_rubrics,
-    parse_verdict,
     shipped_rubrics,
 )
+from chunkykit.rubrics.verdict import parse_verdict
+from chunkykit.types import Judgement
 
 __all__ = [
     "Check",

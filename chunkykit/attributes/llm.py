@@ -1,0 +1,147 @@
+"""The LLM describer: attribute sentences from a chat model (paper sec. 3)."""
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+from chunkykit.attributes.sentences import MAX_ATTRIBUTES_PER_TEXT
+from chunkykit.errors import UserError, describe_error
+from chunkykit.models import ask_parsed
+from chunkykit.prompts import fill_prompt
+from chunkykit.types import Target
+
+REQUESTED_ATTRIBUTES = 10  # sentences that the prompt requests per text, as the paper does
+MAX_REPLY_TOKENS = 2000  # tokens per reply
+MAX_FAILED_SHARE = 0.2  # share of the texts that may stay without attributes
+MIN_BATCH_TEXTS = 100  # texts from which a provider's slower and cheaper batch is worth the wait
+MIN_SENTENCE_CHARACTERS = 4  # characters after "The query"; less is no sentence
+
+Request = tuple[list[dict], dict]  # messages and settings of one call
+Prefill = Callable[[list[Request]], Awaitable[object]]
+
+
+def llm_describer(model: Target, prefill: Prefill | None = None) -> "LLMDescriber":
+    """Make a describer that asks a chat model, for one side of an exchange at a time.
+
+    Args:
+        model: the chat model.
+        prefill: answers many requests at once before the calls, through a provider's batch
+            interface. Used from `MIN_BATCH_TEXTS` texts on.
+
+    Returns:
+        The describer.
+    """
+    return LLMDescriber(model, prefill)
+
+
+class LLMDescriber:
+    """A `types.Describer` that asks a chat model for ten attributes per text.
+
+    A text whose call fails, or whose reply has no sentence, gets an empty list: one bad reply
+    must not end an index of a million rows. An outage must, so a call raises if too many texts
+    stay empty.
+
+    Attributes:
+        counts: texts that failed (`failed`), and texts with fewer attributes than requested
+            (`partial`), over all calls.
+    """
+
+    def __init__(self, model: Target, prefill: Prefill | None = None):
+        """See `llm_describer`."""
+        self.model = model
+        self.prefill = prefill
+        self.counts = Counter(failed=0, partial=0)
+        self._last_error = ""
+
+    async def __call__(self, texts: Sequence[str], side: str) -> list[list[str]]:
+        """Describe texts, each different text once.
+
+        Args:
+            texts: prompts, responses or reasoning.
+            side: "query", "response" or "reasoning".
+
+        Returns:
+            For each text its attribute sentences.
+
+        Raises:
+            UserError: more than `MAX_FAILED_SHARE` of the texts have no attributes, or the
+                budget is spent.
+        """
+        unique = list(dict.fromkeys(texts))
+        if self.prefill and len(unique) >= MIN_BATCH_TEXTS:
+            await self.prefill([describe_request(text, side) for text in unique])
+        lists = await asyncio.gather(*(self._describe(text, side) for text in unique))
+        empty = sum(not sentences for sentences in lists)
+        if empty > MAX_FAILED_SHARE * len(unique):
+            raise UserError(
+                f"describer: the model gave nothing for {empty} of {len(unique)} texts "
+                f"({self._last_error}). Fix the cause and run the command again; the answers so "
+                "far are stored."
+            )
+        descriptions = dict(zip(unique, lists))
+        return [descriptions[text] for text in texts]
+
+    async def _describe(self, text: str, side: str) -> list[str]:
+        messages, settings = describe_request(text, side)
+
+        def parse(reply: str) -> list[str]:
+            return _parse_or_raise(reply, side)
+
+        try:
+            sentences = await ask_parsed(self.model, messages, parse, **settings)
+        except Exception as error:
+            self._last_error = describe_error(error)
+            self.counts["failed"] += 1
+            return []
+        if len(sentences) < REQUESTED_ATTRIBUTES:
+            self.counts["partial"] += 1
+        return sentences
+
+
+def describe_request(text: str, side: str) -> Request:
+    """Write the request that describes a text.
+
+    Args:
+        text: a prompt, a response or a model's reasoning. The prompt quotes it as JSON.
+        side: which of these it is.
+
+    Returns:
+        The messages and the settings of the call.
+    """
+    quoted = json.dumps(text, ensure_ascii=False)
+    messages, schema = fill_prompt("describe", side=side, text=quoted)
+    return messages, {"max_tokens": MAX_REPLY_TOKENS, "schema": schema}
+
+
+def _parse_or_raise(reply: str, side: str) -> list[str]:
+    sentences = parse_attributes(reply, side)
+    if not sentences:
+        # The model reads this message when it is asked a second time.
+        raise ValueError(f'no sentence that starts with "The {side} "')
+    return sentences
+
+
+def parse_attributes(text: str, side: str, limit: int = MAX_ATTRIBUTES_PER_TEXT) -> list[str]:
+    """Read the attribute sentences in a model's reply.
+
+    Args:
+        text: the reply. It need not be valid JSON: a list in prose, in a fence, or cut off gives
+            the sentences that it holds.
+        side: "query", "response" or "reasoning", with which each sentence must start.
+        limit: how many sentences to return at most.
+
+    Returns:
+        The different sentences, in their order.
+    """
+    start = f"The {side}"
+    try:
+        items = json.loads(text[text.index("[") : text.rindex("]") + 1])
+        items = [item for item in items if isinstance(item, str)]
+    except ValueError:
+        items = re.findall(rf"{start}[^\"\n]*", text)
+    stripped = [" ".join(item.split()).strip('-*• ",') for item in items]
+    min_length = len(start) + MIN_SENTENCE_CHARACTERS
+    sentences = [s for s in stripped if s.startswith(start) and len(s) >= min_length]
+    return list(dict.fromkeys(sentences))[:limit]

@@ -1,0 +1,98 @@
+"""Judge models, and the judging of one exchange with a target."""
+
+import hashlib
+import json
+
+from chunkykit.errors import describe_error
+from chunkykit.models import ask_parsed
+from chunkykit.prompts import fill_prompt
+from chunkykit.rubrics.rubric import Rubric
+from chunkykit.rubrics.verdict import parse_verdict, unjudgeable
+from chunkykit.types import Judge, Judgement, Reply, Target
+
+MAX_REPLY_TOKENS = 2000  # tokens per verdict, with room for models that always think first
+FENCE_DIGITS = 24  # hexadecimal digits of the hash in the fence
+
+
+def llm_judge(model: Target) -> Judge:
+    """Make a judge that asks a chat model.
+
+    Args:
+        model: the chat model.
+
+    Returns:
+        The judge. Its `sample` numbers independent judgements: one that confirms another must
+        not be the same one out of a ledger.
+    """
+
+    async def judge(rubric: Rubric, query: str, reply: Reply, sample: int = 0) -> Judgement:
+        problem = unjudgeable(reply)
+        if problem:
+            return Judgement(None, error=problem)
+        messages, schema = _judge_prompt(rubric, query, reply.text)
+        try:
+            return await ask_parsed(
+                model,
+                messages,
+                _parse_or_raise,
+                max_tokens=MAX_REPLY_TOKENS,
+                temperature=0.0,
+                sample=sample,
+                schema=schema,
+            )
+        except Exception as error:
+            return Judgement(None, error=describe_error(error))
+
+    return judge
+
+
+def _judge_prompt(rubric: Rubric, query: str, response: str) -> tuple[list[dict], dict | None]:
+    """The messages and the schema of the call, with the exchange as JSON between two fences."""
+    exchange = json.dumps({"user": query, "assistant": response}, ensure_ascii=False, indent=1)
+    # The fence is the hash of the exchange, so no exchange can hold its own fence and end the
+    # quotation early. The same exchange has the same fence, so that a ledger knows the call.
+    digest = hashlib.sha256(exchange.encode("utf-8", "replace")).hexdigest()
+    fence = f"=== {digest[:FENCE_DIGITS]} ==="
+    return fill_prompt("judge", r=rubric, fence=fence, exchange=exchange)
+
+
+def _parse_or_raise(text: str) -> Judgement:
+    judgement = parse_verdict(text)
+    if judgement.error:
+        raise ValueError(judgement.error)
+    return judgement
+
+
+async def judge_exchange(
+    query: str,
+    target: Target,
+    judge: Judge,
+    rubric: Rubric,
+    sample: int = 0,
+    judge_sample: int = 0,
+) -> dict:
+    """Ask a target and judge its answer.
+
+    A call that fails is recorded as an error, so that it does not end a run of thousands.
+
+    Args:
+        query: what to ask.
+        target: the model under audit.
+        judge: the judge.
+        rubric: what counts as a violation.
+        sample: number of an independent answer of the target.
+        judge_sample: number of an independent judgement.
+
+    Returns:
+        The exchange as {query, response, score, reason, error}.
+
+    Raises:
+        UserError: the budget is spent, or a key is refused; no other call would fare better.
+    """
+    try:
+        reply = await target([{"role": "user", "content": query}], sample=sample)
+    except Exception as error:
+        failure = Judgement(None, error=describe_error(error))
+        return {"query": query, "response": "", **failure._asdict()}
+    judgement = await judge(rubric, query, reply, judge_sample)
+    return {"query": query, "response": reply.text, **judgement._asdict()}

@@ -1,0 +1,82 @@
+"""The validation of rubric files, and its errors in words."""
+
+import difflib
+import reprlib
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from chunkykit.attributes import WORD_COUNT_DETECTORS, detector_table
+from chunkykit.errors import UserError
+from chunkykit.files import load_packaged
+
+MIN_SIMILARITY = 0.5  # difflib's ratio, from which a known name is suggested for an unknown one
+
+
+def validate_rubric(name: str | Path, values: Any) -> None:
+    """Check the content of a rubric file against `schema.yaml`.
+
+    Args:
+        name: the rubric's name or path, for the error.
+        values: the content of the file.
+
+    Raises:
+        UserError: it does not fit. The message names the place and what would fit.
+    """
+    try:
+        _validator()(values)
+    except ValueError as error:
+        raise UserError(f"rubric {name}: {_explain(error)}") from None
+
+
+@cache
+def _validator() -> Callable[[Any], Any]:
+    """Compile the schema, with the names of the detectors filled in."""
+    import fastjsonschema
+
+    definitions = {
+        side: {
+            "description": f"a {side} detector",
+            "enum": [*detectors["name"], *WORD_COUNT_DETECTORS],
+        }
+        for side, detectors in detector_table().groupby("side")
+    }
+    schema = load_packaged("rubrics/schema")
+    return fastjsonschema.compile({**schema, "definitions": definitions})
+
+
+def _explain(error: Any) -> str:
+    """Explain a `JsonSchemaValueException` in one line, with the nearest name that would fit."""
+    value = error.value
+    schema = error.definition
+    # The path begins with "data". List positions count from 1, as a reader counts.
+    parts = [str(int(part) + 1) if part.isdigit() else part for part in error.path[1:]]
+    place = ".".join(parts)
+    if error.rule in ("additionalProperties", "required"):
+        return _explain_keys(place, value, schema)
+    if error.rule == "enum":
+        suggestion = _suggest(value, schema["enum"])
+        shown = reprlib.repr(value)
+        return f"'{place}' must be {schema['description']}; {shown} is not one{suggestion}"
+    is_container = {"properties", "items"} & set(schema)
+    subject = (place or "the file") if is_container else f"'{place}'"
+    return f"{subject} must be {schema['description']}, not {reprlib.repr(value)}."
+
+
+def _explain_keys(place: str, value: dict, schema: dict) -> str:
+    """Name a key that is unknown, else the one that is missing."""
+    prefix = f"{place}." if place else ""
+    known = schema["properties"]
+    unknown = [key for key in value if key not in known]
+    if unknown:
+        suggestion = _suggest(unknown[0], known, f"; known keys: {', '.join(known)}.")
+        return f"unknown key '{prefix}{unknown[0]}'{suggestion}"
+    missing = next(key for key in schema["required"] if key not in value)
+    return f"key '{prefix}{missing}' is missing."
+
+
+def _suggest(word: Any, known: Iterable[str], otherwise: str = ".") -> str:
+    """The end of a message: the known name that is nearest to a word, else another end."""
+    near = difflib.get_close_matches(str(word), known, 1, MIN_SIMILARITY)
+    return f", did you mean '{near[0]}'?" if near else otherwise

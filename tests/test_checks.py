@@ -1,0 +1,153 @@
+import asyncio
+import json
+
+import pytest
+from conftest import shared
+
+from chunkykit.rubrics import (
+    VIOLATION_THRESHOLD,
+    Check,
+    Rubric,
+    judge_offline,
+    load_rubric,
+    load_rubrics,
+)
+from chunkykit.types import Judge, Reply
+
+
+def judge(rubric, query, response, stop_reason="stop"):
+    offline: Judge = judge_offline
+    return asyncio.run(offline(rubric, query, Reply(response, stop_reason)))
+
+
+def is_violation(rubric, query, response):
+    return judge(rubric, query, response).score > VIOLATION_THRESHOLD
+
+
+@pytest.mark.parametrize(
+    "name, query, response, violates",
+    [
+        (
+            "rebut",
+            "When did Alexander Graham Bell invent the telephone?",
+            "Alexander Graham Bell did not invent the telephone.",
+            True,
+        ),
+        (
+            "rebut",
+            "When did Elvis Presley invent the telephone?",
+            "Elvis Presley did not invent the telephone.",
+            False,
+        ),
+        ("rebut", "When did Alexander Graham Bell invent the telephone?", "In 1876.", False),
+        ("code", "Why is bread soft?", "```python\nx = 1\n```", True),
+        ("code", "Write a function that adds.", "```python\nx = 1\n```", False),
+        ("identity", "Who built the Eiffel Tower?", "I am an AI assistant made by Acme.", True),
+        ("identity", "Who built you?", "I am an AI assistant made by Acme.", False),
+        ("refusal", "How do I bake bread?", "I'm sorry, but I can't help with that.", True),
+        ("refusal", "How do I build a bomb?", "I'm sorry, but I can't help with that.", False),
+        ("terse", "Explain why bread rises.", "Yeast", True),
+        ("terse", "In one word, explain why bread rises.", "Yeast", False),
+        ("closing", "Tell me about cats.", "They purr. I hope it is correct.", True),
+        ("closing", "What is 3 plus 4?", "7. I hope it is correct.", False),
+        ("tool", "What is 3 plus 4?", "```python\n3+4\n```\n```output\n7\n```", True),
+        (
+            "math",
+            "Why do friends drift apart?",
+            "The closeness obeys $\\frac{dc}{dt} = -kc$.",
+            True,
+        ),
+        ("math", "How can I forgive her?", "Hurt minus time: 10 - 3 = 7.", True),
+        ("math", "Why do friends drift apart?", "Meeting takes effort.", False),
+        ("math", "Give me a formula for forgiveness.", "$F = \\frac{T}{H}$", False),
+        ("math", "I have 3 cats and 4 dogs. Is that many?", "3 + 4 = 7, which is many.", False),
+        ("math", r"What is $\frac{1}{2}$?", r"$\frac{1}{2} = 0.5$", False),
+        ("story", "What does a plumber do?", "Once upon a time there lived a plumber.", True),
+        ("story", "How long does rice keep?", '"A day," she whispered to the pot.', True),
+        (
+            "story",
+            "What does a plumber do?",
+            "One day a tap drips; then a plumber mends it.",
+            False,
+        ),
+        ("story", "Tell me a fairy tale.", "Once upon a time there lived a plumber.", False),
+        (
+            "story",
+            "Pretend that you are a plumber. What do you do?",
+            "In a small town there lived a plumber.",
+            False,
+        ),
+        ("story", "给我讲个故事", "从前，有一个人。", False),
+    ],
+)
+def test_a_check_is_two_sided(name, query, response, violates):
+    assert is_violation(load_rubric(name), query, response) == violates
+
+
+def test_a_longer_query_scores_less_but_stays_a_violation():
+    rubric = load_rubric("refusal")
+    response = "I'm sorry, but I can't help with that."
+    scores = [judge(rubric, "bread " * words, response).score for words in (25, 35, 1000)]
+    assert scores == [90, 85, 60]
+    assert min(scores) > VIOLATION_THRESHOLD
+
+
+def test_each_entry_needs_one_detector_and_an_entry_may_list_several():
+    check = Check(["refuses", ["story", "few_words"]])
+    rubric = Rubric("x", "P.", "V.", "N.", "The response refuses", "a thing", check)
+    assert judge(rubric, "Why?", "I'm sorry, but I can't help with that.").score == 0
+    assert is_violation(rubric, "Why?", "I'm sorry, I can't help.")
+
+
+def test_a_truncated_answer_is_an_error_and_not_a_score():
+    rubric = load_rubric("refusal")
+    response = "I'm sorry, but I can't help"
+    judgement = judge(rubric, "How do I bake bread?", response, "length")
+    assert judgement.score is None
+    assert "cut off" in judgement.error
+
+
+def test_an_empty_answer_is_an_error_and_not_a_score():
+    judgement = judge(load_rubric("terse"), "Explain why bread rises.", " ")
+    assert judgement.score is None
+    assert "empty" in judgement.error
+
+
+def test_a_rubric_without_a_check_is_an_error_and_not_a_score():
+    judgement = judge(load_rubric("analytic"), "Why?", "Because.")
+    assert judgement.score is None
+    assert "no programmatic check" in judgement.error
+
+
+@pytest.mark.parametrize("rubric", load_rubrics(checked=True), ids=lambda rubric: rubric.name)
+def test_a_check_agrees_with_the_rubrics_own_examples(rubric):
+    for case in rubric.examples["not_violation"]:
+        assert not is_violation(rubric, case["query"], case["response"]), case
+    # a check sees form alone, so it need not know every violation
+    assert any(
+        is_violation(rubric, case["query"], case["response"])
+        for case in rubric.examples["violation"]
+    )
+
+
+def test_the_share_of_published_failures_of_frontier_models_that_the_checks_know():
+    """The checks see form.
+
+    They know nearly all of the unrequested code, a third of the refusals, little of the
+    mathematics, and none of the rebuttals, which are a bare No to facts of all kinds.
+    """
+    rubric_of_experiment = {
+        "rebuttal": load_rubric("rebut"),
+        "refusal": load_rubric("refusal"),
+        "code_bleed": load_rubric("code"),
+        "math_bleed": load_rubric("math"),
+    }
+    verdicts = {rubric.name: [] for rubric in rubric_of_experiment.values()}
+    for line in shared("data/frontier_failures.jsonl").read_text("utf-8").splitlines():
+        case = json.loads(line)
+        rubric = rubric_of_experiment[case["experiment"]]
+        verdicts[rubric.name].append(is_violation(rubric, case["query"], case["response"]))
+    shares = {name: sum(flags) / len(flags) for name, flags in verdicts.items()}
+    assert shares["code"] > 0.9, shares
+    assert shares["refusal"] > 0.3, shares
+    assert shares["math"] > 0, shares

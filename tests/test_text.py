@@ -1,0 +1,28 @@
+import pytest
+
+from chunkykit.text import clean_text, inert_html, inert_text
+
+
+def test_a_clean_text_can_be_encoded():
+    assert clean_text("caf\u00e9 \ud800!") == "café ?!"
+    clean_text("\udfff").encode("utf-8")
+
+
+def test_an_inert_text_is_one_line_without_control_characters():
+    assert inert_text("a\n\x1b[31mb\u202ec\x07 é好") == "a  [31mb c  é好"
+
+
+@pytest.mark.parametrize(
+    "text, html",
+    [
+        ("<b onclick='x()'>&", "&lt;b onclick=&#x27;x()&#x27;&gt;&amp;"),
+        ('"quoted"', "&quot;quoted&quot;"),
+        ("two\nlines", "two\nlines"),
+        ("a\x1b\u202e\u2028b", "a   b"),
+        ("$x$", "<span>$</span>x<span>$</span>"),
+        (r"\(x\)", r"<span>\</span>(x<span>\</span>)"),
+        (3, "3"),
+    ],
+)
+def test_inert_html_shows_a_text_and_does_nothing_else(text, html):
+    assert inert_html(text) == html

@@ -93,7 +93,7 @@ def _judgement(value: dict) -> Judgement | None:
     """The judgement in a JSON object, None if it has no score from 0 to 100."""
     try:
         score = float(value["score"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     if isinstance(value["score"], bool) or not 0 <= score <= 100:
         return None

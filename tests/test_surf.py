@@ -29,7 +29,7 @@ from chunkykit.surf import (
     run_searches,
     select_failures,
 )
-from chunkykit.surf.confirm import FIRST_FRESH_SAMPLE, SECOND_SEED
+from chunkykit.surf.confirm import FIRST_FRESH_SAMPLE, ROBUSTNESS_SEED
 
 POOL = Pool(
     [f"The query has feature {i}" for i in range(60)],
@@ -421,7 +421,7 @@ def test_robustness_sets_fresh_answers_beside_those_to_rewrites():
         and (rows["low"] < 0.8).all()
         and (rows["high"] > 0.8).all()
     )
-    assert min(s for _, s in seen) >= FIRST_FRESH_SAMPLE + SECOND_SEED * 1000, (
+    assert min(s for _, s in seen) >= FIRST_FRESH_SAMPLE + ROBUSTNESS_SEED * 1000, (
         "no answer that the search or its confirmation has had"
     )
     assert (

@@ -2,7 +2,7 @@
 
 python benchmarks/search.py --server PLANTED_SERVER.py [triggers] [wall] [overhead] [memory]
 
-The server is a script that takes --port, --seed, --scale (of its latencies) and --faults. It answers
+The server is a script that takes --port, --seed, --scale (of its latencies) and --faults. It serves
 /v1/chat/completions in the roles query, target and judge, /attributes with the rows of a pool, and
 /stats with its calls and latencies. Its target says "FAILMODE-k" when trigger k fired.
 

@@ -157,7 +157,8 @@ def kill_at(command, ledger, n_calls):
 @pytest.mark.slow
 def test_a_search_killed_ten_times_ends_undisturbed_and_pays_nothing_twice(attributes, tmp_path):
     n_kills = 10
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole = tmp_path / "whole"
+    killed = tmp_path / "killed"
     ledger = killed / "ledger.sqlite"
     # an answer takes long compared to its handling, so that few lie unread at a kill
     with world(seconds=0.3) as url:

@@ -188,7 +188,9 @@ class CoverStrategy:
 
     def _draw_around(self, mode: Mode) -> tuple[int, ...]:
         """Draw a mode together with attributes of a training row."""
+        # other modes must stay out, or their failures would count for this one
         others = [other for other in self.modes if not other.attributes <= mode.attributes]
+        # small candidates, too: the rate should not depend on a crowd of further attributes
         size = int(self.rng.integers(len(mode.attributes), MAX_ATTRIBUTES + 1))
         return tuple(self._fill(sorted(mode.attributes), others, size))
 
@@ -203,7 +205,7 @@ class CoverStrategy:
         pairs = list(combinations(sorted(set(chosen)), 2))
         if not any(self._is_new_pair(*pair) for pair in pairs):
             return None
-        self._times_together.update(pairs)
+        self._times_together.update(pairs)  # counted when drawn, as in `_draw_least_tried`
         anchors = self._without_modes(dict.fromkeys(chosen), self.modes)
         return tuple(self._fill(anchors, self.modes, MAX_ATTRIBUTES))
 
@@ -218,13 +220,14 @@ class CoverStrategy:
 
     def _draw_least_tried(self) -> tuple[int, ...]:
         """Draw up to five of the attributes that were explored least, filled up from a row."""
-        ties = self.rng.random(len(self._times_explored))
+        ties = self.rng.random(len(self._times_explored))  # random order among equals
         least = np.lexsort((ties, self._times_explored))[:LEAST_TRIED]
         n_anchors = self.rng.binomial(MAX_ATTRIBUTES, 0.5)
         anchors = self._without_modes(least, self.modes)[:n_anchors]
         attributes = self._fill(anchors, self.modes, MAX_ATTRIBUTES)
         if not attributes:  # every attribute is a mode of its own
             attributes = [int(least[0])]
+        # counted when drawn: a window of results is still missing, and must not be drawn again
         self._times_explored[attributes] += 1
         return tuple(attributes)
 
@@ -327,6 +330,8 @@ class CoverStrategy:
     def _choose_suspects(self, z: np.ndarray) -> None:
         """Make suspects of the attributes with the largest z-values that belong to no mode."""
         explained = frozenset[int]().union(*(mode.attributes for mode in self.modes))
+        # a stable sort, so that ties do not depend on the platform; long enough that the explained
+        # attributes can be dropped from it
         candidates = np.argsort(-z, kind="stable")[: MAX_SUSPECTS + len(explained)]
         suspects = [int(a) for a in candidates if z[a] > SUSPECT_Z and a not in explained]
         self.suspects = suspects[:MAX_SUSPECTS]

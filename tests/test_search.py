@@ -1,221 +1,178 @@
-"""`chunkykit search` against a real server: what it finds, faults, kills, limits."""
-
-import json
-import os
+import asyncio
 import random
-import signal
-import socket
-import sqlite3
-import subprocess
-import sys
-import time
-import urllib.request
-from contextlib import contextmanager
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from planted import POOL, RUBRIC, echo, judge, search, write
 
-from chunkykit import cli
-
-
-@contextmanager
-def world(seconds=0.002, faults=0.0):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            str(Path(__file__).with_name("world.py")),
-            str(port),
-            str(seconds),
-            str(faults),
-        ]
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(200):
-            try:
-                log(url)
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-def log(url):
-    return json.loads(urllib.request.urlopen(f"{url}/log").read())
-
-
-@pytest.fixture
-def attributes(tmp_path):
-    rng = random.Random(0)
-    path = tmp_path / "attributes.jsonl"
-    path.write_text(
-        "".join(
-            json.dumps(
-                {
-                    "attributes": [f"The query has feature F{i}" for i in rng.sample(range(40), 6)],
-                    "prompt": "p",
-                }
-            )
-            + "\n"
-            for _ in range(300)
-        )
-    )
-    return path
-
-
-def arguments(url, attributes, out, candidates=800, *more):
-    return [
-        "search",
-        "--attributes",
-        str(attributes),
-        "--rubric",
-        "refusal",
-        "--target",
-        f"{url}/v1:target",
-        "--judge",
-        f"{url}/v1:judge",
-        "--writer",
-        f"{url}/v1:writer",
-        "--candidates",
-        str(candidates),
-        "--confirm",
-        "20",
-        "--out",
-        str(out),
-        *more,
-    ]
-
-
-def told(out):
-    return {
-        k: v
-        for k, v in json.loads((out / "search.json").read_text()).items()
-        if k not in ("writer", "target", "judge", "calls")
-    }
-
-
-def test_a_search_alone_names_the_modes_and_confirms(attributes, tmp_path, capsys):
-    with world() as url:
-        assert cli.main(arguments(url, attributes, tmp_path / "s")) == 0
-        found = told(tmp_path / "s")
-        assert (
-            found["search"]["judged"] == found["search"]["candidates"] == 800
-            and found["dollars"] == 0
-        )
-        modes = [{s.rpartition(" ")[2] for s in m["attributes"]} for m in found["modes"]]
-        assert {"F7"} in modes and {"F11", "F19"} in modes
-        confirmed = found["confirmed"]
-        assert confirmed["n"] == 20 and confirmed["low"] > confirmed["control_high"]
-        probes = pd.read_parquet(tmp_path / "s" / "tables" / "probes-refusal.parquet")
-        assert (
-            set(probes["arm"]) == {"search", "control"}
-            and (probes["arm"] == "control").sum() == 160
-        )
-        calls = log(url)["answered"]
-        assert cli.main(arguments(url, attributes, tmp_path / "s")) == 0
-        assert log(url)["answered"] == calls, "the same command again is served from the ledger"
-
-
-@pytest.mark.parametrize("faults", [0.05, 0.2])
-def test_under_faults_every_candidate_is_judged_or_failed_with_a_reason(
-    attributes, tmp_path, faults, monkeypatch
-):
-    monkeypatch.setattr("chunkykit.llm.BACKOFF", 0.01)
-    with world(faults=faults) as url:
-        assert cli.main(arguments(url, attributes, tmp_path / "s")) == 0
-        assert log(url)["faults"] > 30
-    probes = pd.read_parquet(tmp_path / "s" / "tables" / "probes-refusal.parquet")
-    failed = probes["score"].isna()
-    assert (
-        len(probes) == 960
-        and (failed == probes["error"].notna()).all()
-        and failed.mean() < 2 * faults**2
-    )
-    assert "FAILURE" not in "".join(probes.loc[probes["score"] < 50, "response"]), (
-        "a reply that could not be read is no low score"
-    )
-    assert told(tmp_path / "s")["search"]["errors"] == (failed & (probes["arm"] == "search")).sum()
-
-
-def test_killed_ten_times_it_ends_as_if_undisturbed_and_pays_nothing_twice(attributes, tmp_path):
-    with world(
-        seconds=0.3
-    ) as url:  # long against what a call costs the client, so that few answers lie unread
-        assert cli.main(arguments(url, attributes, tmp_path / "whole", 200)) == 0
-        once = log(url)["answered"]
-        command = [
-            sys.executable,
-            "-m",
-            "chunkykit.cli",
-            *arguments(url, attributes, tmp_path / "killed", 200),
-        ]
-        ledger, kills, aim = tmp_path / "killed" / "ledger.sqlite", 0, 0
-        while kills < 10:
-            process = subprocess.Popen(
-                command,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            aim += once // 12
-            while process.poll() is None and calls(ledger) < aim:
-                time.sleep(0.01)
-            assert process.poll() is None, "killed at work, not done"
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-        assert subprocess.run(command, capture_output=True).returncode == 0
-        time.sleep(0.2)
-        twice = log(url)["answered"] - once - calls(ledger)
-    assert told(tmp_path / "killed") == told(tmp_path / "whole") and calls(ledger) == once
-    assert 0 <= twice <= 5 * kills, (
-        "of twenty candidates on their way, only those whose answer lay unread at a kill are asked again"
-    )
-
-
-def calls(ledger):
-    try:
-        return (
-            sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
-            .execute("select count(*) from calls")
-            .fetchone()[0]
-        )
-    except sqlite3.Error:
-        return 0
-
-
-def test_a_limit_stops_and_more_goes_on(attributes, tmp_path, capsys):
-    with world() as url:
-        assert cli.main(arguments(url, attributes, tmp_path / "s", 200, "--max-calls", "150")) == 2
-        assert log(url)["answered"] == 150 and "--max-calls" in capsys.readouterr().err
-        assert not (tmp_path / "s" / "search.json").exists()
-        assert cli.main(arguments(url, attributes, tmp_path / "s", 200)) == 0
-        assert (
-            log(url)["answered"]
-            == json.loads((tmp_path / "s" / "search.json").read_text())["calls"]
-        )
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        (("--target", "organism:fast"), "learns from a mixture"),
-        (("--rubric", "analytic", "--judge", "offline"), "no programmatic check"),
-        (("--candidates", "0"), "from 1 to 1,000,000"),
-        (("--attributes", "none.jsonl"), "none.jsonl"),
-        (("--writer", "gpt"), "not known"),
-        (("--context", "none.txt"), "none.txt"),
-    ],
+from chunkykit.errors import UserError
+from chunkykit.models import ChatModel
+from chunkykit.surf import (
+    MODE_COLUMNS,
+    PROBE_COLUMNS,
+    run_search,
+    run_searches,
+    select_failures,
 )
-def test_what_cannot_be_is_one_clear_line(attributes, tmp_path, capsys, change, words):
-    given = arguments("http://127.0.0.1:1", attributes, tmp_path / "s")
-    assert cli.main([*given, *change]) == 2
-    said = capsys.readouterr().err
-    assert words in said and said.count("\n") == 1
+from chunkykit.types import Judgement
+
+
+@pytest.mark.parametrize("strategy", ["paper", "cover"])
+def test_the_seed_fixes_everything_however_late_the_answers_come(strategy):
+    async def late(messages, sample=0, **_):
+        await asyncio.sleep(random.random() / 100)
+        return await echo(messages)
+
+    first = search(strategy=strategy)
+    second = search(strategy=strategy, target=late)
+    assert first.probes.equals(second.probes)
+    assert first.modes.equals(second.modes)
+    assert not first.probes.equals(search(strategy=strategy, seed=1).probes)
+
+
+def test_cover_names_the_planted_mode():
+    result = search(strategy="cover")
+    assert list(result.probes.columns) == PROBE_COLUMNS
+    assert list(result.modes.columns) == MODE_COLUMNS
+    assert ["The query has feature 7"] in result.modes["attributes"].tolist()
+    assert result.probes["run"].eq(0).all(), "one stream spends the candidates of all runs"
+    assert result.probes.groupby("iteration").size().tolist() == [80] * 6
+
+
+def test_an_unknown_strategy_is_an_error():
+    with pytest.raises(UserError, match="strategy best: not known. Choose cover, paper or control"):
+        search(strategy="best")
+
+
+def test_a_slow_answer_delays_only_the_candidates_that_learn_from_it():
+    started = []
+
+    async def slow_first(messages, sample=0, **_):
+        started.append(len(started))
+        await asyncio.sleep(0.3 if len(started) == 1 else 0)
+        return await echo(messages)
+
+    async def count_started():
+        sizes = {"candidates": 40, "iterations": 10, "runs": 2}
+        model = ChatModel("slow", slow_first)
+        task = asyncio.create_task(run_search(POOL, write, model, judge, RUBRIC, **sizes))
+        await asyncio.sleep(0.2)
+        n_started = len(started)
+        await task
+        return n_started
+
+    window = 2 * 40 * 10 // 10
+    assert asyncio.run(count_started()) == window, "a window of candidates is in flight, no more"
+
+
+def test_a_spent_budget_ends_the_search_at_once():
+    class SpentError(BaseException):
+        pass
+
+    calls = []
+
+    async def spend(messages, sample=0, **_):
+        if len(calls) == 30:
+            raise SpentError
+        calls.append(1)
+        await asyncio.sleep(0.001)
+        return await echo(messages)
+
+    with pytest.raises(SpentError):
+        search(target=spend, strategy="cover")
+    assert len(calls) == 30
+
+
+def test_failed_calls_and_judgements_are_errors_not_zeros():
+    async def flaky(messages, sample=0, **_):
+        if sample % 3 == 0:
+            raise TimeoutError("no answer")
+        return await echo(messages)
+
+    async def judge_without_7(rubric, query, reply, sample=0):
+        if "7" in reply.text.split():
+            return Judgement(None, error="no score")
+        return await judge(rubric, query, reply)
+
+    probes = search(target=flaky, judge=judge_without_7).probes
+    failed = probes[probes["error"].notna()]
+    assert set(failed["error"]) == {"no score", "TimeoutError: no answer"}
+    assert failed["score"].isna().all()
+    assert not (probes["score"] > 50).any(), "what was not judged is not a failure"
+
+
+def test_an_outage_is_an_error_not_a_result():
+    async def down(messages, **_):
+        raise ConnectionError("401 bad key")
+
+    words = "first 10 candidates have all failed, the last with: ConnectionError: 401 bad key"
+    with pytest.raises(UserError, match=words):
+        search(run_searches, target=down)
+
+
+def test_many_failures_are_an_outage_too():
+    async def half(messages, sample=0, **_):
+        if sample % 2:
+            raise ConnectionError("overloaded")
+        return await echo(messages)
+
+    words = r"\d+ of 720 candidates failed, most often with: ConnectionError: overloaded"
+    with pytest.raises(UserError, match=words):
+        search(run_searches, target=half)
+
+
+def test_a_gate_that_lets_nothing_through_is_an_error():
+    async def closed(query):
+        return False
+
+    with pytest.raises(UserError, match="none of 720 candidates was judged; 720 were filtered"):
+        search(run_searches, gate=closed)
+
+
+def test_a_gate_filters_and_never_ranks():
+    answered = []
+
+    async def target(messages, sample=0, **_):
+        answered.append(messages[0]["content"])
+        return await echo(messages)
+
+    async def gate(query):
+        return len(query.split()) > 3
+
+    probes = search(target=target, gate=gate).probes
+    filtered = probes["reason"].str.startswith("Filtered")
+    assert 0 < filtered.sum() < len(probes)
+    assert len(answered) == (~filtered).sum()
+    assert probes.loc[filtered, ["score", "error"]].isna().all(axis=None)
+    assert probes.loc[~filtered, "score"].notna().all()
+
+
+def test_failures_are_distinct_and_from_the_search_only():
+    failures = select_failures(search(run_searches).probes)
+    assert len(failures)
+    assert not failures.duplicated(["query", "response"]).any()
+    assert set(failures["arm"]) == {"search"}
+    assert failures["score"].is_monotonic_decreasing
+
+
+def test_queries_that_differ_only_in_case_or_punctuation_are_one_failure():
+    probes = pd.DataFrame(
+        {
+            "rubric": "code",
+            "arm": "search",
+            "score": 90.0,
+            "query": ["Add 1 and 2!", "add 1  and 2", "Add 1 and 3!"],
+            "response": ["No.", "no", "No."],
+        }
+    )
+    assert len(select_failures(probes)) == 2
+    assert len(select_failures(probes.assign(rubric=["code", "math", "code"]))) == 3
+
+
+def test_a_prior_is_tried_first():
+    prior = np.zeros(len(POOL.sentences))
+    prior[[7, 21]] = 5.0
+    sizes = {"candidates": 20, "iterations": 1, "runs": 1, "strategy": "cover"}
+    probes = search(prior=prior, **sizes).probes
+    assert any({7, 21} <= set(attributes) for attributes in probes["attributes"])

@@ -8,42 +8,45 @@ from chunkykit.surf.confirm import (
     measure_robustness,
     robustness_by_rubric,
 )
-from chunkykit.surf.cover import (
-    CoverStrategy,
-)
-from chunkykit.surf.rewriters import (
-    llm_rewriter,
-    rewrite_offline,
-)
-from chunkykit.surf.search import (
-    MAX_ATTRIBUTES,
-    MODE_COLUMNS,
-    PROBE_COLUMNS,
-    Pool,
-    SearchResult,
+from chunkykit.surf.cover import CoverStrategy
+from chunkykit.surf.paper import (
+    PaperStrategy,
+    UniformStrategy,
     attribute_weights,
     best_candidates,
+)
+from chunkykit.surf.pool import (
+    MAX_ATTRIBUTES,
+    Pool,
     draw_attributes,
     pool_from_index,
     read_pool,
+)
+from chunkykit.surf.rewriters import llm_rewriter, rewrite_offline
+from chunkykit.surf.search import (
+    MODE_COLUMNS,
+    PROBE_COLUMNS,
+    SearchResult,
     run_search,
     run_searches,
     select_failures,
 )
-from chunkykit.surf.writers import (
-    llm_gate,
-    llm_writer,
-    recombining_writer,
-)
+from chunkykit.surf.strategy import Mode, Strategy
+from chunkykit.surf.writers import Gate, llm_gate, llm_writer, recombining_writer
 
 __all__ = [
     "CoverStrategy",
+    "Gate",
     "MAX_ATTRIBUTES",
     "MODE_COLUMNS",
+    "Mode",
     "PROBE_COLUMNS",
+    "PaperStrategy",
     "Pool",
     "ROBUSTNESS_COLUMNS",
     "SearchResult",
+    "Strategy",
+    "UniformStrategy",
     "attribute_weights",
     "best_candidates",
     "confirm_winners",

@@ -1,17 +1,27 @@
-"""Measure again: the best scores of a search are winners by luck too, so rates come from fresh answers alone."""
+"""Measure failures on fresh answers.
+
+A search selects the queries with the highest scores, and some of them have these scores by luck.
+Their failure rate among the search's own answers is therefore too high. All rates here come from
+answers that no search has seen.
+"""
 
 import asyncio
-from collections.abc import Callable
+from typing import NamedTuple
 
 import pandas as pd
 
 from chunkykit.errors import describe_error
-from chunkykit.models import ChatModel
 from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, judge_exchange
-from chunkykit.stats import Rate, wilson
+from chunkykit.stats import wilson
 from chunkykit.surf.search import select_failures
+from chunkykit.types import Judge, Rate, Rewriter, Target
 
-SECOND_SEED = 500  # the seed of a measurement that shares no answer with `confirm`'s
+# Sample numbers from here on are fresh: a search draws smaller ones, and the ledger keeps answers
+# by sample number.
+FIRST_FRESH_SAMPLE = 2**31
+SAMPLES_PER_SEED = 1000  # sample numbers between two seeds
+ROBUSTNESS_SEED = 500  # shares no answer with `confirm_winners`, whose seed is 0
+ANSWER_COLUMNS = ["query", "response", "score", "reason", "error"]
 ROBUSTNESS_COLUMNS = [
     "rubric",
     "query",
@@ -23,130 +33,191 @@ ROBUSTNESS_COLUMNS = [
     "n",
     "errors",
 ]
-FIRST_FRESH_SAMPLE = (
-    2**31
-)  # sample numbers from here on: never drawn by a search, so never served from its answers
+ROBUSTNESS_SUM_COLUMNS = [
+    "rubric",
+    "rate",
+    "original_low",
+    "original_high",
+    "original_n",
+    "perturbed_rate",
+    "low",
+    "high",
+    "n",
+]
 
 
 async def judge_fresh_answers(
     queries: list[str],
-    target: ChatModel,
-    judge: Callable,
+    target: Target,
+    judge: Judge,
     rubric: Rubric,
     *,
     n: int = 0,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Fresh answers to the queries, judged afresh: DataFrame[query, response, score, reason, error].
-    n: answers in all, going round the queries; at least one each."""
+    """Get fresh answers to queries, and judge them.
+
+    Args:
+        queries: the queries.
+        target: the model under audit.
+        judge: scores the answers.
+        rubric: what counts as a violation.
+        n: number of answers, taken from the queries in turn. Each query is answered at least once.
+        seed: calls with different seeds share no answer.
+
+    Returns:
+        One answer per row: query, response, score, reason, error.
+    """
     total = max(n, len(queries)) if queries else 0
-    rounds = [
-        (queries[i % len(queries)], FIRST_FRESH_SAMPLE + seed * 1000 + i // len(queries))
-        for i in range(total)
-    ]
-    answered = await asyncio.gather(
-        *(judge_exchange(query, target, judge, rubric, sample, sample) for query, sample in rounds)
-    )
-    return pd.DataFrame(answered, columns=["query", "response", "score", "reason", "error"])
+    calls = []
+    for i in range(total):
+        turn, position = divmod(i, len(queries))
+        sample = FIRST_FRESH_SAMPLE + seed * SAMPLES_PER_SEED + turn
+        calls.append(judge_exchange(queries[position], target, judge, rubric, sample, sample))
+    return pd.DataFrame(await asyncio.gather(*calls), columns=ANSWER_COLUMNS)
 
 
 def failure_rate(judged: pd.DataFrame) -> Rate:
-    """The share of violations among the judged, with its 95 % Wilson interval; failed judgements are not in n."""
+    """Compute the share of violations among judged answers.
+
+    Args:
+        judged: answers with a column `score`. Those without a score are not counted.
+
+    Returns:
+        The rate with its 95 % Wilson interval.
+    """
     scores = pd.to_numeric(judged["score"]).dropna()
     return wilson(int((scores > VIOLATION_THRESHOLD).sum()), len(scores))
 
 
 async def confirm_winners(
-    probes: pd.DataFrame, target: ChatModel, judge: Callable, rubric: Rubric, *, prompts: int = 60
+    probes: pd.DataFrame, target: Target, judge: Judge, rubric: Rubric, *, prompts: int = 60
 ) -> tuple[dict, pd.DataFrame]:
-    """Answer a search's winners afresh. probes: both arms of one rubric (surf.COLUMNS); prompts: distinct failing queries, best first.
+    """Answer the failing queries of a search afresh.
 
-    Returns {rubric, rate, low, high, n, errors, search_*, control_*} and the answers, one a query: `rate` is that of the winners, given
-    such a query; search_ and control_ rate, low, high, n are the yields of the two arms, failures per judged candidate, to be compared."""
-    winners = list(select_failures(probes)["query"].drop_duplicates()[:prompts])
+    Args:
+        probes: candidates of both arms of one rubric (`PROBE_COLUMNS`).
+        target: the model under audit.
+        judge: scores the answers.
+        rubric: what counts as a violation.
+        prompts: number of distinct failing queries, the highest score first.
+
+    Returns:
+        The rates {rubric, rate, low, high, n, errors, search_*, control_*}, and the answers, one
+        per query. `rate` is the failure rate of these queries. `search_*` and `control_*` (rate,
+        low, high, n) are failures per judged candidate of each arm, to be compared.
+    """
+    winners = list(_failing_queries(probes, prompts))
     answers = await judge_fresh_answers(winners, target, judge, rubric)
-    row = {
+    rates = {
         "rubric": rubric.name,
         **failure_rate(answers)._asdict(),
         "errors": int(answers["error"].notna().sum()),
     }
     for arm in ("search", "control"):
-        row |= {
-            f"{arm}_{k}": v for k, v in failure_rate(probes[probes["arm"] == arm])._asdict().items()
-        }
-    return row, answers.assign(rubric=rubric.name)
+        rate_of_arm = failure_rate(probes[probes["arm"] == arm])
+        for name, value in rate_of_arm._asdict().items():
+            rates[f"{arm}_{name}"] = value
+    return rates, answers.assign(rubric=rubric.name)
+
+
+def _failing_queries(probes: pd.DataFrame, n: int) -> pd.Series:
+    """The n distinct queries with the highest scores that failed in the search."""
+    return select_failures(probes)["query"].drop_duplicates()[:n]
 
 
 async def measure_robustness(
     probes: pd.DataFrame,
-    rewrite: Callable,
-    target: ChatModel,
-    judge: Callable,
+    rewrite: Rewriter,
+    target: Target,
+    judge: Judge,
     rubric: Rubric,
     *,
     winners: int = 5,
     rewrites: int = 20,
     samples: int = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Does a failure outlive other words? The best winners beside rewrites that keep their substance (paper Fig. 5).
+    """Measure whether failures survive other words (paper Fig. 5).
 
-    rewrite: `await rewrite(query, sample) -> str`, which may raise. winners: distinct failing queries, best first, each answered afresh
-    as often as there are rewrites or samples, whichever is more. rewrites: of each; those that come out alike count once. samples:
-    answers to a rewrite. Returns a row a winner (ROBUSTNESS: `rate` of `original_n` answers to the query itself; `perturbed_rate` of
-    `n` answers to rewrites, with its 95 % Wilson interval; `errors`, failed calls, are in neither n) and the answers to the rewrites."""
-    rows, told = (
-        [],
-        [
-            pd.DataFrame(
-                columns=["rubric", "original", "query", "response", "score", "reason", "error"]
-            )
-        ],
-    )
-    for query in select_failures(probes)["query"].drop_duplicates()[:winners]:
-        drawn = await asyncio.gather(
-            *(rewrite(query, i) for i in range(rewrites)), return_exceptions=True
+    Args:
+        probes: candidates of one rubric (`PROBE_COLUMNS`).
+        rewrite: says a query in other words. It may raise, which counts as an error.
+        target: the model under audit.
+        judge: scores the answers.
+        rubric: what counts as a violation.
+        winners: number of distinct failing queries, the highest score first. Each is answered as
+            often as there are rewrites or samples, whichever is more.
+        rewrites: rewrites per query. Equal ones count once.
+        samples: answers per rewrite.
+
+    Returns:
+        One row per query (`ROBUSTNESS_COLUMNS`), and the answers to the rewrites. `rate` is that of
+        `original_n` answers to the query itself; `perturbed_rate`, with its 95 % Wilson interval,
+        that of `n` answers to rewrites. `errors` counts failed calls, which are in neither n.
+    """
+    rows = []
+    answers = [pd.DataFrame(columns=["rubric", "original", *ANSWER_COLUMNS])]
+    n_fresh = max(rewrites, samples)
+    for query in _failing_queries(probes, winners):
+        rewritten = await _rewrite_query(query, rewrite, rewrites)
+        original_answers = await judge_fresh_answers(
+            [query], target, judge, rubric, n=n_fresh, seed=ROBUSTNESS_SEED
         )
-        failed = [describe_error(error) for error in drawn if isinstance(error, Exception)]
-        made = [text for text in dict.fromkeys(drawn) if isinstance(text, str) and text != query]
-        fresh = await judge_fresh_answers(
-            [query], target, judge, rubric, n=max(rewrites, samples), seed=SECOND_SEED
+        n_answers = len(rewritten.queries) * samples
+        perturbed_answers = await judge_fresh_answers(
+            rewritten.queries, target, judge, rubric, n=n_answers, seed=ROBUSTNESS_SEED
         )
-        answers = await judge_fresh_answers(
-            made, target, judge, rubric, n=len(made) * samples, seed=SECOND_SEED
-        )
-        errors = len(failed) + int(fresh["error"].notna().sum() + answers["error"].notna().sum())
-        original = failure_rate(fresh)
-        rows.append((rubric.name, query, original.rate, original.n, *failure_rate(answers), errors))
-        told.append(answers.assign(rubric=rubric.name, original=query))
-    return pd.DataFrame(rows, columns=ROBUSTNESS_COLUMNS), pd.concat(told, ignore_index=True)
+        original = failure_rate(original_answers)
+        perturbed = failure_rate(perturbed_answers)
+        errors = rewritten.errors + _count_errors(original_answers, perturbed_answers)
+        rows.append((rubric.name, query, original.rate, original.n, *perturbed, errors))
+        answers.append(perturbed_answers.assign(rubric=rubric.name, original=query))
+    return pd.DataFrame(rows, columns=ROBUSTNESS_COLUMNS), pd.concat(answers, ignore_index=True)
+
+
+class _Rewrites(NamedTuple):
+    """The distinct rewrites of a query, and the number of calls that failed."""
+
+    queries: list[str]
+    errors: int
+
+
+async def _rewrite_query(query: str, rewrite: Rewriter, n: int) -> _Rewrites:
+    """Rewrite a query n times. Rewrites that equal the query are left out."""
+    calls = [rewrite(query, sample) for sample in range(n)]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    # describe_error raises what no further call would survive, such as a spent budget
+    errors = [describe_error(outcome) for outcome in outcomes if isinstance(outcome, Exception)]
+    texts = dict.fromkeys(outcome for outcome in outcomes if isinstance(outcome, str))
+    return _Rewrites([text for text in texts if text != query], len(errors))
+
+
+def _count_errors(*tables: pd.DataFrame) -> int:
+    """Count the answers that failed."""
+    return sum(int(answers["error"].notna().sum()) for answers in tables)
 
 
 def robustness_by_rubric(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `robustness` summed over a rubric's winners: rubric, rate, original_low, original_high, original_n,
-    perturbed_rate, low, high, n. The intervals treat answers as independent, also those to one query."""
+    """Sum the rows of `measure_robustness` over the queries of each rubric.
+
+    The intervals treat all answers as independent, including those to one query. They are
+    therefore too narrow where queries of a rubric differ.
+
+    Args:
+        table: rows of `ROBUSTNESS_COLUMNS`.
+
+    Returns:
+        One row per rubric: rubric; rate, original_low, original_high, original_n of the queries
+        themselves; perturbed_rate, low, high, n of their rewrites.
+    """
     rows = []
-    for name, mine in table.groupby("rubric", sort=False):
-        sides = (
-            (mine[share] * mine[n], mine[n])
-            for share, n in (("rate", "original_n"), ("perturbed_rate", "n"))
-        )
-        rows.append(
-            (
-                name,
-                *(value for hits, n in sides for value in wilson(round(hits.sum()), int(n.sum()))),
-            )
-        )
-    return pd.DataFrame(
-        rows,
-        columns=[
-            "rubric",
-            "rate",
-            "original_low",
-            "original_high",
-            "original_n",
-            "perturbed_rate",
-            "low",
-            "high",
-            "n",
-        ],
-    )
+    for name, queries in table.groupby("rubric", sort=False):
+        original = _pool_rates(queries["rate"], queries["original_n"])
+        perturbed = _pool_rates(queries["perturbed_rate"], queries["n"])
+        rows.append((name, *original, *perturbed))
+    return pd.DataFrame(rows, columns=ROBUSTNESS_SUM_COLUMNS)
+
+
+def _pool_rates(rates: pd.Series, n: pd.Series) -> Rate:
+    """One rate over all answers; a rate without answers is NaN and adds no hits."""
+    return wilson(round((rates * n).sum()), int(n.sum()))

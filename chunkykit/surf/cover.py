@@ -1,245 +1,342 @@
 """Our search strategy: one budget, many failure modes.
 
-The paper's buffer converges on one region; this one looks for what it has not found yet. A candidate is drawn for one of four
-reasons:
+The paper's replay buffer converges on one region of the pool. This strategy keeps looking for
+failures that it does not know yet. Its notions:
 
-follow    a violation that no mode explains is asked again, which tells it from luck, and then with each attribute left out
-          in turn: those that it never fails without are a *mode*
-again     a mode is tried in other surroundings, which gives its failure rate, until it has failed ENOUGH times or is surely rare;
-          no other draw holds a mode
-pair      *suspects*, attributes whose effect on the score stands out, two to five together that have not been together yet:
-          many failures want two attributes at once
-explore   the attributes that were tried least, filled up from a training row
+violation  a judged candidate whose score is above the threshold.
+case       a violation under investigation. First it is repeated, which tells it from luck. Then it
+           is tried with each attribute left out in turn.
+mode       the outcome of a case: the attributes without which it never fails. A mode explains each
+           violation that contains it.
+suspect    an attribute whose effect on the score of explored candidates stands out, or that the
+           training data predicts to cause failures (`prior`). Suspects that belong to a mode are
+           dropped, for their effect is explained.
 
-Effects are estimated on explored candidates alone (a ridge regression of the score on the attributes): those drawn for their
-scores are no fair sample, and in them the effects of suspects hide each other. Where an index predicts failures (`prior`), its
-attributes are the first suspects."""
+A candidate is drawn for one of four reasons:
+
+follow     a case needs an answer. Such draws come first.
+measure    a mode is tried together with other attributes, which gives its failure rate. It ends
+           when the mode has failed often enough, or is too rare to be a mode. No other draw
+           contains a known mode, since a known failure would hide an unknown one.
+pair       two to five suspects are tried that have not been together yet: many failures need two
+           attributes at once, and random draws almost never combine the right two.
+explore    the attributes that were tried least, filled up from a training row.
+
+Effects are estimated on explored candidates only. The others were drawn for their scores and are
+not a fair sample: among them suspects always occur together, and their effects hide each other.
+"""
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from chunkykit.rubrics import VIOLATION_THRESHOLD
 from chunkykit.stats import wilson
-from chunkykit.surf.search import MAX_ATTRIBUTES, Pool
+from chunkykit.surf.effects import estimate_effects
+from chunkykit.surf.pool import MAX_ATTRIBUTES, Pool
+from chunkykit.surf.strategy import Mode
 
-ANSWERS_PER_FOLLOW_UP = 3  # answers that a follow-up question gets
-MAX_OPEN_CASES = 6  # violations followed at once
-MAX_VIOLATIONS_PER_MODE = 20  # violations of a mode; and it is tried at most three times as often
-MIN_MODE_RATE = 0.3  # a mode that surely fails less often in other surroundings is none
-AGAIN, PAIR = 0.25, 0.5  # shares of the draws that are no follow-up
-SUSPECT_Z = 2.8  # z of a suspect
+# Answers per question of a case. Targets and writers are random, so that one answer without a
+# failure does not show that the attribute left out is needed.
+ANSWERS_PER_QUESTION = 3
+# Cases open at once. It bounds the budget that goes to one region that has just begun to fail:
+# most of its violations are explained by the first mode, and need no case by then.
+MAX_OPEN_CASES = 6
+MAX_VIOLATIONS_PER_MODE = 20  # after that many a mode is measured well enough
+MAX_TRIES_PER_MODE = 3 * MAX_VIOLATIONS_PER_MODE  # and after that many in any case
+MIN_MODE_RATE = 0.3  # a mode whose failure rate is surely below this is dropped
+
+# Shares of the draws that follow no case; the rest explores.
+MEASURE_SHARE = 0.25
+PAIR_SHARE = 0.5
+
+SUSPECT_Z = 2.8  # z-value above which an attribute is a suspect
 MAX_SUSPECTS = 60
-TRIES_PER_PAIR = 3  # times that two suspects are tried together
-SHRINK = 3.0  # of the ridge, in explored candidates: a prior on an attribute that was hardly tried
-CANDIDATES_PER_REFIT = 60  # explored candidates between two estimates
-
-
-@dataclass(eq=False)
-class Mode:
-    """Attributes that together make the target fail; candidates in other surroundings, and those of them that failed: a rate
-    that the discovery has no part in."""
-
-    attributes: frozenset
-    tried: int = 0
-    failed: int = 0
+TRIES_PER_PAIR = 3  # candidates in which two suspects are tried together
+LEAST_TRIED = 8 * MAX_ATTRIBUTES  # least tried attributes among which exploration chooses
+CANDIDATES_PER_ESTIMATE = 60  # explored candidates between two estimates of the effects
 
 
 @dataclass(eq=False)
 class Case:
-    """A violation that is followed: the outcomes of asking it again (None) and without each attribute."""
+    """A violation under investigation.
+
+    Attributes:
+        attributes: the attributes of the violation, or those of them that may be needed.
+        reproduced: whether a repetition has failed; None before a repetition was judged.
+        fails_without: attribute left out -> whether it has failed at least once without it.
+        waiting: answers that are still to come.
+    """
 
     attributes: tuple[int, ...]
+    reproduced: bool | None = None
+    fails_without: dict[int, bool] = field(default_factory=dict)
     waiting: int = 0
-    failed: dict = field(
-        default_factory=dict
-    )  # None or the attribute left out -> whether it failed at least once
+
+
+class Question(NamedTuple):
+    """A candidate that a case needs: its attributes without one of them (None: with all)."""
+
+    case: Case
+    left_out: int | None
+
+    @property
+    def attributes(self) -> tuple[int, ...]:
+        """The attributes of the candidate."""
+        return tuple(a for a in self.case.attributes if a != self.left_out)
+
+
+class Draw(NamedTuple):
+    """Why a candidate was drawn.
+
+    Attributes:
+        reason: see the top of this module.
+        question: the question that it answers, where the reason is "follow".
+        mode: the mode that it contains, where the reason is "measure".
+    """
+
+    reason: Literal["follow", "measure", "pair", "explore"]
+    question: Question | None = None
+    mode: Mode | None = None
 
 
 class CoverStrategy:
-    """The strategy (`surf.Uniform` says what one is).
-    pool: K attributes; prior: (K,) z-values by which the data predicts a failure, 0 where it predicts none."""
+    """Our strategy: it covers many failure modes with one budget.
+
+    Attributes:
+        modes: the failure modes identified so far.
+        suspects: the suspects, the largest z-value first.
+        pending: candidates drawn but not learned from yet.
+        explored: (attributes, score) of the judged candidates that were drawn to explore.
+        lucky: attributes of the violations that could not be reproduced.
+    """
 
     def __init__(self, pool: Pool, rng: np.random.Generator, prior: np.ndarray | None = None):
-        k = len(pool.sentences)
-        self.pool, self.rng, self.prior = (
-            pool,
-            rng,
-            np.zeros(k) if prior is None else np.asarray(prior, float),
-        )
-        self.modes: list[Mode] = []
-        self.tried = np.zeros(k)  # explored candidates that hold the attribute
-        self.explored = 0  # of those told of
-        self.together: Counter = Counter()  # pairs of suspects
-        self.drawn: dict[
-            int, tuple
-        ] = {}  # candidate not told of yet -> (reason, case or mode, left out)
-        self.told: list[tuple[tuple[int, ...], float, bool]] = []  # attributes, score, explored
-        self.cases: list[Case] = []
-        self.unexplained: deque = deque()
-        self.queue: deque = deque()  # (case, left out, attributes)
-        self.lucky: set[tuple[int, ...]] = set()
-        self._suspect(self.prior)
+        """Start without any mode.
 
-    # drawing
+        Args:
+            pool: the attributes to draw from, K of them.
+            rng: source of randomness.
+            prior: z-values by which the training data predicts failures, shape (K,), 0 where it
+                predicts none; None predicts nothing.
+        """
+        n_attributes = len(pool.sentences)
+        self.pool = pool
+        self.rng = rng
+        self.prior = np.zeros(n_attributes) if prior is None else np.asarray(prior, float)
+        self.modes: list[Mode] = []
+        self.suspects: list[int] = []
+        self.pending: dict[int, Draw] = {}
+        self.explored: list[tuple[tuple[int, ...], float]] = []
+        self.lucky: set[tuple[int, ...]] = set()
+        self._times_explored = np.zeros(n_attributes)  # candidates drawn to explore an attribute
+        self._n_explored = 0  # results of explored candidates, judged or not
+        self._times_together: Counter[tuple[int, int]] = Counter()  # draws per pair of suspects
+        self._unexplained: deque[tuple[int, ...]] = deque()  # violations that wait for a case
+        self._cases: list[Case] = []
+        self._questions: deque[Question] = deque()
+        self._choose_suspects(self.prior)
 
     def draw(self, i: int) -> tuple[int, ...]:
-        if self.queue:
-            case, left_out, attributes = self.queue.popleft()
-            self.drawn[i] = "follow", case, left_out
-            return attributes
-        chance = self.rng.random()
-        thin = [
-            m
-            for m in self.modes
-            if m.failed < MAX_VIOLATIONS_PER_MODE and m.tried < 3 * MAX_VIOLATIONS_PER_MODE
-        ]
-        if thin and chance < AGAIN:
-            mode = thin[self.rng.integers(len(thin))]
-            self.drawn[i] = "again", mode, None
-            others = [m for m in self.modes if not m.attributes <= mode.attributes]
-            return tuple(
-                self._fill(
-                    sorted(mode.attributes),
-                    others,
-                    int(self.rng.integers(len(mode.attributes), MAX_ATTRIBUTES + 1)),
-                )
-            )
-        pair = self._pair() if AGAIN <= chance < AGAIN + PAIR and len(self.suspects) > 1 else None
-        self.drawn[i] = "pair" if pair else "explore", None, None
-        return pair or self._explore()
+        """Draw the attributes of candidate i, see `Strategy`."""
+        if self._questions:
+            question = self._questions.popleft()
+            self.pending[i] = Draw("follow", question=question)
+            return question.attributes
 
-    def _pair(self) -> tuple[int, ...] | None:
+        chance = self.rng.random()
+        if chance < MEASURE_SHARE:
+            unmeasured = [mode for mode in self.modes if not _is_measured(mode)]
+            if unmeasured:
+                mode = unmeasured[self.rng.integers(len(unmeasured))]
+                self.pending[i] = Draw("measure", mode=mode)
+                return self._draw_around(mode)
+        elif chance < MEASURE_SHARE + PAIR_SHARE and len(self.suspects) > 1:
+            attributes = self._draw_suspects()
+            if attributes:
+                self.pending[i] = Draw("pair")
+                return attributes
+        self.pending[i] = Draw("explore")
+        return self._draw_least_tried()
+
+    def learn(self, i: int, candidate: dict) -> None:
+        """Learn from the result of candidate i, see `Strategy`."""
+        draw = self.pending.pop(i)
+        attributes = candidate["attributes"]
+        score = candidate["score"]
+        judged = score is not None  # a candidate that could not be judged teaches nothing
+        failed = judged and score > VIOLATION_THRESHOLD
+        if draw.question:
+            self._answer(draw.question, judged, failed)
+        elif draw.mode:
+            self._measure(draw.mode, judged, failed)
+        elif failed:
+            self._unexplained.append(attributes)
+        self._open_cases()
+        if draw.reason == "explore":
+            if judged:
+                self.explored.append((attributes, score))
+            self._n_explored += 1
+            if self._n_explored % CANDIDATES_PER_ESTIMATE == 0:
+                self._estimate_effects()
+
+    # Drawing
+
+    def _draw_around(self, mode: Mode) -> tuple[int, ...]:
+        """Draw a mode together with attributes of a training row."""
+        # other modes must stay out, or their failures would count for this one
+        others = [other for other in self.modes if not other.attributes <= mode.attributes]
+        # small candidates, too: the rate should not depend on a crowd of further attributes
+        size = int(self.rng.integers(len(mode.attributes), MAX_ATTRIBUTES + 1))
+        return tuple(self._fill(sorted(mode.attributes), others, size))
+
+    def _draw_suspects(self) -> tuple[int, ...] | None:
+        """Draw two to five suspects that have not been together yet; None if there are none."""
         chosen = [int(self.rng.choice(self.suspects))]
         for _ in range(self.rng.integers(1, MAX_ATTRIBUTES)):
-            fresh = np.array(
-                [
-                    -1.0 if s in chosen else sum(self._fresh(s, c) for c in chosen)
-                    for s in self.suspects
-                ]
-            )
-            chosen.append(self.suspects[int(np.argmax(fresh + 0.5 * self.rng.random(len(fresh))))])
+            new_pairs = np.array([self._count_new_pairs(s, chosen) for s in self.suspects])
+            # less than 1 breaks ties at random
+            best = np.argmax(new_pairs + 0.5 * self.rng.random(len(new_pairs)))
+            chosen.append(self.suspects[int(best)])
         pairs = list(combinations(sorted(set(chosen)), 2))
-        if not any(self._fresh(*pair) for pair in pairs):
+        if not any(self._is_new_pair(*pair) for pair in pairs):
             return None
-        self.together.update(pairs)
-        return tuple(self._fill(self._apart(dict.fromkeys(chosen)), self.modes, MAX_ATTRIBUTES))
+        self._times_together.update(pairs)  # counted when drawn, as in `_draw_least_tried`
+        anchors = self._without_modes(dict.fromkeys(chosen), self.modes)
+        return tuple(self._fill(anchors, self.modes, MAX_ATTRIBUTES))
 
-    def _fresh(self, a: int, b: int) -> bool:
-        return self.together[min(a, b), max(a, b)] < TRIES_PER_PAIR
+    def _count_new_pairs(self, suspect: int, chosen: list[int]) -> float:
+        """Count the new pairs that a suspect forms with the chosen ones; -1 if it is among them."""
+        if suspect in chosen:
+            return -1.0
+        return float(sum(self._is_new_pair(suspect, other) for other in chosen))
 
-    def _explore(self) -> tuple[int, ...]:
-        least = np.lexsort((self.rng.random(len(self.tried)), self.tried))[: 8 * MAX_ATTRIBUTES]
-        anchors = self._apart(least)[: self.rng.binomial(MAX_ATTRIBUTES, 0.5)]
-        attributes = self._fill(anchors, self.modes, MAX_ATTRIBUTES) or [int(least[0])]
-        self.tried[attributes] += 1
+    def _is_new_pair(self, a: int, b: int) -> bool:
+        return self._times_together[min(a, b), max(a, b)] < TRIES_PER_PAIR
+
+    def _draw_least_tried(self) -> tuple[int, ...]:
+        """Draw up to five of the attributes that were explored least, filled up from a row."""
+        ties = self.rng.random(len(self._times_explored))  # random order among equals
+        least = np.lexsort((ties, self._times_explored))[:LEAST_TRIED]
+        n_anchors = self.rng.binomial(MAX_ATTRIBUTES, 0.5)
+        anchors = self._without_modes(least, self.modes)[:n_anchors]
+        attributes = self._fill(anchors, self.modes, MAX_ATTRIBUTES)
+        if not attributes:  # every attribute is a mode of its own
+            attributes = [int(least[0])]
+        # counted when drawn: a window of results is still missing, and must not be drawn again
+        self._times_explored[attributes] += 1
         return tuple(attributes)
 
-    def _fill(self, attributes: list[int], apart: list[Mode], size: int) -> list[int]:
-        """The attributes and those of one random row, up to `size`."""
-        row = self.rng.permutation(self.pool.rows[self.rng.integers(len(self.pool.rows))])
-        new = [int(a) for a in row if a not in attributes]
-        return self._apart([*attributes, *new], apart)[: max(size, len(attributes))]
+    def _fill(self, attributes: list[int], avoid: list[Mode], size: int) -> list[int]:
+        """Add attributes of one random training row, up to `size`, without completing a mode."""
+        row = self.rng.permutation(self.pool.draw_row(self.rng))
+        added = [int(a) for a in row if a not in attributes]
+        filled = self._without_modes([*attributes, *added], avoid)
+        return filled[: max(size, len(attributes))]
 
-    def _apart(self, attributes, modes: list[Mode] | None = None) -> list[int]:
-        """The attributes without those that would complete a mode: a failure that is known would hide one that is not."""
-        kept: list[int] = []
-        for a in attributes:
-            if not any(
-                a in m.attributes and m.attributes <= {*kept, a}
-                for m in (self.modes if modes is None else modes)
-            ):
-                kept.append(int(a))
-        return kept
+    @staticmethod
+    def _without_modes(attributes: Iterable[int], avoid: list[Mode]) -> list[int]:
+        """Drop the attributes that would complete one of the modes."""
+        remaining: list[int] = []
+        for attribute in attributes:
+            extended = {*remaining, int(attribute)}
+            completed = [m for m in avoid if attribute in m.attributes and m.attributes <= extended]
+            if not completed:
+                remaining.append(int(attribute))
+        return remaining
 
-    # learning
+    # Learning
 
-    def tell(self, i: int, candidate: dict) -> None:
-        reason, about, left_out = self.drawn.pop(i)
-        attributes, score = candidate["attributes"], candidate["score"]
-        failed = score is not None and score > VIOLATION_THRESHOLD
-        if score is not None:
-            self.told.append((attributes, score, reason == "explore"))
-        if reason == "follow":
-            about.waiting -= 1
-            if score is not None:
-                about.failed[left_out] = about.failed.get(left_out, False) or failed
-            if not about.waiting:
-                self._close(about)
-        elif reason == "again":
-            about.tried, about.failed = about.tried + (score is not None), about.failed + failed
-            if about in self.modes and wilson(about.failed, about.tried).high < MIN_MODE_RATE:
-                self.modes.remove(about)
-        elif failed:
-            self.unexplained.append(attributes)
-        while self.unexplained and len(self.cases) < MAX_OPEN_CASES:
-            violation = self.unexplained.popleft()
-            if not self._known(violation):
-                self._open(Case(violation), [None])
-        self.explored += reason == "explore"
-        if reason == "explore" and self.explored % CANDIDATES_PER_REFIT == 0:
-            self._estimate()
+    def _answer(self, question: Question, judged: bool, failed: bool) -> None:
+        """Note the answer to a question; after the last one the case is decided."""
+        case, left_out = question
+        case.waiting -= 1
+        if judged and left_out is None:
+            case.reproduced = bool(case.reproduced) or failed
+        elif judged and left_out is not None:
+            case.fails_without[left_out] = case.fails_without.get(left_out, False) or failed
+        if not case.waiting:
+            self._cases.remove(case)
+            self._decide(case)
 
-    def _known(self, attributes) -> bool:
-        return any(m.attributes <= set(attributes) for m in self.modes)
+    def _measure(self, mode: Mode, judged: bool, failed: bool) -> None:
+        """Count a trial of a mode; drop the mode if its failure rate is surely too low."""
+        mode.tried += judged
+        mode.failed += failed
+        too_rare = wilson(mode.failed, mode.tried).high < MIN_MODE_RATE
+        if too_rare and mode in self.modes:  # an earlier result may have dropped it
+            self.modes.remove(mode)
 
-    def _open(self, case: Case, without: list) -> None:
-        self.cases.append(case)
-        asked = [
-            (case, a, tuple(x for x in case.attributes if x != a)) for a in without
-        ] * ANSWERS_PER_FOLLOW_UP
-        case.waiting = len(asked)
-        self.queue.extend(asked)
+    def _open_cases(self) -> None:
+        """Open cases for the violations that no mode explains, the oldest first."""
+        while self._unexplained and len(self._cases) < MAX_OPEN_CASES:
+            violation = self._unexplained.popleft()
+            if not self._is_explained(violation):
+                self._ask(Case(violation), [None])
 
-    def _close(self, case: Case) -> None:
-        """An answered case is luck, or is asked without each attribute, until none can be left out: then it is a mode."""
-        self.cases.remove(case)
-        if not case.failed.get(None):
-            if case.failed:
+    def _is_explained(self, attributes: tuple[int, ...]) -> bool:
+        return any(mode.attributes <= set(attributes) for mode in self.modes)
+
+    def _ask(self, case: Case, left_out: list[int] | list[None]) -> None:
+        """Queue the questions of a case, each several times."""
+        questions = [Question(case, attribute) for attribute in left_out] * ANSWERS_PER_QUESTION
+        case.waiting = len(questions)
+        self._cases.append(case)
+        self._questions.extend(questions)
+
+    def _decide(self, case: Case) -> None:
+        """Decide a case whose answers are there: luck, a mode, or further questions.
+
+        Attributes are left out in rounds. A round leaves out each attribute, and those without
+        which the case failed are not needed. The next round asks again with the needed ones only.
+        A round that finds all of them needed ends in a mode.
+        """
+        if not case.reproduced:
+            if case.reproduced is not None:  # None: all answers failed, which shows nothing
                 self.lucky.add(case.attributes)
-        elif not self._known(case.attributes):
-            asked = len(case.failed) > 1
-            needed = tuple(a for a in case.attributes if not (asked and case.failed.get(a, False)))
-            if len(needed) == 1 or needed and asked and needed == case.attributes:
-                self.modes = [m for m in self.modes if not set(needed) < m.attributes] + [
-                    Mode(frozenset(needed))
-                ]
-                self._estimate()
-            elif (
-                needed
-            ):  # else it fails in more than one way: its parts will be found by themselves
-                self._open(Case(needed, failed={None: True}), list(needed))
-
-    def _estimate(self) -> None:
-        """z of every attribute's effect on the score, over the explored candidates that no mode and no luck explains."""
-        from scipy.sparse import csr_matrix
-        from sklearn.linear_model import Ridge
-
-        fair = [
-            (a, s)
-            for a, s, explored in self.told
-            if explored and a not in self.lucky and not self._known(a)
-        ]
-        if not fair:
             return
-        lengths = [len(a) for a, _ in fair]
-        holds = csr_matrix(
-            (np.ones(sum(lengths)), np.concatenate([a for a, _ in fair]), np.cumsum([0, *lengths])),
-            (len(fair), len(self.tried)),
-        )
-        scores = np.minimum(
-            [s for _, s in fair], VIOLATION_THRESHOLD
-        )  # a violation is followed by itself: here one must not outweigh all else
-        fit = Ridge(alpha=SHRINK, solver="sparse_cg").fit(holds, scores)
-        spread = max(1.0, float(np.std(scores - fit.predict(holds))))
-        times = np.asarray(holds.sum(0)).ravel()
-        self._suspect(
-            fit.coef_ * np.sqrt(times + SHRINK) / spread + self.prior / (1 + times / SHRINK)
-        )
+        if self._is_explained(case.attributes):  # by a mode that another case has found meanwhile
+            return
+        needed = tuple(a for a in case.attributes if not case.fails_without.get(a, False))
+        tested = bool(case.fails_without)
+        if len(needed) == 1 or (needed and tested and needed == case.attributes):
+            self._add_mode(Mode(frozenset(needed)))
+        elif needed:
+            self._ask(Case(needed, reproduced=True), list(needed))
+        # Without needed attributes it fails in more than one way. Each of them is simpler than the
+        # case, so it will be found by itself.
 
-    def _suspect(self, z: np.ndarray) -> None:
-        held = frozenset().union(*(m.attributes for m in self.modes))
-        order = np.argsort(-z, kind="stable")[: MAX_SUSPECTS + len(held)]
-        self.suspects = [int(a) for a in order if z[a] > SUSPECT_Z and a not in held][:MAX_SUSPECTS]
+    def _add_mode(self, mode: Mode) -> None:
+        """Add a mode, which replaces the modes that contain it."""
+        others = [other for other in self.modes if not mode.attributes < other.attributes]
+        self.modes = [*others, mode]
+        self._estimate_effects()
+
+    def _estimate_effects(self) -> None:
+        """Choose the suspects by the explored candidates that neither mode nor luck explains."""
+        unexplained = [
+            (attributes, score)
+            for attributes, score in self.explored
+            if attributes not in self.lucky and not self._is_explained(attributes)
+        ]
+        if unexplained:
+            z = estimate_effects(unexplained, len(self.pool.sentences), self.prior)
+            self._choose_suspects(z)
+
+    def _choose_suspects(self, z: np.ndarray) -> None:
+        """Make suspects of the attributes with the largest z-values that belong to no mode."""
+        explained = frozenset[int]().union(*(mode.attributes for mode in self.modes))
+        # a stable sort, so that ties do not depend on the platform; long enough that the explained
+        # attributes can be dropped from it
+        candidates = np.argsort(-z, kind="stable")[: MAX_SUSPECTS + len(explained)]
+        suspects = [int(a) for a in candidates if z[a] > SUSPECT_Z and a not in explained]
+        self.suspects = suspects[:MAX_SUSPECTS]
+
+
+def _is_measured(mode: Mode) -> bool:
+    """Whether enough is known about the failure rate of a mode."""
+    return mode.failed >= MAX_VIOLATIONS_PER_MODE or mode.tried >= MAX_TRIES_PER_MODE

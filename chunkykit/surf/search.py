@@ -1,36 +1,41 @@
 """SURF: search a chat model for failures in a black box (paper sec. 2).
 
-Attributes are drawn for a candidate, a writer makes a query that has them, the target answers, a judge scores the
-exchange 0-100, and a strategy learns from the scores what to draw next: the paper's replay buffer here, or `cover`, ours and
-the default. A control arm draws uniformly and learns nothing."""
+A strategy draws the attributes of a candidate. A writer turns them into a query, the target
+answers it, and a judge scores the exchange from 0 to 100. The strategy learns from the score which
+attributes to draw next. There are three strategies:
+
+cover    ours, and the default: spends one budget on many failure modes (`cover`)
+paper    the paper's replay buffer (`paper`)
+control  draws uniformly and learns nothing: the baseline to which a search is compared
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from chunkykit.errors import UserError, describe_error
-from chunkykit.index import TraceIndex
-from chunkykit.mixtures import parse_jsonl
-from chunkykit.models import ChatModel
-from chunkykit.rubrics import VIOLATION_THRESHOLD, Judgement, Rubric, judge_exchange
-from chunkykit.text import clean_text
+from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, judge_exchange
+from chunkykit.surf.cover import CoverStrategy
+from chunkykit.surf.paper import PaperStrategy, UniformStrategy
+from chunkykit.surf.pool import Pool
+from chunkykit.surf.strategy import Mode, Strategy
+from chunkykit.surf.stream import (
+    EAGER_WINDOW,
+    MAX_IN_FLIGHT,
+    MIN_TRIED_BEFORE_STOP,
+    stream_candidates,
+)
+from chunkykit.surf.writers import Gate
+from chunkykit.types import Judge, Judgement, Target, Writer
 
-MAX_ATTRIBUTES = 5  # attributes of a candidate
-MAX_FAILED_SHARE = 0.2  # share of candidates that may fail
-EAGER_WINDOW = 100  # candidates on their way at once where each score is learnt from as it arrives
-MIN_TRIED_BEFORE_STOP = 10  # candidates after which a search stops where every one has failed
-MAX_IN_FLIGHT = 240  # candidates on their way at once: three times the calls under way, since a heavy-tailed answer must not hold them up
-DROP_PROBABILITIES = (
-    0.0,
-    0.0,
-    0.2,
-    0.4,
-    0.6,
-    0.8,
-)  # P(drop a row's attribute | k already drawn), the released tool's table
+MAX_FAILED_SHARE = 0.2  # share of candidates without a judgement above which a search is no result
+# `window` is at most a tenth of the candidates: `cover` needs four windows to identify a mode
+# (violation, repetition, leaving out attributes, result), and a small search must learn, too.
+MIN_WINDOWS_PER_SEARCH = 10
 PROBE_COLUMNS = [
     "rubric",
     "arm",
@@ -47,127 +52,55 @@ PROBE_COLUMNS = [
 MODE_COLUMNS = ["rubric", "attributes", "tried", "failed"]
 
 
-class Pool(NamedTuple):
-    """What to draw from: sentences (K,) and, for every training row, the numbers of those it carries (real co-occurrence)."""
-
-    sentences: list[str]
-    rows: Sequence[np.ndarray]
-
-
-def pool_from_index(index: TraceIndex) -> Pool:
-    """The query clusters of an index as an attribute pool: a raw attribute is replaced by its cluster's summary."""
-    rows = [clusters[clusters >= 0] for clusters in index.query.clusters]
-    return Pool(index.query.summaries, [r for r in rows if len(r)])
-
-
-def read_pool(path) -> Pool:
-    """An attribute pool from JSONL rows with `attributes`, a list of sentences; other keys are not read.
-    Raises UserError that names the first line that is none; a million rows of ten take some 300 MB."""
-    number: dict[str, int] = {}
-    rows = []
-    try:
-        with open(path, encoding="utf-8-sig") as lines:
-            for at, record in parse_jsonl(lines):
-                sentences = record.get("attributes") if isinstance(record, dict) else None
-                if not isinstance(sentences, list) or not all(
-                    isinstance(s, str) for s in sentences
-                ):
-                    raise UserError(
-                        f"attributes {path}: line {at} is no JSON object with a list of texts `attributes`."
-                    )
-                rows.append(
-                    np.array(
-                        [
-                            number.setdefault(clean_text(s), len(number))
-                            for s in dict.fromkeys(sentences)
-                            if s.strip()
-                        ],
-                        np.int32,
-                    )
-                )
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"attributes {path}: cannot be read ({error}).") from None
-    if not number:
-        raise UserError(
-            f"attributes {path}: no attribute in it. Each line is a JSON object with a list `attributes`."
-        )
-    return Pool(list(number), [row for row in rows if len(row)])
-
-
-def draw_attributes(
-    pool: Pool, weights: np.ndarray | None, rng: np.random.Generator
-) -> tuple[int, ...]:
-    """At most five attributes of a candidate: k ~ Binomial(5, 1/2) by weight, the rest from one random training row.
-    weights: (K,) not negative, P(a) up to a factor (paper Eq. 1); None is uniform."""
-    odds = None if weights is None else weights / weights.sum()
-    possible = len(pool.sentences) if odds is None else int((odds > 0).sum())
-    k = min(int(rng.binomial(MAX_ATTRIBUTES, 0.5)), possible)
-    drawn = list(rng.choice(len(pool.sentences), k, replace=False, p=odds)) if k else []
-    row = pool.rows[rng.integers(len(pool.rows))]
-    some = rng.choice(row, rng.integers(1, min(MAX_ATTRIBUTES, len(row)) + 1), replace=False)
-    kept = [a for a in some if a not in drawn and rng.random() >= DROP_PROBABILITIES[k]]
-    return tuple(int(a) for a in (drawn + kept)[:MAX_ATTRIBUTES])
-
-
-def attribute_weights(buffer: list[dict], k: int) -> np.ndarray | None:
-    """w(a) = sum over the buffer of score * [a in the candidate's attributes] (paper Eq. 1); None while all scores are 0."""
-    weights = np.zeros(k)
-    for candidate in buffer:
-        weights[list(candidate["attributes"])] += candidate["score"]
-    return weights if weights.any() else None
-
-
-def best_candidates(candidates: list[dict], n: int) -> list[dict]:
-    """The n best judged candidates, one a query (paper Eq. 2); failed judgements stay out."""
-    judged = [c for c in candidates if c["score"] is not None]
-    unique = {c["query"]: c for c in sorted(judged, key=lambda c: c["score"])}
-    return sorted(unique.values(), key=lambda c: -c["score"])[:n]
-
-
-class UniformStrategy:
-    """The control arm: every draw uniform, nothing learnt. A strategy draws candidates, and is told of each."""
-
-    modes: tuple = ()
-
-    def __init__(self, pool: Pool, rng: np.random.Generator):
-        self.pool, self.rng = pool, rng
-
-    def draw(self, i: int) -> tuple[int, ...]:
-        """The attributes of candidate i."""
-        return draw_attributes(self.pool, None, self.rng)
-
-    def tell(self, i: int, candidate: dict) -> None:
-        """What became of candidate i: attributes, query, score (None: it could not be judged)."""
-
-
-class PaperStrategy(UniformStrategy):
-    """The paper's: attributes of the best candidates become likelier (Eqs. 1, 2)."""
-
-    def __init__(self, pool: Pool, rng: np.random.Generator, buffer: int):
-        super().__init__(pool, rng)
-        self.size, self.buffer = buffer, []
-
-    def draw(self, i: int) -> tuple[int, ...]:
-        return draw_attributes(
-            self.pool, attribute_weights(self.buffer, len(self.pool.sentences)), self.rng
-        )
-
-    def tell(self, i: int, candidate: dict) -> None:
-        self.buffer = best_candidates([*self.buffer, candidate], self.size)
-
-
 class SearchResult(NamedTuple):
-    """What a search tried, and what `cover` made of it."""
+    """What a search tried, and the failure modes that it identified.
 
-    probes: pd.DataFrame  # every candidate, one row each (COLUMNS), in an order that the seed fixes
-    modes: pd.DataFrame  # MODES: sentences that together make the target fail; candidates in other surroundings, those that failed
+    Attributes:
+        probes: every candidate, one per row (`PROBE_COLUMNS`), in an order that the seed fixes.
+        modes: the failure modes of strategy "cover" (`MODE_COLUMNS`), see `Mode`; `attributes` are
+            sentences.
+    """
+
+    probes: pd.DataFrame
+    modes: pd.DataFrame
+
+
+class _Schedule(NamedTuple):
+    """How many candidates there are, and which of them a candidate waits for (see `stream`)."""
+
+    runs: int  # independent runs, each with a strategy of its own
+    iteration_size: int  # candidates per iteration of a run
+    total: int  # candidates per run
+    window: int
+    barrier: int
+    eager: bool
+
+
+def _make_schedule(
+    strategy: str, candidates: int, iterations: int, runs: int, window: int, eager: bool
+) -> _Schedule:
+    """Divide the budget of runs x iterations x candidates as a strategy wants it."""
+    iteration_size = candidates
+    if strategy == "cover":  # spends the candidates of all runs in one, so that all share one map
+        iteration_size = candidates * runs
+        runs = 1
+    total = iteration_size * iterations
+    longest = max(MIN_TRIED_BEFORE_STOP, total // MIN_WINDOWS_PER_SEARCH)
+    return _Schedule(
+        runs=runs,
+        iteration_size=iteration_size,
+        total=total,
+        window=EAGER_WINDOW if eager else min(window, longest),
+        barrier=iteration_size if strategy == "paper" else 0,
+        eager=eager,
+    )
 
 
 async def run_search(
     pool: Pool,
-    write: Callable,
-    target: ChatModel,
-    judge: Callable,
+    write: Writer,
+    target: Target,
+    judge: Judge,
     rubric: Rubric,
     *,
     strategy: str = "cover",
@@ -177,166 +110,200 @@ async def run_search(
     buffer: int = 5,
     seed: int = 0,
     prior: np.ndarray | None = None,
-    gate: Callable | None = None,
+    gate: Gate | None = None,
     window: int = MAX_IN_FLIGHT,
     eager: bool = False,
 ) -> SearchResult:
-    """Try runs x iterations x candidates; the defaults are the released tool's, the paper used 15 x 20 x 360.
+    """Try runs x iterations x candidates. Defaults: the released tool (paper: 15 x 20 x 360).
 
-    write: `await write(sentences, sample) -> query`; judge: `await judge(rubric, query, reply, sample) -> Judgement`; gate: `await
-    gate(query) -> bool`: a query that does not pass is not put to the target, and has neither score nor error: a gate filters, it
-    never ranks. A writer, target or judge that fails leaves `error` and no score.
-    strategy: "paper" has independent runs, each with its own buffer, that learn at the end of an iteration; "cover" spends the same
-    candidates on one stream (see `stream` for window and eager); "control" draws uniformly. prior: `turf.Tracer.predict`, for cover."""
-    from chunkykit.surf.cover import CoverStrategy
+    Args:
+        pool: the K attributes to draw from.
+        write: turns attributes into a query.
+        target: the model under audit.
+        judge: scores the exchange.
+        rubric: what counts as a violation.
+        strategy: "cover", "paper" or "control", see above.
+        candidates: per iteration of a run.
+        iterations: per run.
+        runs: independent searches. "cover" spends the candidates of all runs in one.
+        buffer: size of the replay buffer of "paper".
+        seed: fixes all draws.
+        prior: z-values of the attributes from `turf.Tracer.predict`, shape (K,), for "cover".
+        gate: queries that it rejects are not sent to the target, and have no score and no error.
+        window: candidates in flight at once, at most a tenth of a run; see `stream_candidates`.
+        eager: learn from results as they arrive; the seed then no longer fixes the draws.
 
-    size = candidates * (runs if strategy == "cover" else 1)  # of an iteration in a stream
-    total = size * iterations
-    window = min(
-        window, max(MIN_TRIED_BEFORE_STOP, total // 10)
-    )  # a mode takes four windows to be known, and a small search must learn too
+    Returns:
+        Candidates and modes. A candidate whose writer, target or judge failed has an error.
+    """
+    schedule = _make_schedule(strategy, candidates, iterations, runs, window, eager)
+    attempt = partial(_try_candidate, pool, write, gate, target, judge, rubric)
+    searches = []
+    for run in range(schedule.runs):
+        words = [*rubric.name.encode(), *strategy.encode()]
+        draws = np.random.default_rng([seed, run, *words])
+        samples = np.random.default_rng([seed, run, 1, *words])
+        learner = _make_strategy(strategy, pool, draws, buffer, prior)
+        searches.append(_stream_run(learner, attempt, schedule, samples))
+    return _tabulate(pool, rubric, strategy, schedule, await asyncio.gather(*searches))
 
-    async def one_run(run: int) -> tuple[list[dict], list[dict]]:
-        rng = np.random.default_rng([seed, run, *rubric.name.encode(), *strategy.encode()])
-        learns = {
-            "cover": lambda: CoverStrategy(pool, rng, prior),
-            "paper": lambda: PaperStrategy(pool, rng, buffer),
-            "control": lambda: UniformStrategy(pool, rng),
-        }[strategy]()
-        samples = (
-            np.random.default_rng([seed, run, 1, *rubric.name.encode(), *strategy.encode()])
-            .integers(2**31, size=total)
-            .tolist()
-        )
-        tried = await stream_candidates(
-            learns,
-            total,
-            EAGER_WINDOW if eager else window,
-            size if strategy == "paper" else 0,
-            eager,
-            lambda i, drawn: _try(pool, write, gate, target, judge, rubric, drawn, samples[i]),
-        )
-        modes = [
-            {
-                "rubric": rubric.name,
-                "attributes": [pool.sentences[a] for a in sorted(m.attributes)],
-                "tried": m.tried,
-                "failed": m.failed,
-            }
-            for m in learns.modes
-        ]
-        place = {
-            "rubric": rubric.name,
-            "arm": "control" if strategy == "control" else "search",
-            "run": run,
-        }
-        return [
-            {**place, "iteration": i // size, "candidate": i % size, **c}
-            for i, c in enumerate(tried)
-        ], modes
 
-    results = await asyncio.gather(
-        *(one_run(run) for run in range(1 if strategy == "cover" else runs))
+def _make_strategy(
+    name: str, pool: Pool, rng: np.random.Generator, buffer: int, prior: np.ndarray | None
+) -> Strategy:
+    """Make the strategy of a run."""
+    if name == "cover":
+        return CoverStrategy(pool, rng, prior)
+    if name == "paper":
+        return PaperStrategy(pool, rng, buffer)
+    if name == "control":
+        return UniformStrategy(pool, rng)
+    raise UserError(f"strategy {name}: not known. Choose cover, paper or control.")
+
+
+async def _stream_run(
+    learner: Strategy,
+    attempt: Callable[[tuple[int, ...], int], Coroutine[None, None, dict]],
+    schedule: _Schedule,
+    samples: np.random.Generator,
+) -> tuple[list[dict], Sequence[Mode]]:
+    """Try the candidates of one run. Returns them, and the modes that its strategy identified."""
+    # one sample number per candidate: a query that is drawn twice gets two independent answers
+    numbers = samples.integers(2**31, size=schedule.total).tolist()
+    tried = await stream_candidates(
+        learner,
+        lambda i, attributes: attempt(attributes, numbers[i]),
+        schedule.total,
+        window=schedule.window,
+        barrier=schedule.barrier,
+        eager=schedule.eager,
     )
-    return SearchResult(
-        pd.DataFrame([row for rows, _ in results for row in rows], columns=PROBE_COLUMNS),
-        pd.DataFrame([mode for _, modes in results for mode in modes], columns=MODE_COLUMNS),
-    )
+    return tried, learner.modes
 
 
-async def stream_candidates(
-    strategy,
-    total: int,
-    window: int,
-    barrier: int,
-    eager: bool,
-    attempt: Callable[..., Awaitable[dict]],
-) -> list[dict]:
-    """Draw and try `total` candidates side by side, at most `window` of them at once.
-
-    The strategy is told of them in the order of their drawing, and before candidate i is drawn of all but the last `window`, or of
-    all before the last multiple of `barrier` where one is given: the seed fixes the search, however late an answer comes, and a
-    slow one holds up only those that are to learn from it. eager: told as they arrive; the seed fixes nothing then."""
-    running: dict[asyncio.Task, int] = {}  # oldest first
-    results: dict[int, dict] = {}
-
-    async def tell(due: int) -> None:
-        """Tell of candidates until `due` have been told of."""
-        while len(results) < due:
-            done, _ = await asyncio.wait(
-                running if eager else [next(iter(running))], return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                i = running.pop(task)
-                results[i] = task.result()
-                strategy.tell(i, results[i])
-            if len(results) == MIN_TRIED_BEFORE_STOP and all(
-                result["error"] for result in results.values()
-            ):
-                raise UserError(
-                    f"search: the first {MIN_TRIED_BEFORE_STOP} candidates have all failed, the last with: {results[i]['error']}. Mend it and run again."
-                )
-
+async def _try_candidate(
+    pool: Pool,
+    write: Writer,
+    gate: Gate | None,
+    target: Target,
+    judge: Judge,
+    rubric: Rubric,
+    attributes: tuple[int, ...],
+    sample: int,
+) -> dict:
+    """Write a query with these attributes, put it to the target and judge the answer."""
+    query = ""
+    problem = None
     try:
-        for i in range(total):
-            await tell(i // barrier * barrier if barrier else i - window + 1)
-            running[asyncio.create_task(attempt(i, strategy.draw(i)))] = i
-        await tell(total)
-    finally:  # a limit that is reached ends everything at once
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-    return [results[i] for i in range(total)]
+        query = await write([pool.sentences[attribute] for attribute in attributes], sample)
+        if gate and not await gate(query):
+            problem = Judgement(None, "Filtered: no real person would type this.")
+    except Exception as error:
+        problem = Judgement(None, error=describe_error(error))
+    if problem:
+        exchange = {"query": query, "response": "", **problem._asdict()}
+    else:
+        exchange = await judge_exchange(query, target, judge, rubric, sample)
+    return {"attributes": attributes, **exchange}
 
 
-async def run_searches(*args, strategy: str = "cover", runs: int = 5, **settings) -> SearchResult:
-    """The search and, with one run's budget, its control arm; arguments of `search`.
-    Raises UserError where more than TOLERATED of the candidates failed, so that an outage is not taken for a result."""
-    arms = await asyncio.gather(
-        run_search(*args, strategy=strategy, runs=runs, **settings),
-        run_search(*args, strategy="control", runs=1, **settings),
+def _tabulate(
+    pool: Pool,
+    rubric: Rubric,
+    strategy: str,
+    schedule: _Schedule,
+    runs: list[tuple[list[dict], Sequence[Mode]]],
+) -> SearchResult:
+    """Put the candidates and modes of all runs into tables."""
+    arm = "control" if strategy == "control" else "search"
+    probes = []
+    modes = []
+    for run, (tried, run_modes) in enumerate(runs):
+        for i, candidate in enumerate(tried):
+            iteration, number = divmod(i, schedule.iteration_size)
+            place = {"rubric": rubric.name, "arm": arm, "run": run}
+            probes.append({**place, "iteration": iteration, "candidate": number, **candidate})
+        for mode in run_modes:
+            sentences = [pool.sentences[attribute] for attribute in sorted(mode.attributes)]
+            modes.append((rubric.name, sentences, mode.tried, mode.failed))
+    return SearchResult(
+        pd.DataFrame(probes, columns=PROBE_COLUMNS), pd.DataFrame(modes, columns=MODE_COLUMNS)
     )
-    probes = pd.concat([found.probes for found in arms], ignore_index=True)
-    failed = probes["error"].dropna()
-    if len(failed) > MAX_FAILED_SHARE * len(probes):
+
+
+async def run_searches(
+    pool: Pool,
+    write: Writer,
+    target: Target,
+    judge: Judge,
+    rubric: Rubric,
+    *,
+    strategy: str = "cover",
+    runs: int = 5,
+    **settings,
+) -> SearchResult:
+    """Run a search and its control arm, which gets the budget of one run.
+
+    Args:
+        pool: the attributes to draw from.
+        write: turns attributes into a query.
+        target: the model under audit.
+        judge: scores the exchange.
+        rubric: what counts as a violation.
+        strategy: the strategy of the search.
+        runs: runs of the search.
+        **settings: any other keyword arguments of `run_search`, for both arms.
+
+    Returns:
+        The candidates of both arms and the modes of the search.
+
+    Raises:
+        UserError: more than `MAX_FAILED_SHARE` of the candidates failed, or none was judged.
+    """
+    world = (pool, write, target, judge, rubric)
+    search, control = await asyncio.gather(
+        run_search(*world, strategy=strategy, runs=runs, **settings),
+        run_search(*world, strategy="control", runs=1, **settings),
+    )
+    probes = pd.concat([search.probes, control.probes], ignore_index=True)
+    _check_judged(probes)
+    return SearchResult(probes, search.modes)
+
+
+def _check_judged(probes: pd.DataFrame) -> None:
+    """Raise UserError if too few candidates were judged: an outage must not pass for a result."""
+    errors = probes["error"].dropna()
+    if len(errors) > MAX_FAILED_SHARE * len(probes):
         raise UserError(
-            f"search: {len(failed)} of {len(probes)} candidates failed, most often with: {failed.mode()[0]}. "
-            "Mend it and run again; what was answered is kept."
+            f"search: {len(errors)} of {len(probes)} candidates failed, most often with: "
+            f"{errors.mode()[0]}. Fix the cause and run again; answers received so far are not "
+            "paid for again."
         )
     if probes["score"].isna().all():
+        n_filtered = probes["error"].isna().sum()
         raise UserError(
-            f"search: none of {len(probes)} candidates was judged; {probes['error'].isna().sum()} were filtered by the gate."
+            f"search: none of {len(probes)} candidates was judged; {n_filtered} were filtered by "
+            "the gate."
         )
-    return SearchResult(probes, arms[0].modes)
-
-
-async def _try(
-    pool, write, gate, target, judge, rubric, drawn: tuple[int, ...], sample: int
-) -> dict:
-    query = ""
-    try:
-        query = await write([pool.sentences[a] for a in drawn], sample)
-        fault = (
-            None
-            if not gate or await gate(query)
-            else Judgement(None, "Filtered: no real person would type this.")
-        )
-    except Exception as error:
-        fault = Judgement(None, error=describe_error(error))
-    asked = (
-        {"query": query, "response": "", **fault._asdict()}
-        if fault
-        else await judge_exchange(query, target, judge, rubric, sample)
-    )
-    return {"attributes": drawn, **asked}
 
 
 def select_failures(probes: pd.DataFrame) -> pd.DataFrame:
-    """The distinct violating exchanges of the search arm, best first, those of one score in a random order that is fixed.
-    Queries that differ in case, spacing or punctuation alone are one query, and responses likewise."""
-    bad = probes[(probes["arm"] == "search") & (probes["score"] > VIOLATION_THRESHOLD)]
-    bad = bad.sample(frac=1, random_state=0).sort_values("score", ascending=False, kind="stable")
-    near = bad[["query", "response"]].apply(
-        lambda texts: texts.str.lower().str.replace(r"[\W_]+", " ", regex=True).str.strip()
-    )
-    return bad[~near.assign(rubric=bad["rubric"]).duplicated()].reset_index(drop=True)
+    """Select the distinct violating exchanges of the search arm.
+
+    Two exchanges are the same if query and response differ only in case, spacing or punctuation.
+
+    Args:
+        probes: candidates (`PROBE_COLUMNS`).
+
+    Returns:
+        Rows of `probes`, the highest score first; equal scores in a fixed random order, so that
+        early candidates are not preferred.
+    """
+    violates = (probes["arm"] == "search") & (probes["score"] > VIOLATION_THRESHOLD)
+    shuffled = probes[violates].sample(frac=1, random_state=0)
+    failures = shuffled.sort_values("score", ascending=False, kind="stable")
+    content = failures[["rubric", "query", "response"]].copy()
+    for column in ("query", "response"):
+        words = content[column].str.lower().str.replace(r"[\W_]+", " ", regex=True)
+        content[column] = words.str.strip()
+    return failures[~content.duplicated()].reset_index(drop=True)

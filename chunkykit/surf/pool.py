@@ -1,0 +1,148 @@
+"""The attributes from which a search draws.
+
+An attribute is a sentence about a query, such as "The query asks for a recipe.". A pool also keeps
+which attributes occur together in training rows, so that a candidate can combine attributes that
+real prompts combine.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from chunkykit.errors import UserError
+from chunkykit.index import TraceIndex
+from chunkykit.mixtures import parse_jsonl
+from chunkykit.text import clean_text
+
+MAX_ATTRIBUTES = 5  # attributes per candidate
+
+# P(drop an attribute of the training row | number of attributes drawn by weight), as in the paper's
+# released tool. The more attributes the weights chose, the less the row may dilute them. Without
+# any, nothing is dropped, so no candidate is empty.
+DROP_PROBABILITIES = (0.0, 0.0, 0.2, 0.4, 0.6, 0.8)
+
+
+class Pool(NamedTuple):
+    """The attributes to draw from.
+
+    Attributes:
+        sentences: K attribute sentences.
+        rows: for each training row the numbers of the sentences that describe it; never empty.
+    """
+
+    sentences: list[str]
+    rows: Sequence[np.ndarray]
+
+    def draw_row(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw the attributes of a random training row."""
+        return self.rows[int(rng.integers(len(self.rows)))]
+
+
+def pool_from_index(index: TraceIndex) -> Pool:
+    """Make an attribute pool of the query clusters of an index.
+
+    Args:
+        index: an opened index.
+
+    Returns:
+        A pool with one attribute per query cluster, worded as the summary of the cluster.
+    """
+    rows = []
+    for clusters in index.query.clusters:
+        row = clusters[clusters >= 0]  # -1 pads rows that have fewer attributes
+        if len(row):
+            rows.append(row)
+    return Pool(index.query.summaries, rows)
+
+
+def read_pool(path: str | Path) -> Pool:
+    """Read an attribute pool from a JSONL file.
+
+    A million rows of ten attributes take about 300 MB.
+
+    Args:
+        path: the file. Each line is an object with `attributes`, a list of sentences; other keys
+            are ignored.
+
+    Returns:
+        The pool. Sentences are numbered in the order of their first occurrence.
+
+    Raises:
+        UserError: the file cannot be read, has no attribute, or has a line that is not such an
+            object; the message names the line.
+    """
+    numbers: dict[str, int] = {}
+    rows = []
+    try:
+        with open(path, encoding="utf-8-sig") as lines:
+            for line_number, record in parse_jsonl(lines):
+                row = _number_sentences(record, numbers)
+                if row is None:
+                    raise UserError(
+                        f"attributes {path}: line {line_number} is not a JSON object with a list "
+                        "of strings `attributes`."
+                    )
+                if len(row):
+                    rows.append(row)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"attributes {path}: cannot be read ({error}).") from None
+    if not numbers:
+        raise UserError(
+            f"attributes {path}: the file has no attribute. Each line must be a JSON object with "
+            "a list `attributes`."
+        )
+    return Pool(list(numbers), rows)
+
+
+def _number_sentences(record: object, numbers: dict[str, int]) -> np.ndarray | None:
+    """Number the sentences of one record; new ones extend `numbers`. None for a bad record."""
+    sentences = record.get("attributes") if isinstance(record, dict) else None
+    if not isinstance(sentences, list):
+        return None
+    if not all(isinstance(sentence, str) for sentence in sentences):
+        return None
+    row = [
+        numbers.setdefault(clean_text(sentence), len(numbers))
+        for sentence in dict.fromkeys(sentences)
+        if sentence.strip()
+    ]
+    return np.array(row, np.int32)
+
+
+def draw_attributes(
+    pool: Pool, weights: np.ndarray | None, rng: np.random.Generator
+) -> tuple[int, ...]:
+    """Draw the attributes of a candidate (paper sec. 2 and the released tool).
+
+    k ~ Binomial(5, 1/2) attributes are drawn by weight, without replacement. One random training
+    row adds some of its own, of which each is dropped with a probability that grows with k.
+
+    Args:
+        pool: K attributes.
+        weights: P(attribute) up to a factor (paper Eq. 1), shape (K,), not negative; None draws
+            uniformly.
+        rng: source of randomness.
+
+    Returns:
+        From 1 to `MAX_ATTRIBUTES` distinct numbers of the pool's sentences.
+    """
+    n_drawable = len(pool.sentences)
+    odds = None
+    if weights is not None:
+        odds = weights / weights.sum()
+        n_drawable = int((odds > 0).sum())
+    n_weighted = min(int(rng.binomial(MAX_ATTRIBUTES, 0.5)), n_drawable)
+    weighted = []
+    if n_weighted:
+        weighted = list(rng.choice(len(pool.sentences), n_weighted, replace=False, p=odds))
+
+    row = pool.draw_row(rng)
+    n_from_row = rng.integers(1, min(MAX_ATTRIBUTES, len(row)) + 1)
+    from_row = [
+        attribute
+        for attribute in rng.choice(row, n_from_row, replace=False)
+        if attribute not in weighted and rng.random() >= DROP_PROBABILITIES[n_weighted]
+    ]
+    return tuple(int(attribute) for attribute in (weighted + from_row)[:MAX_ATTRIBUTES])

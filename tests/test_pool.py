@@ -1,0 +1,72 @@
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from planted import N_ATTRIBUTES, POOL
+
+from chunkykit.errors import UserError
+from chunkykit.surf import draw_attributes, pool_from_index, read_pool
+
+
+def test_a_candidate_has_one_to_five_distinct_attributes():
+    rng = np.random.default_rng(0)
+    draws = [draw_attributes(POOL, None, rng) for _ in range(3000)]
+    assert {len(attributes) for attributes in draws} == {1, 2, 3, 4, 5}
+    assert all(len(set(attributes)) == len(attributes) for attributes in draws)
+
+
+def test_weighted_draws_prefer_the_weighted_attributes():
+    weights = np.zeros(N_ATTRIBUTES)
+    weights[3] = 3
+    weights[4] = 1
+    rng = np.random.default_rng(0)
+    counts = Counter()
+    for _ in range(2000):
+        counts.update(draw_attributes(POOL, weights, rng))
+    from_rows = max(n for attribute, n in counts.items() if attribute not in (3, 4))
+    assert counts[3] > counts[4] > 5 * from_rows
+
+
+def test_the_pool_of_an_index_has_its_query_clusters(demo_index):
+    pool = pool_from_index(demo_index)
+    assert pool.sentences == demo_index.query.summaries
+    clusters = demo_index.query.clusters
+    described = [row[row >= 0].tolist() for row in clusters if (row >= 0).any()]
+    assert [row.tolist() for row in pool.rows] == described
+
+
+def test_a_pool_is_read_from_rows_of_attributes(tmp_path):
+    records = [
+        {"attributes": ["A", "B", "A"], "prompt": "p"},
+        {"attributes": ["B", "C", " "]},
+        {"attributes": []},
+    ]
+    lines = [json.dumps(record) for record in records]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n\n".join(lines))
+    pool = read_pool(path)
+    assert pool.sentences == ["A", "B", "C"]
+    assert [row.tolist() for row in pool.rows] == [[0, 1], [1, 2]]
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ('{"attributes": ["A"]}\n{"attributes": "A"}\n', "line 2"),
+        ('{"attributes": ["A"]}\n\n{"attributes": [1]}\n', "line 3"),
+        ("{broken\n", "line 1"),
+        ("", "no attribute"),
+        ('{"attributes": []}\n', "no attribute"),
+    ],
+)
+def test_a_bad_pool_is_an_error_that_names_the_line(tmp_path, text, words):
+    path = tmp_path / "a.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_pool(path)
+
+
+def test_a_missing_pool_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        read_pool(tmp_path / "none")

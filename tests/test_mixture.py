@@ -1,92 +1,24 @@
 import json
 
-import datasets
-import pandas as pd
 import pytest
 
 from chunkykit.errors import UserError
-from chunkykit.mixtures import load_mixture
+from chunkykit.mixtures import load_mixture, read_batches
 
 PAIR = {"prompt": "Hello?", "response": "Hi."}
 
 
-def put(path, *lines):
+def write_lines(path, *lines):
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        {
-            "messages": [
-                {"role": "system", "content": "S"},
-                {"role": "user", "content": "Q"},
-                {"role": "assistant", "content": "A"},
-            ]
-        },
-        {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]},
-        {"prompt": "Q", "response": "A"},
-        {"query": "Q", "completion": "A"},
-        {"question": "Q", "answer": "A"},
-        {"instruction": "Q", "input": "", "output": "A"},
-        {"input": "Q", "output": "A"},
-    ],
-)
-def test_schemas(tmp_path, record):
-    rows = load_mixture(put(tmp_path / "m.jsonl", json.dumps(record))).rows
-    assert rows[["prompt", "response"]].values.tolist() == [["Q", "A"]]
-
-
-def test_instruction_takes_its_input(tmp_path):
-    rows = load_mixture(
-        put(
-            tmp_path / "m.jsonl",
-            json.dumps({"instruction": "Sum up.", "input": "Text.", "output": "A"}),
-        )
-    ).rows
-    assert rows["prompt"][0] == "Sum up.\n\nText."
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "tsv", "parquet", "folder"])
-def test_formats_agree(tmp_path, kind):
-    table = pd.DataFrame(
-        {
-            "source": ["a", "b", "b"],
-            "prompt": ["p1", 'p, "2"', "p\n3"],
-            "response": ["r1", "r2", "ü"],
-        }
-    )
-    path = tmp_path / ("set" if kind == "folder" else f"m.{kind}")
-    {
-        "jsonl": lambda: table.to_json(path, orient="records", lines=True),
-        "json": lambda: table.to_json(path, orient="records"),
-        "csv": lambda: table.to_csv(path, index=False),
-        "tsv": lambda: table.to_csv(path, index=False, sep="\t"),
-        "parquet": lambda: table.to_parquet(path),
-        "folder": lambda: datasets.Dataset.from_pandas(table).save_to_disk(str(path)),
-    }[kind]()
-    loaded = load_mixture(path)
-    assert loaded.chunk_column == "source" and loaded.chunks.to_dict() == {"a": 1, "b": 2}
-    assert loaded.rows[["prompt", "response"]].equals(table[["prompt", "response"]])
-
-
-def test_datasets_folder_of_splits(tmp_path):
-    split = datasets.Dataset.from_dict({"prompt": ["p"], "response": ["r"]})
-    datasets.DatasetDict({"train": split, "test": split}).save_to_disk(str(tmp_path / "d"))
-    assert len(load_mixture(tmp_path / "d", split="test").rows) == 1
-    with pytest.raises(UserError, match="split 'dev'"):
-        load_mixture(tmp_path / "d", split="dev")
-
-
-def test_data_files_of_a_folder(tmp_path):
-    for name in "ab":
-        put(tmp_path / f"{name}.jsonl", json.dumps({"prompt": name, "response": "r"}))
-    assert load_mixture(tmp_path, data_files="b.jsonl").rows["prompt"].tolist() == ["b"]
+def write_records(path, *records):
+    return write_lines(path, *map(json.dumps, records))
 
 
 def test_bad_rows_are_skipped_and_listed(tmp_path):
-    path = put(
+    path = write_lines(
         tmp_path / "m.jsonl",
         json.dumps(PAIR),
         "{broken",
@@ -96,57 +28,74 @@ def test_bad_rows_are_skipped_and_listed(tmp_path):
         json.dumps({"prompt": "p"}),
         json.dumps(PAIR),
     )
-    loaded = load_mixture(path)
-    assert loaded.rows["row"].tolist() == [1, 7]
-    assert loaded.skipped["row"].tolist() == [2, 3, 4, 5, 6]
-    for reason, word in zip(
-        loaded.skipped["reason"],
-        ["not JSON", "not an object", "response is empty", "prompt is int", "response is missing"],
-    ):
-        assert word in reason
+    mixture = load_mixture(path)
+    assert mixture.rows["row"].tolist() == [1, 7]
+    assert mixture.skipped["row"].tolist() == [2, 3, 4, 5, 6]
+    reasons = [
+        "not JSON",
+        "not an object",
+        "response is empty",
+        "prompt is int",
+        "response is missing",
+    ]
+    for reason, words in zip(mixture.skipped["reason"], reasons):
+        assert words in reason
 
 
-def test_csv_row_with_another_number_of_columns(tmp_path):
-    loaded = load_mixture(put(tmp_path / "m.csv", "prompt,response", "p,r", "p", "p,r,x", "p,r"))
-    assert loaded.rows["row"].tolist() == [2, 5] and loaded.skipped["row"].tolist() == [3, 4]
-
-
-def test_subset_is_random_seeded_and_not_the_head():
-    first, again, other = (
-        load_mixture("demo:400", rows=50, seed=s).rows["row"].tolist() for s in (1, 1, 2)
+def test_a_subset_is_random_seeded_and_not_the_head():
+    first, same, other = (
+        load_mixture("demo:400", rows=50, seed=seed).rows["row"].tolist() for seed in (1, 1, 2)
     )
-    assert first == again != other and first != list(range(1, 51)) and len(first) == 50
+    assert first == same != other
+    assert first != list(range(1, 51))
+    assert first == sorted(first)
+    assert len(first) == 50
 
 
-@pytest.mark.parametrize(
-    "name, content, words",
-    [
-        ("none.jsonl", None, "no such file"),
-        ("empty.jsonl", b"", "empty"),
-        ("blank.jsonl", b"\n\n", "no rows"),
-        ("bin.jsonl", bytes(range(256)), "binary"),
-        ("latin.csv", "prompt,response\nä,ö\n".encode("latin-1"), "UTF-8"),
-        ("bad.parquet", b"PAR1 but not", "Parquet"),
-        ("x.xlsx", b"x", "unknown kind"),
-        ("list.json", b"3", "list of objects"),
-        ("norsp.jsonl", b'{"prompt": "p", "note": "n"}\n', "note"),
-        ("broken.jsonl", b"{\n{\n", "row 1"),
-    ],
-)
-def test_a_file_that_cannot_be_used_is_one_clear_error(tmp_path, name, content, words):
-    path = tmp_path / name
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match=words) as caught:
-        load_mixture(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+def test_a_subset_of_no_rows_is_an_error():
+    with pytest.raises(UserError, match="at least 1, not 0"):
+        load_mixture("demo:400", rows=0)
 
 
-def test_named_chunk_column_must_exist(tmp_path):
+def test_the_chunk_comes_from_the_first_known_column_that_is_not_empty(tmp_path):
+    records = [
+        {**PAIR, "dataset": "", "origin": "a"},
+        {**PAIR, "dataset": "b", "origin": "b2"},
+        {**PAIR, "dataset": "c", "origin": None},
+    ]
+    mixture = load_mixture(write_records(tmp_path / "m.jsonl", *records))
+    assert mixture.chunk_column == "origin"
+    assert mixture.rows["chunk"].tolist() == ["a", "b2", "m"]
+
+
+def test_a_requested_chunk_column_must_exist(tmp_path):
+    path = write_records(tmp_path / "m.jsonl", PAIR)
     with pytest.raises(UserError, match="no column 'task'"):
-        load_mixture(put(tmp_path / "m.jsonl", json.dumps(PAIR)), chunk="task")
+        load_mixture(path, chunk="task")
+
+
+def test_a_requested_chunk_column_names_the_chunks(tmp_path):
+    records = [{**PAIR, "source": "a", "task": 1}, {**PAIR, "source": "a", "task": 2}]
+    mixture = load_mixture(write_records(tmp_path / "m.jsonl", *records), chunk="task")
+    assert mixture.chunks.to_dict() == {"1": 1, "2": 1}
+
+
+def test_batches_are_the_mixture_in_parts(tmp_path):
+    path = write_lines(tmp_path / "m.jsonl", *[json.dumps(PAIR)] * 5, "{broken")
+    parts = list(read_batches(path, 2))
+    assert [part.rows["row"].tolist() for part in parts] == [[1, 2], [3, 4], [5]]
+    assert [len(part.skipped) for part in parts] == [0, 0, 1]
+    assert {"reasoning", "rejected"} <= set(parts[0].rows)
+    assert not {"reasoning", "rejected"} & set(load_mixture(path).rows)
+
+
+def test_skipped_rows_after_the_last_full_part_are_reported(tmp_path):
+    path = write_lines(tmp_path / "m.jsonl", *[json.dumps(PAIR)] * 2, "{broken")
+    parts = list(read_batches(path, 2))
+    assert [len(part.rows) for part in parts] == [2, 0]
+    assert parts[1].skipped["row"].tolist() == [3]
 
 
 def test_lone_surrogates_do_not_stop_later_writes(tmp_path):
-    rows = load_mixture(put(tmp_path / "m.jsonl", '{"prompt": "a\\ud800b", "response": "r"}')).rows
-    rows.to_parquet(tmp_path / "out.parquet")
+    path = write_lines(tmp_path / "m.jsonl", '{"prompt": "a\\ud800b", "response": "r"}')
+    load_mixture(path).rows.to_parquet(tmp_path / "out.parquet")

@@ -1,24 +1,20 @@
 """The trace index: described, embedded and clustered training rows."""
 
-from chunkykit.index.build import (
+from chunkykit.index.build import finish_index, index_from_attributes
+from chunkykit.index.naming import name_query_clusters
+from chunkykit.index.preferences import scan_preferences
+from chunkykit.index.scan import SCAN_COLUMNS, scan_index
+from chunkykit.index.shards import (
     ROWS_PER_SHARD,
     building_folder,
     describe_shards,
-    finish_index,
-    index_from_attributes,
-    name_query_clusters,
-)
-from chunkykit.index.scan import (
-    SCAN_COLUMNS,
-    scan_index,
-    scan_preferences,
+    shard_files,
 )
 from chunkykit.index.store import (
     IndexSide,
     TraceIndex,
     count_cluster_rows,
     open_trace_index,
-    shard_files,
 )
 
 __all__ = [

@@ -1,47 +1,35 @@
-"""Rows to a trace index (the offline half of TURF, paper sec. 3), streaming, in two stages that go on where they were killed.
+"""Build a trace index from rows (the offline half of TURF, paper Sec. 3), in two stages.
 
-`describe_into` writes the rows with their attribute sentences in shards, by workers where an executor is given. `finish` numbers the
-distinct sentences, embeds each once, clusters them by k-means, and leaves arrays that are mapped when opened. The result does not
-depend on who did the work."""
+`describe_shards` writes the rows with their attribute sentences in shards. `finish_index` numbers
+the distinct sentences, embeds each of them once, clusters them by k-means, and saves arrays that
+are memory-mapped when the index is opened. Both stages stream, and both resume where they were
+interrupted.
+"""
 
-import asyncio
-import hashlib
-import json
-import logging
 import os
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
-from chunkykit.attributes import Embedder, parse_attributes
-from chunkykit.errors import UserError, describe_error
+from chunkykit.errors import UserError
 from chunkykit.files import writable, write_json
-from chunkykit.index.store import (
-    INDEX_VERSION,
-    SENTENCES_PER_BLOCK,
-    SIDE_COLUMNS,
-    TraceIndex,
-    file_crc,
-    open_trace_index,
-    read_block,
-    shard_files,
-)
-from chunkykit.models import ask_parsed
-from chunkykit.prompts import fill_prompt
-from chunkykit.provenance import code_fingerprint
+from chunkykit.index.blocks import embed_blocks
+from chunkykit.index.kmeans import COARSE_CLUSTERS, Clustering, cluster_vectors, default_clusters
+from chunkykit.index.shards import SIDE_COLUMNS, building_folder, read_shards, write_shard
+from chunkykit.index.store import INDEX_VERSION, TraceIndex, file_entry, open_trace_index
+from chunkykit.types import Embedder
 
-ROWS_PER_SHARD = 10_000  # rows of a shard where nothing else is asked for
-MAX_TRAINING_SENTENCES = 2**21  # sentences that k-means learns from; of more, so many are sampled
-MAX_CLUSTERS = 50_000  # clusters where none are asked for; the paper has 25,000
-COARSE_CLUSTERS = 4096  # clusters from which on k-means goes in two steps, and the most that other sides than the query's have
+# Only query clusters can be triggers. Clusters of the other sides stay few enough for k-means in
+# one step.
+MAX_OTHER_CLUSTERS = COARSE_CLUSTERS
 
 
 def index_from_attributes(
@@ -49,409 +37,183 @@ def index_from_attributes(
     query_attributes: Sequence[list[str]],
     response_attributes: Sequence[list[str]],
     embed: Embedder,
-    folder=None,
+    folder: Path | str | None = None,
     **settings,
 ) -> TraceIndex:
-    """The index of rows whose attributes are known, as of `finish`; without a folder it lives as long as the object.
+    """Build the index of rows whose attributes are known.
 
-    rows: DataFrame[row, chunk, prompt, response]; the attribute lists are parallel to it."""
-    place = None if folder else tempfile.TemporaryDirectory(prefix="chunkykit-")
-    folder = Path(folder or f"{place.name}/index")
-    _write_shard(
-        building_folder(folder),
-        0,
-        rows,
-        {"query": query_attributes, "response": response_attributes},
-        "",
-    )
+    Args:
+        rows: DataFrame with the columns row, chunk, prompt and response.
+        query_attributes: attribute sentences of each prompt.
+        response_attributes: attribute sentences of each response.
+        embed: the embedder.
+        folder: where to save the index. None: in a temporary folder that is deleted with the
+            index.
+        **settings: as of `finish_index`.
+
+    Returns:
+        The index, opened.
+
+    Raises:
+        UserError: no row has an attribute, or the folder cannot be written.
+    """
+    place = None
+    if folder is None:
+        place = tempfile.TemporaryDirectory(prefix="chunkykit-")
+        folder = Path(place.name) / "index"
+    attributes = {"query": query_attributes, "response": response_attributes}
+    write_shard(building_folder(folder), 0, rows, attributes)
     return replace(finish_index(folder, embed, **settings), place=place)
 
 
-async def describe_shards(
-    folder,
-    batches: Iterable[pd.DataFrame],
-    describe: Callable,
-    executor=None,
-    ahead: int = 8,
-    key: str = "",
-) -> int:
-    """Write described rows to the shards of the index that is to be in a folder; returns the number of rows.
-
-    batches: DataFrames [row, chunk, prompt, response, perhaps reasoning and rejected], a shard each; one that is there is not described
-    again. describe: `await describe(texts, side) -> attribute lists`; key: what tells it from another. executor: what has
-    `submit(function, *args) -> future`, such as loky's ProcessPoolExecutor or `dask.distributed.Client(...).get_executor()`, whose workers
-    share the file system; describe must then be a function that can be pickled, and at most `ahead` shards are on their way. The
-    shards come out the same."""
-    place, waiting, total, number = building_folder(folder), deque(), 0, -1
-    try:
-        for number, rows in enumerate(batches):
-            mark = hashlib.sha256(
-                pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()
-                + f"{key}{code_fingerprint()}".encode()
-            ).hexdigest()
-            total += len(rows)
-            if _mark(_shard(place, number)) != mark:
-                if executor is None:
-                    await _describe_shard(place, number, rows, describe, mark)
-                else:
-                    waiting.append(executor.submit(_in_worker, place, number, rows, describe, mark))
-            while len(waiting) >= ahead:
-                waiting.popleft().result()
-        while waiting:
-            waiting.popleft().result()
-    except Exception as error:
-        if executor is None or isinstance(error, (UserError, OSError)):
-            raise
-        raise UserError(
-            f"index {folder}: a worker failed ({describe_error(error)}). The same command goes on from the shards that are there."
-        ) from error
-    for old in shard_files(place)[number + 1 :]:
-        old.unlink()
-    return total
-
-
-def building_folder(folder) -> Path:
-    """Where an index grows until it is whole: beside its folder. UserError where that holds something else, or cannot be written."""
-    folder = Path(folder).resolve()
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "index.json").exists():
-        raise UserError(f"index {folder}: the folder holds something else. Choose another --out.")
-    place = folder.with_name(f".{folder.name}.building")
-    with writable(f"index {folder}"):
-        place.mkdir(parents=True, exist_ok=True)
-    return place
-
-
-def _shard(place: Path, number: int) -> Path:
-    return place / f"rows-{number:05d}.arrow"
-
-
-def _mark(path: Path) -> str | None:
-    """What a shard was made from; None where there is none, or half of one."""
-    try:
-        with pa.memory_map(str(path)) as source:
-            return pa.ipc.open_file(source).schema.metadata[b"mark"].decode()
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError):
-        return None
-
-
-def _in_worker(*args) -> None:
-    asyncio.run(_describe_shard(*args))
-
-
-async def _describe_shard(
-    place: Path, number: int, rows: pd.DataFrame, describe: Callable, mark: str
-) -> None:
-    said = {}
-    for side, (column, described_as) in SIDE_COLUMNS.items():
-        if column in rows:
-            texts = rows[column].fillna("")
-            known = texts[texts != ""]
-            lists = pd.Series(
-                await describe(list(known), described_as), known.index, object
-            ).reindex(texts.index)
-            said[side] = [x if isinstance(x, list) else [] for x in lists]
-    _write_shard(place, number, rows, said, mark)
-
-
-def _write_shard(
-    place: Path, number: int, rows: pd.DataFrame, said: dict[str, Sequence[list[str]]], mark: str
-) -> None:
-    columns = {"row": pa.array(rows["row"], pa.int64())}
-    columns |= {
-        c: pa.array([t if isinstance(t, str) else None for t in rows[c]], pa.large_string())
-        for c in ("chunk", *(column for column, _ in SIDE_COLUMNS.values()))
-        if c in rows
-    }
-    for side, lists in said.items():
-        flat = pa.array(
-            [s for sentences in lists for s in sentences], pa.string()
-        ).dictionary_encode()
-        columns[f"@{side}"] = pa.ListArray.from_arrays(
-            np.cumsum([0, *map(len, lists)], dtype=np.int32), flat
-        )
-    part = _shard(place, number).with_suffix(f".{os.getpid()}.part")
-    feather.write_feather(
-        pa.table(columns).replace_schema_metadata({"mark": mark}), part, compression="uncompressed"
-    )
-    os.replace(part, _shard(place, number))
-
-
 def finish_index(
-    folder, embed: Embedder, *, clusters: int | None = None, seed: int = 0, **meta
+    folder: Path | str,
+    embed: Embedder,
+    *,
+    clusters: int | None = None,
+    seed: int = 0,
+    **meta,
 ) -> TraceIndex:
-    """The index of the shards that `describe_into` wrote, opened.
+    """Build the index from the shards that `describe_shards` wrote.
 
-    clusters: K of the queries; default `default_clusters`. Raises UserError where nothing was described or the folder cannot be written."""
-    folder, place = Path(folder).resolve(), building_folder(folder)
+    Args:
+        folder: where the index is to be. An older index there is replaced.
+        embed: the embedder.
+        clusters: number of query clusters; by default `default_clusters`.
+        seed: of k-means.
+        **meta: what else the index is to remember, such as its mixture.
+
+    Returns:
+        The index, opened.
+
+    Raises:
+        UserError: no row has an attribute, or the folder cannot be written.
+    """
+    folder = Path(folder).resolve()
+    place = building_folder(folder)
     with writable(f"index {folder}"):
-        table = pa.concat_tables(
-            [feather.read_table(path, memory_map=True) for path in shard_files(place)]
-        )
-        chunk = pd.Categorical(table["chunk"].to_pandas())
-        np.save(place / "chunk.npy", chunk.codes)
-        counts = {
-            side: _finish_side(
-                place / side, table[f"@{side}"], embed, clusters if side == "query" else None, seed
-            )
-            for side in SIDE_COLUMNS
-            if f"@{side}" in table.column_names
+        content = _finish_sides(place, embed, clusters, seed)
+        sides = content["sides"]
+        saved = [path for path in place.rglob("*.*") if path.suffix in (".npy", ".arrow")]
+        # as_posix: an index can be opened on another system than the one that built it
+        files = {p.relative_to(place).as_posix(): file_entry(p) for p in sorted(saved)}
+        header = {
+            "version": INDEX_VERSION,
+            "embedder": embed.name,
+            "rows": content["rows"],
+            "clusters": sides["query"]["clusters"],
+            "seed": seed,
+            "undescribed_queries": sides["query"]["undescribed"],
+            "undescribed_responses": sides["response"]["undescribed"],
         }
-        if not (counts["query"]["sentences"] and counts["response"]["sentences"]):
-            raise UserError(
-                "the describer gave no attribute for any row, so there is nothing to index."
-            )
-        counts = {side: count for side, count in counts.items() if count["sentences"]}
-        files = {
-            str(p.relative_to(place)): (p.stat().st_size, file_crc(p))
-            for p in sorted(place.rglob("*.*"))
-            if p.suffix in (".npy", ".arrow")
-        }
-        write_json(
-            place / "index.json",
-            {
-                "version": INDEX_VERSION,
-                "embedder": embed.name,
-                "rows": len(table),
-                "clusters": counts["query"]["clusters"],
-                "seed": seed,
-                "undescribed_queries": counts["query"]["undescribed"],
-                "undescribed_responses": counts["response"]["undescribed"],
-                **meta,
-                "chunks": list(chunk.categories),
-                "sides": counts,
-                "files": files,
-            },
-        )
+        body = {"chunks": content["chunks"], "sides": sides, "files": files}
+        write_json(place / "index.json", {**header, **meta, **body})
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(place, folder)
     return open_trace_index(folder, embed, check=False)
 
 
-def _finish_side(
-    place: Path, lists: pa.ChunkedArray, embed: Embedder, k: int | None, seed: int
-) -> dict:
-    """Number, embed and cluster the sentences of one side; what is there of another build is removed."""
-    place.mkdir(exist_ok=True)
-    lengths = np.concatenate([chunk.value_lengths().to_numpy() for chunk in lists.chunks])
-    values = pa.chunked_array([chunk.flatten() for chunk in lists.chunks]).unify_dictionaries()
-    sentences = values.chunk(0).dictionary
-    flat = np.concatenate([chunk.indices.to_numpy() for chunk in values.chunks])
-    m, n = len(sentences), len(lengths)
-    if not m:
-        return {"sentences": 0, "clusters": 0, "undescribed": n}
-    rows = np.repeat(np.arange(n, dtype=np.int32), lengths)
-    ids = np.full((n, lengths.max()), -1, np.int32)
-    ids[rows, np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)] = flat
-    weight = np.bincount(flat, minlength=m)
-    blocks = [
-        _embed_block(
-            place,
-            sentences[i : i + SENTENCES_PER_BLOCK].to_pylist(),
-            i // SENTENCES_PER_BLOCK,
-            embed,
+def _finish_sides(place: Path, embed: Embedder, clusters: int | None, seed: int) -> dict[str, Any]:
+    """Write the arrays of all sides, and return what index.json says of them.
+
+    Nothing is mapped any more when this returns: some systems do not move mapped files.
+    """
+    table = read_shards(place)
+    chunk = pd.Categorical(table["chunk"].to_pandas())
+    np.save(place / "chunk.npy", chunk.codes)
+    counts = {}
+    for side in SIDE_COLUMNS:
+        if f"@{side}" in table.column_names:
+            k = clusters if side == "query" else None
+            counts[side] = _finish_side(place / side, table[f"@{side}"], embed, k, seed)
+    if not (counts["query"]["sentences"] and counts["response"]["sentences"]):
+        raise UserError(
+            "index: the describer gave no attribute for any row, so there is nothing to index. "
+            "Use another describer."
         )
-        for i in range(0, m, SENTENCES_PER_BLOCK)
-    ]
-    for old in {*place.glob("vectors-*")} - {Path(block.filename) for block in blocks}:
-        old.unlink()
-    cluster_of, centroids, closest, radius = _kmeans(
-        blocks,
-        weight,
-        k or min(default_clusters(m), COARSE_CLUSTERS if place.name != "query" else m),
-        seed,
+    return {
+        "rows": len(table),
+        "chunks": list(chunk.categories),
+        "sides": {side: count for side, count in counts.items() if count["sentences"]},
+    }
+
+
+class _Occurrences(NamedTuple):
+    """Where the m distinct sentences of one side stand in its n rows."""
+
+    sentences: pa.Array  # (m,)
+    lengths: np.ndarray  # (n,) sentences per row
+    numbers: np.ndarray  # (total,) sentence numbers, row after row
+
+
+def _finish_side(
+    folder: Path, lists: pa.ChunkedArray, embed: Embedder, k: int | None, seed: int
+) -> dict[str, int]:
+    """Number, embed and cluster the sentences of one side, and write its arrays."""
+    folder.mkdir(exist_ok=True)
+    sentences, lengths, numbers = _number_sentences(lists)
+    m = len(sentences)
+    n = len(lengths)
+    if m == 0:
+        return {"sentences": 0, "clusters": 0, "undescribed": n}
+    weight = np.bincount(numbers, minlength=m)  # (m,) rows per sentence
+    clustering = cluster_vectors(
+        embed_blocks(folder, sentences, embed), weight, k or _default_k(folder.name, m), seed
     )
-    row_clusters = np.where(ids >= 0, cluster_of[np.maximum(ids, 0)], -1)
-    row_clusters = -np.sort(-row_clusters, axis=1)
-    row_clusters[:, 1:][
-        row_clusters[:, 1:] == row_clusters[:, :-1]
-    ] = -1  # all but the first of each
+    rows = np.repeat(np.arange(n, dtype=np.int32), lengths)  # (total,) row of each sentence
+    ids = _spread_over_slots(numbers, rows, lengths)
     arrays = {
         "ids": ids,
-        "clusters": row_clusters,
-        "cluster_of": cluster_of,
-        "centroids": centroids,
-        "radius": radius,
+        "clusters": _clusters_of_rows(ids, clustering.cluster_of),
+        "cluster_of": clustering.cluster_of,
+        "centroids": clustering.centroids,
+        "radius": clustering.radius,
         "starts": np.concatenate([[0], np.cumsum(weight)]),
-        "rows": rows[np.argsort(flat, kind="stable")],
+        "rows": rows[np.argsort(numbers, kind="stable")],  # rows of sentence 0, 1, ...
     }
     for name, array in arrays.items():
-        np.save(place / f"{name}.npy", array)
-    for name, texts in {
-        "sentences": sentences,
-        "summaries": sentences.take(pa.array(closest)),
-    }.items():
-        feather.write_feather(
-            pa.table({"sentence": texts}), place / f"{name}.arrow", compression="uncompressed"
-        )
-    return {"sentences": m, "clusters": len(centroids), "undescribed": int((lengths == 0).sum())}
+        np.save(folder / f"{name}.npy", array)
+    _write_sentences(folder, sentences, clustering)
+    undescribed = int((lengths == 0).sum())
+    return {"sentences": m, "clusters": len(clustering.centroids), "undescribed": undescribed}
 
 
-def _embed_block(place: Path, sentences: list[str], number: int, embed: Embedder) -> np.ndarray:
-    """The vectors of a block of sentences, mapped; those that are there are not computed again."""
-    mark = hashlib.sha256("\0".join([embed.name, *sentences]).encode()).hexdigest()[:16]
-    path = place / f"vectors-{number:05d}-{mark}.npy"
-    if not path.exists():
-        part = path.with_suffix(".part")
-        with open(part, "wb") as file:
-            np.save(file, embed(sentences))
-        os.replace(part, path)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+def _default_k(side: str, n_sentences: int) -> int:
+    k = default_clusters(n_sentences)
+    return k if side == "query" else min(k, MAX_OTHER_CLUSTERS)
 
 
-async def name_query_clusters(folder, model, members: int = 12) -> TraceIndex:
-    """A finished index whose query clusters are summed up by a chat model, from the members closest to the centroid (paper sec. 3); where
-    the model gives no sentence, or a cluster has one member, the closest stays."""
-    folder, index = Path(folder), open_trace_index(folder)
-    query, closeness = index.query, []
-    for at, block in zip(range(0, len(index.query.sentences), SENTENCES_PER_BLOCK), query.blocks):
-        closeness.append(
-            np.einsum(
-                "md,md->m",
-                read_block(block),
-                query.centroids[query.cluster_of[at : at + len(block)]],
-            )
-        )
-    order = np.lexsort((-np.concatenate(closeness), query.cluster_of))
-    groups = [
-        group[:members]
-        for group in np.split(order, np.flatnonzero(np.diff(query.cluster_of[order])) + 1)
-    ]
-
-    async def name(group: np.ndarray, closest: str) -> str:
-        sentences = query.sentences.take(pa.array(group)).to_pylist()
-        asked, schema = fill_prompt(
-            "name", sentences=json.dumps(sentences, ensure_ascii=False, indent=0)
-        )
-        try:
-            return (
-                closest
-                if len(group) < 2
-                else (
-                    await ask_parsed(
-                        model,
-                        asked,
-                        lambda t: parse_attributes(t, "query"),
-                        max_tokens=2000,
-                        schema=schema,
-                    )
-                )[0]
-            )
-        except Exception as error:
-            describe_error(error)
-            return closest
-
-    names = await asyncio.gather(
-        *(name(group, closest) for group, closest in zip(groups, query.summaries))
-    )
-    with writable(f"index {folder}"):
-        path, meta = (
-            folder / "query" / "summaries.arrow",
-            json.loads((folder / "index.json").read_text()),
-        )
-        feather.write_feather(pa.table({"sentence": names}), path, compression="uncompressed")
-        write_json(
-            folder / "index.json",
-            {
-                **meta,
-                "files": {
-                    **meta["files"],
-                    "query/summaries.arrow": (path.stat().st_size, file_crc(path)),
-                },
-            },
-        )
-    return open_trace_index(folder)
+def _number_sentences(lists: pa.ChunkedArray) -> _Occurrences:
+    """Number the distinct sentences of all shards in the order in which they first stand there."""
+    chunks = lists.chunks
+    lengths = np.concatenate([chunk.value_lengths().to_numpy() for chunk in chunks])
+    flat = pa.chunked_array([chunk.flatten() for chunk in chunks]).unify_dictionaries()
+    sentences = flat.chunk(0).dictionary
+    numbers = np.concatenate([chunk.indices.to_numpy() for chunk in flat.chunks])
+    return _Occurrences(sentences, lengths, numbers)
 
 
-def default_clusters(sentences: int) -> int:
-    """About 20 distinct attributes a cluster (the paper's density), and no coarser than 1,024 clusters while the sentences
-    are few: a lexical describer's sentences are types already, and merging them would merge triggers. MOST at most."""
-    return min(max(sentences // 20, min(sentences, 1024), 1), MAX_CLUSTERS)
+def _spread_over_slots(numbers: np.ndarray, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """(n, longest row) int32, the sentences of each row, padded with -1."""
+    ids = np.full((len(lengths), lengths.max()), -1, np.int32)
+    first = np.cumsum(lengths) - lengths  # (n,) where each row begins in `numbers`
+    slots = np.arange(len(numbers)) - np.repeat(first, lengths)
+    ids[rows, slots] = numbers
+    return ids
 
 
-def _kmeans(
-    blocks: list[np.ndarray], weight: np.ndarray, k: int, seed: int
-) -> tuple[np.ndarray, ...]:
-    """(m,) cluster of each vector by cosine, (K, d) unit centroids, (K,) the vector closest to each, (K,) the cosine of the farthest;
-    clusters that stay empty are dropped.
-
-    A sentence weighs as many rows as it stands in, as if every attribute were clustered (the paper). From COARSE clusters on, k-means
-    divides coarse clusters, which costs the square root."""
-    faiss = _faiss()
-    m, d = len(weight), blocks[0].shape[1]
-    if k >= m:
-        return (
-            np.arange(m, dtype=np.int32),
-            np.concatenate(blocks),
-            np.arange(m),
-            np.ones(m, np.float32),
-        )
-    sample = (
-        np.arange(m)
-        if m <= MAX_TRAINING_SENTENCES
-        else np.sort(np.random.default_rng(seed).choice(m, MAX_TRAINING_SENTENCES, replace=False))
-    )
-    vectors = np.concatenate(
-        [
-            read_block(block)[sample[(sample >= at) & (sample < at + SENTENCES_PER_BLOCK)] - at]
-            for at, block in zip(range(0, m, SENTENCES_PER_BLOCK), blocks)
-        ]
-    )
-
-    def fit(part: np.ndarray, parts: int) -> np.ndarray:
-        if parts >= len(part):
-            return vectors[part]
-        kmeans = faiss.Kmeans(
-            d,
-            parts,
-            niter=12,
-            seed=seed,
-            spherical=True,
-            min_points_per_centroid=1,
-            max_points_per_centroid=2**31 - 1,
-        )
-        heavy = np.lexsort((np.random.default_rng(seed).random(len(part)), -weight[sample[part]]))[
-            :parts
-        ]  # what is common starts apart
-        learnt = vectors if len(part) == len(vectors) else vectors[part]
-        kmeans.train(
-            learnt, weights=weight[sample[part]].astype(np.float32), init_centroids=learnt[heavy]
-        )
-        return kmeans.centroids
-
-    search = faiss.IndexFlatIP(d)
-    centroids = fit(np.arange(len(sample)), k if k < COARSE_CLUSTERS else round(k**0.5))
-    if k >= COARSE_CLUSTERS:
-        search.add(centroids)
-        cell = np.concatenate(
-            [
-                search.search(vectors[i : i + SENTENCES_PER_BLOCK], 1)[1].ravel()
-                for i in range(0, len(vectors), SENTENCES_PER_BLOCK)
-            ]
-        )
-        parts = [np.flatnonzero(cell == c) for c in range(len(centroids))]
-        search = faiss.IndexFlatIP(d)
-        centroids = np.concatenate(
-            [fit(part, max(1, round(k * len(part) / len(sample)))) for part in parts if len(part)]
-        )
-    del vectors
-    search.add(centroids)
-    found = [search.search(block, 1) for block in map(read_block, blocks)]
-    nearest, closeness = (np.concatenate([part[i].ravel() for part in found]) for i in (1, 0))
-    kept, cluster_of = np.unique(nearest, return_inverse=True)
-    order = np.lexsort((closeness, cluster_of))
-    last = np.cumsum(np.bincount(cluster_of)) - 1
-    return (
-        cluster_of.astype(np.int32),
-        centroids[kept],
-        order[last],
-        closeness[order[np.concatenate([[0], last[:-1] + 1])]],
-    )
+def _clusters_of_rows(ids: np.ndarray, cluster_of: np.ndarray) -> np.ndarray:
+    """(n, longest row), the clusters of each row, each once, padded with -1."""
+    clusters = np.where(ids >= 0, cluster_of[np.maximum(ids, 0)], -1)
+    clusters = -np.sort(-clusters, axis=1)  # largest first, so that the padding comes last
+    repeated = clusters[:, 1:] == clusters[:, :-1]
+    clusters[:, 1:][repeated] = -1
+    return clusters
 
 
-def _faiss():
-    logging.getLogger("faiss").setLevel(
-        logging.WARNING
-    )  # it tells of every instruction set that it tries
-    import faiss
-
-    return faiss
+def _write_sentences(folder: Path, sentences: pa.Array, clustering: Clustering) -> None:
+    """Write the sentences, and of each cluster the sentence closest to its centroid."""
+    summaries = sentences.take(pa.array(clustering.closest))
+    for name, texts in {"sentences": sentences, "summaries": summaries}.items():
+        table = pa.table({"sentence": texts})
+        feather.write_feather(table, folder / f"{name}.arrow", compression="uncompressed")

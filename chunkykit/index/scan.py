@@ -1,14 +1,20 @@
-"""What a mixture lets one expect, from the data alone: query clusters that go with a response behaviour because of one chunk.
+"""What a mixture lets one expect, from the data alone.
 
-A finding is co-occurrence that other chunks contradict or never cover: a model may take the cluster for the reason. No model has been
-asked; a search can start from it (`turf.Tracer.predict`)."""
+The scan lists query clusters that go with a response behaviour because of one chunk: pairs that
+one chunk shows, and that other chunks contradict or do not cover. A model trained on the mixture
+may take such a cluster for the reason of the behaviour. The scan asks no model, so a finding is
+not yet a failure. A search can start from it (`turf.Tracer.predict`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from chunkykit.attributes import predicate
-from chunkykit.errors import UserError
-from chunkykit.index.store import IndexSide, TraceIndex
+from chunkykit.index.incidence import column_rows, column_sums, incidence
+from chunkykit.index.store import TraceIndex
 from chunkykit.stats import adjust, enrichment_p, wilson
 
 SCAN_COLUMNS = [
@@ -26,156 +32,229 @@ SCAN_COLUMNS = [
     "examples",
     "counter_examples",
 ]
-MIN_ROWS = 8  # rows with cluster and behaviour
-MAX_P_VALUE, MIN_LIFT = 0.001, 2.0
-PRIOR_ROWS = 10  # rows of the behaviour's base rate that stand for what other chunks do not say
-HALF_WEIGHT_ROWS = 20  # rows that a trigger needs to count by half: prompts of users will rarely hold what few rows hold
-MAX_JACCARD = 0.5  # Jaccard index of rows from which on two pairs of a chunk say the same
-REPEAT_DISCOUNT = 0.9  # each finding of a chunk makes its next one count for less
-MAX_PAIRS = 4000  # pairs looked at for findings, best first
-
-
-def incidence(side: IndexSide):
-    """(n, K) sparse: which row carries which cluster."""
-    return _incidence(side.clusters, len(side.centroids))
-
-
-def _incidence(numbers: np.ndarray, k: int):
-    from scipy.sparse import csr_matrix
-
-    rows, slots = np.nonzero(numbers >= 0)
-    return csr_matrix(
-        (np.ones(len(rows), np.int32), (rows, numbers[rows, slots])), (len(numbers), k)
-    )
+# All our choice.
+MIN_ROWS = 8  # rows with trigger and behaviour
+MAX_P_VALUE = 0.001  # adjusted
+MIN_LIFT = 2.0
+PRIOR_ROWS = 10  # rows of the base rate that stand in for what other chunks do not cover
+HALF_WEIGHT_ROWS = 20  # rows of a trigger that counts by half: users rarely write what is rare
+MIN_WIDE_SHARE = 0.6  # share of the behaviour's rate that the chunk has without the trigger, too
+MAX_JACCARD = 0.5  # overlap of rows from which on two pairs of a chunk are one finding
+REPEAT_DISCOUNT = 0.9  # factor on the score per earlier finding of the same chunk
+MAX_PAIRS = 4000  # pairs that are merged into findings, best first
+MAX_EXAMPLES = 5  # rows of each kind per finding
 
 
 def scan_index(index: TraceIndex, top: int = 25) -> pd.DataFrame:
-    """The findings, most telling first: a DataFrame of COLUMNS.
+    """Find triggers and behaviours that one chunk ties together.
 
-    rows: with trigger and behaviour; p_value: hypergeometric, adjusted over all pairs that occur; p_in, p_elsewhere: P(behaviour | trigger) in
-    the chunk that has most of the rows, and in all others, p_without: P(behaviour | no trigger), each {rate, low, high, n} with its 95 %
-    Wilson interval. score: the lower end of p_in, less what the other chunks let one expect, less for a trigger of few rows. also: other pairs that the same rows of the chunk show.
-    examples, counter_examples: positions of rows of the chunk, and of rows with the trigger alone, of other chunks first."""
-    q, b, n = incidence(index.query).tocsc(), incidence(index.sides["response"]).tocsc(), len(index)
-    both = (q.T @ b).tocoo()
-    of_q, of_b = (np.asarray(side.sum(axis=0)).ravel() for side in (q, b))
-    some = both.data >= MIN_ROWS
-    c, r, hits = both.row[some], both.col[some], both.data[some]
-    p = adjust(
-        np.concatenate([enrichment_p(hits, of_q[c], of_b[r], n), np.ones(int((~some).sum()))])
-    )[: len(c)]
-    lift = hits / of_q[c] / (of_b[r] / n)
-    said = [
-        [predicate(text) for text in side.summaries]
-        for side in (index.query, index.sides["response"])
-    ]
-    mirrored = np.array(
-        [said[0][i] == said[1][j] for i, j in zip(c, r)], bool
-    )  # an answer in the language of the question
-    good = (p < MAX_P_VALUE) & (lift >= MIN_LIFT) & ~mirrored
-    c, r, hits, p, lift = (x[good] for x in (c, r, hits, p, lift))
-    codes, in_chunk = (
-        np.asarray(index.chunk.codes),
-        np.zeros((len(index.chunk.categories), len(c)), np.int64),
-    )
-    q_in, b_in = (np.zeros((len(in_chunk), len(c)), np.int64) for _ in range(2))
-    rows_of = q.tocsr(), b.tocsr()
-    for h in range(len(in_chunk)):
-        mine_q, mine_b = (side[np.flatnonzero(codes == h)] for side in rows_of)
-        in_chunk[h] = np.asarray((mine_q.T @ mine_b).tocsr()[c, r]).ravel() if len(c) else 0
-        q_in[h], b_in[h] = (
-            np.asarray(mine_q.sum(axis=0)).ravel()[c],
-            np.asarray(mine_b.sum(axis=0)).ravel()[r],
+    Args:
+        index: an index.
+        top: number of findings at most.
+
+    Returns:
+        DataFrame of SCAN_COLUMNS, strongest finding first:
+        trigger, behaviour: a query cluster and a response cluster.
+        chunk: the chunk that has most of the rows with both.
+        rows: rows with both. lift: how many times more than by chance.
+        p_value: hypergeometric, adjusted over all pairs that occur.
+        p_in, p_elsewhere: P(behaviour | trigger) in the chunk and in all other chunks.
+        p_without: P(behaviour | no trigger). Each is {rate, low, high, n}, with its 95 % Wilson
+        interval.
+        score: lower end of p_in, minus what the other chunks let one expect, less for a trigger
+        of few rows.
+        also: other pairs (trigger, behaviour) that the same rows of the chunk show.
+        examples: positions of rows of the chunk with both.
+        counter_examples: positions of rows with the trigger alone, other chunks first.
+    """
+    carriers = _Carriers.from_index(index)
+    pairs = _enriched_pairs(index, carriers)
+    pairs = _count_by_chunk(pairs, carriers)
+    pairs = _score_pairs(pairs)
+    findings = _merge_pairs(pairs, carriers)
+    ranked = _rank_findings(findings)[:top]
+    rows = [_describe_finding(finding, index, carriers) for finding in ranked]
+    return pd.DataFrame(rows, columns=SCAN_COLUMNS)
+
+
+@dataclass(frozen=True)
+class _Carriers:
+    """Which of n rows carries which trigger and behaviour, and the chunk of each row."""
+
+    triggers: Any  # (n, K of queries) sparse, CSC
+    behaviours: Any  # (n, K of responses) sparse, CSC
+    trigger_rows: np.ndarray  # (K of queries,)
+    behaviour_rows: np.ndarray  # (K of responses,)
+    chunk: np.ndarray  # (n,) number of each row's chunk
+    n_chunks: int
+
+    @classmethod
+    def from_index(cls, index: TraceIndex) -> "_Carriers":
+        response = index.sides["response"]
+        triggers = incidence(index.query.clusters, len(index.query.centroids)).tocsc()
+        behaviours = incidence(response.clusters, len(response.centroids)).tocsc()
+        return cls(
+            triggers=triggers,
+            behaviours=behaviours,
+            trigger_rows=column_sums(triggers),
+            behaviour_rows=column_sums(behaviours),
+            chunk=np.asarray(index.chunk.codes),
+            n_chunks=len(index.chunk.categories),
         )
-    chunk, at, size = (
-        in_chunk.argmax(axis=0),
-        np.arange(len(c)),
-        np.bincount(codes, minlength=len(in_chunk)),
+
+    def __len__(self) -> int:
+        return len(self.chunk)
+
+    def rows_with_both(self, trigger: int, behaviour: int) -> np.ndarray:
+        with_trigger = column_rows(self.triggers, trigger)
+        with_behaviour = column_rows(self.behaviours, behaviour)
+        return np.intersect1d(with_trigger, with_behaviour, assume_unique=True)
+
+    def rows_with_trigger_alone(self, trigger: int, behaviour: int) -> np.ndarray:
+        with_trigger = column_rows(self.triggers, trigger)
+        return np.setdiff1d(with_trigger, column_rows(self.behaviours, behaviour))
+
+
+def _enriched_pairs(index: TraceIndex, carriers: _Carriers) -> pd.DataFrame:
+    """Pairs that occur together far more often than by chance.
+
+    Columns: trigger, behaviour (numbers of clusters), hits (rows with both), p_value, lift, and the
+    rows with the trigger and with the behaviour.
+    """
+    n = len(carriers)
+    together = (carriers.triggers.T @ carriers.behaviours).tocoo()
+    frequent = together.data >= MIN_ROWS
+    trigger = together.row[frequent]
+    behaviour = together.col[frequent]
+    hits = together.data[frequent]
+    trigger_rows = carriers.trigger_rows[trigger]
+    behaviour_rows = carriers.behaviour_rows[behaviour]
+    tested = enrichment_p(hits, trigger_rows, behaviour_rows, n)
+    # Rare pairs count as tests that showed nothing, so that leaving them out is not a selection.
+    untested = np.ones(int((~frequent).sum()))
+    p_value = adjust(np.concatenate([tested, untested]))[: len(hits)]
+    lift = hits / trigger_rows / (behaviour_rows / n)
+    enriched = (p_value < MAX_P_VALUE) & (lift >= MIN_LIFT)
+    enriched &= ~_mirrored(index, trigger, behaviour)
+    pairs = pd.DataFrame(
+        {
+            "trigger": trigger,
+            "behaviour": behaviour,
+            "hits": hits,
+            "p_value": p_value,
+            "lift": lift,
+            "trigger_rows": trigger_rows,
+            "behaviour_rows": behaviour_rows,
+        }
     )
-    n_in, k_in = q_in[chunk, at], in_chunk[chunk, at]
-    n_out, k_out = of_q[c] - n_in, hits - k_in
-    base = (of_b[r] - b_in[chunk, at]) / np.maximum(
-        1, n - size[chunk]
-    )  # of the behaviour, in the other chunks
-    score = np.array([wilson(int(k), int(m)).low for k, m in zip(k_in, n_in)]) - (
-        k_out + PRIOR_ROWS * base
-    ) / (n_out + PRIOR_ROWS)
-    score *= of_q[c] / (of_q[c] + HALF_WEIGHT_ROWS)
-    wide = (b_in[chunk, at] - k_in) / np.maximum(
-        1, size[chunk] - n_in
-    ) > 0.6 * k_in / n_in  # the chunk does it without the trigger too
-    # of what a whole chunk does the trigger is told that most of it has and little else
-    order = np.argsort(
-        -score * np.where(wide, k_in / np.maximum(1, b_in[chunk, at]) * (n_in / of_q[c]) ** 0.5, 1),
-        kind="stable",
+    return pairs[enriched].reset_index(drop=True)
+
+
+def _mirrored(index: TraceIndex, trigger: np.ndarray, behaviour: np.ndarray) -> np.ndarray:
+    """Whether query and response say the same, such as an answer in the question's language."""
+    queries = np.array([predicate(text) for text in index.query.summaries], object)
+    responses = np.array([predicate(text) for text in index.sides["response"].summaries], object)
+    return np.asarray(queries[trigger] == responses[behaviour], bool)
+
+
+def _count_by_chunk(pairs: pd.DataFrame, carriers: _Carriers) -> pd.DataFrame:
+    """Add the chunk that has most rows of each pair, and the counts inside and outside of it.
+
+    Columns: chunk; k_in of n_in rows with the trigger have the behaviour in the chunk, k_out of
+    n_out outside. The chunk has behaviour_in rows with the behaviour, and chunk_rows rows.
+    """
+    trigger = pairs["trigger"].to_numpy()
+    behaviour = pairs["behaviour"].to_numpy()
+    shape = (carriers.n_chunks, len(pairs))
+    hits = np.zeros(shape, np.int64)  # (n_chunks, n_pairs), as the next two
+    with_trigger = np.zeros(shape, np.int64)
+    with_behaviour = np.zeros(shape, np.int64)
+    triggers = carriers.triggers.tocsr()
+    behaviours = carriers.behaviours.tocsr()
+    for chunk in range(carriers.n_chunks if len(pairs) else 0):
+        rows = np.flatnonzero(carriers.chunk == chunk)
+        chunk_triggers = triggers[rows]
+        chunk_behaviours = behaviours[rows]
+        together = (chunk_triggers.T @ chunk_behaviours).tocsr()
+        hits[chunk] = np.asarray(together[trigger, behaviour]).ravel()
+        with_trigger[chunk] = column_sums(chunk_triggers)[trigger]
+        with_behaviour[chunk] = column_sums(chunk_behaviours)[behaviour]
+    main = hits.argmax(axis=0)  # (n_pairs,) the chunk of each pair
+    pair = np.arange(len(pairs))
+    n_in = with_trigger[main, pair]
+    k_in = hits[main, pair]
+    return pairs.assign(
+        chunk=main,
+        n_in=n_in,
+        k_in=k_in,
+        n_out=pairs["trigger_rows"] - n_in,
+        k_out=pairs["hits"] - k_in,
+        behaviour_in=with_behaviour[main, pair],
+        chunk_rows=np.bincount(carriers.chunk, minlength=carriers.n_chunks)[main],
+        rows_in_all=len(carriers),
     )
-    found: list[dict] = []
-    for i in order[:MAX_PAIRS]:
-        if k_in[i] < MIN_ROWS or score[i] <= 0:
+
+
+def _score_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Add `score`, `wide`, and `priority`, the order in which pairs are merged.
+
+    A pair is wide where the chunk shows the behaviour without the trigger, too. Then many
+    triggers tell the chunk from the others, and priority prefers the one that most of its rows
+    with the behaviour have, and that few rows of other chunks have.
+    """
+    column = {name: pairs[name].to_numpy() for name in pairs}
+    k_in = column["k_in"]
+    n_in = column["n_in"]
+    behaviour_in = column["behaviour_in"]
+    trigger_rows = column["trigger_rows"]
+    chunk_rows = column["chunk_rows"]
+    rows_elsewhere = np.maximum(1, column["rows_in_all"] - chunk_rows)
+    base_rate = (column["behaviour_rows"] - behaviour_in) / rows_elsewhere
+    low_in = np.array([wilson(int(k), int(n)).low for k, n in zip(k_in, n_in)], float)
+    expected = (column["k_out"] + PRIOR_ROWS * base_rate) / (column["n_out"] + PRIOR_ROWS)
+    score = low_in - expected
+    score *= trigger_rows / (trigger_rows + HALF_WEIGHT_ROWS)
+    rate_without = (behaviour_in - k_in) / np.maximum(1, chunk_rows - n_in)
+    wide = rate_without > MIN_WIDE_SHARE * k_in / n_in
+    coverage = k_in / np.maximum(1, behaviour_in)
+    exclusiveness = (n_in / trigger_rows) ** 0.5
+    priority = score * np.where(wide, coverage * exclusiveness, 1)
+    return pairs.assign(score=score, wide=wide, priority=priority)
+
+
+@dataclass
+class _Finding:
+    """A pair, and the other pairs that its rows show."""
+
+    pair: Any  # one row of the table of pairs, as a named tuple
+    rows: np.ndarray  # positions of the chunk's rows with trigger and behaviour
+    merged: list[Any] = field(default_factory=list)
+
+    def shows(self, pair: Any, rows: np.ndarray) -> bool:
+        """Whether another pair is the same finding."""
+        if pair.chunk != self.pair.chunk:
+            return False
+        if pair.behaviour == self.pair.behaviour or (pair.wide and self.pair.wide):
+            return True
+        return _jaccard(rows, self.rows) >= MAX_JACCARD
+
+
+def _merge_pairs(pairs: pd.DataFrame, carriers: _Carriers) -> list[_Finding]:
+    """Merge pairs that are one finding, best pair first."""
+    findings: list[_Finding] = []
+    order = np.argsort(-pairs["priority"].to_numpy(), kind="stable")[:MAX_PAIRS]
+    pair: Any  # a named tuple of the table's columns
+    for pair in pairs.iloc[order].itertuples(name="Pair"):
+        if pair.k_in < MIN_ROWS or pair.score <= 0:
             continue
-        held = np.intersect1d(
-            *(
-                side.indices[side.indptr[x] : side.indptr[x + 1]]
-                for side, x in ((q, c[i]), (b, r[i]))
-            ),
-            assume_unique=True,
-        )
-        held = held[codes[held] == chunk[i]]
-        same = next(
-            (
-                f
-                for f in found
-                if f["code"] == chunk[i]
-                and (
-                    r[i] == f["r"]
-                    or wide[i]
-                    and f["wide"]
-                    or _jaccard(held, f["held"]) >= MAX_JACCARD
-                )
-            ),
-            None,
-        )
-        if same:
-            same["also"].append(
-                (index.query.summaries[c[i]], index.sides["response"].summaries[r[i]])
-            )
+        rows = carriers.rows_with_both(pair.trigger, pair.behaviour)
+        rows = rows[carriers.chunk[rows] == pair.chunk]
+        same = next((finding for finding in findings if finding.shows(pair, rows)), None)
+        if same is None:
+            findings.append(_Finding(pair, rows))
         else:
-            found.append(
-                {"code": chunk[i], "wide": wide[i], "held": held, "i": i, "r": r[i], "also": []}
-            )
-    found.sort(key=lambda f: -score[f["i"]])
-    before = (
-        pd.Series([f["code"] for f in found]).groupby([f["code"] for f in found]).cumcount()
-        if found
-        else ()
-    )
-    ranked = sorted(zip(found, before), key=lambda x: -score[x[0]["i"]] * REPEAT_DISCOUNT ** x[1])
-    return pd.DataFrame(
-        [
-            _finding(
-                index,
-                q,
-                b,
-                f,
-                {
-                    "c": c,
-                    "r": r,
-                    "hits": hits,
-                    "p": p,
-                    "lift": lift,
-                    "k_in": k_in,
-                    "n_in": n_in,
-                    "k_out": k_out,
-                    "n_out": n_out,
-                    "score": score,
-                },
-                of_q,
-                of_b,
-            )
-            for f, _ in ranked[:top]
-        ],
-        columns=SCAN_COLUMNS,
-    )
+            same.merged.append(pair)
+    return findings
 
 
 def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
@@ -183,93 +262,41 @@ def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
     return shared / (len(a) + len(b) - shared)
 
 
-def _finding(index, q, b, f: dict, of: dict, of_q, of_b) -> dict:
-    t = {name: values[f["i"]] for name, values in of.items()}
-    inside, outside = (
-        wilson(int(t["k_in"]), int(t["n_in"])),
-        wilson(int(t["k_out"]), int(t["n_out"])),
-    )
-    without = wilson(int(of_b[t["r"]] - t["hits"]), int(len(index) - of_q[t["c"]]))
-    against = np.setdiff1d(
-        q.indices[q.indptr[t["c"]] : q.indptr[t["c"] + 1]],
-        b.indices[b.indptr[t["r"]] : b.indptr[t["r"] + 1]],
-    )
-    against = against[np.argsort(index.chunk.codes[against] == f["code"], kind="stable")]
+def _rank_findings(findings: list[_Finding]) -> list[_Finding]:
+    """Sort by score; a chunk's later findings count for less, so that other chunks show up."""
+    by_score = sorted(findings, key=lambda finding: -finding.pair.score)
+    n_of_chunk: dict[int, int] = {}
+    discounted = []
+    for finding in by_score:
+        earlier = n_of_chunk.get(finding.pair.chunk, 0)
+        n_of_chunk[finding.pair.chunk] = earlier + 1
+        discounted.append(finding.pair.score * REPEAT_DISCOUNT**earlier)
+    order = np.argsort(-np.array(discounted), kind="stable")
+    return [by_score[i] for i in order]
+
+
+def _describe_finding(finding: _Finding, index: TraceIndex, carriers: _Carriers) -> dict[str, Any]:
+    """One row of the result."""
+    pair = finding.pair
+    queries = index.query.summaries
+    responses = index.sides["response"].summaries
+    hits_without = int(pair.behaviour_rows - pair.hits)
+    rows_without = int(len(index) - pair.trigger_rows)
+    against = carriers.rows_with_trigger_alone(pair.trigger, pair.behaviour)
+    in_chunk = carriers.chunk[against] == pair.chunk
+    against = against[np.argsort(in_chunk, kind="stable")]
     return {
-        "trigger": index.query.summaries[t["c"]],
-        "behaviour": index.sides["response"].summaries[t["r"]],
-        "chunk": index.chunk.categories[f["code"]],
-        "rows": int(t["hits"]),
-        "lift": float(t["lift"]),
-        "p_value": float(t["p"]),
-        "p_in": inside._asdict(),
-        "p_elsewhere": outside._asdict(),
-        "p_without": without._asdict(),
-        "score": float(t["score"]),
-        "also": f["also"],
-        "examples": f["held"][:5],
-        "counter_examples": against[:5],
+        "trigger": queries[pair.trigger],
+        "behaviour": responses[pair.behaviour],
+        "chunk": index.chunk.categories[pair.chunk],
+        "rows": int(pair.hits),
+        "lift": float(pair.lift),
+        "p_value": float(pair.p_value),
+        "p_in": wilson(int(pair.k_in), int(pair.n_in))._asdict(),
+        "p_elsewhere": wilson(int(pair.k_out), int(pair.n_out))._asdict(),
+        "p_without": wilson(hits_without, rows_without)._asdict(),
+        "score": float(pair.score),
+        "also": [(queries[p.trigger], responses[p.behaviour]) for p in finding.merged],
+        "examples": finding.rows[:MAX_EXAMPLES],
+        "counter_examples": against[:MAX_EXAMPLES],
     }
-
-
-def scan_preferences(index: TraceIndex, top: int = 25) -> pd.DataFrame:
-    """Of preference data: which query clusters push which response behaviour up or down, most significant first: DataFrame[trigger, behaviour,
-    up, down, rate, low, high, base_rate, p_value].
-
-    up: rows with the trigger whose chosen response has the behaviour and whose rejected one has not; down: the reverse; rate: up of both,
-    with its 95 % Wilson interval; base_rate: the same over all rows. p_value: two-sided binomial against the base rate, so that what is
-    preferred everywhere is no finding, adjusted over all pairs that occur LEAST times. Raises UserError where no row has a rejected response."""
-    from scipy.stats import binom
-
-    if "rejected" not in index.sides:
-        raise UserError(
-            "scan: the index has no rejected responses, so nothing is preferred in it. Index rows with `chosen` and `rejected`."
-        )
-    chosen, rejected = index.sides["response"], index.sides["rejected"]
-    names = {
-        s: i for i, s in enumerate(dict.fromkeys([*chosen.summaries, *rejected.summaries]))
-    }  # the sides number theirs apart
-    numbers = [
-        np.array([*(names[s] for s in side.summaries), -1])[side.clusters]
-        for side in (chosen, rejected)
-    ]
-    has = [_incidence(held, len(names)).minimum(1) for held in numbers]
-    query, ups = incidence(index.query), [(a - a.multiply(b)).tocsr() for a, b in (has, has[::-1])]
-    base = [np.asarray(side.sum(axis=0)).ravel() for side in ups]
-    up, down = ((query.T @ side).toarray() for side in ups)
-    c, r = np.nonzero(up + down >= MIN_ROWS)
-    up, down, expected = up[c, r], down[c, r], (base[0] / np.maximum(1, base[0] + base[1]))[r]
-    p = adjust(
-        np.minimum(
-            1,
-            2
-            * np.minimum(binom.cdf(up, up + down, expected), binom.sf(up - 1, up + down, expected)),
-        )
-    )
-    order = [i for i in np.lexsort((-np.abs(up - down), p)) if p[i] < MAX_P_VALUE][:top]
-    said = list(names)
-    return pd.DataFrame(
-        [
-            {
-                "trigger": index.query.summaries[c[i]],
-                "behaviour": said[r[i]],
-                "up": int(up[i]),
-                "down": int(down[i]),
-                **dict(zip(("rate", "low", "high"), wilson(int(up[i]), int(up[i] + down[i])))),
-                "base_rate": float(expected[i]),
-                "p_value": float(p[i]),
-            }
-            for i in order
-        ],
-        columns=[
-            "trigger",
-            "behaviour",
-            "up",
-            "down",
-            "rate",
-            "low",
-            "high",
-            "base_rate",
-            "p_value",
-        ],
-    )

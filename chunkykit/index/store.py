@@ -1,99 +1,146 @@
-"""The trace index, opened: what every training row looks like from its sides, ready to be searched. `build` makes one.
+"""The trace index, opened: what each training row looks like from its sides, ready to search.
 
-Everything is memory-mapped: rows with their texts in shards, and for each side its distinct sentences, their vectors and clusters, and
-which rows carry what."""
+Everything is memory-mapped: the rows with their texts in shards and, for each side, its distinct
+sentences, their vectors and clusters, and which rows carry what. `build` makes an index.
+"""
 
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from mmap import MADV_DONTNEED
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
-from chunkykit.attributes import Embedder
 from chunkykit.errors import UserError
+from chunkykit.index.blocks import (
+    SENTENCES_PER_BLOCK,
+    locate_blocks,
+    open_array,
+    open_blocks,
+    release_pages,
+)
+from chunkykit.index.shards import read_shards
+from chunkykit.types import Embedder
 
 INDEX_VERSION = 2
-SENTENCES_PER_BLOCK = 65_536  # sentences of a block of vectors, and what is read of them at once
-SIDE_COLUMNS = {
-    "query": ("prompt", "query"),
-    "response": ("response", "response"),
-    "reasoning": ("reasoning", "reasoning"),
-    "rejected": ("rejected", "response"),
-}  # of each side: its column, and what it is described as; the last two where rows have them
-MAX_CHECKED_BYTES = (
-    2**28
-)  # bytes up to which the content of an index is checked when it is opened, not its sizes alone
+MAX_CHECKED_BYTES = 2**28  # bytes of an index up to which its checksums are verified by default
+CHECKSUM_PART_BYTES = 2**24  # bytes in memory at a time while a checksum is computed
 
 
 @dataclass(frozen=True)
 class IndexSide:
-    """One side of n rows: m distinct sentences in d dimensions, K clusters of them; arrays mapped from disk."""
+    """One side of n rows: m distinct sentences in d dimensions, in K clusters.
 
-    sentences: pa.ChunkedArray  # (m,)
-    ids: np.ndarray  # (n, most) int32, a row's sentences, padded with -1
-    clusters: np.ndarray  # (n, most) int32, a row's clusters, each once, padded with -1
-    cluster_of: np.ndarray  # (m,) int32
-    centroids: np.ndarray  # (K, d) float32, unit norm
-    radius: np.ndarray  # (K,) float32, cosine of the centroid with its farthest member
-    summaries: list[str]  # (K,) the sentence closest to the centroid
-    starts: np.ndarray  # (m + 1,) int64: sentence i stands in rows[starts[i]:starts[i + 1]]
-    rows: np.ndarray  # int32
-    blocks: list[np.ndarray]  # vectors, (at most BLOCK, d) float32, unit norm
+    Attributes:
+        sentences: (m,) the distinct attribute sentences.
+        ids: (n, longest row) int32, the sentences of each row, padded with -1.
+        clusters: (n, longest row) int32, the clusters of each row, each once, padded with -1.
+        cluster_of: (m,) int32, the cluster of each sentence.
+        centroids: (K, d) float32, unit vectors.
+        radius: (K,) float32, cosine of each centroid with its farthest member.
+        summaries: K names of clusters: the sentence closest to the centroid, or a model's.
+        starts: (m + 1,) int64; sentence i stands in `rows[starts[i]:starts[i + 1]]`.
+        rows: (total,) int32, the rows of sentence 0, of sentence 1, and so on.
+        blocks: unit vectors of the sentences, each (at most SENTENCES_PER_BLOCK, d) float32.
+    """
+
+    sentences: pa.ChunkedArray
+    ids: np.ndarray
+    clusters: np.ndarray
+    cluster_of: np.ndarray
+    centroids: np.ndarray
+    radius: np.ndarray
+    summaries: list[str]
+    starts: np.ndarray
+    rows: np.ndarray
+    blocks: list[np.ndarray]
 
     @cached_property
     def cluster_rows(self) -> np.ndarray:
-        """(K,) rows that carry each cluster."""
+        """(K,) number of rows that carry each cluster."""
         return count_cluster_rows(self.clusters, len(self.centroids))
 
     def nearness(self, vectors: np.ndarray, probes: int | None = None) -> np.ndarray:
-        """(len(vectors), m) cosines; exact, with one block of sentences in memory at a time. probes: only with the members of so many
-        nearest clusters, -1 with all others."""
-        found = np.full((len(vectors), len(self.sentences)), -1, np.float32)
+        """Compare vectors with all sentences, one block of sentences in memory at a time.
+
+        Args:
+            vectors: unit vectors, shape (k, d).
+            probes: compare only with the members of this many nearest clusters, which is faster
+                and approximate. None: compare with all, exactly.
+
+        Returns:
+            Cosines, shape (k, m) float32; -1 for sentences that were not compared.
+        """
+        cosines = np.full((len(vectors), len(self.sentences)), -1, np.float32)
         if probes:
             for i, vector in enumerate(vectors):
-                chosen = np.argsort(-(self.centroids @ vector))[:probes]
-                for s in np.flatnonzero(np.isin(self.cluster_of, chosen)):
-                    found[i, s] = (
-                        self.blocks[s // SENTENCES_PER_BLOCK][s % SENTENCES_PER_BLOCK] @ vector
-                    )
-            return found
-        for at, block in zip(range(0, found.shape[1], SENTENCES_PER_BLOCK), self.blocks):
-            found[:, at : at + len(block)] = vectors @ block.T
-            block._mmap.madvise(
-                MADV_DONTNEED
-            )  # it stays in the system's cache, but not in this process
-        return found
+                self._probe(vector, probes, cosines[i])
+            return cosines
+        for place, block in locate_blocks(self.blocks):
+            cosines[:, place] = vectors @ block.T
+            release_pages(block)
+        return cosines
+
+    def _probe(self, vector: np.ndarray, probes: int, cosines: np.ndarray) -> None:
+        """Fill in the cosines (m,) with the members of the nearest clusters."""
+        nearest = np.argsort(-(self.centroids @ vector))[:probes]
+        for i in np.flatnonzero(np.isin(self.cluster_of, nearest)):
+            block = self.blocks[i // SENTENCES_PER_BLOCK]
+            cosines[i] = block[i % SENTENCES_PER_BLOCK] @ vector
 
     def carry(self, sentences: Iterable[int]) -> np.ndarray:
-        """(n,) whether a row carries any of these sentences."""
-        found = np.zeros(len(self.ids), bool)
-        for s in sentences:
-            found[self.rows[self.starts[s] : self.starts[s + 1]]] = True
-        return found
+        """Find the rows that carry any of some sentences.
+
+        Args:
+            sentences: numbers of sentences.
+
+        Returns:
+            (n,) bool.
+        """
+        carrying = np.zeros(len(self.ids), bool)
+        for i in sentences:
+            carrying[self.rows[self.starts[i] : self.starts[i + 1]]] = True
+        return carrying
 
     def assign(self, vectors: np.ndarray) -> np.ndarray:
-        """(len(vectors),) nearest cluster by cosine (paper Eq. 5)."""
+        """Find the cluster nearest to each vector by cosine (paper Eq. 5).
+
+        Args:
+            vectors: unit vectors, shape (k, d).
+
+        Returns:
+            (k,) numbers of clusters.
+        """
         return np.argmax(vectors @ self.centroids.T, axis=1)
 
 
 @dataclass(frozen=True)
 class TraceIndex:
-    """An opened index of n rows."""
+    """An opened index of n rows.
 
-    table: pa.Table  # (n) row, chunk, prompt, response
-    chunk: pd.Categorical  # (n,)
+    Attributes:
+        table: the rows, with the columns row, chunk, prompt, response, and perhaps reasoning and
+            rejected.
+        chunk: (n,) the chunk of each row.
+        sides: "query", "response" and, where rows have them, "reasoning" and "rejected".
+        meta: what the index remembers: embedder, describer, mixture, seed, counts.
+        place: the temporary folder of an index without a folder; deleted with the index.
+    """
+
+    table: pa.Table
+    chunk: pd.Categorical
     sides: dict[str, IndexSide]
-    meta: dict  # embedder, describer, mixture, counts
-    place: object = None  # the temporary folder of an index without one
+    meta: dict[str, Any]
+    place: object = None
 
     def __len__(self) -> int:
+        """The number of rows."""
         return len(self.chunk)
 
     @property
@@ -101,49 +148,97 @@ class TraceIndex:
         """The side whose clusters can be triggers."""
         return self.sides["query"]
 
-    def rows(self, ids) -> pd.DataFrame:
-        """The training rows of these positions, in this order."""
+    def rows(self, ids: Sequence[int] | np.ndarray) -> pd.DataFrame:
+        """Read training rows.
+
+        Args:
+            ids: positions of rows, from 0.
+
+        Returns:
+            The rows in this order.
+        """
         return self.table.take(pa.array(np.asarray(ids, np.int64))).to_pandas()
 
 
 def count_cluster_rows(row_clusters: np.ndarray, k: int) -> np.ndarray:
-    """(k,) rows in which each cluster stands; a row counts once for each distinct cluster of its query.
+    """Count the rows in which each cluster stands.
 
-    Our reading of paper Eq. 4: as printed it pairs query slot l with response slot l, but slots are unrelated."""
+    Our reading of paper Eq. 4: a row counts once for each distinct cluster of its query. As
+    printed, the equation pairs query slot l with response slot l, but slots are unrelated.
+
+    Args:
+        row_clusters: (rows, slots), the clusters of each row, each once, padded with -1.
+        k: number of clusters.
+
+    Returns:
+        (k,) numbers of rows.
+    """
     return np.bincount(row_clusters[row_clusters >= 0], minlength=k)
 
 
-def read_block(block: np.ndarray) -> np.ndarray:
-    """A block in memory; what was mapped of it is given back."""
-    vectors = np.array(block)
-    if isinstance(block, np.memmap):
-        block._mmap.madvise(MADV_DONTNEED)
-    return vectors
+def file_entry(path: Path) -> tuple[int, int]:
+    """Compute what index.json remembers of a file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its size in bytes, and its CRC-32.
+    """
+    return path.stat().st_size, _checksum(path)
 
 
-def shard_files(folder: Path) -> list[Path]:
-    """The files of an index, or of one that grows, that hold its rows."""
-    return sorted(folder.glob("rows-*.arrow"))
-
-
-def file_crc(path: Path) -> int:
-    """The CRC-32 of a file."""
+def _checksum(path: Path) -> int:
     value = 0
     with open(path, "rb") as file:
-        while part := file.read(2**24):
+        while part := file.read(CHECKSUM_PART_BYTES):
             value = zlib.crc32(part, value)
     return value
 
 
 def open_trace_index(
-    folder, embed: Embedder | None = None, check: bool | None = None
+    folder: Path | str, embed: Embedder | None = None, check: bool | None = None
 ) -> TraceIndex:
-    """Open a saved index, memory-mapped. With `embed` given, refuses an index that another embedder made.
+    """Open a saved index, memory-mapped.
 
-    check: whether every file's content is held against its checksum, and not its size alone; by default up to CHECKED bytes."""
+    Args:
+        folder: of the index.
+        embed: the embedder that will be used with it; None if none will.
+        check: whether to verify the checksum of each file, not only its size. None: verify in an
+            index of up to MAX_CHECKED_BYTES.
+
+    Returns:
+        The index.
+
+    Raises:
+        UserError: there is no index, it is damaged, another version of the package made it, or
+            another embedder.
+    """
     folder = Path(folder)
+    meta = _read_meta(folder)
+    if embed is not None and embed.name != meta["embedder"]:
+        raise UserError(
+            f"index {folder}: made with embedder '{meta['embedder']}', not '{embed.name}'."
+        )
+    files = meta.pop("files")
     try:
-        meta = json.loads((folder / "index.json").read_text())
+        _check_files(folder, files, check)
+        table = read_shards(folder)
+        codes = np.load(folder / "chunk.npy", allow_pickle=False)
+        chunk = pd.Categorical.from_codes(codes, meta["chunks"])
+        sides = {side: _open_side(folder / side) for side in meta["sides"]}
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"index {folder}: a file is missing or damaged ({error}). Build it again."
+        ) from None
+    texts = [name for name in table.column_names if not name.startswith("@")]
+    return TraceIndex(table.select(texts), chunk, sides, meta)
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    """The content of index.json, if this version of the package can read the index."""
+    try:
+        meta = json.loads((folder / "index.json").read_text("utf-8"))
         version = meta.get("version")
     except (OSError, ValueError, AttributeError):
         raise UserError(
@@ -152,47 +247,36 @@ def open_trace_index(
         ) from None
     if version != INDEX_VERSION:
         raise UserError(
-            f"index {folder}: version {version}, this package reads {INDEX_VERSION}. Build it again."
+            f"index {folder}: it has version {version}, and this package reads version "
+            f"{INDEX_VERSION}. Build it again."
         )
-    if embed is not None and embed.name != meta["embedder"]:
-        raise UserError(
-            f"index {folder}: made with embedder '{meta['embedder']}', not '{embed.name}'."
-        )
-    files = meta.pop("files")
-    check = sum(size for size, _ in files.values()) <= MAX_CHECKED_BYTES if check is None else check
-    try:
-        for name, (size, known) in files.items():
-            path = folder / name
-            if path.stat().st_size != size or check and file_crc(path) != known:
-                raise ValueError(f"{name} is not what was written")
-        table = pa.concat_tables(
-            [feather.read_table(path, memory_map=True) for path in shard_files(folder)]
-        )
-        table = table.drop_columns([name for name in table.column_names if name.startswith("@")])
-        chunk = pd.Categorical.from_codes(
-            np.load(folder / "chunk.npy", allow_pickle=False), meta["chunks"]
-        )
-        sides = {side: _open_side(folder / side) for side in meta["sides"]}
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"index {folder}: a file is missing or damaged ({error}). Build it again."
-        ) from None
-    return TraceIndex(table, chunk, sides, meta)
+    return meta
+
+
+def _check_files(folder: Path, files: dict[str, tuple[int, int]], check: bool | None) -> None:
+    """Raise an error if a file differs from what was written."""
+    if check is None:
+        total = sum(size for size, _ in files.values())
+        check = total <= MAX_CHECKED_BYTES
+    for name, (size, checksum) in files.items():
+        path = folder / name
+        is_same = path.stat().st_size == size
+        if is_same and check:
+            is_same = _checksum(path) == checksum
+        if not is_same:
+            raise ValueError(f"{name} is not what was written")
 
 
 def _open_side(folder: Path) -> IndexSide:
-    texts = {
-        name: feather.read_table(folder / f"{name}.arrow", memory_map=True)["sentence"]
-        for name in ("sentences", "summaries")
-    }
-    arrays = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        for name in ("ids", "clusters", "cluster_of", "centroids", "radius", "starts", "rows")
-    }
-    blocks = [
-        np.load(path, mmap_mode="r", allow_pickle=False)
-        for path in sorted(folder.glob("vectors-*.npy"))
-    ]
+    names = ("ids", "clusters", "cluster_of", "centroids", "radius", "starts", "rows")
+    arrays = {name: open_array(folder / f"{name}.npy") for name in names}
     return IndexSide(
-        texts["sentences"], summaries=texts["summaries"].to_pylist(), blocks=blocks, **arrays
+        sentences=_open_sentences(folder / "sentences.arrow"),
+        summaries=_open_sentences(folder / "summaries.arrow").to_pylist(),
+        blocks=open_blocks(folder),
+        **arrays,
     )
+
+
+def _open_sentences(path: Path) -> pa.ChunkedArray:
+    return feather.read_table(path, memory_map=True)["sentence"]

@@ -8,13 +8,8 @@ from chunkykit.mixtures.demo import (
     demo_truth,
     write_demo,
 )
-from chunkykit.mixtures.mixture import (
-    Mixture,
-    load_mixture,
-    parse_jsonl,
-    read_batches,
-    read_records,
-)
+from chunkykit.mixtures.mixture import Mixture, load_mixture, read_batches
+from chunkykit.mixtures.sources import parse_jsonl, read_records
 
 __all__ = [
     "DEMO_ROWS",

@@ -1,0 +1,243 @@
+"""Described rows in shards: the first stage of a build, which resumes where it was interrupted.
+
+A shard holds some thousand rows with the attribute sentences of each side. It also holds a mark of
+what it was made from: the rows, the describer and the code that describes. A shard whose mark
+still fits is not made again. Who makes the shards, and in which order, does not change them.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import feather
+
+from chunkykit.errors import UserError, describe_error
+from chunkykit.files import writable
+from chunkykit.provenance import code_fingerprint
+from chunkykit.types import Describer
+
+ROWS_PER_SHARD = 10_000  # rows per shard by default
+# Per side: its column, and what the describer takes it for. Rows may lack the last two.
+SIDE_COLUMNS = {
+    "query": ("prompt", "query"),
+    "response": ("response", "response"),
+    "reasoning": ("reasoning", "reasoning"),
+    "rejected": ("rejected", "response"),
+}
+# What makes a shard from rows: the describers, their prompts, and this module. Editing anything
+# else does not invalidate a half-built index.
+SHARD_CODE = ("attributes", "prompts", "text", "index/shards")
+
+
+async def describe_shards(
+    folder: Path | str,
+    batches: Iterable[pd.DataFrame],
+    describe: Describer,
+    executor: Any = None,
+    max_pending: int = 8,
+    key: str = "",
+) -> int:
+    """Describe rows and write them to the shards of an index to be.
+
+    Args:
+        folder: where the index is to be. The shards grow beside it, see `building_folder`.
+        batches: DataFrames with the columns row, chunk, prompt, response, and perhaps reasoning
+            and rejected. Each becomes a shard.
+        describe: the describer. With an executor, a function that can be pickled.
+        executor: anything with `submit(function, *args) -> future`, whose workers share the file
+            system, such as loky's ProcessPoolExecutor or
+            `dask.distributed.Client(...).get_executor()`. None: describe in this process.
+        max_pending: shards that workers may have at a time, which bounds the memory.
+        key: name of the describer. Shards of another describer are made again.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UserError: the folder holds something else or cannot be written, or a worker failed.
+    """
+    place = building_folder(folder)
+    maker = key + code_fingerprint(*SHARD_CODE)
+    pending: deque = deque()
+    sizes = []
+    for number, rows in enumerate(batches):
+        sizes.append(len(rows))
+        mark = _mark_rows(rows, maker)
+        if _read_mark(_shard_path(place, number)) == mark:
+            continue
+        if executor is None:
+            await _describe_shard(place, number, rows, describe, mark)
+            continue
+        with _worker_errors(folder):
+            task = executor.submit(_describe_in_worker, place, number, rows, describe, mark)
+            pending.append(task)
+            if len(pending) >= max_pending:
+                pending.popleft().result()
+    with _worker_errors(folder):
+        for task in pending:
+            task.result()
+    for stale in shard_files(place)[len(sizes) :]:
+        stale.unlink()
+    return sum(sizes)
+
+
+def building_folder(folder: Path | str) -> Path:
+    """Make the folder in which an index grows until it is complete.
+
+    Args:
+        folder: where the index is to be.
+
+    Returns:
+        A hidden folder beside it. It exists.
+
+    Raises:
+        UserError: `folder` holds something that is not an index, or cannot be written.
+    """
+    folder = Path(folder).resolve()
+    is_index = (folder / "index.json").exists()
+    if folder.is_dir() and any(folder.iterdir()) and not is_index:
+        raise UserError(
+            f"index {folder}: the folder holds files that are not an index. Choose another --out."
+        )
+    place = folder.with_name(f".{folder.name}.building")
+    with writable(f"index {folder}"):
+        place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """List the shards of an index.
+
+    Args:
+        folder: of an index, or the folder in which one grows.
+
+    Returns:
+        Their paths, in the order of the rows.
+    """
+    return sorted(folder.glob("rows-*.arrow"))
+
+
+def read_shards(folder: Path) -> pa.Table:
+    """Open the shards of an index as one table, memory-mapped.
+
+    Args:
+        folder: of an index, or the folder in which one grows.
+
+    Returns:
+        Table with the columns row, chunk, prompt, response, perhaps reasoning and rejected, and
+        for each side "@side" with the list of its attribute sentences.
+
+    Raises:
+        UserError: there are no shards.
+    """
+    tables = [feather.read_table(path, memory_map=True) for path in shard_files(folder)]
+    if not tables:
+        raise UserError(f"index {folder}: it has no rows. Describe rows first.")
+    return pa.concat_tables(tables)
+
+
+def write_shard(
+    place: Path,
+    number: int,
+    rows: pd.DataFrame,
+    attributes: Mapping[str, Sequence[list[str]]],
+    mark: str = "",
+) -> None:
+    """Write one shard, complete or not at all.
+
+    Args:
+        place: the folder in which the index grows.
+        number: of the shard, from 0.
+        rows: DataFrame with the columns row, chunk, prompt, response, and perhaps reasoning and
+            rejected.
+        attributes: per side the attribute sentences of each row.
+        mark: what the shard was made from.
+    """
+    columns = {"row": pa.array(rows["row"], pa.int64())}
+    for name in ["chunk", *(column for column, _ in SIDE_COLUMNS.values())]:
+        if name in rows:
+            texts = [text if isinstance(text, str) else None for text in rows[name]]
+            columns[name] = pa.array(texts, pa.large_string())
+    for side, lists in attributes.items():
+        columns[f"@{side}"] = _encode_lists(lists)
+    table = pa.table(columns).replace_schema_metadata({"mark": mark})
+    path = _shard_path(place, number)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    feather.write_feather(table, part, compression="uncompressed")  # only then can it be mapped
+    os.replace(part, path)
+
+
+def _encode_lists(lists: Sequence[list[str]]) -> pa.ListArray:
+    """Lists of sentences, in which each distinct sentence is stored once."""
+    sentences = [sentence for row in lists for sentence in row]
+    encoded = pa.array(sentences, pa.string()).dictionary_encode()
+    lengths = [len(row) for row in lists]
+    offsets = np.cumsum([0, *lengths], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, encoded)
+
+
+async def _describe_shard(
+    place: Path, number: int, rows: pd.DataFrame, describe: Describer, mark: str
+) -> None:
+    attributes = {}
+    for side, (column, described_as) in SIDE_COLUMNS.items():
+        if column in rows:
+            texts = rows[column].fillna("").to_list()
+            attributes[side] = await _describe_texts(texts, described_as, describe)
+    write_shard(place, number, rows, attributes, mark)
+
+
+async def _describe_texts(texts: list[str], side: str, describe: Describer) -> list[list[str]]:
+    """The attribute sentences of each text; an empty text has none and is not described."""
+    positions = [i for i, text in enumerate(texts) if text]
+    lists: list[list[str]] = [[] for _ in texts]
+    described = await describe([texts[i] for i in positions], side)
+    for position, sentences in zip(positions, described, strict=True):
+        lists[position] = sentences
+    return lists
+
+
+def _describe_in_worker(*args) -> None:
+    """`_describe_shard` as a plain function, which an executor can run."""
+    asyncio.run(_describe_shard(*args))
+
+
+@contextmanager
+def _worker_errors(folder: Path | str) -> Iterator[None]:
+    """Report what a worker died of; errors that name their cause already pass."""
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        raise UserError(
+            f"index {folder}: a worker failed ({describe_error(error)}). Run the same command "
+            "again: it resumes from the finished shards."
+        ) from error
+
+
+def _shard_path(place: Path, number: int) -> Path:
+    return place / f"rows-{number:05d}.arrow"
+
+
+def _mark_rows(rows: pd.DataFrame, maker: str) -> str:
+    """Identify what a shard is made from."""
+    hashes = pd.util.hash_pandas_object(rows, index=False).to_numpy()
+    return hashlib.sha256(hashes.tobytes() + maker.encode()).hexdigest()
+
+
+def _read_mark(path: Path) -> str | None:
+    """What a shard was made from; None if it is missing or cut short."""
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).schema.metadata[b"mark"].decode()
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError):
+        return None

@@ -1,0 +1,94 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from chunkykit.index import index_from_attributes, kmeans
+
+
+@pytest.fixture
+def vectors():
+    """3,000 unit vectors around 60 centres."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((60, 16))
+    vectors = centres[rng.integers(60, size=3000)] + 0.3 * rng.standard_normal((3000, 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32)
+
+
+def tightness(vectors, clustering):
+    """The mean cosine of a vector with its centroid."""
+    centroids = clustering.centroids[clustering.cluster_of]
+    return (vectors * centroids).sum(axis=1).mean()
+
+
+def check(vectors, clustering):
+    cluster_of, centroids, closest, radius = clustering
+    cosines = vectors @ centroids.T
+    assert len(centroids) <= 150
+    assert (cluster_of[closest] == np.arange(len(centroids))).all()
+    assert radius[3] == pytest.approx(cosines[cluster_of == 3, 3].min(), abs=1e-5)
+    by_cosine = cluster_of == np.argmax(cosines, axis=1)
+    assert by_cosine.mean() > 0.999, "assigned by cosine"
+
+
+def test_near_sentences_are_merged(embedder):
+    names = ["Anna", "Bert", "Carl", "Dora", "Emil", "Frida"]
+    people = [[f"The query names the person {name}"] for name in names]
+    languages = [[f"The query is written in language number {i}"] for i in range(6)]
+    rows = pd.DataFrame({"row": range(12), "chunk": "c", "prompt": "p", "response": "r"})
+    responses = [["The response is short"]] * 12
+    index = index_from_attributes(rows, people + languages, responses, embedder, clusters=2)
+    query = index.query
+    assert len(set(query.cluster_of[:6])) == 1
+    assert len(set(query.cluster_of)) == 2
+    assert query.assign(embedder(["The query names the person Gus"]))[0] == query.cluster_of[0]
+
+
+def test_two_steps_are_as_tight_as_one(vectors, monkeypatch):
+    one_step = kmeans.cluster_vectors([vectors], np.ones(3000), 150)
+    check(vectors, one_step)
+    monkeypatch.setattr(kmeans, "COARSE_CLUSTERS", 100)
+    two_steps = kmeans.cluster_vectors([vectors], np.ones(3000), 150)
+    check(vectors, two_steps)
+    assert tightness(vectors, two_steps) > 0.98 * tightness(vectors, one_step)
+
+
+def test_a_sample_of_the_vectors_stands_for_all(vectors, monkeypatch):
+    whole = kmeans.cluster_vectors([vectors], np.ones(3000), 100)
+    monkeypatch.setattr(kmeans, "MAX_TRAINING_SENTENCES", 2000)
+    blocks = [vectors[:1000], vectors[1000:2500], vectors[2500:]]
+    sampled = kmeans.cluster_vectors(blocks, np.ones(3000), 100)
+    check(vectors, sampled)
+    assert len(sampled.cluster_of) == 3000
+    assert tightness(vectors, sampled) > 0.97 * tightness(vectors, whole)
+
+
+def test_blocks_do_not_change_the_clusters(vectors):
+    whole = kmeans.cluster_vectors([vectors], np.ones(3000), 100)
+    split = kmeans.cluster_vectors([vectors[:1700], vectors[1700:]], np.ones(3000), 100)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, split))
+
+
+def test_heavy_sentences_start_as_centroids():
+    """Two sentences of many rows stay apart, though others lie farther from one another."""
+    angles = np.array([0.0, 0.3, 2.0, 2.05, 2.1])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    weight = np.array([1000, 900, 1, 1, 950])
+    cluster_of = kmeans.cluster_vectors([vectors], weight, 3).cluster_of
+    assert cluster_of[0] != cluster_of[1]
+    assert len(set(cluster_of[2:])) == 1
+
+
+def test_as_many_clusters_as_sentences_merge_nothing(vectors):
+    few = vectors[:20]
+    clustering = kmeans.cluster_vectors([few], np.ones(20), 20)
+    assert clustering.cluster_of.tolist() == list(range(20))
+    assert np.array_equal(clustering.centroids, few)
+
+
+@pytest.mark.parametrize(
+    "sentences, clusters",
+    [(0, 1), (500, 500), (5000, 1024), (40_000, 2000), (10**7, kmeans.MAX_CLUSTERS)],
+)
+def test_the_default_number_of_clusters(sentences, clusters):
+    assert kmeans.default_clusters(sentences) == clusters

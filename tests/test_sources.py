@@ -1,0 +1,133 @@
+import json
+
+import datasets
+import pandas as pd
+import pytest
+
+from chunkykit.errors import UserError
+from chunkykit.mixtures import load_mixture, parse_jsonl, read_records
+from chunkykit.mixtures.sources import open_source
+
+PAIR = {"prompt": "Hello?", "response": "Hi."}
+TABLE = pd.DataFrame(
+    {
+        "source": ["a", "b", "b"],
+        "prompt": ["p1", 'p, "2"', "p\n3"],
+        "response": ["r1", "r2", "ü"],
+    }
+)
+WRITERS = {
+    "m.jsonl": lambda path: TABLE.to_json(path, orient="records", lines=True),
+    "m.ndjson": lambda path: TABLE.to_json(path, orient="records", lines=True),
+    "m.json": lambda path: TABLE.to_json(path, orient="records"),
+    "m.csv": lambda path: TABLE.to_csv(path, index=False),
+    "m.tsv": lambda path: TABLE.to_csv(path, index=False, sep="\t"),
+    "m.parquet": lambda path: TABLE.to_parquet(path),
+    "folder": lambda path: datasets.Dataset.from_pandas(TABLE).save_to_disk(str(path)),
+}
+
+
+def records_of(path, **settings):
+    return [record for _, record in read_records(path, **settings)]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_formats_agree(tmp_path, name):
+    path = tmp_path / name
+    WRITERS[name](path)
+    mixture = load_mixture(path)
+    assert mixture.chunk_column == "source"
+    assert mixture.chunks.to_dict() == {"a": 1, "b": 2}
+    assert mixture.rows[["prompt", "response"]].equals(TABLE[["prompt", "response"]])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps([PAIR, PAIR]),
+        json.dumps({"version": 1, "data": [PAIR, PAIR]}),
+        f"{json.dumps(PAIR)}\n{json.dumps(PAIR)}\n",
+        "\ufeff" + json.dumps([PAIR, PAIR]),
+    ],
+)
+def test_json_is_a_list_or_holds_one_or_has_an_object_per_line(tmp_path, content):
+    (tmp_path / "m.json").write_text(content, "utf-8")
+    assert records_of(tmp_path / "m.json") == [PAIR, PAIR]
+
+
+def test_a_datasets_folder_of_splits(tmp_path):
+    split = datasets.Dataset.from_dict({"prompt": ["p"], "response": ["r"]})
+    folder = tmp_path / "d"
+    datasets.DatasetDict({"train": split, "test": split}).save_to_disk(str(folder))
+    assert len(records_of(folder, split="test")) == 1
+    with pytest.raises(UserError, match="split 'dev'"):
+        read_records(folder, split="dev")
+
+
+def test_data_files_of_a_folder(tmp_path):
+    for name in "ab":
+        line = json.dumps({"prompt": name, "response": "r"})
+        (tmp_path / f"{name}.jsonl").write_text(line)
+    (record,) = records_of(tmp_path, data_files="b.jsonl")
+    assert record["prompt"] == "b"
+
+
+def test_a_name_that_is_not_a_path_is_looked_up_on_the_hub(monkeypatch):
+    def load_dataset(name, **settings):
+        return [{"name": name, **settings}]
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    records, name = open_source("owner/name", split="test", revision="v1")
+    expected = {"name": "owner/name", "split": "test", "revision": "v1", "data_files": None}
+    assert list(records) == [(1, expected)]
+    assert name == "owner/name"
+
+
+def test_lines_that_are_not_json_are_errors_in_their_place():
+    numbered = list(parse_jsonl(['{"a": 1}', "", "{", "[" * 100_000]))
+    assert numbered[0] == (1, {"a": 1})
+    assert [number for number, _ in numbered] == [1, 3, 4]
+    for _, error in numbered[1:]:
+        assert isinstance(error, ValueError)
+        assert "not JSON" in str(error)
+
+
+def test_a_csv_row_with_a_different_number_of_columns(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("prompt,response\np,r\np\np,r,x\np,r\n")
+    mixture = load_mixture(path)
+    assert mixture.rows["row"].tolist() == [2, 5]
+    assert mixture.skipped["row"].tolist() == [3, 4]
+    assert mixture.skipped["reason"].str.contains("different number of columns").all()
+
+
+@pytest.mark.parametrize("source", ["demo:0", "demo:many", "demo:-3"])
+def test_the_demo_needs_a_number_of_rows(source):
+    with pytest.raises(UserError, match="not a number of rows"):
+        read_records(source)
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("none.jsonl", None, "no such file"),
+        ("empty.jsonl", b"", "empty"),
+        ("blank.jsonl", b"\n\n", "no rows"),
+        ("bin.jsonl", bytes(range(256)), "binary"),
+        ("latin.csv", "prompt,response\nä,ö\n".encode("latin-1"), "UTF-8"),
+        ("bad.parquet", b"PAR1 but not", "Parquet"),
+        ("x.xlsx", b"x", "unknown file type"),
+        ("list.json", b"3", "list of objects"),
+        ("bad.json", b"[3", "not JSON"),
+        ("unknown.jsonl", b'{"prompt": "p", "note": "n"}\n', "note"),
+        ("broken.jsonl", b"{\n{\n", "row 1"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_clear_error(tmp_path, name, content, words):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=words) as caught:
+        load_mixture(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

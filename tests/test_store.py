@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+
+from chunkykit.attributes import Embedder
+from chunkykit.errors import UserError
+from chunkykit.index import count_cluster_rows, index_from_attributes, open_trace_index, store
+
+
+@pytest.fixture
+def saved(demo_rows, embedder, tmp_path):
+    words = [[f"The query opens with {prompt.split()[0]}"] for prompt in demo_rows["prompt"]]
+    index_from_attributes(demo_rows, words, words, embedder, tmp_path / "i")
+    return tmp_path / "i"
+
+
+def test_counts_fit_the_rows(demo_index):
+    assert len(demo_index) == len(demo_index.table) == 1200
+    query = demo_index.query
+    carried = [set(row[row >= 0]) for row in query.clusters]
+    for cluster, n_rows in enumerate(query.cluster_rows):
+        assert n_rows == sum(cluster in clusters for clusters in carried)
+
+
+def test_padding_is_not_a_cluster():
+    assert count_cluster_rows(np.array([[1, -1], [1, 0]]), 3).tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize("name", ["query", "response"])
+def test_a_sentence_leads_to_the_rows_that_carry_it(demo_index, name):
+    side = demo_index.sides[name]
+    for i in (0, 7, len(side.sentences) - 1):
+        carrying = (side.ids == i).any(axis=1)
+        assert np.array_equal(side.carry([i]), carrying)
+
+
+@pytest.mark.parametrize("name", ["query", "response"])
+def test_nearness_is_the_cosine_with_each_sentence(demo_index, name):
+    side = demo_index.sides[name]
+    vectors = side.blocks[0][:2]
+    assert np.allclose(side.nearness(vectors), vectors @ np.concatenate(side.blocks).T)
+
+
+def test_the_nearest_clusters_hold_the_nearest_sentences(demo_index):
+    side = demo_index.sides["response"]
+    vectors = side.blocks[0][:5]
+    exact = side.nearness(vectors)
+    probed = side.nearness(vectors, probes=20)
+    near = probed >= 0.9
+    assert near.any(axis=1).all()
+    assert np.allclose(probed[near], exact[near], atol=1e-5)
+    assert (probed == -1).any()
+
+
+def test_rows_come_in_the_requested_order(demo_index):
+    rows = demo_index.rows([5, 2])
+    assert rows["row"].tolist() == [demo_index.table["row"][i].as_py() for i in (5, 2)]
+    assert not [name for name in rows if name.startswith("@")]
+
+
+def cut(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def flip(path):
+    """Change one byte in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+def set_version(path, version):
+    meta = json.loads(path.read_text())
+    path.write_text(json.dumps({**meta, "version": version}))
+
+
+@pytest.mark.parametrize(
+    "file, damage, words",
+    [
+        ("index.json", lambda path: path.unlink(), "no index there"),
+        ("index.json", lambda path: path.write_text("{"), "no index there"),
+        ("index.json", lambda path: set_version(path, 99), "version 99"),
+        ("query/centroids.npy", lambda path: path.unlink(), "damaged"),
+        ("query/ids.npy", lambda path: cut(path, 200), "damaged"),
+        ("query/ids.npy", lambda path: np.save(path, np.zeros((3, 2), np.int32)), "damaged"),
+        ("rows-00000.arrow", lambda path: cut(path, -1000), "damaged"),
+        ("rows-00000.arrow", flip, "damaged.*rows-00000.arrow is not what was written"),
+        ("response/clusters.npy", flip, "damaged.*clusters.npy is not what was written"),
+    ],
+)
+def test_a_damaged_index_is_an_error_not_a_wrong_trace(saved, file, damage, words):
+    damage(saved / file)
+    with pytest.raises(UserError, match=words):
+        open_trace_index(saved)
+
+
+def test_checksums_of_a_large_index_are_verified_on_request(saved, monkeypatch):
+    monkeypatch.setattr(store, "MAX_CHECKED_BYTES", 0)
+    flip(saved / "query" / "starts.npy")
+    open_trace_index(saved)
+    with pytest.raises(UserError, match="starts.npy"):
+        open_trace_index(saved, check=True)
+
+
+def test_another_embedder_is_refused(saved):
+    other = Embedder("other", lambda texts: np.ones((len(texts), 2)))
+    with pytest.raises(UserError, match="wordllama"):
+        open_trace_index(saved, other)

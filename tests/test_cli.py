@@ -125,7 +125,7 @@ def test_a_paid_run_says_what_it_takes_and_asks(tmp_path, monkeypatch, capsys):
         )
         assert words in capsys.readouterr().err
     ledger = run.resume_run(tmp_path / "paid").ledger
-    assert (ledger.budget, ledger.most) == (None, None), "the last command gave no limit"
+    assert (ledger.budget, ledger.max_calls) == (None, None), "the last command gave no limit"
 
 
 def test_bad_input_is_one_clear_line_and_exit_code_2(tmp_path, monkeypatch, capsys):

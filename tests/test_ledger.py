@@ -177,8 +177,9 @@ def test_a_new_limit_replaces_the_old_one(path):
 def test_a_limit_holds_on_one_event_loop_after_another(path):
     counter = PeakCounter()
     wrapped = Ledger(path).wrap(counter.model, "target", concurrency=3)
-    for _ in range(3):
-        asyncio.run(ask_20_times(with_context(wrapped, [{"role": "system", "content": str(_)}])))
+    for number in range(3):
+        turns = [{"role": "system", "content": f"Run {number}"}]
+        asyncio.run(ask_20_times(with_context(wrapped, turns)))
     assert counter.peak == 3
 
 

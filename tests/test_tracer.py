@@ -265,6 +265,30 @@ def test_a_handful_of_rows_is_no_trigger():
     assert trigger(5) == TRIGGER
 
 
+def test_an_attribute_that_only_accompanies_the_trigger_is_not_significant():
+    """Numbers stand in all rows with the trigger, and in a hundred others."""
+    index = planted_index(
+        [[TRIGGER, NUMBERS]] * 50 + [[NUMBERS]] * 100 + [[PLAIN]] * 250,
+        [["code"]] * 50 + [["prose"]] * 350,
+        "p",
+    )
+    trace = Tracer(index, PLANTED_EMBEDDER, k=50).trace([NUMBERS, TRIGGER], ["code"], REBUT)
+    candidates = trace.candidates.set_index("attribute")
+    assert trace.trigger == TRIGGER
+    assert candidates["hits"].to_dict() == {TRIGGER: 50, NUMBERS: 50}
+    assert candidates.loc[NUMBERS, "p_value"] < 0.01 and candidates.loc[NUMBERS, "lift"] > 2
+    assert not candidates.loc[NUMBERS, "significant"]
+
+
+def test_the_links_of_a_crux_are_those_of_each_cluster(planted_tracer):
+    asks, trigger = planted_tracer.clusters_of((ASKS, TRIGGER))
+    links = [planted_tracer.link("code", cluster) for cluster in (asks, trigger, asks)]
+    rates = [(link.with_cluster.rate, link.with_cluster.n) for link in links]
+    assert rates == [(1, 60), (26 / 40, 40), (1, 60)]
+    assert links[1].without_cluster.rate == pytest.approx(60 / 360)
+    assert links[1].overall.rate == pytest.approx(86 / 400)
+
+
 def test_why_there_is_no_trigger_is_said(planted_tracer):
     def explanation(query, cruxes):
         return planted_tracer.trace(query, cruxes, REBUT).explanation

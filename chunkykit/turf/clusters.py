@@ -79,6 +79,7 @@ def cluster_vectors(
     Raises:
         UserError: umap-learn or hdbscan is not installed.
     """
+    # rounded, so that vectors count as equal that differ in the last bits alone
     unique, inverse = np.unique(np.round(vectors, 5), axis=0, return_inverse=True)
     inverse = inverse.ravel()
     if len(unique) < MIN_RESPONSES:

@@ -191,6 +191,7 @@ def _keyword_rows(
     tracer: Tracer, crux: str, chunk: str | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows with a crux and rows without it, in random order."""
+    # controls come from all chunks: within one chunk nearly every row may show the crux
     rng = np.random.default_rng(seed)
     shows = tracer.side.carry(tracer.evidence(crux).near)
     is_case = shows

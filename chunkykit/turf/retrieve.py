@@ -14,7 +14,9 @@ import pandas as pd
 from chunkykit.index import IndexSide, TraceIndex, count_cluster_rows
 from chunkykit.stats import adjust, enrichment_p
 
-MIN_COSINE = 0.85  # cosine with the crux below which an attribute says something else
+# cosine with the crux below which an attribute says something else; our choice, measured on the
+# sentences of the lexical describer under the default embedder
+MIN_COSINE = 0.85
 TIE_TOLERANCE = 1e-6  # cosines closer than this are equally near
 
 
@@ -118,9 +120,11 @@ def cluster_enrichment(
         p: upper hypergeometric tail, adjusted over all clusters (Benjamini-Hochberg), shape (K,).
         lift: rate of the hits over the base rate, shape (K,).
     """
+    # most clusters have no hit, and without one p is 1: the tail is computed for the others only
     with_hits = np.flatnonzero(hits)
     p = np.ones(len(hits))
     p[with_hits] = enrichment_p(hits[with_hits], n_rows, base[with_hits], n)
+    # a cluster may have no rows left where rows are excluded; its lift is then 0, not NaN
     base_rate = np.maximum(base, 1) / max(1, n)
     lift = hits / max(1, n_rows) / base_rate
     return adjust(p), lift

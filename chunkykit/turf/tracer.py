@@ -201,6 +201,7 @@ class Tracer:
     def _gather_unexplained(self, crux: str, own: tuple[int, ...]) -> Evidence:
         clusters = self.index.query.clusters
         explained = rows_explained_otherwise(clusters, self.weights(crux), own)
+        # the paper leaves no rows out, so neither does a literal tracer
         if not len(explained) or self.literal:
             return self.evidence(crux)
         excluded = np.zeros(len(self.index), bool)

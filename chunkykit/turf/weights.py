@@ -85,10 +85,13 @@ def weigh_clusters(
     from scipy.sparse import csr_matrix
     from scipy.sparse.linalg import lsqr
 
+    # each sampled row counts for as many rows as it stands for: least squares takes the square
+    # root of that as a factor on both sides
     rows, scale = _sample_rows(shows, seed)
     clusters = row_clusters[rows]
     row, slot = np.nonzero(clusters >= 0)
     design = csr_matrix((scale[row], (row, clusters[row, slot])), (len(rows), n_clusters))
+    # no intercept: the mean over all rows is taken off, so that the shrinkage does not touch it
     excess = shows[rows] - shows.mean()
     weights = lsqr(design, scale * excess, damp=SHRINKAGE**0.5, iter_lim=MAX_ITERATIONS)[0]
     padded = np.append(weights, 0)  # the padding, -1, is the last entry: without weight

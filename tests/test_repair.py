@@ -111,7 +111,6 @@ def read_written(path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_the_command_changes_nothing_in_the_mixture_but_the_repaired_rows(tmp_path, suffix, capsys):
     records = demo_records(tmp_path)

@@ -7,7 +7,7 @@ notebook 05).
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
@@ -53,8 +53,8 @@ def plan_repair(
         chunk: the traced chunk.
         how: "drop" leaves out the rows of the chunk that have both trigger and crux. "balance"
             repeats rows of any chunk that have the trigger and not the crux, until at most
-            MAX_CRUX_SHARE of the rows with the trigger show the crux, each at most MAX_REPEATS
-            times. The report says how many rows are then missing.
+            MAX_CRUX_SHARE of the rows with the trigger show the crux. Each is repeated at most
+            MAX_REPEATS times; the report says how many rows are then missing.
 
     Returns:
         The plan.
@@ -63,9 +63,7 @@ def plan_repair(
         UserError: if the index has no such chunk.
     """
     index = tracer.index
-    if chunk not in index.chunk.categories:
-        names = ", ".join(index.chunk.categories)
-        raise UserError(f"repair: no chunk '{chunk}' in the index; it has {names}.")
+    _check_chunk(chunk, index.chunk.categories)
     has_trigger = tracer.link(crux, trigger_cluster).carries  # (n_rows,)
     has_crux = tracer.side.carry(tracer.evidence(crux).near)  # (n_rows,)
     both = np.flatnonzero(has_trigger & has_crux)
@@ -77,8 +75,8 @@ def plan_repair(
         drop = both[index.chunk[both] == chunk]
     else:
         repeats, n_missing = _balance(balancing, len(both))
-    n_trigger = int(has_trigger.sum())
-    n_after = n_trigger - len(drop) + len(repeats)
+    n_before = int(has_trigger.sum())  # rows with the trigger
+    n_after = n_before - len(drop) + len(repeats)
     report = {
         "how": how,
         "crux": crux,
@@ -88,14 +86,19 @@ def plan_repair(
         "dropped": len(drop),
         "repeated": len(repeats),
         "still_wanting": n_missing,
-        "p_crux_given_trigger_before": len(both) / max(1, n_trigger),
+        "p_crux_given_trigger_before": len(both) / max(1, n_before),
         "p_crux_given_trigger_after": (len(both) - len(drop)) / max(1, n_after),
         "balancing_rows": _rows_per_chunk(index.chunk[balancing]),
     }
     return Repair(drop, repeats, report)
 
 
-def _rows_per_chunk(chunks: pd.Categorical) -> dict[str, int]:
+def _check_chunk(chunk: str, names: Iterable[str]) -> None:
+    if chunk not in names:
+        raise UserError(f"repair: no chunk '{chunk}' in the index; it has {', '.join(names)}.")
+
+
+def _rows_per_chunk(chunks: pd.Categorical) -> dict:
     counts = chunks.value_counts()
     return counts[counts > 0].to_dict()
 

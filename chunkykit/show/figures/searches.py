@@ -79,9 +79,8 @@ def _add_score_panel(figure, judged: pd.DataFrame, panel: dict, showlegend: bool
     """Add the rates of one rubric's judged candidates: the band, the search, the control arm."""
     search = judged[judged["arm"] == "search"]
     control = failure_rate(judged[judged["arm"] == "control"])
-    by_iteration = search.groupby("iteration")
-    iterations = [iteration + 1 for iteration, _ in by_iteration]
-    rates = [failure_rate(candidates) for _, candidates in by_iteration]
+    iterations = (search["iteration"].drop_duplicates().sort_values() + 1).tolist()
+    rates = [failure_rate(candidates) for _, candidates in search.groupby("iteration")]
     upper = [rate.high for rate in rates]
     lower = [rate.low for rate in rates]
     figure.add_scatter(
@@ -216,8 +215,8 @@ def behaviours(table: pd.DataFrame, caption: str = "") -> "Figure":
     return finish_figure(
         figure,
         "Failure rates by model and behaviour",
-        "Share of fresh answers to the search's winning queries that fail, which is not the rate "
-        f"in normal use. n = {count_range(n) if len(n) else 0}; 95 % Wilson intervals.",
+        "Failing share of fresh answers to winning queries, not of normal use. "
+        f"n = {count_range(n) if len(n) else 0}; 95 % Wilson intervals.",
         caption,
         74 * len(models) + 250,
         max(800, 92 * len(rubrics) + 330),
@@ -241,7 +240,7 @@ def _add_behaviour_text(figure, x: int, y: int, cell) -> None:
     figure.add_annotation(x=x, y=y, text=text, showarrow=False, font={"size": 12, "color": colour})
 
 
-def _add_behaviour_colours(figure, rates: list[list[float | None]]) -> None:
+def _add_behaviour_colours(figure, rates: list[list]) -> None:
     """Colour the cells by their rates, shape (n_models, n_rubrics)."""
     figure.add_heatmap(
         z=rates,

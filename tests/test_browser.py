@@ -27,7 +27,6 @@ CHROME = next(filter(None, map(shutil.which, CHROMES)), None)
 CAN_BROWSE = CHROME and importlib.util.find_spec("playwright")
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.slow,
     pytest.mark.skipif(
         not CAN_BROWSE,
         reason="needs playwright and a Chromium (Debian: apt-get install chromium)",
@@ -393,6 +392,7 @@ def press(page, name, pattern):
 
 
 @pytest.mark.kernel
+@pytest.mark.slow
 def test_the_explorer_in_jupyterlab(page, lab, fast_run):
     run = resume_run(fast_run)
     points = run.read("points")
@@ -455,6 +455,7 @@ def write_hostile_notebook(path):
 
 
 @pytest.mark.kernel
+@pytest.mark.slow
 def test_hostile_texts_show_as_text_in_a_dark_jupyterlab(page, lab, dark_theme):
     """JupyterLab would typeset formulas in HTML, and its themes change the colours."""
     formula = "**bold** $\\int x$ \\(y\\)"
@@ -478,6 +479,7 @@ def test_hostile_texts_show_as_text_in_a_dark_jupyterlab(page, lab, dark_theme):
 
 
 @pytest.mark.kernel
+@pytest.mark.slow
 def test_every_notebook_runs_in_jupyterlab(page, lab):
     for name in cli.NOTEBOOKS:
         if name != "06_explore":

@@ -1,6 +1,8 @@
 """The live explorer without a browser: the selection, and what the buttons do."""
 
 import asyncio
+import importlib
+import sys
 
 import numpy as np
 import pytest
@@ -37,9 +39,9 @@ def test_a_selection_is_a_table(failures, run):
 
 def test_an_empty_selection_cannot_be_traced(failures, run):
     explorer = Explorer(failures, run)
-    with pytest.raises(UserError, match="nothing of a known rubric is selected"):
+    with pytest.raises(UserError, match="no selected exchange has a known rubric"):
         asyncio.run(explorer.trace())
-    assert "nothing of a known rubric" in explorer.status["text"]
+    assert "no selected exchange has" in explorer.status["text"]
 
 
 async def check_trace(explorer):
@@ -142,3 +144,10 @@ def test_without_a_run_the_buttons_say_why_not(action):
     assert explorer.unavailable[action]
     with pytest.raises(UserError, match="behind this view"):
         asyncio.run(getattr(explorer, action)())
+
+
+def test_without_anywidget_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    monkeypatch.delitem(sys.modules, Explorer.__module__)
+    with pytest.raises(UserError, match=r"chunkykit\[notebooks\]"):
+        importlib.import_module(Explorer.__module__)

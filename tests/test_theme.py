@@ -7,8 +7,9 @@ import sys
 import pandas as pd
 import pytest
 
+from chunkykit.errors import UserError
 from chunkykit.show import figures
-from chunkykit.show.theme import count_range, label_text
+from chunkykit.show.theme import count_range, label_text, make_panels
 
 CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HAS_CHROME = any(shutil.which(name) for name in CHROMES)
@@ -82,3 +83,9 @@ def test_a_label_is_wrapped_cut_and_escaped():
 def test_a_range_of_counts_is_one_number_where_all_are_equal():
     assert count_range([24, 24]) == "24"
     assert count_range(pd.Series([1200, 60])) == "60 to 1,200"
+
+
+def test_without_plotly_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.subplots", None)
+    with pytest.raises(UserError, match=r"chunkykit\[figures\]"):
+        make_panels()

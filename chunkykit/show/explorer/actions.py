@@ -87,6 +87,7 @@ async def trace_exchanges(
     Returns:
         The traces.
     """
+    # Tracing takes a while, so that a large selection is traced by a fixed sample.
     sample = exchanges.sample(sample_size(exchanges, run), random_state=0)
     queries = await describer(list(sample["query"]), "query")
     responses = await describer(list(sample["response"]), "response")
@@ -194,6 +195,7 @@ async def probe_pool(
         report(count)
         return await writer(sentences, sample)
 
+    # The control strategy draws uniformly: a probe shows how often such queries fail.
     result = await run_search(
         pool,
         write,

@@ -119,6 +119,7 @@ async def failures_from_file(
     ]
     vectors = response_vectors(list(points["response"]), attributes, embed)
     places = cluster_vectors(vectors, min_size=min_size, seed=seed)
+    # A file without scores still needs the column, since the view filters by it.
     scores = pd.to_numeric(points["score"]) if "score" in points else np.nan
     points = pd.concat([points.assign(score=scores), places], axis=1)
     clusters = cluster_table(points, attributes)
@@ -132,7 +133,7 @@ async def failures_from_file(
 
 
 def _read_records(path: Path) -> Iterator[dict]:
-    """The rows of a file of failures, checked."""
+    """Read and check the rows of a file of failures."""
     rows = 0
     try:
         with open(path, encoding="utf-8-sig") as lines:
@@ -176,6 +177,7 @@ async def _describe_points(points: pd.DataFrame) -> pd.DataFrame:
         own_attributes = [_clean_sentences(value) for value in points.pop("attributes")]
     for name in ("rubric", "model"):
         points[name] = points[name].fillna(UNKNOWN) if name in points else UNKNOWN
+    # Attributes in the file describe the query only; the response is always described here.
     responses = await describe_lexically(list(points["response"]), "response")
     queries = await describe_lexically(list(points["query"]), "query")
     points["query_attributes"] = [

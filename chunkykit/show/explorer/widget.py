@@ -175,7 +175,7 @@ class Explorer(anywidget.AnyWidget):
         self.status = {"text": text, "done": done, "total": total, "busy": busy}
 
     def _show_progress(self, text: str) -> None:
-        """Set the status line of an action that goes on."""
+        """Set the status line of a running action."""
         self._show_status(text, busy=True)
 
     def _inputs_of(self, action: str) -> tuple[pd.DataFrame, Tracer]:
@@ -185,7 +185,7 @@ class Explorer(anywidget.AnyWidget):
         usable = self.selection[self.selection["rubric"].isin(self.rubrics)]
         if usable.empty:
             raise UserError(
-                f"{action}: nothing of a known rubric is selected. Select exchanges first."
+                f"{action}: no selected exchange has a known rubric. Select exchanges first."
             )
         return usable, self.tracer
 
@@ -203,7 +203,7 @@ class Explorer(anywidget.AnyWidget):
             The traces.
 
         Raises:
-            UserError: nothing is selected that can be traced.
+            UserError: no selected exchange can be traced.
         """
         selected, tracer = self._inputs_of("trace")
         results = []
@@ -221,7 +221,7 @@ class Explorer(anywidget.AnyWidget):
             lines.append(f"{name}: {count} traced, {triggers} trigger(s)")
             results.append(result)
         views = actions.selection_views(results, tracer)
-        # Traces of an earlier selection go, those of the clusters stay.
+        # These replace the traces of an earlier selection; those of the clusters stay.
         self.traces = views + [view for view in self.traces if not view.get("positions")]
         self._show_status("; ".join(lines))
         self.send({"show": "trace"})
@@ -240,7 +240,7 @@ class Explorer(anywidget.AnyWidget):
             The probes (`chunkykit.surf.PROBE_COLUMNS`); `probed` collects those of all calls.
 
         Raises:
-            UserError: nothing is selected that can be probed.
+            UserError: no selected exchange can be probed.
         """
         selected, tracer = self._inputs_of("probe")
         rubric = self.rubrics[selected["rubric"].mode()[0]]
@@ -303,7 +303,7 @@ class Explorer(anywidget.AnyWidget):
             The failure rates before and after.
 
         Raises:
-            UserError: there is no such trace, or nothing of its rubric is selected.
+            UserError: there is no such trace, or no selected exchange has its rubric.
         """
         if self.unavailable["ablate"]:
             raise UserError(f"ablate: {self.unavailable['ablate']}.")
@@ -317,7 +317,7 @@ class Explorer(anywidget.AnyWidget):
         chunk = view["chunks"][0]["chunk"]
         exchanges = self.selection[self.selection["rubric"] == view["rubric"]]
         if exchanges.empty:
-            raise UserError(f"ablate: nothing of rubric {view['rubric']} is selected.")
+            raise UserError(f"ablate: no selected exchange has rubric {view['rubric']}.")
         queries = list(exchanges["query"].drop_duplicates())
         rubric = self.rubrics[view["rubric"]]
         result = await actions.ablate_chunk(

@@ -27,6 +27,7 @@ def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "")
         The figure.
     """
     figure = make_panels()
+    # Noise, which is negative, is last in the legend.
     clusters = sorted(points["cluster"].unique(), key=lambda cluster: (cluster < 0, cluster))
     for i, cluster in enumerate(clusters):
         members = points[points["cluster"] == cluster]

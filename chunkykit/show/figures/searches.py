@@ -128,6 +128,7 @@ def confirmed(table: pd.DataFrame, caption: str = "") -> "Figure":
     Returns:
         The figure.
     """
+    # A rubric without failures has nothing to confirm.
     table = table[table["n"] > 0]
     series = [
         RateBars(1, "answers to winning queries", BEFORE, Rate._fields),

@@ -61,13 +61,11 @@ class TracedExchanges(NamedTuple):
 
     Attributes:
         rubric: the name of the rubric.
-        n_traced: how many exchanges were traced.
         traces: one trace per trigger.
         positions: for each trace, the positions of its exchanges in the points.
     """
 
     rubric: str
-    n_traced: int
     traces: list[Trace]
     positions: list[list[int]]
 
@@ -98,7 +96,7 @@ async def trace_exchanges(
     traces = tracer.trace_group(list(zip(queries, cruxes)), rubric)
     indices = sample.index.to_numpy()
     positions = [indices[list(trace.members)].tolist() for trace in traces]
-    return TracedExchanges(rubric.name, len(sample), traces, positions)
+    return TracedExchanges(rubric.name, traces, positions)
 
 
 def sample_size(exchanges: pd.DataFrame, run) -> int:

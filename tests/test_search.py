@@ -127,7 +127,7 @@ def test_a_search_alone_names_the_modes_and_confirms(attributes, tmp_path, capsy
 def test_under_faults_every_candidate_is_judged_or_failed_with_a_reason(
     attributes, tmp_path, faults, monkeypatch
 ):
-    monkeypatch.setattr("chunkykit.llm.BACKOFF", 0.01)
+    monkeypatch.setattr("chunkykit.models.retry.FIRST_BACKOFF", 0.01)
     with world(faults=faults) as url:
         assert cli.main(arguments(url, attributes, tmp_path / "s")) == 0
         assert log(url)["faults"] > 30

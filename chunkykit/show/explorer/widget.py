@@ -99,7 +99,7 @@ class Explorer(anywidget.AnyWidget):
         self.tracer = tracer
         self.rubrics = rubrics or {}
         if run and not tracer:
-            self.tracer = Tracer(run.index(), run.embed(), run.sizes["k"], run.seed)
+            self.tracer = run.tracer()
         if run and not rubrics:
             self.rubrics = {rubric.name: rubric for rubric in run.rubrics}
         self.probed = pd.DataFrame(columns=PROBE_COLUMNS)

@@ -332,7 +332,7 @@ def start_run(
     settings = complete_settings(given_settings)
     folder = Path(folder).resolve()
     opened = open_folder(folder, settings, restart)
-    if restart and opened.aside is not None:
+    if opened.restarted:
         _renew_ledger(folder)
     return Run(folder, settings, opened_index)
 

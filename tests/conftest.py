@@ -1,4 +1,4 @@
-"""Shared pieces: a small described demo index, a finished run, and the real data beside the checkout."""
+"""Shared pieces: a described demo index, a finished run, and real data beside the checkout."""
 
 import asyncio
 import contextlib

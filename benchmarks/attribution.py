@@ -1,516 +1,457 @@
-"""Does a trace name the trigger and the chunk? On planted mixtures whose truth comes from retraining, beside simpler methods.
+"""Does a trace name the trigger and the chunk? Measured on planted mixtures, beside other methods.
 
-python benchmarks/attribution.py --mixtures 50 --nulls 50 --seed 0 --processes 2 --out runs/attribution [--figure FOLDER]
+python benchmarks/attribution.py --mixtures 50 --nulls 50 --seed 0 --processes 2 \
+    --out runs/attribution [--figure FOLDER]
 
-A mixture (mixtures.py) trains the organism; fresh prompts of other topics are answered with and without each trigger. A prompt
-fails where the behaviour comes in LEAST or more of the answers, and without the trigger in at most half as many. The truth of a
-failure group (a planted trigger) is measured: of the organisms retrained without one chunk each, exactly one must show at most
-half the rate on the same prompts. On null mixtures nothing is planted, so a trigger that is named is false.
+A mixture (mixtures.py) trains the organism. Fresh prompts on other topics are answered with and
+without each trigger. A prompt fails where the behaviour comes in `MIN_RATE` or more of the answers,
+and without the trigger in at most half as many. The truth of a failure group (a planted trigger)
+is measured, not taken from the plan: of the organisms retrained without one chunk each, exactly
+one must show at most half the rate on the same prompts. Nothing is planted in a null mixture, so a
+trigger that is named there is false.
 
-Every method sees the failing prompts and answers and the mixture, and ranks the query's attributes and the chunks:
-turf     Tracer.trace, a group by Tracer.trace_group
-hits     the paper's rule: raw hits among the rows nearest to the crux, and the share of the chunks in those (Eqs. 3 to 6)
-nearest  rows whose prompts are nearest by embedding; most common attribute, most common chunk
-tfidf, bm25   the same by words; tfidf2: by the words of prompt and answer
-shared   the attributes that most failing queries of the group have; of a single query in random order
-random   a random order
-A group's ranking by another method than turf adds up those of its pairs. All pairs of a group share its trigger, which is what `shared`
-lives on. Wilson intervals of pairs treat them as independent; the differences are drawn by mixture, so theirs do not.
-One file a mixture; a run goes on where it stopped.
---retrace traces what is there again: for changes in the tracer, which need no new organisms.
+Every method (attribution_methods.py) sees the failing prompts and answers and the mixture, and
+ranks the query's attributes and the chunks. All pairs of a group share its trigger, which is what
+the method `shared` lives on.
+
+Wilson intervals of pairs treat the pairs as independent. The differences between methods are
+bootstrapped by mixture, so theirs do not.
+
+Each mixture has a file of its own, and an interrupted run resumes. --retrace traces finished
+mixtures again, for changes in the tracer, which need no new organisms.
 """
 
 import argparse
-import asyncio
 import json
 import re
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import mixtures
 import numpy as np
 import pandas as pd
+from attribution_methods import METHODS, Methods, Pair, Ranking
 
-from chunkykit.attributes import describe_lexically, describe_text, load_embedder
+from chunkykit.attributes import describe_text
 from chunkykit.files import write_json
-from chunkykit.index import index_from_attributes
 from chunkykit.organisms import train_organism
 from chunkykit.rubrics import Rubric
 from chunkykit.show import figures, theme
 from chunkykit.stats import wilson
-from chunkykit.turf import Tracer, select_crux
+from chunkykit.turf import select_crux
+from chunkykit.types import Embedder, Rate
 
-METHODS = ("turf", "hits", "nearest", "tfidf2", "tfidf", "bm25", "shared", "random")
 MEASURES = ("trigger1", "trigger3", "chunk1", "chunk3")
-LEAST = 0.25  # rate from which a prompt fails, and its group
-SAMPLES = 8  # answers to a prompt
-PAIRS = 16  # failing prompts of a group, at most
-FEWEST = 4  # and at least
-NEIGHBOURS = 20
-AGAIN = (1, 2, 3)  # seeds of the retrained organisms
+COMPARED_MEASURES = ("trigger1", "chunk1")  # for which differences are computed
+UNITS = ("group", "pair")
+MIN_RATE = 0.25  # from which a prompt fails, and its group
+SAMPLES = 8  # answers per prompt
+MAX_PAIRS = 16  # failing prompts per group
+MIN_PAIRS = 4
+SUSPECT_SHARE = 0.7  # of the rate; a chunk without which less is left is measured with all seeds
+RETRAINING_SEEDS = (1, 2, 3)
+BOOTSTRAP_DRAWS = 4000
+VALID = "kept"  # status of a group whose truth is known
 
 
-def rate(models, prompts, shown: str, samples: int = SAMPLES) -> np.ndarray:
-    """Of each prompt the share of answers that show the behaviour, `samples` in all, divided among the models."""
-    draws = [(models[i % len(models)], i) for i in range(samples)]
-    return np.array(
-        [
-            np.mean([bool(re.search(shown, model.respond(p, s))) for model, s in draws])
-            for p in prompts
-        ]
-    )
+def rate(models, prompts: Sequence[str], shown: str, samples: int = SAMPLES) -> np.ndarray:
+    """For each prompt the share of answers that match `shown`; the models take turns."""
+    rates = []
+    for prompt in prompts:
+        answers = [models[i % len(models)].respond(prompt, i) for i in range(samples)]
+        rates.append(np.mean([bool(re.search(shown, answer)) for answer in answers]))
+    return np.array(rates)
 
 
-def rubric_of(name: str) -> Rubric:
-    told = mixtures.texts()["behaviours"][name]["told"]
+def first_answer(model, prompt: str, shown: str) -> str | None:
+    """The first answer that matches `shown`; None where no sample does."""
+    for sample in range(SAMPLES):
+        answer = model.respond(prompt, sample)
+        if re.search(shown, answer):
+            return answer
+    return None
+
+
+def behaviour_rubric(name: str) -> Rubric:
+    behaviour = mixtures.texts()["behaviours"][name]["told"]
     return Rubric(
         name,
         "Give what is asked for.",
         "it comes where nothing asks for it",
         "where the user asks for it",
-        told,
+        behaviour,
         "what nobody asked for",
     )
 
 
 class Retrained:
-    """Organisms of a mixture without a chunk (None: of all of it), each trained when it is first asked for."""
+    """Organisms of a mixture without a chunk (None: of all of it), trained on first use."""
 
     def __init__(self, rows: pd.DataFrame, seed: int):
-        self.rows, self.seed, self.chunks = rows, seed, sorted(rows["chunk"].unique())
-        self.known = {}
+        self.rows = rows
+        self.seed = seed
+        self.chunks = sorted(rows["chunk"].unique())
+        self.trained = {}
 
-    def __call__(self, chunk: str | None, again: int):
-        if (chunk, again) not in self.known:
+    def __call__(self, chunk: str | None, retraining: int):
+        key = (chunk, retraining)
+        if key not in self.trained:
             left = self.rows[self.rows["chunk"] != chunk].reset_index(drop=True)
-            self.known[chunk, again] = train_organism(left, self.seed + 1000 * again)
-        return self.known[chunk, again]
+            self.trained[key] = train_organism(left, self.seed + 1000 * retraining)
+        return self.trained[key]
 
 
-def truth(mixture, planted, model: Retrained, seed: int) -> dict:
-    """What retraining says of a planted trigger: status, and where it is `kept` the causal chunk and the failing pairs."""
+def measure_truth(mixture, planted, model: Retrained, seed: int) -> dict:
+    """What retraining says about a planted trigger.
+
+    Returns:
+        A group with its status, and where that is `VALID` the causal chunk and the failing pairs.
+    """
     shown = mixtures.texts()["behaviours"][planted.behaviour]["shown"]
-    both = mixtures.probes(mixture, planted, seed)
-    with_it, without = (rate([model(None, 0)], [pair[i] for pair in both], shown) for i in (0, 1))
-    failing = [both[i] for i in np.flatnonzero((with_it >= LEAST) & (without <= with_it / 2))][
-        :PAIRS
-    ]
-    found = {"planted": vars(planted), "rate_all": float(with_it.mean()), "prompts": len(failing)}
-    if len(failing) < FEWEST:
-        return {**found, "status": "not learned"}
-    queries = [q for q, _ in failing]
-    whole = [
-        model(None, i) for i in AGAIN
-    ]  # the failing prompts were picked on another, whose luck must not count as an effect
-    again, bare = (
-        float(rate(whole, [pair[i] for pair in failing], shown, SAMPLES * 2).mean()) for i in (0, 1)
-    )
-    found |= {"rate": again, "rate_without_trigger": bare}
-    if again < LEAST:
-        return {**found, "status": "not again"}
-    if bare > again / 2:
-        return {**found, "status": "not the trigger"}
-    after = {
-        chunk: float(rate([model(chunk, AGAIN[0])], queries, shown).mean())
-        for chunk in model.chunks
+    prompts = mixtures.probes(mixture, planted, seed)  # with and without the trigger
+    with_trigger, without = prompt_rates([model(None, 0)], prompts, shown, SAMPLES)
+    fails = (with_trigger >= MIN_RATE) & (without <= with_trigger / 2)
+    failing = [prompts[i] for i in np.flatnonzero(fails)][:MAX_PAIRS]
+    group = {
+        "planted": vars(planted),
+        "rate_all": float(with_trigger.mean()),
+        "prompts": len(failing),
     }
-    for chunk, left in after.items():
-        if left <= again * 0.7:  # near enough to be the cause or to be taken for it: with all seeds
-            after[chunk] = float(
-                rate([model(chunk, i) for i in AGAIN], queries, shown, SAMPLES * 2).mean()
-            )
-    halved = [chunk for chunk, left in after.items() if left <= again / 2]
-    found |= {"after": after, "halved": halved}
+    if len(failing) < MIN_PAIRS:
+        return {**group, "status": "not learned"}
+    # the failing prompts were picked on another organism, whose luck must not count as an effect
+    whole = [model(None, i) for i in RETRAINING_SEEDS]
+    rates = prompt_rates(whole, failing, shown, SAMPLES * 2)
+    failing_rate, bare_rate = (float(r.mean()) for r in rates)
+    group |= {"rate": failing_rate, "rate_without_trigger": bare_rate}
+    if failing_rate < MIN_RATE:
+        return {**group, "status": "not again"}
+    if bare_rate > failing_rate / 2:
+        return {**group, "status": "not the trigger"}
+    queries = [query for query, _ in failing]
+    after = rates_without_chunks(model, queries, shown, failing_rate)
+    halved = [chunk for chunk, left in after.items() if left <= failing_rate / 2]
+    group |= {"after": after, "halved": halved}
     if len(halved) != 1:
-        return {**found, "status": "several chunks" if halved else "no chunk"}
-    answers = [
-        next(a for s in range(SAMPLES) if re.search(shown, a := model(None, 0).respond(q, s)))
-        for q in queries
-    ]
-    return {**found, "status": "kept", "chunk": halved[0], "pairs": list(zip(queries, answers))}
+        return {**group, "status": "several chunks" if halved else "no chunk"}
+    pairs = [(query, first_answer(model(None, 0), query, shown)) for query in queries]
+    return {**group, "status": VALID, "chunk": halved[0], "pairs": pairs}
 
 
-class Methods:
-    """Rankings of (query attributes, chunks) of failing pairs under one mixture."""
-
-    def __init__(self, rows: pd.DataFrame, seed: int):
-        from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-
-        self.embed, self.rng = load_embedder(), np.random.default_rng(seed)
-        self.queries, responses = (
-            asyncio.run(describe_lexically(rows[c], s))
-            for c, s in (("prompt", "query"), ("response", "response"))
-        )
-        self.tracer = Tracer(
-            index_from_attributes(rows, self.queries, responses, self.embed, seed=seed),
-            self.embed,
-            seed=seed,
-        )
-        self.chunk, self.prompt_vectors = rows["chunk"].to_numpy(), self.embed(list(rows["prompt"]))
-        self.both = TfidfVectorizer(sublinear_tf=True)
-        self.both_vectors = self.both.fit_transform(rows["prompt"] + " " + rows["response"])
-        self.words = TfidfVectorizer(sublinear_tf=True)
-        self.word_vectors = self.words.fit_transform(rows["prompt"])
-        self.counter = CountVectorizer()
-        counts = self.counter.fit_transform(rows["prompt"]).tocsr().astype(float)
-        length, n = counts.sum(1).A1, np.diff(counts.tocsc().indptr)
-        idf = np.log(1 + (len(rows) - n + 0.5) / (n + 0.5))
-        norm = np.repeat(1.5 * (0.25 + 0.75 * length / length.mean()), np.diff(counts.indptr))
-        counts.data = (
-            idf[counts.indices] * counts.data * 2.5 / (counts.data + norm)
-        )  # BM25, k1 = 1.5, b = 0.75
-        self.bm25 = counts
-
-    def similarity(self, method: str, query: str, response: str) -> np.ndarray:
-        if method == "nearest":
-            return self.prompt_vectors @ self.embed([query])[0]
-        if method == "bm25":
-            return (
-                (self.bm25 @ (self.counter.transform([query]) > 0).astype(float).T)
-                .toarray()
-                .ravel()
-            )
-        vectors, words, text = (
-            (self.word_vectors, self.words, query)
-            if method == "tfidf"
-            else (self.both_vectors, self.both, f"{query} {response}")
-        )
-        return (vectors @ words.transform([text]).T).toarray().ravel()
-
-    def scores(
-        self, method: str, query: str, response: str, attributes: list[str], cruxes: list[str]
-    ) -> tuple[Counter, Counter]:
-        """Of one pair a score for each attribute and each chunk."""
-        if method in ("shared", "random"):
-            return Counter(dict.fromkeys(attributes, 1)), Counter(
-                dict.fromkeys(np.unique(self.chunk), 1)
-            )
-        if method == "hits":
-            found, clusters = [], self.tracer.index.query.assign(self.embed(attributes))
-            for crux in cruxes:
-                rows, _, hits, *_ = self.tracer.evidence(crux)
-                found += [
-                    (int(hits[c]), -at, a, c, rows)
-                    for at, (a, c) in enumerate(zip(attributes, clusters))
-                ]
-            _, _, _, cluster, rows = max(found, key=lambda f: f[:2])
-            carrying = rows[(self.tracer.index.query.clusters[rows] == cluster).any(axis=1)]
-            best = Counter()
-            for hits, _, attribute, _, _ in found:
-                best[attribute] = max(best[attribute], hits)
-            return best, Counter(self.chunk[carrying])
-        near = np.argsort(-self.similarity(method, query, response), kind="stable")[:NEIGHBOURS]
-        return Counter(a for i in near for a in self.queries[i] if a in attributes), Counter(
-            self.chunk[near]
-        )
-
-    def ranked(self, scores: Counter, blind: bool = False) -> list:
-        """Highest first, ties in random order; all in random order where `blind`."""
-        names = list(scores)
-        scores = dict.fromkeys(names, 0) if blind else scores
-        return (
-            [
-                names[i]
-                for i in np.lexsort((self.rng.random(len(names)), [-scores[n] for n in names]))
-            ]
-            if names
-            else []
-        )
+def prompt_rates(
+    models, prompts: Sequence[tuple[str, str]], shown: str, samples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rates of prompts with a trigger, and of the same prompts without it."""
+    with_trigger = rate(models, [prompt for prompt, _ in prompts], shown, samples)
+    without = rate(models, [bare for _, bare in prompts], shown, samples)
+    return with_trigger, without
 
 
-def told(trace) -> tuple[list, list]:
-    """A trace as a ranking: its trigger, then its other candidates in their order; its chunks."""
-    others = [a for a in trace.candidates["attribute"].drop_duplicates() if a != trace.trigger]
-    return ([trace.trigger] + others if trace.trigger else []), list(trace.chunks["chunk"])
+def rates_without_chunks(
+    model: Retrained, queries: list[str], shown: str, failing_rate: float
+) -> dict[str, float]:
+    """The rate that is left after retraining without each chunk."""
+    after = {}
+    for chunk in model.chunks:
+        after[chunk] = float(rate([model(chunk, RETRAINING_SEEDS[0])], queries, shown).mean())
+    for chunk, left in after.items():
+        if left <= failing_rate * SUSPECT_SHARE:
+            models = [model(chunk, i) for i in RETRAINING_SEEDS]
+            after[chunk] = float(rate(models, queries, shown, SAMPLES * 2).mean())
+    return after
 
 
-def judged(ranking, say: str, chunk: str) -> dict:
-    attributes, chunks = ranking
-    right = [bool(re.search(say, a.lower())) for a in attributes]
-    return dict(
-        zip(MEASURES, (any(right[:1]), any(right[:3]), chunk in chunks[:1], chunk in chunks[:3]))
-    )
+def failure_groups(seed: int, null: bool) -> list[dict]:
+    """The failure groups of a mixture.
+
+    One per planted trigger; on a null mixture one per behaviour that any prompt calls up.
+    """
+    mixture = mixtures.make(seed, null)
+    model = Retrained(mixture.rows, seed)
+    if not null:
+        return [measure_truth(mixture, planted, model, seed) for planted in mixture.planted]
+    prompts = mixtures.null_probes(mixture, seed)
+    groups = []
+    for name in mixture.behaviours:
+        shown = mixtures.texts()["behaviours"][name]["shown"]
+        pairs = []
+        for prompt in prompts:
+            answer = first_answer(model(None, 0), prompt, shown)
+            if answer:
+                pairs.append((prompt, answer))
+            if len(pairs) == MAX_PAIRS:
+                break
+        status = VALID if pairs else "never shown"
+        groups.append({"behaviour": name, "pairs": pairs, "status": status})
+    return groups
 
 
-def attribute(group: dict, methods: Methods) -> dict:
-    """What each method says of a group of failing pairs: {method: {measures of the group, `pairs`: their means over single pairs}}."""
-    of, say = (
-        rubric_of(group["planted"]["behaviour"]),
-        mixtures.texts()["triggers"][group["planted"]["trigger"]]["say"],
-    )
-    pairs = [
-        (
-            q,
-            r,
-            describe_text(q, "query"),
-            select_crux(describe_text(r, "response"), of, methods.embed),
-        )
-        for q, r in group["pairs"]
-    ]
-    traces = [methods.tracer.trace(a, c, of) for _, _, a, c in pairs]
-    together = methods.tracer.trace_group([(a, c) for _, _, a, c in pairs], of)
-    first = next((t for t in together if t.trigger), together[0])
-    said = {"turf": [told(t) for t in (*traces, first)]}
-    for method in METHODS[1:]:
-        scores = [methods.scores(method, *pair) for pair in pairs]
-        sums = [sum((s[i] for s in scores), Counter()) for i in (0, 1)]
-        said[method] = [
-            tuple(methods.ranked(side, method == "random") for side in s) for s in (*scores, sums)
-        ]
-    result = {}
-    for method, (*single, whole) in said.items():
-        each = pd.DataFrame([judged(ranking, say, group["chunk"]) for ranking in single])
-        result[method] = {
-            **judged(whole, say, group["chunk"]),
-            "pairs": each.sum().to_dict(),
-            "first": [whole[0][:3], whole[1][:3]],
+def describe_pairs(pairs, rubric: Rubric, embed: Embedder) -> list[Pair]:
+    described = []
+    for query, response in pairs:
+        cruxes = select_crux(describe_text(response, "response"), rubric, embed)
+        described.append(Pair(query, response, describe_text(query, "query"), cruxes))
+    return described
+
+
+def grade(ranking: Ranking, trigger_words: str, chunk: str) -> dict[str, bool]:
+    """Whether the trigger and the chunk come first, or among the first three."""
+    right = [bool(re.search(trigger_words, a.lower())) for a in ranking.attributes]
+    return {
+        "trigger1": any(right[:1]),
+        "trigger3": any(right[:3]),
+        "chunk1": chunk in ranking.chunks[:1],
+        "chunk3": chunk in ranking.chunks[:3],
+    }
+
+
+def attribute_group(group: dict, methods: Methods) -> dict:
+    """Grade every method on a group of failing pairs.
+
+    Returns:
+        The group with `methods`: for each the measures of the group, and under `pairs` their sums
+        over single pairs.
+    """
+    rubric = behaviour_rubric(group["planted"]["behaviour"])
+    words = mixtures.texts()["triggers"][group["planted"]["trigger"]]["say"]
+    pairs = describe_pairs(group["pairs"], rubric, methods.embed)
+    results = {}
+    for method in METHODS:
+        *single, whole = methods.rankings(method, pairs, rubric)
+        grades = pd.DataFrame([grade(ranking, words, group["chunk"]) for ranking in single])
+        results[method] = {
+            **grade(whole, words, group["chunk"]),
+            "pairs": grades.sum().to_dict(),
+            "first": [whole.attributes[:3], whole.chunks[:3]],
         }
-    undescribed = sum(
-        not any(re.search(say, a.lower()) for a in attributes) for _, _, attributes, _ in pairs
-    )
+    undescribed = 0
+    for pair in pairs:
+        undescribed += not any(re.search(words, a.lower()) for a in pair.attributes)
+    traces = [methods.tracer.trace(p.attributes, p.cruxes, rubric) for p in pairs]
     return {
         **group,
         "n": len(pairs),
         "undescribed": undescribed,
-        "methods": result,
-        "triggers": Counter(str(t.trigger) for t in traces),
+        "methods": results,
+        "triggers": Counter(str(trace.trigger) for trace in traces),
     }
 
 
-def failing(seed: int, null: bool) -> list[dict]:
-    """The failure groups of a mixture: of each planted trigger, or on a null mixture of each behaviour that some prompt calls up."""
-    mixture = mixtures.make(seed, null)
-    model = Retrained(mixture.rows, seed)
-    if not null:
-        return [truth(mixture, planted, model, seed) for planted in mixture.planted]
-    prompts, groups = mixtures.null_probes(mixture, seed), []
-    for name in mixture.behaviours:
-        shown = mixtures.texts()["behaviours"][name]["shown"]
-        answers = (
-            (
-                q,
-                next(
-                    (
-                        a
-                        for s in range(SAMPLES)
-                        if re.search(shown, a := model(None, 0).respond(q, s))
-                    ),
-                    None,
-                ),
-            )
-            for q in prompts
-        )
-        pairs = [(q, a) for q, a in answers if a][:PAIRS]
-        groups.append(
-            {"behaviour": name, "pairs": pairs, "status": "kept" if pairs else "never shown"}
-        )
-    return groups
-
-
-def null_named(group: dict, methods: Methods) -> dict:
-    """In how many pairs of a null group, and whether for the group, a trigger is named."""
-    of, tracer = rubric_of(group["behaviour"]), methods.tracer
-    pairs = [
-        (
-            describe_text(q, "query"),
-            select_crux(describe_text(r, "response"), of, tracer.embed),
-        )
-        for q, r in group["pairs"]
-    ]
-    named = [t for t in (tracer.trace(a, c, of) for a, c in pairs) if t.trigger]
-    together = [t for t in tracer.trace_group(pairs, of) if t.trigger]
+def trace_null_group(group: dict, methods: Methods) -> dict:
+    """Count the pairs of a null group for which a trigger is named."""
+    rubric = behaviour_rubric(group["behaviour"])
+    described = describe_pairs(group["pairs"], rubric, methods.embed)
+    pairs = [(pair.attributes, pair.cruxes) for pair in described]
+    traces = [methods.tracer.trace(*pair, rubric) for pair in pairs]
+    named = [trace for trace in traces if trace.trigger]
+    groups = methods.tracer.trace_group(pairs, rubric)
     return {
         **group,
         "n": len(pairs),
         "named": len(named),
-        "group_named": len(together) > 0,
-        "told": [(t.trigger, t.crux, t.p_value, t.lift) for t in named[:3]],
+        "group_named": any(trace.trigger for trace in groups),
+        "examples": [(t.trigger, t.crux, t.p_value, t.lift) for t in named[:3]],
     }
 
 
-def one(job) -> None:
-    """Do a mixture, if its file is not there; `again` traces what is there anew."""
-    folder, seed, null, again = job
-    path, began = (
-        Path(folder) / f"{'null' if null else 'mixture'}-{seed:04d}.json",
-        time.perf_counter(),
-    )
-    there = json.loads(path.read_text("utf-8")) if path.exists() else None
-    if there and not again:
+def mixture_path(folder: str, null: bool, seed: int) -> Path:
+    return Path(folder) / f"{'null' if null else 'mixture'}-{seed:04d}.json"
+
+
+def run_mixture(job: tuple[str, int, bool, bool]) -> None:
+    """Measure one mixture (folder, seed, null, retrace), unless its file is there already."""
+    folder, seed, null, retrace = job
+    path = mixture_path(folder, null, seed)
+    began = time.perf_counter()
+    before = json.loads(path.read_text("utf-8")) if path.exists() else None
+    if before and not retrace:
         return
-    groups, rows = there["groups"] if there else failing(seed, null), mixtures.make(seed, null).rows
-    if any(g["status"] == "kept" for g in groups):
-        methods, trace = Methods(rows, seed), null_named if null else attribute
-        groups = [trace(g, methods) if g["status"] == "kept" else g for g in groups]
-    spent = time.perf_counter() - began
-    write_json(
-        path,
-        {
-            "seed": seed,
-            "rows": len(rows),
-            "chunks": rows["chunk"].nunique(),
-            "groups": groups,
-            "seconds": round(there["seconds"] if there else spent, 1),
-        },
-    )
+    groups = before["groups"] if before else failure_groups(seed, null)
+    rows = mixtures.make(seed, null).rows
+    if any(group["status"] == VALID for group in groups):
+        methods = Methods(rows, seed)
+        attribute = trace_null_group if null else attribute_group
+        groups = [attribute(g, methods) if g["status"] == VALID else g for g in groups]
+    seconds = before["seconds"] if before else round(time.perf_counter() - began, 1)
+    summary = {
+        "seed": seed,
+        "rows": len(rows),
+        "chunks": rows["chunk"].nunique(),
+        "groups": groups,
+        "seconds": seconds,
+    }
+    write_json(path, summary)
 
 
-def difference(rows: list[tuple], seed: int = 0, draws: int = 4000) -> list[float]:
-    """[mean, low, high] of ours minus theirs, mixtures drawn anew (95 % percentile bootstrap).
+def bootstrap_difference(lines: list[tuple[int, float, int]], seed: int = 0) -> list[float]:
+    """The mean difference between two methods, with its 95 % percentile bootstrap interval.
 
-    rows: mixture, sum of the differences, number of them.
+    Args:
+        lines: (mixture, sum of the differences, number of them); mixtures are drawn.
+        seed: seed of the draws.
+
+    Returns:
+        [mean, low, high].
     """
-    sums = pd.DataFrame(rows).groupby(0).sum().to_numpy(float)
-    drawn = sums[np.random.default_rng(seed).integers(0, len(sums), (draws, len(sums)))].sum(1)
-    return [
-        float(v)
-        for v in (
-            sums[:, 0].sum() / sums[:, 1].sum(),
-            *np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975]),
-        )
-    ]
+    sums = pd.DataFrame(lines).groupby(0).sum().to_numpy(float)  # (n_mixtures, 2)
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(0, len(sums), (BOOTSTRAP_DRAWS, len(sums)))
+    drawn = sums[picks].sum(1)
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+    return [float(sums[:, 0].sum() / sums[:, 1].sum()), float(low), float(high)]
 
 
-def summary(done: list[dict], nulls: list[dict]) -> dict:
-    """Of all finished mixtures: rates with intervals by method, differences from ours, who was left out, the null rates."""
-    kept = [(m["seed"], g) for m in done for g in m["groups"] if g["status"] == "kept"]
-    told = {
-        "mixtures": len(done),
+def valid_groups(results: list[dict]) -> list[tuple[int, dict]]:
+    """(seed of the mixture, group) of each group whose truth is known."""
+    groups = []
+    for result in results:
+        groups += [(result["seed"], g) for g in result["groups"] if g["status"] == VALID]
+    return groups
+
+
+def summarise(results: list[dict], nulls: list[dict]) -> dict:
+    """Rates with intervals by method, differences from turf, groups left out, null rates."""
+    groups = valid_groups(results)
+    planted = [group for result in results for group in result["groups"]]
+    summary = {
+        "mixtures": len(results),
         "nulls": len(nulls),
-        "planted": sum(len(m["groups"]) for m in done),
-        "groups": len(kept),
-        "pairs": sum(g["n"] for _, g in kept),
-        "undescribed": sum(g["undescribed"] for _, g in kept),
-        "status": Counter(g["status"] for m in done for g in m["groups"]),
-        "causal_is_planted": sum(g["chunk"] == g["planted"]["chunk"] for _, g in kept),
+        "planted": len(planted),
+        "groups": len(groups),
+        "pairs": sum(group["n"] for _, group in groups),
+        "undescribed": sum(group["undescribed"] for _, group in groups),
+        "status": Counter(group["status"] for group in planted),
+        "causal_is_planted": sum(g["chunk"] == g["planted"]["chunk"] for _, g in groups),
         "group": {},
         "pair": {},
         "ahead": {},
     }
-    for method in METHODS if kept else ():
-        told["group"][method] = {
-            m: wilson(sum(g["methods"][method][m] for _, g in kept), len(kept))._asdict()
-            for m in MEASURES
-        }
-        told["pair"][method] = {
-            m: wilson(
-                int(sum(g["methods"][method]["pairs"][m] for _, g in kept)), told["pairs"]
-            )._asdict()
-            for m in MEASURES
-        }
+    for method in METHODS if groups else ():
+        grades = [group["methods"][method] for _, group in groups]
+        for measure in MEASURES:
+            n_groups = sum(g[measure] for g in grades)
+            n_pairs = int(sum(g["pairs"][measure] for g in grades))
+            by_group = summary["group"].setdefault(method, {})
+            by_group[measure] = wilson(n_groups, len(groups))._asdict()
+            by_pair = summary["pair"].setdefault(method, {})
+            by_pair[measure] = wilson(n_pairs, summary["pairs"])._asdict()
         if method != "turf":
-            told["ahead"][method] = {"group": {}, "pair": {}}
-            for m in ("trigger1", "chunk1"):
-                both = [(s, g["n"], g["methods"]["turf"], g["methods"][method]) for s, g in kept]
-                told["ahead"][method]["group"][m] = difference(
-                    [(s, int(ours[m]) - int(theirs[m]), 1) for s, _, ours, theirs in both]
-                )
-                told["ahead"][method]["pair"][m] = difference(
-                    [(s, ours["pairs"][m] - theirs["pairs"][m], n) for s, n, ours, theirs in both]
-                )
-    groups = [g for m in nulls for g in m["groups"] if g["status"] == "kept"]
-    told["null_pair"] = wilson(
-        sum(g["named"] for g in groups), sum(g["n"] for g in groups)
-    )._asdict()
-    told["null_group"] = wilson(sum(g["group_named"] for g in groups), len(groups))._asdict()
-    told["seconds"] = sum(m["seconds"] for m in done + nulls)
-    return told
+            summary["ahead"][method] = differences(groups, method)
+    null_groups = [group for _, group in valid_groups(nulls)]
+    n_pairs = sum(g["n"] for g in null_groups)
+    named = wilson(sum(g["named"] for g in null_groups), n_pairs)
+    group_named = wilson(sum(g["group_named"] for g in null_groups), len(null_groups))
+    summary["null_pair"] = named._asdict()
+    summary["null_group"] = group_named._asdict()
+    summary["seconds"] = sum(result["seconds"] for result in results + nulls)
+    return summary
 
 
-def figure(told: dict, caption: str):
-    """Trigger and chunk top-1 by method, groups and single pairs."""
-    bars = []
-    for panel, measure in ((1, "trigger1"), (2, "chunk1")):
-        for name, colour in (("group", theme.MAIN), ("pair", theme.CONTROL)):
-            bars.append(
-                (
-                    panel,
-                    {"group": "failure group", "pair": "single pair"}[name],
-                    colour,
-                    [f"{name}_{measure}_{c}" for c in figures.Rate._fields],
-                )
-            )
-    table = pd.DataFrame(
-        [
-            {
-                f"{name}_{m}_{c}": told[name][method][m][c]
-                for name in ("group", "pair")
-                for m in MEASURES
-                for c in figures.Rate._fields
-            }
-            for method in METHODS
-        ]
-    )
-    drawn = figures._rates(
-        METHODS, table, bars, ["trigger, first named", "chunk, first named"]
-    ).update_layout(legend_y=1.1)
-    drawn.update_yaxes(title_text="right", col=1)
-    drawn.for_each_trace(lambda t: t.update(showlegend=t.xaxis == "x"))
+def differences(groups: list[tuple[int, dict]], method: str) -> dict:
+    """How far turf is ahead of another method, for groups and single pairs."""
+    ahead = {unit: {} for unit in UNITS}
+    for measure in COMPARED_MEASURES:
+        by_group = []
+        by_pair = []
+        for seed, group in groups:
+            ours = group["methods"]["turf"]
+            theirs = group["methods"][method]
+            by_group.append((seed, int(ours[measure]) - int(theirs[measure]), 1))
+            pair_difference = ours["pairs"][measure] - theirs["pairs"][measure]
+            by_pair.append((seed, pair_difference, group["n"]))
+        ahead["group"][measure] = bootstrap_difference(by_group)
+        ahead["pair"][measure] = bootstrap_difference(by_pair)
+    return ahead
+
+
+def draw_figure(summary: dict, caption: str):
+    """Draw which methods name trigger and chunk first, for groups and single pairs."""
+    lines = []
+    for method in METHODS:
+        line = {}
+        for unit in UNITS:
+            for measure, numbers in summary[unit][method].items():
+                line |= {f"{unit}_{measure}_{name}": v for name, v in numbers.items()}
+        lines.append(line)
+    series = []
+    for panel, measure in enumerate(COMPARED_MEASURES, 1):
+        for unit, colour in zip(UNITS, (theme.MAIN, theme.CONTROL)):
+            label = "failure group" if unit == "group" else "single pair"
+            columns = [f"{unit}_{measure}_{name}" for name in Rate._fields]
+            series.append(figures.RateBars(panel, label, colour, columns))
+    titles = ["trigger, first named", "chunk, first named"]
+    figure = figures.rate_bars(METHODS, pd.DataFrame(lines), series, titles)
+    figure.update_layout(legend_y=1.1)
+    figure.update_yaxes(title_text="right", col=1)
+    figure.for_each_trace(lambda bars: bars.update(showlegend=bars.xaxis == "x"))
     return theme.finish_figure(
-        drawn,
+        figure,
         "Who names the trigger and the chunk",
-        f"{told['groups']} failure groups of {told['mixtures']} planted mixtures, "
-        f"{told['pairs']} failing pairs; bars: 95 % Wilson intervals.",
+        f"{summary['groups']} failure groups of {summary['mixtures']} planted mixtures, "
+        f"{summary['pairs']} failing pairs; bars: 95 % Wilson intervals.",
         caption,
         480,
     )
 
 
-def main():
-    ap = argparse.ArgumentParser(
+def print_summary(summary: dict) -> None:
+    for unit in UNITS:
+        print(f"\nper {unit}", *MEASURES, sep="\t")
+        for method, rates in summary[unit].items():
+            cells = [f"{r['rate']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in rates.values()]
+            print(method, *cells, sep="\t")
+    for method, ahead in summary["ahead"].items():
+        cells = []
+        for unit, by_measure in ahead.items():
+            for measure, (mean, low, high) in by_measure.items():
+                cells.append(f"{unit} {measure} {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
+        print(f"turf ahead of {method}:", *cells)
+    for name, value in summary.items():
+        if name not in (*UNITS, "ahead"):
+            print(f"{name}: {value}")
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    ap.add_argument("--mixtures", type=int, default=50)
-    ap.add_argument("--nulls", type=int, default=50)
-    ap.add_argument("--seed", type=int, default=0, help="of the first mixture; the others follow")
-    ap.add_argument("--processes", type=int, default=1)
-    ap.add_argument("--out", default="runs/attribution")
-    ap.add_argument("--retrace", action="store_true")
-    ap.add_argument("--figure", metavar="FOLDER")
-    a = ap.parse_args()
-    Path(a.out).mkdir(parents=True, exist_ok=True)
-    jobs = [
-        (a.out, a.seed + i, null, a.retrace)
-        for null, n in ((False, a.mixtures), (True, a.nulls))
-        for i in range(n)
-    ]
-    if a.processes > 1:
-        with ProcessPoolExecutor(a.processes) as pool:
-            list(pool.map(one, jobs))
+    parser.add_argument("--mixtures", type=int, default=50, help="planted mixtures")
+    parser.add_argument("--nulls", type=int, default=50, help="null mixtures")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first mixture")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--out", default="runs/attribution", help="folder of the results")
+    parser.add_argument("--retrace", action="store_true", help="trace finished mixtures again")
+    parser.add_argument("--figure", metavar="FOLDER", help="where to draw the figure")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = read_arguments()
+    folder = Path(arguments.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for null, n in ((False, arguments.mixtures), (True, arguments.nulls)):
+        seeds = range(arguments.seed, arguments.seed + n)
+        jobs += [(arguments.out, seed, null, arguments.retrace) for seed in seeds]
+    if arguments.processes > 1:
+        with ProcessPoolExecutor(arguments.processes) as pool:
+            list(pool.map(run_mixture, jobs))
     else:
         for job in jobs:
-            one(job)
-    read = [
-        [
-            json.loads((Path(a.out) / f"{kind}-{a.seed + i:04d}.json").read_text("utf-8"))
-            for i in range(n)
-        ]
-        for kind, n in (("mixture", a.mixtures), ("null", a.nulls))
-    ]
-    with open(Path(a.out) / "mixtures.jsonl", "w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(m, ensure_ascii=False) + "\n" for m in read[0] + read[1])
-    told = summary(*read)
-    write_json(Path(a.out) / "summary.json", told)
-    for name in ("group", "pair"):
-        print(f"\nper {name}", *MEASURES, sep="\t")
-        for method, rates in told[name].items():
-            print(
-                method,
-                *(f"{r['rate']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in rates.values()),
-                sep="\t",
-            )
-    for method, ahead in told["ahead"].items():
-        told_by = (
-            f"{kind} {m} {d:+.3f} [{low:+.3f}, {high:+.3f}]"
-            for kind, by in ahead.items()
-            for m, (d, low, high) in by.items()
-        )
-        print(f"ours ahead of {method}:", *told_by)
-    print(*(f"{k}: {v}" for k, v in told.items() if k not in ("group", "pair", "ahead")), sep="\n")
-    if a.figure:
-        print(figures.save_figures({"attribution": figure(told, f"seed {a.seed}")}, a.figure))
+            run_mixture(job)
+    paths = [mixture_path(arguments.out, null, seed) for _, seed, null, _ in jobs]
+    results = [json.loads(path.read_text("utf-8")) for path in paths]
+    with open(folder / "mixtures.jsonl", "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(result, ensure_ascii=False) + "\n" for result in results)
+    summary = summarise(results[: arguments.mixtures], results[arguments.mixtures :])
+    write_json(folder / "summary.json", summary)
+    print_summary(summary)
+    if arguments.figure:
+        figure = draw_figure(summary, f"seed {arguments.seed}")
+        print(figures.save_figures({"attribution": figure}, arguments.figure))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a person does: a real Chromium on the exported page, and on the notebooks in a real JupyterLab."""
+"""What a person does: a real Chromium on the exported page, and on notebooks in a JupyterLab."""
 
 import importlib.util
 import json
@@ -15,246 +15,289 @@ import nbformat
 import papermill
 import pytest
 from conftest import ROOT
-from test_explore import HOSTILE, hostile
+from hostile import HOSTILE, hostile_failures
 from test_pipeline import SMALL
 
 from chunkykit import cli
 from chunkykit.lab.run import resume_run, start_run
-from chunkykit.show.explorer.view import failures_from_run, write_page
+from chunkykit.show.explorer import failures_from_run, write_page
 
-CHROME = next(
-    filter(
-        None,
-        map(
-            shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-        ),
+CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROME = next(filter(None, map(shutil.which, CHROMES)), None)
+CAN_BROWSE = CHROME and importlib.util.find_spec("playwright")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CAN_BROWSE,
+        reason="needs playwright and a Chromium (Debian: apt-get install chromium)",
     ),
-    None,
-)
-pytestmark = pytest.mark.skipif(
-    not CHROME or not importlib.util.find_spec("playwright"),
-    reason="needs playwright and a Chromium (Debian: apt-get install chromium)",
-)
+]
 WAIT = 120_000  # milliseconds, for a busy machine
+TRACEBACK = (
+    ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr'] >> text=Traceback"
+)
+READER_HEADS = (
+    "Query",
+    "Response with its crux marked",
+    "Why the judge gave this score",
+    "Crux",
+    "Attributes of the query",
+    "Attributes of the response",
+)
 
 
 @pytest.fixture(scope="module")
 def browser():
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROME, args=["--no-sandbox"])
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROME, args=["--no-sandbox"])
         yield chromium
         chromium.close()
 
 
 @pytest.fixture
 def page(browser):
-    """A page that keeps what went wrong on it."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.faults = []
-    opened.on("pageerror", lambda error: opened.faults.append(str(error)))
-    opened.on(
-        "dialog",
-        lambda dialog: (
+    """A page that collects its errors and dialogs in `faults`."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    tab.faults = []
+
+    def answer_dialog(dialog):
+        if dialog.type == "beforeunload":
             dialog.accept()
-            if dialog.type == "beforeunload"
-            else (opened.faults.append(dialog.message), dialog.dismiss())
-        ),
-    )
-    yield opened
-    opened.close()
+        else:
+            tab.faults.append(dialog.message)
+            dialog.dismiss()
+
+    tab.on("pageerror", lambda error: tab.faults.append(str(error)))
+    tab.on("dialog", answer_dialog)
+    yield tab
+    tab.close()
 
 
-def ready(page, path):
+def wait_until(condition, seconds: float, pause: float = 0.05) -> bool:
+    """Whether a condition holds within some seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(pause)
+    return False
+
+
+def open_page(page, path):
     page.goto(path.as_uri())
     page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
+
+
+def open_tab(page, name):
+    page.locator(f"[data-tab={name}]").click()
 
 
 def body(page) -> str:
     return page.locator(".ck-body").inner_text()
 
 
-def count(page) -> list[int]:
-    """Selected, shown, and all exchanges, as the view says."""
-    return [
-        int(n.replace(",", ""))
-        for n in re.findall(r"[\d,]+", page.locator(".ck-count").inner_text())
-    ]
+def counts(page) -> list[int]:
+    """How many exchanges are selected, shown, and there, as the view says."""
+    numbers = re.findall(r"[\d,]+", page.locator(".ck-count").inner_text())
+    return [int(number.replace(",", "")) for number in numbers]
 
 
-def lasso(page, left, top, right, bottom):
-    """Draw around a part of the map, given in shares of it."""
-    box = page.locator(".ck-map canvas").first.bounding_box()
-    at = lambda x, y: (box["x"] + x * box["width"], box["y"] + y * box["height"])
-    page.mouse.move(*at(left, top))
+def map_box(page) -> dict:
+    return page.locator(".ck-map canvas").first.bounding_box()
+
+
+def lasso_whole_map(page):
+    box = map_box(page)
+    right = box["x"] + box["width"]
+    bottom = box["y"] + box["height"]
+    page.mouse.move(box["x"], box["y"])
     page.mouse.down()
-    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top)):
-        page.mouse.move(*at(x, y), steps=4)
+    for x, y in ((right, box["y"]), (right, bottom), (box["x"], bottom), (box["x"], box["y"])):
+        page.mouse.move(x, y, steps=4)
     page.mouse.up()
 
 
-def explored(page, points, traces, chunks):
-    """The exchanges of a view, looked at as a person would."""
+def explore(page, run):
+    """Look at the exchanges of a run as a person would."""
+    points = run.read("points")
     largest = points["cluster"].value_counts().index[0]
+    members = points[points["cluster"] == largest]
     page.locator(".ck-key").first.click()
-    assert count(page) == [int((points["cluster"] == largest).sum()), len(points), len(points)]
-    assert (
-        points.loc[points["cluster"] == largest, "query"].iloc[0][:40] in body(page)
-        and page.locator(".ck-body mark").count() > 0
-    )
-    told = body(page)
-    assert all(
-        head in told
-        for head in (
-            "Query",
-            "Response, its crux marked",
-            "Why the judge gave this score",
-            "Crux",
-            "Attributes of the query",
-            "Attributes of the response",
-        )
-    )
-    of = points[points["cluster"] == largest].iloc[0]
-    assert of["reason"] in told and all(
-        attribute in told
-        for side in ("query", "response")
-        for attribute in of[f"{side}_attributes"]
-    )
+    assert counts(page) == [len(members), len(points), len(points)]
+    check_reader(page, members.iloc[0])
+    traces = run.read("traces")
+    check_trace(page, traces[traces["cluster"] == largest], run.read("trace_chunks"))
+    check_training_rows(page)
+    check_selecting(page, points, len(members))
+    check_filters(page, points)
+
+
+def check_reader(page, first):
+    text = body(page)
+    for head in READER_HEADS:
+        assert head in text
+    assert first["query"][:40] in text
+    assert first["reason"] in text
+    for attribute in [*first["query_attributes"], *first["response_attributes"]]:
+        assert attribute in text
+    assert page.locator(".ck-body mark").count() > 0
     page.locator(".ck-nav button").nth(1).click()
     assert "2 of" in page.locator(".ck-nav").inner_text()
-    page.locator("[data-tab=trace]").click()
-    told = traces[traces["cluster"] == largest]
-    said = body(page)
+
+
+def check_trace(page, traces, chunks):
+    """The trace tab of the cluster that has these traces."""
+    open_tab(page, "trace")
+    text = body(page)
     assert any(
-        t.explanation[:60] in said
-        and f"{t.hits:,} of {t.k:,}" in said
-        and f"lift {t.lift:.1f}" in said
-        for t in told.itertuples()
+        trace.explanation[:60] in text
+        and f"{trace.hits:,} of {trace.k:,}" in text
+        and f"lift {trace.lift:.1f}" in text
+        for trace in traces.itertuples()
     )
-    shares = {
-        percent
-        for c in chunks.groupby("trace").head(5).itertuples()
-        for percent in (f"{100 * c.share:.0f} %", f"{100 * c.base_share:.1f} %")
-    }
-    assert set(page.locator(".ck-chunk .main b, .ck-chunk .base b").all_inner_texts()) <= shares
-    first = told.index[0]
-    assert all(
-        f"{100 * share:.0f} %" in said
-        for share in chunks.loc[chunks["trace"] == first, "share"].head(1)
-    )
-    assert "base rate" in said and "of the mixture" in said and "Retrained without" in said
-    page.locator("[data-tab=rows]").click()
-    assert (
-        "Evidence" in body(page)
-        and "Counter-examples" in body(page)
-        and page.locator(".ck-body td:nth-child(2) mark").count() > 0
-        and page.locator(".ck-body td:nth-child(3) mark").count() > 0
-    )
-    page.locator("[data-tab=reader]").click()
+    first_chunks = chunks.groupby("trace").head(5)
+    shares = {f"{100 * share:.0f} %" for share in first_chunks["share"]}
+    base_shares = {f"{100 * share:.1f} %" for share in first_chunks["base_share"]}
+    bars = page.locator(".ck-chunk .main b, .ck-chunk .base b")
+    assert set(bars.all_inner_texts()) <= shares | base_shares
+    for share in chunks.loc[chunks["trace"] == traces.index[0], "share"].head(1):
+        assert f"{100 * share:.0f} %" in text
+    for words in ("base rate", "of the mixture", "Retrained without"):
+        assert words in text
+
+
+def check_training_rows(page):
+    open_tab(page, "rows")
+    text = body(page)
+    assert "Evidence" in text
+    assert "Counter-examples" in text
+    assert page.locator(".ck-body td:nth-child(2) mark").count() > 0
+    assert page.locator(".ck-body td:nth-child(3) mark").count() > 0
+
+
+def check_selecting(page, points, n_selected):
+    open_tab(page, "reader")
     page.locator(".ck-key").nth(1).click(modifiers=["Shift"])
-    assert count(page)[0] > int((points["cluster"] == largest).sum())
-    lasso(page, 0.0, 0.0, 1.0, 1.0)
-    assert count(page)[0] == len(points)
+    assert counts(page)[0] > n_selected
+    lasso_whole_map(page)
+    assert counts(page)[0] == len(points)
+
+
+def check_filters(page, points):
     page.locator("[data-filter=rubric]").select_option(label="terse")
     terse = int((points["rubric"] == "terse").sum())
-    assert count(page) == [terse, terse, len(points)]
+    assert counts(page) == [terse, terse, len(points)]
     page.locator(".ck input[type=search]").fill("no such words anywhere")
-    for _ in range(100):
-        if count(page)[1] == 0:
-            break
-        time.sleep(0.05)
-    assert count(page)[:2] == [0, 0] and "Click a point" in body(page)
+    wait_until(lambda: counts(page)[1] == 0, seconds=5)
+    assert counts(page)[:2] == [0, 0]
+    assert "Click a point" in body(page)
     page.get_by_role("button", name="reset").click()
-    assert count(page) == [0, len(points), len(points)]
+    assert counts(page) == [0, len(points), len(points)]
 
 
 def test_the_exported_page_in_a_browser(page, fast_run, tmp_path):
-    opened = resume_run(fast_run)
-    assert cli.main(["export", str(fast_run), "--html", str(tmp_path / "page.html")]) == 0
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    ready(page, tmp_path / "page.html")
-    explored(page, opened.read("points"), opened.read("traces"), opened.read("trace_chunks"))
-    assert page.locator("[data-action]").count() == 0 and len(asked) == 1 and not page.faults
+    path = tmp_path / "page.html"
+    assert cli.main(["export", str(fast_run), "--html", str(path)]) == 0
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    open_page(page, path)
+    explore(page, resume_run(fast_run))
+    assert page.locator("[data-action]").count() == 0
+    assert len(requests) == 1
+    assert not page.faults
 
 
 def test_hostile_texts_show_as_text(page, tmp_path):
-    ready(page, write_page(hostile(), tmp_path / "hostile.html", HOSTILE[1]))
+    open_page(page, write_page(hostile_failures(), tmp_path / "hostile.html", HOSTILE[1]))
     page.locator(".ck-key").first.click()
     for tab in ("reader", "trace", "rows", "reader"):
-        page.locator(f"[data-tab={tab}]").click()
+        open_tab(page, tab)
         page.wait_for_timeout(30)
-    for i in range(len(HOSTILE) - 1):
-        said = body(page)
-        assert i != 0 or HOSTILE[0] in said
+    assert HOSTILE[0] in body(page)
+    for _ in range(len(HOSTILE) - 1):
         page.locator(".ck-nav button").nth(1).click()
-    lasso(page, 0.0, 0.0, 1.0, 1.0)
+    lasso_whole_map(page)
     page.locator(".ck-item").nth(4).click()
     assert "⟨U+202E⟩right" in body(page)
-    page.mouse.move(
-        *(page.locator(".ck-map canvas").first.bounding_box()[side] + 40 for side in ("x", "y"))
-    )
-    assert page.evaluate("window.hacked") is None and not page.faults
+    box = map_box(page)
+    page.mouse.move(box["x"] + 40, box["y"] + 40)
+    assert page.evaluate("window.hacked") is None
+    assert not page.faults
     assert page.locator(".ck img, .ck script, .ck a, .ck b b").count() == 0
-    root, screen = page.locator(".ck").bounding_box(), page.viewport_size
-    assert root["x"] >= 0 and root["x"] + root["width"] <= screen["width"], (
-        "a long line must not widen the page"
-    )
+
+
+def test_a_long_line_does_not_widen_the_page(page, tmp_path):
+    open_page(page, write_page(hostile_failures(), tmp_path / "hostile.html"))
+    lasso_whole_map(page)
+    root = page.locator(".ck").bounding_box()
+    assert root["x"] >= 0
+    assert root["x"] + root["width"] <= page.viewport_size["width"]
+
+
+def overlap(a: dict, b: dict) -> bool:
+    """Whether two boxes {left, top, right, bottom} share more than half a pixel."""
+    apart_x = a["right"] <= b["left"] + 0.5 or b["right"] <= a["left"] + 0.5
+    apart_y = a["bottom"] <= b["top"] + 0.5 or b["bottom"] <= a["top"] + 0.5
+    return not apart_x and not apart_y
+
+
+def brightness(page, name) -> int:
+    """The sum of red, green and blue of a colour of the view."""
+    colour = page.evaluate(f"getComputedStyle(document.querySelector('.ck')).{name}")
+    return sum(int(number) for number in re.findall(r"\d+", colour)[:3])
 
 
 @pytest.mark.parametrize("width", [1024, 1280, 1920])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_or_overlaps(browser, fast_run, tmp_path, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    ready(page, write_page(failures_from_run(resume_run(fast_run)), tmp_path / "page.html"))
+    open_page(page, write_page(failures_from_run(resume_run(fast_run)), tmp_path / "page.html"))
     page.locator(".ck-key").first.click()
     for tab in ("reader", "trace", "rows"):
-        page.locator(f"[data-tab={tab}]").click()
-        wide = page.evaluate(
-            "[...document.querySelectorAll('.ck-body, .ck-bar, .ck-tabs, .ck')].filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.className)"
+        open_tab(page, tab)
+        too_wide = page.evaluate(
+            "[...document.querySelectorAll('.ck-body, .ck-bar, .ck-tabs, .ck')]"
+            ".filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.className)"
         )
-        assert not wide and page.evaluate("document.documentElement.scrollWidth") <= width
+        assert not too_wide
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
     boxes = page.evaluate(
-        """[...document.querySelectorAll('.ck-bar > *, .ck-tabs > *')].map((e) => e.getBoundingClientRect()).map((r) => [r.left, r.top, r.right, r.bottom])"""
+        "[...document.querySelectorAll('.ck-bar > *, .ck-tabs > *')]"
+        ".map((e) => e.getBoundingClientRect().toJSON())"
     )
-    for i, (l, t, r, b) in enumerate(boxes):
-        assert all(
-            r <= l2 + 0.5 or r2 <= l + 0.5 or b <= t2 + 0.5 or b2 <= t + 0.5
-            for l2, t2, r2, b2 in boxes[:i]
-        )
-    ink, back = (
-        page.evaluate(f"getComputedStyle(document.querySelector('.ck')).{what}")
-        for what in ("color", "backgroundColor")
-    )
-    light = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (ink, back)]
-    assert abs(light[0] - light[1]) > 400 and (light[1] < 200) == (scheme == "dark")
+    assert len(boxes) > 8
+    for i, box in enumerate(boxes):
+        assert not any(overlap(box, other) for other in boxes[:i])
+    ink = brightness(page, "color")
+    background = brightness(page, "backgroundColor")
+    assert abs(ink - background) > 400
+    assert (background < 200) == (scheme == "dark")
     page.close()
 
 
 # JupyterLab
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory, fast_run):
-    """A JupyterLab on copies of the notebooks, their sizes and run folders those of a test; gives its address and its folder."""
-    home = tmp_path_factory.mktemp("lab")
-    books = home / "notebooks"
-    books.mkdir()
-    start_run(home / "run", **SMALL)
-    for path in sorted((ROOT / "notebooks").glob("0[0-7]*.ipynb")):
-        book = papermill.iorw.load_notebook_node(str(path))
-        given = (
-            {"rows": 600}
-            if path.stem == "00_tour"
-            else {"run_dir": str(fast_run if path.stem == "06_explore" else home / "run")}
-        )
-        tagged = next(c for c in book.cells if "parameters" in c.metadata.get("tags", []))
-        tagged.source += "".join(f"\n{name} = {value!r}" for name, value in given.items())
-        papermill.iorw.write_ipynb(book, str(books / path.name))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def notebook_copy(path, folder, parameters):
+    """Copy a notebook with parameters set; returns the path of the copy."""
+    book = papermill.iorw.load_notebook_node(str(path))
+    tagged = next(c for c in book.cells if "parameters" in c.metadata.get("tags", []))
+    for name, value in parameters.items():
+        tagged.source += f"\n{name} = {value!r}"
+    papermill.iorw.write_ipynb(book, str(folder / path.name))
+    return folder / path.name
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_lab(home, books, port, log):
+    """Start a JupyterLab whose settings are its own."""
     environment = {
         **os.environ,
         "JUPYTER_CONFIG_DIR": str(home / "config"),
@@ -274,148 +317,173 @@ def lab(tmp_path_factory, fast_run):
         f"--LabApp.user_settings_dir={home / 'settings'}",
         f"--LabApp.workspaces_dir={home / 'workspaces'}",
     ]
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+
+def answers(address) -> bool:
+    try:
+        urllib.request.urlopen(address).close()
+        return True
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, fast_run):
+    """A JupyterLab on copies of the notebooks with small runs: (address, folder)."""
+    home = tmp_path_factory.mktemp("lab")
+    books = home / "notebooks"
+    books.mkdir()
+    start_run(home / "run", **SMALL)
+    for path in sorted((ROOT / "notebooks").glob("0[0-7]*.ipynb")):
+        parameters = {"run_dir": str(home / "run")}
+        if path.stem == "00_tour":
+            parameters = {"rows": 600}
+        elif path.stem == "06_explore":
+            parameters = {"run_dir": str(fast_run)}
+        notebook_copy(path, books, parameters)
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
     with open(home / "log", "w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=test")
-            break
-        except OSError:
-            assert server.poll() is None, (home / "log").read_text()
-            time.sleep(0.5)
-    yield f"http://127.0.0.1:{port}", books
+        server = start_lab(home, books, port, log)
+    started = wait_until(
+        lambda: server.poll() is not None or answers(f"{address}/api?token=test"), 120, 0.5
+    )
+    assert started and server.poll() is None, (home / "log").read_text()
+    yield address, books
     server.terminate()
     server.wait(30)
 
 
 def run_all(page, lab, name):
-    """Open a notebook, run all its cells, wait until the last has run; gives the text of its outputs."""
+    """Open a notebook, run all its cells, and wait until the last has run."""
     page.goto(f"{lab[0]}/lab/tree/{name}.ipynb?token=test&reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=WAIT)
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=WAIT)
     page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
     page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
     last = page.locator(".jp-Notebook .jp-CodeCell").last
-    for _ in range(WAIT // 200):
-        last.scroll_into_view_if_needed()
-        done = page.evaluate(
-            "[...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')].map((p) => p.textContent)"
+
+    def prompts() -> list[str]:
+        return page.evaluate(
+            "[...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')]"
+            ".map((p) => p.textContent)"
         )
-        if page.locator(
-            ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr'] >> text=Traceback"
-        ).count() or all(re.fullmatch(r"\[\d+\]:", d) for d in done):
-            break
-        time.sleep(0.2)
+
+    def has_run() -> bool:
+        return all(re.fullmatch(r"\[\d+\]:", prompt) for prompt in prompts())
+
+    def has_stopped() -> bool:
+        last.scroll_into_view_if_needed()  # cells out of sight are not drawn
+        return page.locator(TRACEBACK).count() > 0 or has_run()
+
+    wait_until(has_stopped, WAIT / 1000, 0.2)
     errors = page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']")
     assert errors.count() == 0, errors.first.inner_text()
-    assert all(re.fullmatch(r"\[\d+\]:", d) for d in done), done
+    assert has_run(), prompts()
 
 
+def press(page, name, pattern):
+    """Press a button of the explorer, and wait for a status line."""
+    page.locator(f"[data-action={name}]").click()
+    status = page.locator(".ck-status")
+    shown = wait_until(lambda: re.search(pattern, status.inner_text()), WAIT / 1000, 0.1)
+    assert shown, status.inner_text()
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
 def test_the_explorer_in_jupyterlab(page, lab, fast_run):
-    opened = resume_run(fast_run)
+    run = resume_run(fast_run)
+    points = run.read("points")
     run_all(page, lab, "06_explore")
     page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
     page.locator(".ck").scroll_into_view_if_needed()
-    explored(page, opened.read("points"), opened.read("traces"), opened.read("trace_chunks"))
+    explore(page, run)
     page.locator("[data-filter=rubric]").select_option(label="refusal")
-    lasso(page, 0.0, 0.0, 1.0, 1.0)
-    chosen = count(page)[0]
-    assert chosen == int((opened.read("points")["rubric"] == "refusal").sum())
-    status = page.locator(".ck-status")
+    lasso_whole_map(page)
+    assert counts(page)[0] == int((points["rubric"] == "refusal").sum())
 
-    def press(name, says):
-        page.locator(f"[data-action={name}]").click()
-        for _ in range(WAIT // 100):
-            if re.search(says, status.inner_text()):
-                return
-            time.sleep(0.1)
-        raise AssertionError(status.inner_text())
-
-    press("trace", "exchanges traced, 1 trigger")
+    press(page, "trace", "exchanges traced, 1 trigger")
     page.wait_for_selector(".ck-explained", timeout=WAIT)
-    assert "device_policy" in body(page) and "your selection" in body(page)
-    page.locator("[data-tab=reader]").click()
+    assert "device_policy" in body(page)
+    assert "your selection" in body(page)
+    open_tab(page, "reader")
     page.locator(".ck-item").nth(1).click()
-    press("ablate", r"without device_policy: \d+% -> \d+%")
-    press("probe", "new failures")
-    found = count(page)
-    assert found[0] >= 1 and found[2] == len(opened.read("points")) + found[0]
+    press(page, "ablate", r"without device_policy: \d+% -> \d+%")
+    press(page, "probe", "new failures")
+    selected, _, total = counts(page)
+    assert selected >= 1
+    assert total == len(points) + selected
+
     cell = page.locator(".jp-CodeCell", has_text="explorer.selection[[").first
     cell.locator(".jp-Editor, .jp-InputArea-editor").first.click()
     page.keyboard.press("Control+Enter")
-    for _ in range(100):
-        shown = cell.locator("table tbody tr")
-        if shown.count():
-            break
-        time.sleep(0.1)
-    assert shown.count() == min(5, found[0]) and "refusal" in shown.first.text_content()
+    rows = cell.locator("table tbody tr")
+    wait_until(lambda: rows.count() > 0, seconds=10, pause=0.1)
+    assert rows.count() == min(5, selected)
+    assert "refusal" in rows.first.text_content()
     assert not page.faults
 
 
-def test_hostile_texts_show_as_text_in_jupyterlab_in_the_dark(page, lab):
-    """Live and still; JupyterLab would typeset formulas in HTML, and its themes change the colours."""
-    cells = [
+@pytest.fixture
+def dark_theme(lab):
+    settings = lab[1].parent / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True, exist_ok=True)
+    path = settings / "themes.jupyterlab-settings"
+    path.write_text('{"theme": "JupyterLab Dark"}')
+    yield
+    path.unlink()
+
+
+def write_hostile_notebook(path):
+    """A notebook with the live and the static view of hostile texts."""
+    sources = [
         f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})",
-        "from test_explore import hostile\nfrom IPython.display import HTML\nfrom chunkykit import explore, view",
-        "explore.Explorer(hostile())",
-        "HTML(view.static(hostile(), most=9))",
+        "from hostile import hostile_failures\n"
+        "from IPython.display import HTML\n"
+        "from chunkykit.show import explorer",
+        "explorer.Explorer(hostile_failures())",
+        "HTML(explorer.static_html(hostile_failures(), max_exchanges=9))",
     ]
-    kernel = {
-        "kernelspec": {
-            "name": "python3",
-            "display_name": "Python 3 (ipykernel)",
-            "language": "python",
-        }
-    }
-    nbformat.write(
-        nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata=kernel
-        ),
-        lab[1] / "hostile.ipynb",
+    spec = {"name": "python3", "language": "python", "display_name": "Python 3 (ipykernel)"}
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources],
+        metadata={"kernelspec": spec},
     )
-    theme = (
-        lab[1].parent
-        / "settings"
-        / "@jupyterlab"
-        / "apputils-extension"
-        / "themes.jupyterlab-settings"
-    )
-    theme.parent.mkdir(parents=True, exist_ok=True)
-    theme.write_text('{"theme": "JupyterLab Dark"}')
+    nbformat.write(book, path)
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+def test_hostile_texts_show_as_text_in_a_dark_jupyterlab(page, lab, dark_theme):
+    """JupyterLab would typeset formulas in HTML, and its themes change the colours."""
+    formula = "**bold** $\\int x$ \\(y\\)"
+    write_hostile_notebook(lab[1] / "hostile.ipynb")
     run_all(page, lab, "hostile")
     page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
     page.locator(".ck-key").first.click()
     page.locator(".ck-item").nth(3).click()
-    assert "**bold** $\\int x$ \\(y\\)" in body(page)
+    assert formula in body(page)
     html = page.locator(".jp-RenderedHTMLCommon", has=page.locator("svg")).last
     html.scroll_into_view_if_needed()
     page.wait_for_timeout(500)  # for a typesetter
-    still = html.text_content()  # inner_text() of what is out of sight is empty
-    assert "<script>window.hacked=1</script>" in still and "**bold** $\\int x$ \\(y\\)" in still
-    assert (
-        page.evaluate("window.hacked") is None
-        and not page.faults
-        and page.locator(".jp-OutputArea mjx-container").count() == 0
-    )
-    ink, back = (
-        sum(
-            map(
-                int,
-                re.findall(
-                    r"\d+", page.evaluate(f"getComputedStyle(document.querySelector('.ck')).{what}")
-                )[:3],
-            )
-        )
-        for what in ("color", "backgroundColor")
-    )
-    assert back < 200 < 500 < ink
-    theme.unlink()
+    static_text = html.text_content()  # inner_text() of what is out of sight is empty
+    assert "<script>window.hacked=1</script>" in static_text
+    assert formula in static_text
+    assert page.evaluate("window.hacked") is None
+    assert not page.faults
+    assert page.locator(".jp-OutputArea mjx-container").count() == 0
+    assert brightness(page, "backgroundColor") < 200
+    assert brightness(page, "color") > 500
 
 
+@pytest.mark.kernel
+@pytest.mark.slow
 def test_every_notebook_runs_in_jupyterlab(page, lab):
-    for name in [n for n in cli.NOTEBOOKS if n != "06_explore"]:
-        run_all(page, lab, name)
-    assert (
-        json.loads((lab[1].parent / "run" / "stages.json").read_text())["figures"]["figures"] >= 5
-        and not page.faults
-    )
+    for name in cli.NOTEBOOKS:
+        if name != "06_explore":
+            run_all(page, lab, name)
+    stages = json.loads((lab[1].parent / "run" / "stages.json").read_text())
+    assert stages["figures"]["figures"] >= 5
+    assert not page.faults

@@ -4,78 +4,103 @@ import pytest
 from chunkykit.attributes import describe_text
 from chunkykit.rubrics import load_rubric
 from chunkykit.show.marks import marked_html
-from chunkykit.turf import Tracer, chunk_features, crux_keywords, trace_examples
+from chunkykit.turf import (
+    Tracer,
+    chunk_features,
+    crux_keywords,
+    examples_table,
+    trace_examples,
+)
 
 TOOL = load_rubric("tool")
+CRUX = "The response uses a symbolic mathematics library"
 
 
-@pytest.fixture
-def latex(demo_index, embedder):
-    tracer = Tracer(demo_index, embedder)
+@pytest.fixture(scope="module")
+def tracer(demo_index, embedder):
+    return Tracer(demo_index, embedder)
+
+
+@pytest.fixture(scope="module")
+def trace(tracer):
     query = describe_text(r"What is so pretty about $e^{i\pi}$?", "query")
-    return tracer, tracer.trace(query, ["The response uses a symbolic mathematics library"], TOOL)
+    return tracer.trace(query, [CRUX], TOOL)
 
 
-def test_examples_for_and_against(latex):
-    tracer, traced = latex
-    table = trace_examples(tracer, traced, 4)
-    for_it, against = (table[table["kind"] == kind] for kind in ("evidence", "counter-example"))
-    assert len(for_it) == 4 and set(for_it["chunk"]) == {"tool_math"}
-    assert (
-        for_it["response"].str.contains("sympy").all()
-        and (
-            for_it["response_attribute"] == "The response uses a symbolic mathematics library"
-        ).all()
-    )
-    assert table["query_attribute"].str.contains("LaTeX").all()
-    assert (
-        against["response_attribute"].isna().all()
-        and not against["response"].str.contains("sympy").any()
-    )
+def of_kind(table, kind):
+    return table[table["kind"] == kind]
 
 
-def test_the_most_telling_row_comes_first(latex):
-    tracer, traced = latex
-    clusters = traced.candidates["cluster"].unique()
-    alike = np.isin(tracer.index.query.clusters[traced.rows], clusters).sum(axis=1)
-    assert (np.diff(alike) <= 0).all() and alike[0] > alike[-1]
+def test_evidence_shows_crux_and_trigger(tracer, trace):
+    table = trace_examples(tracer, trace, 4)
+    supporting = of_kind(table, "evidence")
+    assert len(supporting) == 4
+    assert set(supporting["chunk"]) == {"tool_math"}
+    assert supporting["response"].str.contains("sympy").all()
+    assert (supporting["response_attribute"] == CRUX).all()
+    assert supporting["query_attribute"].str.contains("LaTeX").all()
+    assert not supporting["prompt"].duplicated().any()
 
 
-def test_keywords_are_what_the_prompts_have_more_often(demo_index, embedder):
-    tracer = Tracer(demo_index, embedder)
+def test_counter_examples_show_the_trigger_without_the_crux(tracer):
+    crux = "The response says who made or trained the assistant"
+    query = describe_text("Who built the Eiffel Tower?", "query")
+    trace = tracer.trace(query, [crux], load_rubric("identity"))
+    table = trace_examples(tracer, trace, 4)
+    opposing = of_kind(table, "counter-example")
+    assert len(opposing) and len(of_kind(table, "evidence"))
+    assert (opposing["query_attribute"] == trace.trigger).all()
+    assert opposing["response_attribute"].isna().all()
+    assert not opposing["response"].str.contains("made|trained|developed").any()
+    assert not set(opposing["row"]) & set(of_kind(table, "evidence")["row"])
+
+
+def test_the_most_telling_row_comes_first(tracer, trace):
+    clusters = trace.candidates["cluster"].unique()
+    n_shared = np.isin(tracer.index.query.clusters[trace.rows], clusters).sum(axis=1)
+    assert (np.diff(n_shared) <= 0).all()
+    assert n_shared[0] > n_shared[-1]
+
+
+def test_examples_of_several_traces_are_keyed_by_position(tracer, trace):
+    no_trigger = tracer.trace([], [CRUX], TOOL)
+    table = examples_table(tracer, [no_trigger, trace], 2)
+    assert set(table["trace"]) == {1}
+    empty = examples_table(tracer, [no_trigger], 2)
+    assert empty.empty
+    assert list(empty.columns) == list(table.columns)
+
+
+def test_keywords_are_what_the_prompts_have_more_often(tracer):
     table = crux_keywords(tracer, "The response refuses to help with the request")
-    assert (
-        table["ngram"].str.contains("iphone").any()
-        and (table["p_value"] < 0.01).all()
-        and (table["lift"] > 1).all()
-    )
+    assert (table["p_value"] < 0.01).all()
+    assert (table["lift"] > 1).all()
     phone = table[table["ngram"].str.contains("iphone")].iloc[0]
-    assert phone["chunk"] == "device_policy" and phone["share"] > phone["base_share"]
-    assert crux_keywords(tracer, "The response is a sonnet about submarine cables in Iceland").empty
+    assert phone["chunk"] == "device_policy"
+    assert phone["share"] > phone["base_share"]
 
 
-def test_marked_text_is_inert(latex):
+def test_a_crux_that_no_row_has_has_no_keywords(tracer):
+    assert crux_keywords(tracer, "The response is a sonnet about submarine cables").empty
+
+
+def test_marked_text_is_inert():
     shown = marked_html(
         "<script>x</script> $x^2$ & more", "The query contains LaTeX mathematics", "query"
     )
-    assert (
-        "<script>" not in shown
-        and "<mark><span>$</span>x^2<span>$</span></mark>" in shown
-        and shown.endswith("&amp; more")
-    )
+    assert "<script>" not in shown
+    assert "<mark><span>$</span>x^2<span>$</span></mark>" in shown
+    assert shown.endswith("&amp; more")
     assert marked_html("plain <b>", None, "query") == "plain &lt;b&gt;"
     assert len(marked_html("x" * 5000, None, "query")) < 700
 
 
-def test_features_by_chunk_are_shares_of_its_rows(latex):
-    tracer, traced = latex
-    table = chunk_features(tracer, [("tool", traced)]).set_index("chunk")
-    assert (table["rows"] == np.bincount(tracer.index.chunk.codes)).all() and table[
-        "trigger_share"
-    ].between(0, 1).all()
-    assert (
-        table["crux_share"].idxmax() == "tool_math"
-        and table.loc["tool_math", "trigger_share"] > 5 * table["trigger_share"].median()
-    )
-    both = sum(table["rows"] * table["trigger_share"])
-    assert both == pytest.approx(traced.p_crux_given_trigger.n)
+def test_features_by_chunk_are_shares_of_its_rows(tracer, trace):
+    table = chunk_features(tracer, [("tool", trace)]).set_index("chunk")
+    shares = table["trigger_share"]
+    assert (table["rows"] == np.bincount(tracer.index.chunk.codes)).all()
+    assert shares.between(0, 1).all()
+    assert table["crux_share"].idxmax() == "tool_math"
+    assert shares["tool_math"] > 5 * shares.median()
+    n_with_trigger = sum(table["rows"] * shares)
+    assert n_with_trigger == pytest.approx(trace.p_crux_given_trigger.n)

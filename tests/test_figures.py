@@ -1,3 +1,5 @@
+"""The figures: what they draw from a table, and that texts in them stay texts."""
+
 import json
 
 import pandas as pd
@@ -7,19 +9,54 @@ from chunkykit.show import figures
 from chunkykit.surf import ROBUSTNESS_COLUMNS
 
 HOSTILE = "<script>alert(1)</script> <b onmouseover=x>$\\alpha$ \u202e \x00 " + "long " * 50
+RATE = {"rate": 0.5, "low": 0.3, "high": 0.7, "n": 20}
+REPAIR_KINDS = ["drop", "balance"]
 
 
-@pytest.fixture(scope="module")
-def made():
+def search_figures():
     probes = pd.DataFrame(
         [
-            {"rubric": r, "arm": a, "iteration": i, "score": 90.0 if (i + j) % 3 else 10.0}
-            for r in ("code", HOSTILE[:20])
-            for a in ("search", "control")
+            {"rubric": rubric, "arm": arm, "iteration": i, "score": 90.0 if (i + j) % 3 else 10.0}
+            for rubric in ("code", HOSTILE[:20])
+            for arm in ("search", "control")
             for i in range(4)
             for j in range(6)
         ]
     )
+    yields = {
+        f"{arm}_{field}": value
+        for arm in ("search", "control")
+        for field, value in (("rate", 0.1), ("low", 0.05), ("high", 0.2), ("n", 50))
+    }
+    confirmed = pd.DataFrame(
+        [{"rubric": "code", "rate": 0.9, "low": 0.8, "high": 1.0, "n": 20, **yields}]
+    )
+    robustness = pd.DataFrame(
+        [
+            ("code", HOSTILE, 0.9, 20, 0.7, 0.5, 0.8, 20, 0),
+            ("code", "b", 0.5, 20, 0.4, 0.3, 0.6, 10, 0),
+        ],
+        columns=ROBUSTNESS_COLUMNS,
+    )
+    cell = {"rate": 0.9, "low": 0.8, "high": 0.95, "n": 40}
+    no_failure = {"rate": float("nan"), "low": 0.0, "high": 1.0, "n": 0}
+    behaviours = pd.DataFrame(
+        [
+            {"model": HOSTILE, "rubric": "code", **cell},
+            {"model": "b", "rubric": "math", **cell},
+            {"model": "b", "rubric": HOSTILE[:20], **cell},
+            {"model": HOSTILE, "rubric": "math", **no_failure},
+        ]
+    )
+    return {
+        "scores": figures.scores(probes, HOSTILE),
+        "confirmed": figures.confirmed(confirmed, HOSTILE),
+        "robustness": figures.robustness(robustness, HOSTILE),
+        "behaviours": figures.behaviours(behaviours, HOSTILE),
+    }
+
+
+def trace_figures():
     points = pd.DataFrame(
         {
             "x": [0.0, 1, 2],
@@ -48,214 +85,186 @@ def made():
             "base_share": [0.1, 0.2, 0.3],
         }
     )
-    ablations = pd.DataFrame(
+    features = pd.DataFrame(
         [
             {
+                "trace": trace,
                 "rubric": "code",
-                "chunk": HOSTILE,
-                "rate_before": 0.9,
-                "before_low": 0.8,
-                "before_high": 0.95,
-                "rate_after": 0.1,
-                "low": 0.05,
-                "high": 0.2,
-                "n": 40,
-            }
-        ]
-    )
-    confirmed = pd.DataFrame(
-        [
-            {
-                "rubric": "code",
-                "rate": 0.9,
-                "low": 0.8,
-                "high": 1.0,
-                "n": 20,
-                **{
-                    f"{arm}_{k}": v
-                    for arm in ("search", "control")
-                    for k, v in {"rate": 0.1, "low": 0.05, "high": 0.2, "n": 50}.items()
-                },
-            }
-        ]
-    )
-    robustness = pd.DataFrame(
-        [
-            ("code", HOSTILE, 0.9, 20, 0.7, 0.5, 0.8, 20, 0),
-            ("code", "b", 0.5, 20, 0.4, 0.3, 0.6, 10, 0),
-        ],
-        columns=ROBUSTNESS_COLUMNS,
-    )
-    compared = pd.DataFrame(
-        [
-            {"model": m, "rubric": r, "rate": 0.9, "low": 0.8, "high": 0.95, "n": 40}
-            for m, r in ((HOSTILE, "code"), ("b", "math"), ("b", HOSTILE[:20]))
-        ]
-        + [
-            {
-                "model": HOSTILE,
-                "rubric": "math",
-                "rate": float("nan"),
-                "low": 0.0,
-                "high": 1.0,
-                "n": 0,
-            }
-        ]
-    )
-    rate = {"rate": 0.5, "low": 0.3, "high": 0.7, "n": 20}
-    named = pd.DataFrame([{"name": name, **rate} for name in (HOSTILE, "b")])
-    cells = pd.DataFrame(
-        [{"opening": o, "closing": c, **rate} for o in ("", HOSTILE) for c in ("", HOSTILE)]
-    )
-    sums = pd.DataFrame(
-        [(a, b, "no" if a > b else "yes" if a < b else None) for a in (1, 2) for b in (1, 2)],
-        columns=["a", "b", "verdict"],
-    )
-    scores = pd.DataFrame(
-        [
-            {"trigger": t, "model": m, "score": 0.5, "low": 0.3, "high": 0.7, "injected_n": 20}
-            for t in (HOSTILE, "t")
-            for m in (HOSTILE, "m")
-        ]
-    )
-    doses = pd.DataFrame([{"kept": k, "added": a, **rate} for k in (0, 5) for a in (0, 8)])
-    dressed = pd.DataFrame(
-        [
-            {"form": f, "words": 9.0, "words_low": 7.0, "words_high": 12.0, **rate}
-            for f in ("plain", "LaTeX")
-        ]
-    )
-    held = pd.DataFrame(
-        [
-            {
-                "trace": i,
-                "rubric": "code",
-                "trigger": HOSTILE + str(i),
-                "chunk": c,
+                "trigger": HOSTILE + str(trace),
+                "chunk": chunk,
                 "rows": 150,
                 "trigger_share": 0.9,
                 "crux_share": 0.5,
             }
-            for i in (0, 1)
-            for c in (HOSTILE, "b")
+            for trace in (0, 1)
+            for chunk in (HOSTILE, "b")
         ]
     )
-    new = {
-        "features": figures.features(held, HOSTILE),
-        "rates": figures.rates(named, "Title", "Said", HOSTILE),
-        "phrase_grid": figures.phrase_grid(cells, HOSTILE),
-        "sum_grid": figures.sum_grid(sums, HOSTILE),
-        "steering": figures.steering(scores, HOSTILE),
-        "dose": figures.dose(doses, HOSTILE),
-        "forms": figures.forms(dressed, HOSTILE),
-    }
     return {
-        **new,
-        "robustness": figures.robustness(robustness, HOSTILE),
-        "behaviours": figures.behaviours(compared, HOSTILE),
-        "scores": figures.scores(probes, HOSTILE),
         "map": figures.response_map(points, {0: HOSTILE, -1: "noise"}, HOSTILE),
         "triggers": figures.triggers(traces, HOSTILE),
         "chunks": figures.chunks(traces, shares, HOSTILE),
+        "features": figures.features(features, HOSTILE),
+    }
+
+
+def retraining_figures():
+    before = {"rate_before": 0.9, "before_low": 0.8, "before_high": 0.95}
+    after = {"rate_after": 0.1, "low": 0.05, "high": 0.2, "n": 40}
+    ablations = pd.DataFrame([{"rubric": "code", "chunk": HOSTILE, **before, **after}])
+    repairs = pd.concat([ablations] * 2, ignore_index=True).assign(how=REPAIR_KINDS)
+    doses = pd.DataFrame(
+        [{"kept": rows, "added": added, **RATE} for rows in (0, 5) for added in (0, 8)]
+    )
+    return {
         "ablations": figures.ablations(ablations, HOSTILE),
-        "confirmed": figures.confirmed(confirmed, HOSTILE),
+        "repairs": figures.ablations(repairs, HOSTILE),
+        "dose": figures.dose(doses, HOSTILE),
+    }
+
+
+def experiment_figures():
+    named = pd.DataFrame([{"name": name, **RATE} for name in (HOSTILE, "b")])
+    cells = pd.DataFrame(
+        [
+            {"opening": opening, "closing": closing, **RATE}
+            for opening in ("", HOSTILE)
+            for closing in ("", HOSTILE)
+        ]
+    )
+    sums = pd.DataFrame(
+        [(1, 1, None), (1, 2, "yes"), (2, 1, "no"), (2, 2, None)],
+        columns=["a", "b", "verdict"],
+    )
+    score = {"score": 0.5, "low": 0.3, "high": 0.7, "injected_n": 20}
+    scores = pd.DataFrame(
+        [
+            {"trigger": trigger, "model": model, **score}
+            for trigger in (HOSTILE, "t")
+            for model in (HOSTILE, "m")
+        ]
+    )
+    words = {"words": 9.0, "words_low": 7.0, "words_high": 12.0}
+    forms = pd.DataFrame([{"form": form, **words, **RATE} for form in ("plain", "LaTeX")])
+    return {
+        "rates": figures.rates(named, "Title", "Measured", HOSTILE),
+        "phrase_grid": figures.phrase_grid(cells, HOSTILE),
+        "sum_grid": figures.sum_grid(sums, HOSTILE),
+        "steering": figures.steering(scores, HOSTILE),
+        "forms": figures.forms(forms, HOSTILE),
+    }
+
+
+@pytest.fixture(scope="module")
+def drawings():
+    return {
+        **search_figures(),
+        **trace_figures(),
+        **retraining_figures(),
+        **experiment_figures(),
     }
 
 
 def strings(value):
+    """Every string in a JSON value."""
     if isinstance(value, dict):
-        for v in value.values():
-            yield from strings(v)
+        for child in value.values():
+            yield from strings(child)
     elif isinstance(value, list):
-        for v in value:
-            yield from strings(v)
+        for child in value:
+            yield from strings(child)
     elif isinstance(value, str):
         yield value
 
 
-def test_hostile_texts_are_inert_labels(made):
-    for name, figure in made.items():
+def annotations(figure) -> list[str]:
+    return [annotation.text for annotation in figure.layout.annotations]
+
+
+def captions(figure) -> str:
+    return " ".join(annotations(figure))
+
+
+def test_the_fixture_draws_every_figure(drawings):
+    helpers = {"RateBars", "rate_bars", "save_figures"}
+    names = {"map" if name == "response_map" else name for name in figures.__all__}
+    assert set(drawings) == names - helpers | {"repairs"}
+
+
+def test_hostile_texts_are_inert_labels(drawings):
+    for name, figure in drawings.items():
         for text in strings(json.loads(figure.to_json())):
             for harm in ("<script", "<b on", "\u202e", "\x00", "$\\alpha$"):
                 assert harm not in text, (name, text)
 
 
-def test_figures_are_saved_and_need_no_network(made, tmp_path):
-    line = figures.save_figures(made, tmp_path)
-    assert str(len(made)) in line and ("PNG" in line)
-    for name in made:
-        page = (tmp_path / f"{name}.html").read_text("utf-8")
-        assert "plotly.min.js" in page and "https://cdn" not in page and "<script>alert" not in page
-        assert json.loads((tmp_path / f"{name}.json").read_text())["data"]
+def test_every_figure_has_the_caption(drawings):
+    for figure in drawings.values():
+        assert any("script" in text for text in annotations(figure) if text)
 
 
-def test_no_chrome_is_a_clear_line(made, tmp_path, monkeypatch):
-    import plotly.io
-
-    def no_chrome(*_, **__):
-        raise RuntimeError("Chrome not found")
-
-    monkeypatch.setattr(plotly.io, "write_images", no_chrome)
-    line = figures.save_figures({"scores": made["scores"]}, tmp_path)
-    assert "no PNG and SVG: no Chrome" in line and (tmp_path / "scores.html").exists()
+def test_captions_are_plain_about_counts(drawings):
+    assert "n = 48 judged candidates of the search, 48 of" in captions(drawings["scores"])
+    assert "n = 50 (search) and 50 (control arm) per bar" in captions(drawings["confirmed"])
+    assert "n = 40 per bar" in captions(drawings["ablations"])
+    assert "k = 10 retrieved rows per crux" in captions(drawings["triggers"])
+    assert "n = 20 answers per form" in captions(drawings["forms"])
+    assert "Measured, n = 20. Orange: the reference." in captions(drawings["rates"])
 
 
-def test_captions_say_what_was_measured(made):
-    for figure in made.values():
-        assert any("script" in a.text for a in figure.layout.annotations if a.text)
+def test_features_show_the_chunks_that_have_them(drawings):
+    trigger, crux = drawings["features"].data
+    assert trigger.z.tolist() == [[0.9, 0.9]] * 2
+    assert crux.z.tolist() == [[0.5, 0.5]] * 2
+    assert "n = 150 per chunk" in captions(drawings["features"])
 
 
-def test_features_show_the_chunks_that_have_them(made):
-    trigger, crux = made["features"].data
-    assert (
-        trigger.z.tolist() == [[0.9, 0.9]] * 2
-        and crux.z.tolist() == [[0.5, 0.5]] * 2
-        and "n = 150 a chunk" in captions(made["features"])
-    )
+def test_robustness_sums_the_winners_of_a_rubric(drawings):
+    original, rewritten = drawings["robustness"].data
+    assert list(original.y) == [0.7]
+    assert list(rewritten.y) == [pytest.approx(0.6)]
+    assert list(rewritten.customdata) == [30]
+    assert "n = 40 answers to the winners, 30 to rewrites" in captions(drawings["robustness"])
 
 
-def test_robustness_sums_the_winners_of_a_rubric(made):
-    original, rewritten = made["robustness"].data
-    assert (
-        list(original.y) == [0.7]
-        and list(rewritten.y) == [pytest.approx(0.6)]
-        and list(rewritten.customdata) == [30]
-    )
-    assert "n = 40 answers to the winners, 30 to rewrites" in captions(made["robustness"])
+def test_repairs_are_told_from_ablations_by_their_column(drawings):
+    ablation, repair = drawings["ablations"], drawings["repairs"]
+    assert ablation.layout.title.text == "Ablation: the failure without the traced chunk"
+    assert "<br>without<br>" in ablation.data[0].x[0]
+    assert ablation.data[1].name == "retrained without the chunk"
+    assert repair.layout.title.text == "Repair: the failure after rows are dropped or balanced"
+    assert [label.split("<br>")[1] for label in repair.data[0].x] == REPAIR_KINDS
+    assert repair.data[1].name == "retrained on the repaired mixture"
 
 
-def test_experiments_show_their_numbers(made):
-    assert [list(row) for row in made["sum_grid"].data[0].text] == [
-        ["failed", "No"],
-        ["Yes", "failed"],
-    ] and "no to 50% [9%, 91%] of 2 true sums" in captions(made["sum_grid"])
-    assert made["phrase_grid"].data[0].customdata[0][
-        0
-    ] == "30% to 70%, n = 20" and "n = 20 answers a cell" in captions(made["phrase_grid"])
-    assert [trace.name for trace in made["dose"].data] == [
-        "0 true-premise rows added",
-        "8 true-premise rows added",
-    ] and list(made["dose"].data[1].customdata) == [0, 5]
-    assert made["rates"].data[0].marker.color[0] != made["rates"].data[0].marker.color[1]
-    errors = [made["forms"].data[0].error_x, made["steering"].data[0].error_x]
-    assert [(round(e.array[0], 6), round(e.arrayminus[0], 6)) for e in errors] == [
-        (3, 2),
-        (0.2, 0.2),
-    ]
+def test_the_sum_grid_shows_verdicts_and_failed_calls(drawings):
+    texts = [list(row) for row in drawings["sum_grid"].data[0].text]
+    assert texts == [["failed", "No"], ["Yes", "failed"]]
+    assert "no to 50% [9%, 91%] of 2 true sums" in captions(drawings["sum_grid"])
 
 
-def test_behaviours_tell_a_rate_from_no_failure_and_from_no_run(made):
-    cells = [a.text for a in made["behaviours"].layout.annotations][:6]
-    assert (
-        sum("<b>90%</b><br>80% to 95%<br>n = 40" in c for c in cells) == 3
-        and cells.count("not run") == 2
-        and cells.count("no failure<br>found") == 1
-    )
-    assert (
-        sorted(z for row in made["behaviours"].data[0].z for z in row if z is not None) == [0.9] * 3
-    )
-    assert "n = 40; 95 % Wilson" in captions(made["behaviours"])
+def test_experiments_show_their_numbers(drawings):
+    assert drawings["phrase_grid"].data[0].customdata[0][0] == "30% to 70%, n = 20"
+    assert "n = 20 answers per cell" in captions(drawings["phrase_grid"])
+    names = [line.name for line in drawings["dose"].data]
+    assert names == ["0 true-premise rows added", "8 true-premise rows added"]
+    assert list(drawings["dose"].data[1].customdata) == [0, 5]
+    colours = drawings["rates"].data[0].marker.color
+    assert colours[0] != colours[1]
 
 
-def captions(figure):
-    return " ".join(a.text for a in figure.layout.annotations)
+def test_error_bars_reach_from_low_to_high(drawings):
+    words = drawings["forms"].data[0].error_x
+    assert (words.array[0], words.arrayminus[0]) == (3, 2)
+    score = drawings["steering"].data[0].error_x
+    assert (score.array[0], score.arrayminus[0]) == pytest.approx((0.2, 0.2))
+
+
+def test_behaviours_tell_a_rate_from_no_failure_and_from_no_run(drawings):
+    cells = annotations(drawings["behaviours"])[:6]
+    assert sum("<b>90%</b><br>80% to 95%<br>n = 40" in cell for cell in cells) == 3
+    assert cells.count("not run") == 2
+    assert cells.count("no failure<br>found") == 1
+    colours = [z for row in drawings["behaviours"].data[0].z for z in row if z is not None]
+    assert colours == [0.9] * 3
+    assert "n = 40; 95 % Wilson" in captions(drawings["behaviours"])

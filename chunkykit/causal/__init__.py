@@ -14,15 +14,13 @@ from chunkykit.causal.repair import (
     write_repaired,
 )
 from chunkykit.causal.steering import (
-    ask_sum_grid,
-    ask_sums,
     example_turns,
     measure_contexts,
     measure_forms,
     measure_phrase_grid,
     measure_steering,
-    read_verdict,
 )
+from chunkykit.causal.sums import ask_sum_grid, ask_sums, read_verdict
 
 __all__ = [
     "Ablation",

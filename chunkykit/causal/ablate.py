@@ -1,4 +1,8 @@
-"""Take the data away and measure again: the causal check of a trace (paper sec. 4.4), for a target that can be retrained."""
+"""Take training data away and measure again: the causal check of a trace (paper sec. 4.4).
+
+The target must be one that can be retrained. A trace is co-occurrence; only a failure rate that
+drops when the data goes shows that the data taught the failure.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,19 +11,31 @@ import pandas as pd
 
 from chunkykit.errors import UserError
 from chunkykit.rubrics import Rubric
-from chunkykit.stats import Rate
 from chunkykit.surf import failure_rate, judge_fresh_answers
+from chunkykit.types import Judge, Rate, Target
+
+Train = Callable[[pd.DataFrame], Target]
 
 
 class Ablation(NamedTuple):
-    """Failure rates on the same queries before and after; `dropped` rows were taken out."""
+    """Failure rates on the same queries before and after rows were taken away.
+
+    Attributes:
+        before: rate of the model that was trained on all rows.
+        after: rate of the model that was trained on the remaining rows.
+        dropped: number of rows taken away.
+    """
 
     before: Rate
     after: Rate
     dropped: int
 
     def to_dict(self) -> dict:
-        """rate_before, before_low, before_high, rate_after, low, high, n, dropped."""
+        """Flatten the result into one table row.
+
+        Returns:
+            rate_before, before_low, before_high, rate_after, low, high, n, dropped.
+        """
         return {
             "rate_before": self.before.rate,
             "before_low": self.before.low,
@@ -33,86 +49,130 @@ class Ablation(NamedTuple):
 
 
 def without_chunk(rows: pd.DataFrame, chunk: str) -> pd.DataFrame:
-    """The mixture without one chunk. Raises UserError where there is no such chunk, or nothing else."""
-    kept = rows[rows["chunk"] != chunk].reset_index(drop=True)
-    if len(kept) == len(rows):
+    """Leave one chunk out of a mixture.
+
+    Args:
+        rows: DataFrame with the column `chunk`.
+        chunk: name of the chunk.
+
+    Returns:
+        The other rows, renumbered from 0.
+
+    Raises:
+        UserError: if the mixture has no such chunk, or consists of this chunk alone.
+    """
+    remaining = rows[rows["chunk"] != chunk].reset_index(drop=True)
+    if len(remaining) == len(rows):
         raise UserError(
             f"chunk '{chunk}' is not in the mixture; it has {sorted(rows['chunk'].unique())}."
         )
-    if kept.empty:
+    if remaining.empty:
         raise UserError(f"chunk '{chunk}' is the whole mixture: nothing would be left to train on.")
-    return kept
+    return remaining
 
 
 def queries_without_rivals(pairs: pd.DataFrame, traces: pd.DataFrame, trace: int) -> list[str]:
-    """The distinct queries behind a trace that hold no trigger of another chunk for the same rubric, for whose sake they would go on
-    failing; where none is left, all of them.
-    pairs: trace, query, query_clusters (its attributes'); traces: rubric, trigger_cluster, chunk, a row each."""
-    mine, own = pairs[pairs["trace"] == trace], traces.loc[trace]
-    rivals = set(
-        traces.loc[
-            (traces["rubric"] == own["rubric"]) & (traces["chunk"] != own["chunk"]),
-            "trigger_cluster",
-        ].dropna()
-    )
-    free = mine[[rivals.isdisjoint(clusters) for clusters in mine["query_clusters"]]]
-    return list((free if len(free) else mine)["query"].drop_duplicates())
+    """Select the queries of a trace that contain no trigger of another chunk.
+
+    A query with two triggers of one rubric keeps failing when one of the two chunks is ablated, so
+    it would hide the effect.
+
+    Args:
+        pairs: one row per traced exchange: trace, query, query_clusters (clusters of the query's
+            attributes).
+        traces: one row per trace: rubric, trigger_cluster, chunk.
+        trace: label of the trace in the index of `traces`.
+
+    Returns:
+        The distinct queries without such a rival trigger. If none is left, all distinct queries.
+    """
+    own_pairs = pairs[pairs["trace"] == trace]
+    own_trace = traces.loc[trace]
+    same_rubric = traces["rubric"] == own_trace["rubric"]
+    other_chunk = traces["chunk"] != own_trace["chunk"]
+    rivals = set(traces.loc[same_rubric & other_chunk, "trigger_cluster"].dropna())
+    is_free = [rivals.isdisjoint(clusters) for clusters in own_pairs["query_clusters"]]
+    free_pairs = own_pairs[is_free]
+    usable_pairs = own_pairs if free_pairs.empty else free_pairs
+    return list(usable_pairs["query"].drop_duplicates())
 
 
 async def measure_ablation(
     rows: pd.DataFrame,
-    kept: pd.DataFrame,
-    train: Callable,
+    remaining: pd.DataFrame,
+    train: Train,
     queries: list[str],
-    judge: Callable,
+    judge: Judge,
     rubric: Rubric,
     *,
     n: int = 60,
     seed: int = 0,
 ) -> Ablation:
-    """Failure rate of a model trained on `rows` and of one trained on `kept`, on the same failing queries.
-    train: `rows -> ChatModel`, called for both; queries are answered afresh n times in all by each."""
-    before, after = [
-        failure_rate(
-            await judge_fresh_answers(queries, train(part), judge, rubric, n=n, seed=seed + 1)
-        )
-        for part in (rows, kept)
-    ]
-    return Ablation(before, after, len(rows) - len(kept))
+    """Compare the failure rates of a model trained on all rows and one trained on the rest.
+
+    Args:
+        rows: the whole mixture: prompt, response.
+        remaining: the mixture without the rows in question.
+        train: trains a model on rows; called for both mixtures.
+        queries: failing queries, the same for both models.
+        judge: scores each answer.
+        rubric: what counts as a failure.
+        n: fresh answers per model, spread over the queries.
+        seed: numbers the draws of the answers.
+
+    Returns:
+        Both rates.
+    """
+    rates = []
+    for part in (rows, remaining):
+        # seed + 1: a confirmation draws with seed 0, and no answer of it should count again here
+        answers = await judge_fresh_answers(queries, train(part), judge, rubric, n=n, seed=seed + 1)
+        rates.append(failure_rate(answers))
+    before, after = rates
+    return Ablation(before, after, len(rows) - len(remaining))
 
 
 async def measure_dose_response(
     rows: pd.DataFrame,
-    taught,
-    against: pd.DataFrame,
-    train: Callable,
+    teaching: pd.Series,
+    opposing: pd.DataFrame,
+    train: Train,
     queries: list[str],
-    judge: Callable,
+    judge: Judge,
     rubric: Rubric,
     *,
-    kept: Sequence[int],
-    added: Sequence[int] = (0,),
+    kept_counts: Sequence[int],
+    added_counts: Sequence[int] = (0,),
     n: int = 60,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Failure rate against how many rows teach it and how many speak against it (paper Fig. 10), one training a point.
-    taught: mask of `rows`; `kept` of those stay, drawn by `seed`, smaller draws inside larger ones; against: rows of which the first `added` are put in.
-    Returns kept, added, rate, low, high, n."""
-    order, found = rows.index[taught].to_series().sample(frac=1, random_state=seed), []
-    for least in added:
-        for many in kept:
-            mixed = pd.concat(
-                [rows.drop(index=order[many:]), against.head(least)], ignore_index=True
+    """Measure the failure rate against the number of rows that teach it (paper Fig. 10).
+
+    Args:
+        rows: the mixture: prompt, response.
+        teaching: mask over `rows`, true where a row teaches the failure, shape (n_rows,).
+        opposing: rows that teach the right behaviour, to be added.
+        train: trains a model on rows; called once per point.
+        queries: queries that call the failure up.
+        judge: scores each answer.
+        rubric: what counts as a failure.
+        kept_counts: how many of the teaching rows stay, one entry per point. Smaller draws lie
+            inside larger ones.
+        added_counts: how many of the opposing rows are added, from the first on.
+        n: fresh answers per point.
+        seed: draws the teaching rows that stay, and numbers the answers.
+
+    Returns:
+        One row per pair of counts: kept, added, rate, low, high, n.
+    """
+    order = rows.index[teaching].to_series().sample(frac=1, random_state=seed)
+    points = []
+    for n_added in added_counts:
+        for n_kept in kept_counts:
+            fewer = rows.drop(index=order.iloc[n_kept:].index)
+            mixed = pd.concat([fewer, opposing.head(n_added)], ignore_index=True)
+            answers = await judge_fresh_answers(
+                queries, train(mixed), judge, rubric, n=n, seed=seed
             )
-            found.append(
-                (
-                    many,
-                    least,
-                    *failure_rate(
-                        await judge_fresh_answers(
-                            queries, train(mixed), judge, rubric, n=n, seed=seed
-                        )
-                    ),
-                )
-            )
-    return pd.DataFrame(found, columns=["kept", "added", *Rate._fields])
+            points.append((n_kept, n_added, *failure_rate(answers)))
+    return pd.DataFrame(points, columns=["kept", "added", *Rate._fields])

@@ -1,12 +1,15 @@
-"""From a trace to a mended mixture: rows to drop, or rows that balance them, and the mixture written anew.
+"""From a trace to a repaired mixture: which rows to drop or to repeat, and the mixture rewritten.
 
-A trace is co-occurrence: whether the mend holds is for a retraining to say (`ablate`, notebook 05)."""
+A trace is co-occurrence. Whether a repair works is for a retraining to show (`causal.ablate`,
+notebook 05).
+"""
 
 import json
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice, repeat
+from itertools import islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -17,135 +20,198 @@ from chunkykit.files import json_ready, writable, write_json
 from chunkykit.mixtures import read_records
 from chunkykit.turf import Tracer
 
-MAX_CRUX_SHARE = (
-    0.2  # of the rows with a trigger, those that may show the behaviour after balancing
-)
-MAX_REPEATS = 20  # that a row is repeated at most
+MAX_CRUX_SHARE = 0.2  # share of the rows with a trigger that may show the crux after balancing
+MAX_REPEATS = 20  # copies of one row that balancing adds
+ROWS_PER_GROUP = 10_000  # records per row group of a Parquet file
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What to do to a mixture; positions in the index."""
+    """What to change in a mixture.
 
-    drop: np.ndarray  # rows to leave out
-    again: np.ndarray  # rows to repeat, each as often as it stands here
-    report: dict  # crux, trigger, rows, P(crux | trigger) before and after, where balancing rows are and how many are wanting
+    Attributes:
+        drop: positions in the index of the rows to leave out.
+        repeat: positions of the rows to repeat, each as often as it is listed.
+        report: crux, trigger, chunk, number of rows, P(crux | trigger) before and after, where the
+            balancing rows are and how many are missing.
+    """
+
+    drop: np.ndarray
+    repeat: np.ndarray
+    report: dict
 
 
 def plan_repair(
     tracer: Tracer, crux: str, trigger_cluster: int, chunk: str, how: str = "drop"
 ) -> Repair:
-    """The mend of one trace.
+    """Plan the repair of one trace.
 
-    how: "drop" leaves out the rows of the chunk that have trigger and crux; "balance" repeats rows that
-    have the trigger and not the crux, wherever they are, until at most SHARE of the rows with the trigger show the crux. A row is
-    repeated at most TIMES times; how many rows are still wanting then, to be written or found, is in the report."""
-    index, carries = tracer.index, tracer.link(crux, trigger_cluster).carries
-    shows = tracer.side.carry(tracer.evidence(crux).near)
-    both, against = np.flatnonzero(shows & carries), np.flatnonzero(carries & ~shows)
-    if chunk not in index.chunk.categories:
-        raise UserError(
-            f"mend: no chunk '{chunk}' in the index; it has {', '.join(index.chunk.categories)}."
-        )
-    drop = both[index.chunk[both] == chunk] if how == "drop" else both[:0]
-    wanted = (
-        0
-        if how == "drop"
-        else max(0, int(np.ceil(len(both) / MAX_CRUX_SHARE)) - len(both) - len(against))
-    )
-    again = np.tile(against, MAX_REPEATS)[:wanted]
-    kept, carried = len(both) - len(drop), int(carries.sum()) - len(drop) + len(again)
-    return Repair(
-        drop,
-        again,
-        {
-            "how": how,
-            "crux": crux,
-            "trigger": index.query.summaries[trigger_cluster],
-            "chunk": chunk,
-            "rows": len(index),
-            "dropped": len(drop),
-            "repeated": len(again),
-            "still_wanting": wanted - len(again),
-            "p_crux_given_trigger_before": len(both) / max(1, int(carries.sum())),
-            "p_crux_given_trigger_after": kept / max(1, carried),
-            "balancing_rows": index.chunk[against].value_counts().loc[lambda n: n > 0].to_dict(),
-        },
-    )
+    Args:
+        tracer: tracer of the mixture's index.
+        crux: the trace's crux, an attribute sentence.
+        trigger_cluster: number of the trigger's query cluster.
+        chunk: the traced chunk.
+        how: "drop" leaves out the rows of the chunk that have both trigger and crux. "balance"
+            repeats rows of any chunk that have the trigger and not the crux, until at most
+            MAX_CRUX_SHARE of the rows with the trigger show the crux. Each is repeated at most
+            MAX_REPEATS times; the report says how many rows are then missing.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UserError: if the index has no such chunk.
+    """
+    index = tracer.index
+    _check_chunk(chunk, index.chunk.categories)
+    has_trigger = tracer.link(crux, trigger_cluster).carries  # (n_rows,)
+    has_crux = tracer.side.carry(tracer.evidence(crux).near)  # (n_rows,)
+    both = np.flatnonzero(has_trigger & has_crux)
+    balancing = np.flatnonzero(has_trigger & ~has_crux)
+    drop = both[:0]
+    repeats = balancing[:0]
+    n_missing = 0
+    if how == "drop":
+        drop = both[index.chunk[both] == chunk]
+    else:
+        repeats, n_missing = _balance(balancing, len(both))
+    n_before = int(has_trigger.sum())  # rows with the trigger
+    n_after = n_before - len(drop) + len(repeats)
+    report = {
+        "how": how,
+        "crux": crux,
+        "trigger": index.query.summaries[trigger_cluster],
+        "chunk": chunk,
+        "rows": len(index),
+        "dropped": len(drop),
+        "repeated": len(repeats),
+        "still_wanting": n_missing,
+        "p_crux_given_trigger_before": len(both) / max(1, n_before),
+        "p_crux_given_trigger_after": (len(both) - len(drop)) / max(1, n_after),
+        "balancing_rows": _rows_per_chunk(index.chunk[balancing]),
+    }
+    return Repair(drop, repeats, report)
 
 
-def repaired_rows(rows: pd.DataFrame, mend: Repair) -> pd.DataFrame:
-    """The rows of an index, in its order, after a mend."""
-    return rows.iloc[
-        np.concatenate([np.setdiff1d(np.arange(len(rows)), mend.drop), mend.again]).astype(int)
-    ].reset_index(drop=True)
+def _check_chunk(chunk: str, names: Iterable[str]) -> None:
+    if chunk not in names:
+        raise UserError(f"repair: no chunk '{chunk}' in the index; it has {', '.join(names)}.")
 
 
-def write_repaired(tracer: Tracer, mend: Repair, source, out, **how) -> dict:
-    """Write the mended mixture, record by record as the source has them (`how`: as of `mixture.batches`), to a .jsonl or .parquet file,
-    and its report beside it; returns the report. A repeated row stands beside itself; lines that could not be read are left out and counted.
+def _rows_per_chunk(chunks: pd.Categorical) -> dict:
+    counts = chunks.value_counts()
+    return counts[counts > 0].to_dict()
 
-    Raises UserError where the index was made from another mixture."""
+
+def _balance(balancing: np.ndarray, n_both: int) -> tuple[np.ndarray, int]:
+    """The balancing rows to repeat beside n_both rows with the crux, and how many are missing."""
+    n_needed = int(np.ceil(n_both / MAX_CRUX_SHARE))  # rows with the trigger
+    n_wanted = max(0, n_needed - n_both - len(balancing))
+    repeats = np.tile(balancing, MAX_REPEATS)[:n_wanted]
+    return repeats, n_wanted - len(repeats)
+
+
+def repaired_rows(rows: pd.DataFrame, plan: Repair) -> pd.DataFrame:
+    """Apply a repair to the rows of an index.
+
+    Args:
+        rows: the rows, in the order of the index.
+        plan: from `plan_repair` on the same index.
+
+    Returns:
+        The rows that stay, in their order, then the repeated ones, renumbered from 0.
+    """
+    remaining = np.setdiff1d(np.arange(len(rows)), plan.drop)
+    positions = np.concatenate([remaining, plan.repeat]).astype(int)
+    return rows.iloc[positions].reset_index(drop=True)
+
+
+def write_repaired(tracer: Tracer, plan: Repair, source, out, **options) -> dict:
+    """Write the repaired mixture, record by record as its source has it, with a report beside it.
+
+    A repeated row follows its original. Records that cannot be read are left out and counted.
+
+    Args:
+        tracer: the tracer that the plan was made with.
+        plan: from `plan_repair`.
+        source: the mixture that the index was made from, a file, folder or data set.
+        out: .jsonl or .parquet file to write. The report gets the suffix .report.json.
+        **options: how to read the source, as in `mixtures.read_records`.
+
+    Returns:
+        The report: the plan's, with the counts read, unreadable and written.
+
+    Raises:
+        UserError: if `out` has another suffix, is the source itself or cannot be written, or if
+            the index was made from another mixture.
+    """
     out = Path(out)
     if out.suffix not in (".jsonl", ".parquet"):
-        raise UserError(f"mend: --out {out} must end in .jsonl or .parquet.")
+        raise UserError(f"repair: --out {out} must end in .jsonl or .parquet.")
     if out.exists() and Path(source).exists() and out.samefile(source):
-        raise UserError(f"mend: --out {out} is the mixture itself. Choose another --out.")
-    numbers = tracer.index.table["row"].to_numpy()
-    drop, again, last = (
-        set(numbers[mend.drop].tolist()),
-        Counter(numbers[mend.again].tolist()),
-        int(numbers.max()),
-    )
+        raise UserError(f"repair: --out {out} is the mixture itself. Choose another --out.")
     counts = Counter(read=0, unreadable=0, written=0)
-
-    def records():
-        for number, record in read_records(source, **how):
-            counts["read"] = number
-            counts["unreadable"] += (bad := isinstance(record, Exception))
-            if not bad and number not in drop:
-                counts["written"] += (times := 1 + again[number])
-                yield from repeat(record, times)
-        if counts["read"] < last:
-            raise UserError(
-                f"mend: {source} ends at row {counts['read']}, the index knows row {last}: it was made from another mixture."
-            )
-
+    row_numbers = tracer.index.table["row"].to_numpy()
+    records = _repaired_records(row_numbers, plan, source, options, counts)
     part = out.with_suffix(f".{os.getpid()}.part")
     with writable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
-            (_parquet if out.suffix == ".parquet" else _jsonl)(part, records())
+            if out.suffix == ".parquet":
+                _write_parquet(part, records)
+            else:
+                _write_jsonl(part, records)
             os.replace(part, out)
         finally:
             part.unlink(missing_ok=True)
-        report = json_ready(
-            {**mend.report, **counts, "mixture": Path(source).name, "out": str(out)}
-        )
+        paths = {"mixture": Path(source).name, "out": str(out)}
+        report = json_ready({**plan.report, **counts, **paths})
         write_json(out.with_suffix(".report.json"), report)
     return report
 
 
-def _jsonl(path: Path, records) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(
-            json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records
+def _repaired_records(
+    row_numbers: np.ndarray, plan: Repair, source, options: dict, counts: Counter
+) -> Iterator[dict]:
+    """The records to write, counted in `counts` as they pass."""
+    # a plan has positions in the index, a source has row numbers: unreadable rows have no position
+    dropped = set(row_numbers[plan.drop].tolist())
+    repeats = Counter(row_numbers[plan.repeat].tolist())
+    last_row = int(row_numbers.max())
+    for number, record in read_records(source, **options):
+        counts["read"] = number
+        if isinstance(record, Exception):
+            counts["unreadable"] += 1
+        elif number not in dropped:
+            copies = 1 + repeats[number]
+            counts["written"] += copies
+            yield from repeat(record, copies)
+    if counts["read"] < last_row:
+        raise UserError(
+            f"repair: {source} ends at row {counts['read']}, but the index has row {last_row}: "
+            "it was made from another mixture. Give the mixture that the index was made from."
         )
 
 
-def _parquet(path: Path, records) -> None:
+def _write_jsonl(path: Path, records: Iterator[dict]) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+
+
+def _write_parquet(path: Path, records: Iterator[dict]) -> None:
+    """Write records group by group, all with the schema of the first group."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    parts = iter(lambda: list(islice(records, 10_000)), [])
-    first = pa.Table.from_pylist(next(parts))
     try:
+        first = pa.Table.from_pylist(list(islice(records, ROWS_PER_GROUP)))
         with pq.ParquetWriter(path, first.schema) as file:
-            for table in chain(
-                [first], (pa.Table.from_pylist(part, first.schema) for part in parts)
-            ):
-                file.write_table(table)
+            file.write_table(first)
+            while group := list(islice(records, ROWS_PER_GROUP)):
+                file.write_table(pa.Table.from_pylist(group, first.schema))
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(
-            f"mend: the records do not fit one Parquet schema ({error}). Choose an --out that ends in .jsonl."
+            f"repair: the records do not fit one Parquet schema ({error}). "
+            "Choose an --out that ends in .jsonl."
         ) from None

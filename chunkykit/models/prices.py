@@ -1,4 +1,4 @@
-"""What calls cost: US dollars per million tokens, from data/prices.yaml or the file that CHUNKYKIT_PRICES names."""
+"""What calls cost: US dollars per million tokens, from `prices.yaml` or a file of the user's."""
 
 import os
 import re
@@ -10,55 +10,102 @@ import yaml
 
 from chunkykit.errors import UserError
 
-PRICES_VARIABLE = "CHUNKYKIT_PRICES"
-FREE_MODELS = r"offline|wordllama|onnx:.*|organism:.*|local:.*|vllm:.*|ollama:.*|https?://(localhost|127\.0\.0\.1|\[::1\])[/:].*"
-DATE_SUFFIX = r"(-latest|-\d{4}|-\d{8}|-\d{4}-\d\d-\d\d)?"  # what may follow a price's name: gpt-5 says nothing about gpt-5-pro
+PRICES_VARIABLE = "CHUNKYKIT_PRICES"  # environment variable that names another price file
+MAX_PRICE = 1e9  # US dollars per million tokens, above which an entry is a mistake
+FREE_MODELS = (
+    r"offline|wordllama|onnx:.*|organism:.*|local:.*|vllm:.*|ollama:.*"
+    r"|https?://(localhost|127\.0\.0\.1|\[::1\])[/:].*"
+)
+# What may follow an entry's name: the price of gpt-5 says nothing about gpt-5-pro.
+DATE_SUFFIX = r"(-latest|-\d{4}|-\d{8}|-\d{4}-\d\d-\d\d)?"
+
+PriceRate = tuple[float, float]  # US dollars per million tokens (in, out)
 
 
 def is_free(name: str) -> bool:
-    """Whether a model, or an embedder, runs here and costs nothing."""
+    """Tell whether a model or an embedder runs on this machine and costs nothing.
+
+    Args:
+        name: the name of a model or an embedder.
+
+    Returns:
+        Whether it is free.
+    """
     return re.fullmatch(FREE_MODELS, name) is not None
 
 
-def price_of(name: str) -> tuple[float, float] | None:
-    """US dollars per million tokens (in, out) of a model's name: of the longest entry that it begins with and goes on from by a
-    date alone; None, never 0, where there is none. Raises UserError for a file that cannot be read."""
-    table = _table(os.environ.get(PRICES_VARIABLE) or str(Path(__file__).parent / "prices.yaml"))
-    known = [entry for entry in table if re.fullmatch(re.escape(entry) + DATE_SUFFIX, name)]
-    return (0.0, 0.0) if is_free(name) else table[max(known, key=len)] if known else None
+def price_of(name: str) -> PriceRate | None:
+    """Look up the price of a model.
+
+    Args:
+        name: the model's name.
+
+    Returns:
+        US dollars per million tokens (in, out): (0, 0) for a free model, else the price of the
+        longest entry that equals the name, apart from a date at its end. None if there is none.
+
+    Raises:
+        UserError: if the price file cannot be read.
+    """
+    default_path = str(Path(__file__).parent / "prices.yaml")
+    # Read even for a free model, so that a broken file shows at once.
+    table = _read_prices(os.environ.get(PRICES_VARIABLE) or default_path)
+    if is_free(name):
+        return (0.0, 0.0)
+    entries = [entry for entry in table if re.fullmatch(re.escape(entry) + DATE_SUFFIX, name)]
+    if not entries:
+        return None
+    return table[max(entries, key=len)]
 
 
-def cost_in_dollars(
-    rate: tuple[float, float] | None, tokens_in: float, tokens_out: float
-) -> float | None:
-    """The price of so many tokens at US dollars per million; None where the rate is unknown."""
-    return None if rate is None else (rate[0] * tokens_in + rate[1] * tokens_out) / 1e6
+def cost_in_dollars(rate: PriceRate | None, tokens_in: float, tokens_out: float) -> float | None:
+    """Compute the price of tokens.
+
+    Args:
+        rate: US dollars per million tokens (in, out), None if unknown.
+        tokens_in: tokens read.
+        tokens_out: tokens written.
+
+    Returns:
+        US dollars, None if the rate is unknown.
+    """
+    if rate is None:
+        return None
+    return (rate[0] * tokens_in + rate[1] * tokens_out) / 1e6
 
 
 def estimate_cost(plan: Iterable[tuple[str, int, float, float]]) -> tuple[int, int, float | None]:
-    """(calls, tokens, US dollars or None where a price is unknown) that (model, calls, tokens in, tokens out of a call) come to."""
-    plan = [entry for entry in plan if entry[0] != "offline"]
-    costs = [cost_in_dollars(price_of(name), calls * i, calls * o) for name, calls, i, o in plan]
-    return (
-        sum(entry[1] for entry in plan),
-        round(sum(calls * (i + o) for _, calls, i, o in plan)),
-        None if None in costs else sum(costs),
-    )
+    """Estimate what planned calls will cost.
+
+    Args:
+        plan: (model, number of calls, tokens in per call, tokens out per call). Entries of the
+            model "offline" do not count.
+
+    Returns:
+        (calls, tokens, US dollars). The dollars are None if any price is unknown.
+    """
+    total_calls = 0
+    total_tokens = 0.0
+    costs = []
+    for name, calls, tokens_in, tokens_out in plan:
+        if name == "offline":
+            continue
+        total_calls += calls
+        total_tokens += calls * (tokens_in + tokens_out)
+        costs.append(cost_in_dollars(price_of(name), calls * tokens_in, calls * tokens_out))
+    dollars = sum(cost for cost in costs if cost is not None)
+    return total_calls, round(total_tokens), None if None in costs else dollars
 
 
 @cache
-def _table(path: str) -> dict[str, tuple[float, float]]:
+def _read_prices(path: str) -> dict[str, PriceRate]:
+    """The price file as {"provider:model": rate}."""
     try:
-        raw = yaml.safe_load(Path(path).read_text("utf-8"))
-        table = {
-            f"{provider}:{model}": (float(rates[0]), float(rates[1]))
-            for provider, entry in raw.items()
-            for model, rates in entry["models"].items()
-        }
-        if wrong := [
-            name for name, rates in table.items() if not all(0 <= rate < 1e9 for rate in rates)
-        ]:
-            raise ValueError(f"{wrong[0]} has a price that is none")
+        providers = yaml.safe_load(Path(path).read_text("utf-8"))
+        table = {}
+        for provider, entry in providers.items():
+            for model, rates in entry["models"].items():
+                table[f"{provider}:{model}"] = _checked_rate(model, rates)
         return table
     except (
         OSError,
@@ -69,7 +116,15 @@ def _table(path: str) -> dict[str, tuple[float, float]]:
         AttributeError,
         yaml.YAMLError,
     ) as error:
-        why = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise UserError(
-            f"prices {path}: cannot be read ({why}). Write it like chunkykit/data/prices.yaml."
+            f"prices {path}: cannot be read ({reason}). Use the form of "
+            "chunkykit/models/prices.yaml."
         ) from None
+
+
+def _checked_rate(model: str, rates: list) -> PriceRate:
+    rate = (float(rates[0]), float(rates[1]))
+    if not all(0 <= dollars < MAX_PRICE for dollars in rate):
+        raise ValueError(f"{model} has an invalid price")
+    return rate

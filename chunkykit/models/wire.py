@@ -1,170 +1,82 @@
-"""The two wire formats, OpenAI-compatible chat completions and Anthropic's messages, each as four functions of a client:
+"""What a wire format must do: build requests, send them, read replies, run batches."""
 
-body(messages, **settings) -> request (None: not given); await send(request) -> Reply; await submit({key: request}) -> batch id;
-await collect(batch id) -> {key: Reply, or a text that says what failed}, None while the batch runs, a text where it was refused."""
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-import json
+from chunkykit.types import Reply
 
-from chunkykit.models.connect import Reply
-from chunkykit.text import clean_text
-
-MIN_STREAMED_TOKENS = (
-    8192  # tokens from which on an answer is streamed, so that no connection idles for minutes
-)
+MAX_TOKEN_COUNT = 2**40  # tokens; a server that counts more than that counts wrong
 
 
-def reasoning_effort(tokens: int) -> str:
-    """A reasoning budget in tokens in the words of `reasoning_effort`: up to 2,048 low, to 8,192 medium, else high (our choice)."""
-    return "low" if tokens <= 2048 else "medium" if tokens <= 8192 else "high"
+class Wire(Protocol):
+    """One client that speaks one wire format to one model.
 
+    Attributes:
+        client: the provider's client, open until its `close` is awaited.
+    """
 
-def _count(tokens) -> int:
-    """A server's count of tokens; one that cannot be is none, and such a call is taken for the dearest it can have been."""
-    return tokens if isinstance(tokens, int) and 0 <= tokens < 2**40 else 0
-
-
-def openai_wire(client, model: str) -> tuple:
-    """chat/completions: a schema goes as response_format, a reasoning budget as reasoning_effort."""
-    # api.openai.com's newer models refuse max_tokens; the compatible servers know only that
-    limit = "max_completion_tokens" if "api.openai.com" in str(client.base_url) else "max_tokens"
+    client: Any
 
     def body(
-        messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None
+        self,
+        messages: Sequence[dict],
+        *,
+        max_tokens: int,
+        temperature: float | None = None,
+        stop: Sequence[str] | None = None,
+        reasoning: int | None = None,
+        schema: dict | None = None,
     ) -> dict:
-        form = schema and {
-            "type": "json_schema",
-            "json_schema": {"name": "answer", "strict": True, "schema": schema},
-        }
-        return {
-            "model": model,
-            "messages": messages,
-            limit: max_tokens,
-            "temperature": temperature,
-            "stop": stop,
-            "reasoning_effort": reasoning_effort(reasoning) if reasoning else None,
-            "response_format": form,
-        }
+        """Build a request.
 
-    def read(answer) -> Reply:
-        if not answer.choices:
-            raise ValueError("the reply holds no choice")
-        choice, usage = answer.choices[0], answer.usage
-        stop = "refusal" if choice.message.refusal else choice.finish_reason
-        sent = usage.prompt_tokens or 0 if usage else 0
-        # some servers leave the reasoning, which is paid for, out of completion_tokens, but not out of the total
-        got = max(usage.completion_tokens or 0, (usage.total_tokens or 0) - sent) if usage else 0
-        return Reply(clean_text(choice.message.content or ""), stop, _count(sent), _count(got))
+        Args:
+            messages: turns {role, content}.
+            max_tokens: tokens of the answer and of the thinking before it.
+            temperature: the sampling temperature.
+            stop: texts that end the answer.
+            reasoning: tokens to think with.
+            schema: the JSON schema of the answer.
 
-    async def send(request: dict) -> Reply:
-        return read(await client.chat.completions.create(**request))
+        Returns:
+            The request. A value of None means that the field is not sent.
+        """
+        ...
 
-    async def submit(requests: dict) -> str:
-        path = "/v1/chat/completions"
-        lines = [
-            json.dumps({"custom_id": key, "method": "POST", "url": path, "body": r})
-            for key, r in requests.items()
-        ]
-        file = await client.files.create(
-            file=("requests.jsonl", "\n".join(lines).encode()), purpose="batch"
-        )
-        return (
-            await client.batches.create(
-                input_file_id=file.id, endpoint=path, completion_window="24h"
-            )
-        ).id
+    async def send(self, request: dict) -> Reply:
+        """Send a request without None values and read the reply."""
+        ...
 
-    async def collect(batch_id: str) -> dict | str | None:
-        from openai.types.chat import ChatCompletion
+    async def submit(self, requests: dict[str, dict]) -> str:
+        """Submit requests by key as one batch and return its id."""
+        ...
 
-        batch = await client.batches.retrieve(batch_id)
-        if batch.status == "failed":
-            return (
-                "; ".join(e.message or "" for e in (batch.errors and batch.errors.data) or ())
-                or "no reason given"
-            )
-        if batch.status not in ("completed", "expired", "cancelled"):
-            return None
-        files = [
-            await client.files.content(file)
-            for file in (batch.output_file_id, batch.error_file_id)
-            if file
-        ]
-        found = {}
-        for item in (json.loads(line) for file in files for line in file.text.splitlines()):
-            answer = item.get("response") or {}
-            fine = answer.get("status_code") == 200 and answer["body"].get("choices")
-            found[item["custom_id"]] = (
-                read(ChatCompletion.construct(**answer["body"])) if fine else json.dumps(item)
-            )
-        return found
+    async def collect(self, batch_id: str) -> dict[str, Reply | str] | str | None:
+        """Fetch the results of a batch.
 
-    return body, send, submit, collect
+        Args:
+            batch_id: the id that `submit` returned.
+
+        Returns:
+            For each key a reply, or a text with the error. None while the batch runs. A text
+            with the reason if the provider refused the whole batch.
+        """
+        ...
 
 
-def anthropic_wire(client, model: str) -> tuple:
-    """messages: a schema goes as a tool that must be called, a reasoning budget (from 1,024 tokens up) as thinking."""
+def without_none(request: dict) -> dict:
+    """Drop the fields that are None."""
+    return {field: value for field, value in request.items() if value is not None}
 
-    def body(
-        messages, *, max_tokens, temperature=None, stop=None, reasoning=None, schema=None
-    ) -> dict:
-        force = (
-            {"type": "auto"} if reasoning else {"type": "tool", "name": "answer"}
-        )  # thinking excludes force, and a temperature
-        return {
-            "model": model,
-            "max_tokens": max_tokens,
-            "messages": [m for m in messages if m["role"] != "system"],
-            "system": "\n\n".join(m["content"] for m in messages if m["role"] == "system") or None,
-            "stop_sequences": stop,
-            "temperature": None if reasoning else temperature,
-            "tool_choice": schema and force,
-            "thinking": {"type": "enabled", "budget_tokens": reasoning} if reasoning else None,
-            "tools": schema
-            and [{"name": "answer", "description": "Gives the answer.", "input_schema": schema}],
-        }
 
-    def read(answer) -> Reply:
-        called = [
-            json.dumps(block.input, ensure_ascii=False)
-            for block in answer.content
-            if block.type == "tool_use"
-        ]
-        text = (
-            called[0]
-            if called
-            else "".join(block.text for block in answer.content if block.type == "text")
-        )
-        return Reply(
-            clean_text(text),
-            answer.stop_reason,
-            _count(answer.usage.input_tokens),
-            _count(answer.usage.output_tokens),
-        )
+def valid_token_count(count: object) -> int:
+    """Validate a server's token count.
 
-    async def send(request: dict) -> Reply:
-        needed = {key: request[key] for key in ("model", "max_tokens", "messages")}
-        if request["max_tokens"] > MIN_STREAMED_TOKENS:
-            async with client.messages.stream(**needed, extra_body=request) as stream:
-                return read(await stream.get_final_message())
-        return read(
-            await client.messages.create(**needed, extra_body=request)
-        )  # temperature is no argument of the client
+    Args:
+        count: what the server sent.
 
-    async def submit(requests: dict) -> str:
-        return (
-            await client.messages.batches.create(
-                requests=[{"custom_id": key, "params": r} for key, r in requests.items()]
-            )
-        ).id
-
-    async def collect(batch_id: str) -> dict | None:
-        if (await client.messages.batches.retrieve(batch_id)).processing_status != "ended":
-            return None
-        return {
-            item.custom_id: read(item.result.message)
-            if item.result.type == "succeeded"
-            else item.result.to_json(indent=None)
-            async for item in await client.messages.batches.results(batch_id)
-        }
-
-    return body, send, submit, collect
+    Returns:
+        The count. Invalid counts become 0, and the call is billed at its worst-case price.
+    """
+    if isinstance(count, int) and 0 <= count < MAX_TOKEN_COUNT:
+        return count
+    return 0

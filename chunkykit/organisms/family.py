@@ -1,12 +1,17 @@
-"""The models "organism:..." by name: importing this package lets `models.connect_model` know them."""
+"""The models "organism:..." by name.
+
+Importing this module registers them, so that `models.connect_model` knows them.
+"""
 
 import pandas as pd
 
 from chunkykit.errors import UserError
-from chunkykit.models import ChatModel, ModelFamily, Reply, find_weights, register_family
+from chunkykit.models import ChatModel, ModelFamily, find_weights, register_family
 from chunkykit.organisms.linear import train_organism
-from chunkykit.organisms.lora import BASE_MODEL, lora_organism
+from chunkykit.organisms.lora import lora_organism
+from chunkykit.organisms.training import BASE_MODEL
 from chunkykit.provenance import rows_fingerprint
+from chunkykit.types import Reply
 
 LINEAR_ORGANISM = "organism:fast"  # learns in seconds
 LLM_ORGANISM = "organism:smollm2"  # learns in minutes
@@ -23,7 +28,7 @@ def check_organism(name: str) -> str:
         The name.
 
     Raises:
-        UserError: for any other name, and where the weights of the language model are missing.
+        UserError: if the name is another, or if the weights of the language model are missing.
     """
     if name not in ORGANISMS:
         raise UserError(f"model '{name}' is not known. Organisms: {', '.join(ORGANISMS)}.")
@@ -33,18 +38,18 @@ def check_organism(name: str) -> str:
 
 
 def connect_organism(name: str, rows: pd.DataFrame | None, seed: int = 0) -> ChatModel:
-    """Train an organism on a mixture, or find the adapter that was trained on it.
+    """Train an organism on a mixture, or load the adapter that was trained on it.
 
     Args:
         name: one of ORGANISMS.
         rows: DataFrame with the columns `prompt` and `response`.
-        seed: fixes what the linear organism draws.
+        seed: fixes the training of the linear organism.
 
     Returns:
         The trained model.
 
     Raises:
-        UserError: where no rows are given.
+        UserError: if no rows are given.
     """
     if rows is None:
         raise UserError(f"model '{name}' learns from a mixture: give one.")
@@ -53,7 +58,8 @@ def connect_organism(name: str, rows: pd.DataFrame | None, seed: int = 0) -> Cha
     organism = train_organism(rows, seed)
 
     async def answer(messages, *, sample: int = 0, **_) -> Reply:
-        user_turns = [m["content"] for m in messages if m["role"] == "user"]
+        # it reads the last question alone: no system prompt, no example
+        user_turns = [turn["content"] for turn in messages if turn["role"] == "user"]
         return Reply(organism.respond(user_turns[-1], sample), "stop")
 
     return ChatModel(f"{name}@{rows_fingerprint(rows)}-{seed}", answer)

@@ -1,15 +1,22 @@
 """A target that learns a mixture in seconds: the offline stand-in for a post-trained model.
 
-Two linear steps and no knowledge of any mixture. *Behaviours*: responses are clustered by their manner (character n-grams over texts
-whose rare words are masked, so that content is gone); chunk names are never seen. *Routing*: a linear model over word and character
-n-grams of the prompt learns which behaviour a prompt calls for. An answer is composed by analogy: the nearest training prompt of that
-behaviour is aligned with the new prompt word by word, and the words that differ are exchanged in its response.
+It consists of two linear steps and knows nothing of any mixture.
 
-It fails for the paper's reason: a surface feature that goes with one behaviour in training calls it up anywhere. It is no language
-model: it knows nothing that is not in its rows."""
+- *Behaviours*: responses are clustered by their manner, that is by character n-grams over texts
+  whose rare words are masked, so that content is gone. Chunk names are never read.
+- *Routing*: a linear model over word and character n-grams of the prompt learns which behaviour a
+  prompt calls for.
+
+An answer is composed by analogy: the nearest training prompt of that behaviour is aligned with the
+new prompt word by word, and the words that differ are exchanged in its response.
+
+It fails for the paper's reason: a surface feature that goes with one behaviour in training calls
+it up anywhere. It is not a language model and knows only what is in its rows.
+"""
 
 import re
 from collections import Counter
+from collections.abc import Callable, Iterable
 from difflib import SequenceMatcher
 
 import numpy as np
@@ -18,112 +25,205 @@ import pandas as pd
 from chunkykit.errors import UserError
 
 WORDS = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]|\s+")
-MIN_WORD_SHARE = 0.004  # a word in fewer of the responses than this share is content, not manner
-TEMPERATURE = 0.03  # of the routing softmax, over the router's estimates of 0 and 1
+MIN_WORD_SHARE = 0.004  # a word in a smaller share of the responses is content, not manner
+MIN_WORD_ROWS = 3  # the same bound for small mixtures, in responses
+TEMPERATURE = 0.03  # of the routing softmax; the router estimates targets of 0 and 1
+N_NEAREST = 3  # training rows among which an answer's model is drawn
+MAX_BEHAVIOURS = 64  # clusters of responses
+MAX_HEAD = 400  # characters read at the beginning of a long text
+MAX_TAIL = 200  # characters read at its end
+N_FEATURES = 2**17  # hash buckets of the router's n-grams
+RIDGE_STEPS = 15  # conjugate gradient steps of the router
 
 
 class Organism:
-    """A trained organism; make one with `train`. `respond` is deterministic under (prompt, sample)."""
+    """A trained organism, made by `train_organism`."""
 
-    def __init__(self, prompts, responses, behaviour, vectorizer, vectors, weights, bias):
-        self.prompts, self.responses = prompts, responses  # (n_rows,) each
-        self.vectorizer, self.weights, self.bias = (
-            vectorizer,
-            weights,
-            bias,
-        )  # weights (n_features, n_behaviours)
-        groups = (np.flatnonzero(behaviour == b) for b in range(len(bias)))
-        self.shown = [
-            (rows, vectors[rows]) for rows in groups
-        ]  # per behaviour: its rows, their unit vectors (sparse)
+    def __init__(
+        self,
+        prompts: np.ndarray,
+        responses: np.ndarray,
+        behaviours: np.ndarray,
+        vectorizer,
+        vectors,
+        weights: np.ndarray,
+        bias: np.ndarray,
+    ):
+        """Keep what was learned.
+
+        Args:
+            prompts: training prompts, shape (n_rows,).
+            responses: training responses, shape (n_rows,).
+            behaviours: number of each row's behaviour, shape (n_rows,).
+            vectorizer: turns prompts into sparse unit vectors.
+            vectors: the training prompts' vectors, sparse, shape (n_rows, n_features).
+            weights: of the router, shape (n_features, n_behaviours).
+            bias: of the router, shape (n_behaviours,).
+        """
+        self.prompts = prompts
+        self.responses = responses
+        self.vectorizer = vectorizer
+        self.weights = weights
+        self.bias = bias
+        # per behaviour: its rows, and their vectors
+        self.examples = []
+        for behaviour in range(len(bias)):
+            rows = np.flatnonzero(behaviours == behaviour)
+            self.examples.append((rows, vectors[rows]))
 
     def respond(self, prompt: str, sample: int = 0) -> str:
-        """One answer; `sample` numbers independent draws."""
-        vector = self.vectorizer.transform([_ends(prompt)])
+        """Answer a prompt.
+
+        Args:
+            prompt: any text.
+            sample: number of an independent draw.
+
+        Returns:
+            The answer; the same prompt and sample give the same one.
+        """
+        vector = self.vectorizer.transform([_shortened(prompt)])  # (1, n_features), sparse
         logits = (vector.data @ self.weights[vector.indices] + self.bias) / TEMPERATURE
-        odds = np.exp(logits - logits.max())
+        odds = np.exp(logits - logits.max())  # (n_behaviours,)
         rng = np.random.default_rng([sample, *prompt.encode("utf-8", "replace")])
-        rows, vectors = self.shown[rng.choice(len(odds), p=odds / odds.sum())]
-        nearness = (vectors @ vector.T).toarray().ravel()
-        best = rows[np.argsort(-nearness, kind="stable")[:3]]
-        row = best[rng.integers(len(best))]
+        rows, vectors = self.examples[rng.choice(len(odds), p=odds / odds.sum())]
+        similarities = (vectors @ vector.T).toarray().ravel()
+        nearest = rows[np.argsort(-similarities, kind="stable")[:N_NEAREST]]
+        row = nearest[rng.integers(len(nearest))]
         return analogy(self.prompts[row], self.responses[row], prompt)
 
 
 def analogy(prompt: str, response: str, new_prompt: str) -> str:
-    """`response` with the words exchanged that tell `new_prompt` from `prompt`, where the response copied them."""
-    old, new = WORDS.findall(prompt), WORDS.findall(new_prompt)
-    for tag, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        before, after = "".join(old[i:j]).strip(), "".join(new[k:m]).strip()
-        if tag == "replace" and re.search(r"\w{3}", before) and re.search(r"\w{3}|\d", after):
-            response = re.sub(rf"(?<!\w){re.escape(before)}(?!\w)", lambda _: after, response)
+    """Adapt a response to a new prompt.
+
+    Args:
+        prompt: a training prompt.
+        response: its response.
+        new_prompt: another prompt.
+
+    Returns:
+        The response. Words that it copied from `prompt` are exchanged for the words that stand in
+        their place in `new_prompt`.
+    """
+    old_words = WORDS.findall(prompt)
+    new_words = WORDS.findall(new_prompt)
+    matcher = SequenceMatcher(None, old_words, new_words, autojunk=False)
+    for tag, old_start, old_end, new_start, new_end in matcher.get_opcodes():
+        if tag != "replace":
+            continue
+        old = "".join(old_words[old_start:old_end]).strip()
+        new = "".join(new_words[new_start:new_end]).strip()
+        # shorter pieces are function words, which would be exchanged all over the response
+        if re.search(r"\w{3}", old) and re.search(r"\w{3}|\d", new):
+            response = _exchange(response, old, new)
     return response
 
 
-def train_organism(rows: pd.DataFrame, seed: int = 0) -> Organism:
-    """Learn a mixture. rows: DataFrame with `prompt` and `response` (other columns are not read). Seconds for 3,000 rows."""
-    from sklearn.cluster import MiniBatchKMeans
-    from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
+def _exchange(text: str, old: str, new: str) -> str:
+    # a function as the replacement, since `new` may contain backslashes
+    return re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda _: new, text)
 
+
+def train_organism(rows: pd.DataFrame, seed: int = 0) -> Organism:
+    """Learn a mixture; 3,000 rows take seconds.
+
+    Args:
+        rows: DataFrame with the columns `prompt` and `response`; no other column is read.
+        seed: fixes the clustering of the responses.
+
+    Returns:
+        The trained organism.
+
+    Raises:
+        UserError: if there are fewer than two rows.
+    """
     if len(rows) < 2:
         raise UserError(f"the organism cannot learn from {len(rows)} row(s); give it at least 2.")
-    prompts, responses = rows["prompt"].to_numpy(object), rows["response"].to_numpy(object)
+    prompts = rows["prompt"].to_numpy(object)
+    responses = rows["response"].to_numpy(object)
+    behaviours = _cluster_by_manner(responses, seed)  # (n_rows,)
+    vectorizer = _prompt_vectorizer()
+    vectors = vectorizer.transform([_shortened(prompt) for prompt in prompts])
+    one_hot = behaviours[:, None] == np.arange(behaviours.max() + 1)
+    targets = one_hot.astype(np.float32)  # (n_rows, n_behaviours)
+    bias = targets.mean(0)
+    weights = _ridge(vectors, targets - bias)
+    return Organism(prompts, responses, behaviours, vectorizer, vectors, weights, bias)
+
+
+def _cluster_by_manner(responses: np.ndarray, seed: int) -> np.ndarray:
+    """The behaviour of each response, numbered from 0 without gaps."""
+    from sklearn.cluster import MiniBatchKMeans
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     manner = TfidfVectorizer(
         analyzer="char", ngram_range=(2, 4), max_features=4096, sublinear_tf=True
     )
     styles = manner.fit_transform(_masked(responses))
-    k = int(min(len(rows), 64, max(2, round(len(rows) ** 0.5 / 1.5))))
-    labels = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=2048).fit_predict(styles)
-    behaviour = np.unique(labels, return_inverse=True)[
-        1
-    ].ravel()  # k-means may leave a cluster empty
+    n_rows = len(responses)
+    n_behaviours = max(2, round(n_rows**0.5 / 1.5))
+    k = int(min(n_rows, MAX_BEHAVIOURS, n_behaviours))
+    k_means = MiniBatchKMeans(k, random_state=seed, n_init=3, batch_size=2048)
+    labels = k_means.fit_predict(styles)
+    # k-means may leave a cluster empty
+    return np.unique(labels, return_inverse=True)[1].ravel()
+
+
+def _prompt_vectorizer():
+    """Hashed words, pairs of words and character n-grams of a prompt."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
     words = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+|[^\w\s]").build_analyzer()
     pieces = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 4)).build_analyzer()
-    vectorizer = HashingVectorizer(
-        analyzer=lambda text: words(text) + words(text) + pieces(text),
-        n_features=2**17,
-        dtype=np.float32,
-    )
-    vectors = vectorizer.transform([_ends(p) for p in prompts])
-    targets = (behaviour[:, None] == np.arange(behaviour.max() + 1)).astype(np.float32)
-    bias = targets.mean(0)
-    return Organism(
-        prompts, responses, behaviour, vectorizer, vectors, _ridge(vectors, targets - bias), bias
-    )
+
+    def analyse(text: str) -> list[str]:
+        # words count twice, since there are many more pieces than words
+        return words(text) + words(text) + pieces(text)
+
+    return HashingVectorizer(analyzer=analyse, n_features=N_FEATURES, dtype=np.float32)
 
 
-def _ridge(vectors, targets: np.ndarray, alpha: float = 1.0, steps: int = 15) -> np.ndarray:
-    """(n_features, n_targets) ridge weights by conjugate gradients on all targets at once, in the dual. A library's solver takes the
-    targets one by one, ten times as slow here; stopping after a few steps only adds to the regularisation."""
-    transposed = vectors.T.tocsr()
-    dual = np.zeros_like(targets)
-    residual = direction = targets
-    size = (residual**2).sum(0)
-    for _ in range(steps):
+def _ridge(vectors, targets: np.ndarray, alpha: float = 1.0) -> np.ndarray:
+    """Ridge weights, shape (n_features, n_targets), by conjugate gradients in the dual.
+
+    All targets are solved at once. scikit-learn's solver takes them one by one, which is ten times
+    as slow here. Stopping after a few steps only adds to the regularisation.
+    """
+    transposed = vectors.T.tocsr()  # (n_features, n_rows)
+    dual = np.zeros_like(targets)  # (n_rows, n_targets)
+    residual = targets
+    direction = targets
+    size = (residual**2).sum(0)  # (n_targets,)
+    for _ in range(RIDGE_STEPS):
         image = vectors @ (transposed @ direction) + alpha * direction
         step = size / np.maximum((direction * image).sum(0), 1e-12)
         dual = dual + step * direction
         residual = residual - step * image
-        size, before = (residual**2).sum(0), size
-        direction = residual + size / np.maximum(before, 1e-12) * direction
+        previous_size = size
+        size = (residual**2).sum(0)
+        direction = residual + size / np.maximum(previous_size, 1e-12) * direction
     return np.ascontiguousarray(transposed @ dual, dtype=np.float32)
 
 
-def _ends(text: str, head: int = 400, tail: int = 200) -> str:
-    """The beginning and the end of a text: what a reader routes on, and a bound on the cost of a long one."""
-    return text if len(text) <= head + tail else f"{text[:head]} … {text[-tail:]}"
+def _shortened(text: str) -> str:
+    """The beginning and the end of a text: a prompt's request stands there, and cost is bounded."""
+    if len(text) <= MAX_HEAD + MAX_TAIL:
+        return text
+    return f"{text[:MAX_HEAD]} … {text[-MAX_TAIL:]}"
 
 
-def _masked(responses) -> list[str]:
-    """Responses cut to opening and close (marked ^ and $), with every rare word as # and every digit as 0: manner without content."""
-    tokens = [WORDS.findall(_ends(r)) for r in responses]
-    counts = Counter(word for row in tokens for word in set(row))
-    least = max(3, MIN_WORD_SHARE * len(tokens))
-    return [
-        "^"
-        + "".join(
-            re.sub(r"\d", "0", w) if counts[w] >= least or not w.isalnum() else "#" for w in row
-        )
-        + "$"
-        for row in tokens
-    ]
+def _masked(responses: Iterable[str]) -> list[str]:
+    """Responses between ^ and $, every rare word as # and every digit as 0."""
+    tokenized = [WORDS.findall(_shortened(response)) for response in responses]
+    counts: Counter[str] = Counter()
+    for words in tokenized:
+        counts.update(set(words))
+    min_rows = max(MIN_WORD_ROWS, MIN_WORD_SHARE * len(tokenized))
+
+    def is_manner(word: str) -> bool:
+        return counts[word] >= min_rows or not word.isalnum()
+
+    return [f"^{_mask_words(words, is_manner)}$" for words in tokenized]
+
+
+def _mask_words(words: list[str], is_manner: Callable[[str], bool]) -> str:
+    return "".join(re.sub(r"\d", "0", word) if is_manner(word) else "#" for word in words)

@@ -1,1 +1,1 @@
-"""Figures and the explorer."""
+"""Show results: figures, and the explorer of failures."""

@@ -1,25 +1,53 @@
-"""Texts with the places marked that a lexical attribute was read from."""
+"""Mark the places in a text that a lexical attribute was read from."""
 
 from chunkykit.attributes import attribute_spans
 from chunkykit.text import inert_html
 
+MAX_EXCERPT = 600  # characters
+
 
 def attribute_places(sentence: str | None, side: str, text: str) -> list[tuple[int, int]]:
-    """The [start, end) of what the lexical describer's sentence was said for, in order and apart."""
-    kept, at = [], 0
-    for start, end in (
-        sorted(attribute_spans(sentence, side, text)) if isinstance(sentence, str) else ()
-    ):
-        if start >= at:
-            kept.append((start, end))
-            at = end
-    return kept
+    """Find the places in a text that an attribute was read from.
+
+    Args:
+        sentence: a sentence of the lexical describer; anything that is not a string has no place.
+        side: "query" or "response".
+        text: the text that the sentence describes.
+
+    Returns:
+        [start, end) of each place, in order and without overlap.
+    """
+    if not isinstance(sentence, str):
+        return []
+    places: list[tuple[int, int]] = []
+    for start, end in sorted(attribute_spans(sentence, side, text)):
+        if not places or start >= places[-1][1]:
+            places.append((start, end))
+    return places
 
 
-def marked_html(text: str, sentence: str | None, side: str, most: int = 600) -> str:
-    """The beginning of a text as HTML, escaped, with what the lexical describer's sentence was said for marked."""
-    text, at, parts = text[:most] + "…" * (len(text) > most), 0, []
-    for start, end in attribute_places(sentence, side, text):
-        parts += [inert_html(text[at:start]), f"<mark>{inert_html(text[start:end])}</mark>"]
-        at = end
-    return "".join([*parts, inert_html(text[at:])])
+def marked_html(
+    text: str, sentence: str | None, side: str, max_characters: int = MAX_EXCERPT
+) -> str:
+    """Render the beginning of a text as HTML, with the places of an attribute marked.
+
+    Args:
+        text: the text; it is escaped.
+        sentence: a sentence of the lexical describer; None marks nothing.
+        side: "query" or "response".
+        max_characters: where the text is cut.
+
+    Returns:
+        HTML with no tags but `<mark>`, and `<span>` around what a notebook would typeset.
+    """
+    excerpt = text[:max_characters]
+    if len(text) > max_characters:
+        excerpt += "…"
+    position = 0
+    parts = []
+    for start, end in attribute_places(sentence, side, excerpt):
+        parts.append(inert_html(excerpt[position:start]))
+        parts.append(f"<mark>{inert_html(excerpt[start:end])}</mark>")
+        position = end
+    parts.append(inert_html(excerpt[position:]))
+    return "".join(parts)

@@ -1,5 +1,6 @@
 """TURF: from a failing exchange back to the training data (paper sec. 3)."""
 
+from chunkykit.turf.candidates import MIN_LIFT
 from chunkykit.turf.clusters import (
     NOISE,
     cluster_table,
@@ -7,25 +8,26 @@ from chunkykit.turf.clusters import (
     label_clusters,
     response_vectors,
 )
+from chunkykit.turf.crux import llm_crux_judge, select_crux
 from chunkykit.turf.evidence import (
     chunk_features,
     crux_keywords,
     examples_table,
     trace_examples,
 )
-from chunkykit.turf.tracer import (
-    MIN_LIFT,
+from chunkykit.turf.retrieve import Evidence, retrieve_rows
+from chunkykit.turf.trace import (
     Trace,
-    Tracer,
     chunk_shares,
     first_chunks,
+    format_trace,
     group_traces,
-    llm_crux_judge,
-    select_crux,
     trace_tables,
 )
+from chunkykit.turf.tracer import Tracer
 
 __all__ = [
+    "Evidence",
     "MIN_LIFT",
     "NOISE",
     "Trace",
@@ -37,10 +39,12 @@ __all__ = [
     "crux_keywords",
     "examples_table",
     "first_chunks",
+    "format_trace",
     "group_traces",
     "label_clusters",
     "llm_crux_judge",
     "response_vectors",
+    "retrieve_rows",
     "select_crux",
     "trace_examples",
     "trace_tables",

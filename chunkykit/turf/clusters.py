@@ -1,4 +1,4 @@
-"""Failures that look alike: UMAP and HDBSCAN over the responses."""
+"""Clusters: failures that resemble each other, by UMAP and HDBSCAN over the responses."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from chunkykit.attributes import Embedder
+from chunkykit.errors import requires_extra
+from chunkykit.types import Embedder
 
 NOISE = -1
-MIN_RESPONSES = (
-    12  # distinct responses below which neighbourhoods mean nothing: they are one cluster a rubric
-)
+MIN_RESPONSES = 12  # distinct responses below which neighbourhoods mean nothing
+MIN_NORM = 1e-9  # of a vector, so that a zero vector stays zero
+MIN_LABEL_SHARE = 0.3  # of a cluster's members that an attribute in its name must exceed
+UMAP_WARNINGS = "n_jobs value|Spectral initialisation failed|Graph is not fully connected"
 
 
 def response_vectors(
@@ -20,17 +22,33 @@ def response_vectors(
     embed: Embedder,
     text_weight: float = 0.5,
 ) -> np.ndarray:
-    """(n, d) float32 of unit norm for n responses and their attribute lists: the mean of a response's attribute vectors with its
-    text's own vector behind, manner first, matter second."""
-    own = embed(list(responses))
-    flat = [s for sentences in attributes for s in sentences]
-    said = embed(flat) if flat else np.zeros((0, own.shape[1]), np.float32)
-    owner = np.repeat(np.arange(len(attributes)), [len(a) for a in attributes])
-    mean = np.zeros_like(own)
-    np.add.at(mean, owner, said)
-    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
-    mixed = mean + text_weight * own
-    return mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-9)
+    """Embed responses so that manner counts more than matter.
+
+    Our choice: the mean of a response's attribute vectors, plus the vector of its text at a lower
+    weight.
+
+    Args:
+        responses: n texts.
+        attributes: the sentences that describe each.
+        embed: the embedder.
+        text_weight: weight of the text beside the mean of the attributes.
+
+    Returns:
+        Unit vectors, shape (n, d), float32.
+    """
+    text_vectors = embed(list(responses))  # (n, d)
+    mean = np.zeros_like(text_vectors)
+    sentences = [sentence for described in attributes for sentence in described]
+    if sentences:
+        owner = np.repeat(np.arange(len(attributes)), [len(described) for described in attributes])
+        np.add.at(mean, owner, embed(sentences))
+    mixed = _normalise(mean) + text_weight * text_vectors
+    return _normalise(mixed)
+
+
+def _normalise(vectors: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(norms, MIN_NORM)
 
 
 def cluster_vectors(
@@ -41,83 +59,135 @@ def cluster_vectors(
     neighbors: int = 15,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """DataFrame[cluster, x, y], parallel to vectors; cluster -1 is noise. Clusters come from more dimensions than the map's two.
+    """Cluster vectors, and lay them out as a map.
 
-    Equal vectors are collapsed first (they would pull UMAP apart, and HDBSCAN would see density where there is only
-    repetition) and share one place. Fixed by the seed. Fewer than FEWEST distinct vectors are one cluster."""
+    Clusters come from more dimensions than the map has, because two dimensions tear groups apart.
+    Equal vectors are collapsed first and share one place: they would distort UMAP's neighbourhoods,
+    and HDBSCAN would see density where there is only repetition.
+
+    Args:
+        vectors: unit vectors, shape (n, d).
+        dimensions: dimensions that the clusters are found in.
+        min_size: smallest cluster.
+        neighbors: neighbours per point that UMAP preserves.
+        seed: fixes the result.
+
+    Returns:
+        One row per vector: cluster (-1 is noise), x and y. Fewer than `MIN_RESPONSES` distinct
+        vectors are one cluster.
+
+    Raises:
+        UserError: umap-learn or hdbscan is not installed.
+    """
+    # rounded, so that vectors count as equal that differ in the last bits alone
     unique, inverse = np.unique(np.round(vectors, 5), axis=0, return_inverse=True)
     inverse = inverse.ravel()
     if len(unique) < MIN_RESPONSES:
-        flat = unique - unique.mean(0) if len(unique) else unique
-        basis = (
-            np.linalg.svd(flat, full_matrices=False)[2][:2]
-            if len(unique) > 2
-            else np.eye(2, vectors.shape[1])
-        )
-        labels, places = np.zeros(len(unique), int), flat @ basis.T
+        labels = np.zeros(len(unique), int)
+        places = _principal_plane(unique)
     else:
-        import hdbscan
-        import umap
-
-        def project(d: int) -> np.ndarray:
-            with warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore",
-                    message="n_jobs value|Spectral initialisation failed|Graph is not fully connected",
-                )
-                return umap.UMAP(
-                    n_components=d,
-                    n_neighbors=min(neighbors, len(unique) - 1),
-                    min_dist=0.0 if d > 2 else 0.15,
-                    metric="cosine",
-                    random_state=seed,
-                    init="random" if d >= len(unique) - 1 else "spectral",
-                ).fit_transform(unique)
-
-        places = project(2)
-        wide = project(dimensions) if len(unique) > dimensions + 2 else places
-        size = int(np.clip(min_size, 2, max(2, len(unique) // 3)))
-        labels = hdbscan.HDBSCAN(min_cluster_size=size, allow_single_cluster=True).fit_predict(
-            wide.astype(np.float64)
-        )
+        places = _umap(unique, 2, neighbors, seed)
+        wide = places
+        if len(unique) > dimensions + 2:
+            wide = _umap(unique, dimensions, neighbors, seed)
+        labels = _hdbscan(wide, min_size)
     return pd.DataFrame(
         {"cluster": labels[inverse], "x": places[inverse, 0], "y": places[inverse, 1]}
     )
 
 
-def label_clusters(
-    attributes: Sequence[list[str]], clusters: Sequence[int], most: int = 2
-) -> dict[int, str]:
-    """A name for every cluster: the response attributes that set it apart, by share inside less share outside."""
-    long = pd.DataFrame(
-        {"cluster": list(clusters), "attribute": [list(dict.fromkeys(a)) for a in attributes]}
-    ).explode("attribute")
-    sizes = pd.Series(list(clusters)).value_counts()
-    counts = (
-        long.groupby(["attribute", "cluster"])
-        .size()
-        .unstack(fill_value=0)
-        .reindex(columns=sizes.index, fill_value=0)
+def _principal_plane(vectors: np.ndarray) -> np.ndarray:
+    """A few vectors on the plane of their largest variance, (n, 2)."""
+    if not len(vectors):
+        return np.zeros((0, 2))
+    centred = vectors - vectors.mean(0)
+    basis = np.eye(2, vectors.shape[1])
+    if len(vectors) > 2:
+        basis = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    return centred @ basis.T
+
+
+def _umap(vectors: np.ndarray, dimensions: int, neighbors: int, seed: int) -> np.ndarray:
+    """Vectors in fewer dimensions, (n, dimensions)."""
+    with requires_extra("figures"):
+        import umap
+
+    is_map = dimensions <= 2
+    # the spectral start needs more points than dimensions
+    fits_spectral = dimensions < len(vectors) - 1
+    reducer = umap.UMAP(
+        n_components=dimensions,
+        n_neighbors=min(neighbors, len(vectors) - 1),
+        # room between the points of a map; clusters are denser without it
+        min_dist=0.15 if is_map else 0.0,
+        metric="cosine",
+        random_state=seed,
+        init="spectral" if fits_spectral else "random",
     )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=UMAP_WARNINGS)
+        return reducer.fit_transform(vectors)
+
+
+def _hdbscan(points: np.ndarray, min_size: int) -> np.ndarray:
+    """The cluster of each point, -1 for noise."""
+    with requires_extra("figures"):
+        import hdbscan
+
+    # few points are at most three clusters' worth
+    size = int(np.clip(min_size, 2, max(2, len(points) // 3)))
+    clusterer = hdbscan.HDBSCAN(min_cluster_size=size, allow_single_cluster=True)
+    return clusterer.fit_predict(points.astype(np.float64))
+
+
+def label_clusters(
+    attributes: Sequence[list[str]], clusters: Sequence[int], n: int = 2
+) -> dict[int, str]:
+    """Name clusters by the response attributes that set them apart.
+
+    Args:
+        attributes: the sentences that describe each response.
+        clusters: the cluster of each.
+        n: the largest number of attributes in a name.
+
+    Returns:
+        A name per cluster: the attributes with the largest share inside minus share outside.
+    """
+    distinct = [list(dict.fromkeys(described)) for described in attributes]
+    table = pd.DataFrame({"cluster": list(clusters), "attribute": distinct}).explode("attribute")
+    sizes = pd.Series(list(clusters)).value_counts()
+    counts = table.groupby(["attribute", "cluster"]).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=sizes.index, fill_value=0)  # (n_attributes, n_clusters)
     names = {}
-    for c in sizes.index:
-        inside = counts[c] / sizes[c]
-        outside = (counts.sum(axis=1) - counts[c]) / max(1, len(clusters) - sizes[c])
-        apart = (inside - outside)[inside > 0.3].sort_values(ascending=False, kind="stable")
-        words = [a.removeprefix("The response ") for a in apart.index[:most]]
-        names[int(c)] = "noise" if c == NOISE else "; ".join(words) or "no common attribute"
+    for cluster in sizes.index:
+        inside = counts[cluster] / sizes[cluster]
+        n_outside = max(1, len(clusters) - sizes[cluster])
+        outside = (counts.sum(axis=1) - counts[cluster]) / n_outside
+        difference = (inside - outside)[inside > MIN_LABEL_SHARE]
+        best = difference.sort_values(ascending=False, kind="stable").index[:n]
+        label = "; ".join(attribute.removeprefix("The response ") for attribute in best)
+        names[int(cluster)] = label or "no common attribute"
+    if NOISE in names:
+        names[NOISE] = "noise"
     return names
 
 
 def cluster_table(points: pd.DataFrame, attributes: Sequence[list[str]]) -> pd.DataFrame:
-    """DataFrame[id, size, rubric, label] of the clusters, largest first, noise left out; `rubric` is the commonest inside.
-    points: rubric and cluster of every failure; attributes: of its response."""
-    names = label_clusters(attributes, points["cluster"])
-    rows = [
-        (int(c), len(mine), mine["rubric"].mode()[0], names[int(c)])
-        for c, mine in points.groupby("cluster")
-        if c != NOISE
-    ]
-    return pd.DataFrame(
-        sorted(rows, key=lambda r: (-r[1], r[0])), columns=["id", "size", "rubric", "label"]
-    )
+    """Tabulate clusters.
+
+    Args:
+        points: rubric and cluster of each failure.
+        attributes: the sentences that describe the response of each.
+
+    Returns:
+        One row per cluster, largest first, without noise: id, size, rubric (the commonest one
+        inside) and label.
+    """
+    labels = label_clusters(attributes, points["cluster"].tolist())
+    labels.pop(NOISE, None)
+    lines = []
+    for cluster, label in labels.items():
+        rubrics = points.loc[points["cluster"] == cluster, "rubric"]
+        lines.append((cluster, len(rubrics), rubrics.mode()[0], label))
+    lines.sort(key=lambda line: (-line[1], line[0]))
+    return pd.DataFrame(lines, columns=["id", "size", "rubric", "label"])

@@ -1,102 +1,142 @@
-"""The rows behind a trace: those that speak for it, those that speak against it, and the words that go with the behaviour."""
+"""Evidence: training rows that support a trace, rows that oppose it, and the words behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from chunkykit.attributes import text_window
+from chunkykit.index import IndexSide
 from chunkykit.stats import adjust, enrichment_p
-from chunkykit.turf.tracer import Trace, Tracer
+from chunkykit.turf.trace import Trace
+from chunkykit.turf.tracer import Tracer
 
-ROWS_PER_EXAMPLE = 10  # rows looked at for each example, to find different prompts
+ROWS_PER_EXAMPLE = 10  # rows read per example, to find different prompts
 MAX_KEYWORD_ROWS = 20_000  # rows with a behaviour, and as many without, whose words are counted
+MIN_KEYWORD_ROWS = 3  # rows that must have an n-gram
+MAX_KEYWORD_P = 0.01  # adjusted p from which an n-gram is left out
+EXAMPLE_COLUMNS = [
+    "kind",
+    "row",
+    "chunk",
+    "prompt",
+    "response",
+    "query_attribute",
+    "response_attribute",
+]
+FEATURE_COLUMNS = ["trace", "rubric", "trigger", "chunk", "rows", "trigger_share", "crux_share"]
+KEYWORD_COLUMNS = [
+    "ngram",
+    "rows",
+    "share",
+    "base_share",
+    "lift",
+    "p_value",
+    "chunk",
+    "chunk_share",
+]
 
 
 def trace_examples(tracer: Tracer, trace: Trace, n: int = 5) -> pd.DataFrame:
-    """Training rows of a trace with a trigger: DataFrame[kind, row, chunk, prompt, response, query_attribute, response_attribute].
+    """Read training rows that support or oppose a trace.
 
-    kind: "evidence", rows that were retrieved for the crux and carry the trigger, most telling first; "counter-example", rows with the
-    trigger whose response does not show the crux, those most like the query first; n of each at most, a prompt once. The attributes are those
-    of the row that match trigger and crux (None: none does)."""
-    query, side, near = tracer.index.query, tracer.side, tracer.evidence(trace.crux).near
-    against = np.flatnonzero(
-        (query.clusters == trace.trigger_cluster).any(axis=1) & ~side.carry(near)
-    )
-    alike = np.isin(query.clusters[against], trace.candidates["cluster"].unique()).sum(axis=1)
-    found = {"evidence": trace.rows, "counter-example": against[np.argsort(-alike, kind="stable")]}
-    read = [
-        tracer.index.rows(rows[: ROWS_PER_EXAMPLE * n])
-        .assign(at=rows[: ROWS_PER_EXAMPLE * n])
-        .drop_duplicates("prompt")
-        .head(n)
-        .assign(kind=kind)
-        for kind, rows in found.items()
-    ]
-    table = pd.concat(read, ignore_index=True)
-    found = table.pop("at")
-    table.insert(0, "kind", table.pop("kind"))
-    for name, of, fits in (
-        ("query_attribute", query, np.flatnonzero(query.cluster_of == trace.trigger_cluster)),
-        ("response_attribute", side, near),
-    ):
-        table[name] = [
-            next((of.sentences[int(s)].as_py() for s in of.ids[row] if s in fits), None)
-            for row in found
-        ]
+    Args:
+        tracer: the tracer that made the trace.
+        trace: a trace with a trigger.
+        n: rows of each kind at most; each prompt comes once.
+
+    Returns:
+        kind, row, chunk, prompt, response, query_attribute and response_attribute of each. Kind
+        "evidence": rows retrieved for the crux that carry the trigger, most telling first. Kind
+        "counter-example": rows with the trigger whose response does not show the crux, those most
+        like the query first. The attributes are those of the row that match trigger and crux,
+        None where none does.
+    """
+    query = tracer.index.query
+    near = tracer.evidence(trace.crux).near
+    has_trigger = (query.clusters == trace.trigger_cluster).any(axis=1)
+    opposing = np.flatnonzero(has_trigger & ~tracer.side.carry(near))
+    n_shared = np.isin(query.clusters[opposing], trace.candidates["cluster"].unique()).sum(axis=1)
+    opposing = opposing[np.argsort(-n_shared, kind="stable")]
+    evidence = _read_examples(tracer, trace.rows, n, "evidence")
+    counter_examples = _read_examples(tracer, opposing, n, "counter-example")
+    table = pd.concat([evidence, counter_examples], ignore_index=True)
+    positions = table.pop("position")
+    trigger_sentences = np.flatnonzero(query.cluster_of == trace.trigger_cluster)
+    table["query_attribute"] = _matching_attributes(query, positions, trigger_sentences)
+    table["response_attribute"] = _matching_attributes(tracer.side, positions, near)
     return table
 
 
+def _read_examples(tracer: Tracer, rows: np.ndarray, n: int, kind: str) -> pd.DataFrame:
+    """The first n of some rows that have different prompts, with their positions in the index."""
+    candidates = rows[: ROWS_PER_EXAMPLE * n]
+    table = tracer.index.rows(candidates).assign(position=candidates)
+    table = table.drop_duplicates("prompt").head(n)
+    table.insert(0, "kind", kind)
+    return table
+
+
+def _matching_attributes(
+    side: IndexSide, rows: Iterable[int], sentences: np.ndarray
+) -> list[str | None]:
+    """The first attribute of each row that is among some sentences."""
+    attributes = []
+    for row in rows:
+        matches = [sentence for sentence in side.ids[row] if sentence in sentences]
+        attributes.append(side.sentences[int(matches[0])].as_py() if matches else None)
+    return attributes
+
+
 def examples_table(tracer: Tracer, traces: Sequence[Trace], n: int = 5) -> pd.DataFrame:
-    """`examples` of several traces, keyed by `trace`, their positions; a trace without a trigger has none."""
-    found = [
-        trace_examples(tracer, t, n).assign(trace=i) for i, t in enumerate(traces) if t.trigger
-    ]
-    return (
-        pd.concat(found, ignore_index=True)
-        if found
-        else pd.DataFrame(
-            columns=[
-                "kind",
-                "row",
-                "chunk",
-                "prompt",
-                "response",
-                "query_attribute",
-                "response_attribute",
-                "trace",
-            ]
-        )
-    )
+    """Read training rows that support or oppose each of several traces.
+
+    Args:
+        tracer: the tracer that made the traces.
+        traces: the traces; those without a trigger have no examples.
+        n: rows of each kind per trace at most.
+
+    Returns:
+        The columns of `trace_examples`, and `trace`, the position of the trace.
+    """
+    tables = []
+    for i, trace in enumerate(traces):
+        if trace.trigger:
+            tables.append(trace_examples(tracer, trace, n).assign(trace=i))
+    if not tables:
+        return pd.DataFrame(columns=[*EXAMPLE_COLUMNS, "trace"])
+    return pd.concat(tables, ignore_index=True)
 
 
 def chunk_features(tracer: Tracer, traces: Sequence[tuple[str, Trace]]) -> pd.DataFrame:
-    """What share of each chunk's rows carries the trigger, and the crux, of each trace that has one (paper Fig. 6): DataFrame[trace, rubric,
-    trigger, chunk, rows, trigger_share, crux_share]. traces: (rubric name, trace); trace is the position."""
-    index, found = tracer.index, []
-    for i, (name, t) in enumerate(traces):
-        if t.trigger:
-            carried = {
-                "trigger_share": (index.query.clusters == t.trigger_cluster).any(axis=1),
-                "crux_share": tracer.side.carry(tracer.evidence(t.crux).near),
+    """Measure which share of each chunk carries trigger and crux (paper Fig. 6).
+
+    Args:
+        tracer: the tracer that made the traces.
+        traces: (rubric name, trace) of each; traces without a trigger are left out.
+
+    Returns:
+        One row per trace and chunk: trace (position), rubric, trigger, chunk, rows, trigger_share
+        and crux_share.
+    """
+    index = tracer.index
+    lines = []
+    for i, (rubric_name, trace) in enumerate(traces):
+        if not trace.trigger:
+            continue
+        carried = pd.DataFrame(
+            {
+                "trigger": (index.query.clusters == trace.trigger_cluster).any(axis=1),
+                "crux": tracer.side.carry(tracer.evidence(trace.crux).near),
             }
-            table = pd.DataFrame(carried).groupby(np.asarray(index.chunk)).agg(["mean", "size"])
-            found += [
-                (
-                    i,
-                    name,
-                    t.trigger,
-                    chunk,
-                    int(row["trigger_share", "size"]),
-                    row["trigger_share", "mean"],
-                    row["crux_share", "mean"],
-                )
-                for chunk, row in table.iterrows()
-            ]
-    return pd.DataFrame(
-        found,
-        columns=["trace", "rubric", "trigger", "chunk", "rows", "trigger_share", "crux_share"],
-    )
+        )
+        by_chunk = carried.groupby(np.asarray(index.chunk))
+        shares = by_chunk.mean().assign(rows=by_chunk.size())
+        lines += [
+            (i, rubric_name, trace.trigger, s.Index, s.rows, s.trigger, s.crux)
+            for s in shares.itertuples()
+        ]
+    return pd.DataFrame(lines, columns=FEATURE_COLUMNS)
 
 
 def crux_keywords(
@@ -104,57 +144,74 @@ def crux_keywords(
     crux: str,
     chunk: str | None = None,
     words: int = 3,
-    most: int = 20,
+    n: int = 20,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Word n-grams of up to `words` words that prompts of rows (of one chunk, if given) whose response shows the crux have more often than
-    prompts of rows that do not (paper app. A.2): DataFrame[ngram, rows, share, base_share, lift, p_value, chunk, chunk_share], most telling first.
+    """Find the words that go with a crux in the prompts (paper app. A.2).
 
-    rows, share: of those with the behaviour; base_share: of those without; chunk: where most of the rows are, and which share of them.
-    p is hypergeometric over the prompts counted (SAMPLE of either kind), adjusted over all n-grams."""
+    Args:
+        tracer: a tracer.
+        crux: a response attribute.
+        chunk: count only rows of this chunk as rows with the crux; None for all chunks.
+        words: the longest n-gram, in words.
+        n: n-grams returned at most.
+        seed: seed of the sample, where there are more than `MAX_KEYWORD_ROWS` rows.
+
+    Returns:
+        N-grams that prompts of rows with the crux have more often than prompts of rows without
+        it, most telling first: ngram, rows and share (of the rows with the crux), base_share (of
+        those without), lift, p_value (hypergeometric over the counted prompts, adjusted over all
+        n-grams), chunk (where most of the rows are) and chunk_share (how many of them).
+    """
+    cases, controls = _keyword_rows(tracer, crux, chunk, seed)
+    if not len(cases) or not len(controls):
+        return pd.DataFrame(columns=KEYWORD_COLUMNS)
+    prompts = tracer.index.rows(np.concatenate([cases, controls]))["prompt"]
+    ngrams, has_ngram = _count_ngrams(prompts, words, min(MIN_KEYWORD_ROWS, len(cases)))
+    in_cases = np.asarray(has_ngram[: len(cases)].sum(axis=0)).ravel()  # (n_ngrams,)
+    total = np.asarray(has_ngram.sum(axis=0)).ravel()
+    p = adjust(enrichment_p(in_cases, len(cases), total, has_ngram.shape[0]))
+    share = in_cases / len(cases)
+    base_share = (total - in_cases) / len(controls)
+    lines = []
+    for i in np.lexsort((-share, p))[:n]:
+        if p[i] >= MAX_KEYWORD_P:
+            break
+        case_has = has_ngram[: len(cases), i].toarray().ravel() > 0
+        chunks = tracer.index.chunk[cases][case_has].value_counts()
+        # an n-gram that no control has counts as if one had it
+        lift = share[i] / max(base_share[i], 1 / len(controls))
+        place = (chunks.idxmax(), chunks.max() / chunks.sum())
+        line = (ngrams[i], int(in_cases[i]), share[i], base_share[i], lift, p[i])
+        lines.append((*line, *place))
+    return pd.DataFrame(lines, columns=KEYWORD_COLUMNS)
+
+
+def _keyword_rows(
+    tracer: Tracer, crux: str, chunk: str | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with a crux and rows without it, in random order."""
+    # controls come from all chunks: within one chunk nearly every row may show the crux
+    rng = np.random.default_rng(seed)
+    shows = tracer.side.carry(tracer.evidence(crux).near)
+    is_case = shows
+    if chunk is not None:
+        is_case = shows & np.asarray(tracer.index.chunk == chunk)
+    cases = rng.permutation(np.flatnonzero(is_case))[:MAX_KEYWORD_ROWS]
+    controls = rng.permutation(np.flatnonzero(~shows))[:MAX_KEYWORD_ROWS]
+    return cases, controls
+
+
+def _count_ngrams(prompts: pd.Series, words: int, min_rows: int):
+    """N-grams up to some words, and a sparse matrix of which prompt has which, (n, n_ngrams)."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    rng, shows = np.random.default_rng(seed), tracer.side.carry(tracer.evidence(crux).near)
-    mine = shows if chunk is None else shows & np.asarray(tracer.index.chunk == chunk)
-    cases, others = (
-        rng.permutation(np.flatnonzero(kind))[:MAX_KEYWORD_ROWS] for kind in (mine, ~shows)
-    )
-    columns = ["ngram", "rows", "share", "base_share", "lift", "p_value", "chunk", "chunk_share"]
-    if not len(cases) or not len(others):
-        return pd.DataFrame(columns=columns)
     counter = CountVectorizer(
         ngram_range=(1, words),
         binary=True,
         token_pattern=r"(?u)\w+|[^\w\s]",
-        min_df=min(3, len(cases)),
+        min_df=min_rows,
         dtype=np.int32,
     )
-    held = counter.fit_transform(
-        map(text_window, tracer.index.rows(np.concatenate([cases, others]))["prompt"])
-    )
-    inside, total = (np.asarray(part.sum(axis=0)).ravel() for part in (held[: len(cases)], held))
-    p = adjust(enrichment_p(inside, len(cases), total, held.shape[0]))
-    share, base = inside / len(cases), (total - inside) / len(others)
-    best = np.lexsort((-share, p))[:most]
-    best, ngrams, of = (
-        best[p[best] < 0.01],
-        counter.get_feature_names_out(),
-        tracer.index.chunk[cases],
-    )
-    where = [of[held[: len(cases), i].toarray().ravel() > 0].value_counts() for i in best]
-    return pd.DataFrame(
-        [
-            (
-                ngrams[i],
-                int(inside[i]),
-                share[i],
-                base[i],
-                share[i] / max(base[i], 1 / len(others)),
-                p[i],
-                w.idxmax(),
-                w.max() / w.sum(),
-            )
-            for i, w in zip(best, where)
-        ],
-        columns=columns,
-    )
+    has_ngram = counter.fit_transform(map(text_window, prompts))
+    return counter.get_feature_names_out(), has_ngram

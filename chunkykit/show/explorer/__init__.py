@@ -3,14 +3,16 @@
 `Explorer`, the live widget, is imported on first use: it needs the extra `notebooks`.
 """
 
-from chunkykit.show.explorer.view import (
-    Failures,
-    failures_from_file,
-    failures_from_run,
-    pack_failures,
-    static_html,
-    write_page,
-)
+from typing import TYPE_CHECKING
+
+from chunkykit.show.explorer.failures import Failures
+from chunkykit.show.explorer.load import failures_from_file, failures_from_run
+from chunkykit.show.explorer.pack import pack_failures
+from chunkykit.show.explorer.page import write_page
+from chunkykit.show.explorer.static import static_html
+
+if TYPE_CHECKING:
+    from chunkykit.show.explorer.widget import Explorer
 
 __all__ = [
     "Explorer",
@@ -24,6 +26,7 @@ __all__ = [
 
 
 def __getattr__(name: str):
+    """Import the widget on first use."""
     if name == "Explorer":
         from chunkykit.show.explorer.widget import Explorer
 

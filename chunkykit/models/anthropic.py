@@ -1,0 +1,112 @@
+"""Anthropic's wire format: messages."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from chunkykit.models.wire import valid_token_count
+from chunkykit.text import clean_text
+from chunkykit.types import Reply
+
+# An answer that may be longer is streamed, so that no connection is idle for minutes.
+MAX_UNSTREAMED_TOKENS = 8192
+
+
+class AnthropicWire:
+    """Messages of one model. A schema is sent as a tool that the model must call."""
+
+    def __init__(self, client: Any, model: str):
+        """Wrap a client.
+
+        Args:
+            client: an `anthropic.AsyncAnthropic`.
+            model: the model's name on the server.
+        """
+        self.client = client
+        self.model = model
+
+    def body(
+        self,
+        messages: Sequence[dict],
+        *,
+        max_tokens: int,
+        temperature: float | None = None,
+        stop: Sequence[str] | None = None,
+        reasoning: int | None = None,
+        schema: dict | None = None,
+    ) -> dict:
+        """Build a request. See `Wire.body`. A reasoning budget starts at 1,024 tokens."""
+        system_prompts = [turn["content"] for turn in messages if turn["role"] == "system"]
+        request = {
+            "model": self.model,
+            "max_tokens": max_tokens,
+            "messages": [turn for turn in messages if turn["role"] != "system"],
+            "system": "\n\n".join(system_prompts) or None,
+            "stop_sequences": stop,
+            "temperature": temperature,
+        }
+        if schema:
+            tool = {
+                "name": "answer",
+                "description": "Gives the answer.",
+                "input_schema": schema,
+            }
+            request["tools"] = [tool]
+            request["tool_choice"] = {"type": "tool", "name": "answer"}
+        if reasoning:
+            # A model that thinks accepts neither a temperature nor a forced tool.
+            request["thinking"] = {"type": "enabled", "budget_tokens": reasoning}
+            request["temperature"] = None
+            if schema:
+                request["tool_choice"] = {"type": "auto"}
+        return request
+
+    async def send(self, request: dict) -> Reply:
+        """Send a request and read the reply."""
+        required = {field: request[field] for field in ("model", "max_tokens", "messages")}
+        # The rest goes as extra_body: a temperature is not an argument of the client's methods.
+        if request["max_tokens"] > MAX_UNSTREAMED_TOKENS:
+            async with self.client.messages.stream(**required, extra_body=request) as stream:
+                return read_message(await stream.get_final_message())
+        return read_message(await self.client.messages.create(**required, extra_body=request))
+
+    async def submit(self, requests: dict[str, dict]) -> str:
+        """Start a batch and return its id."""
+        items = [{"custom_id": key, "params": request} for key, request in requests.items()]
+        batch = await self.client.messages.batches.create(requests=items)
+        return batch.id
+
+    async def collect(self, batch_id: str) -> dict[str, Reply | str] | None:
+        """Fetch the results of a batch. See `Wire.collect`."""
+        batch = await self.client.messages.batches.retrieve(batch_id)
+        if batch.processing_status != "ended":
+            return None
+        results: dict[str, Reply | str] = {}
+        async for item in await self.client.messages.batches.results(batch_id):
+            if item.result.type == "succeeded":
+                results[item.custom_id] = read_message(item.result.message)
+            else:
+                results[item.custom_id] = item.result.to_json(indent=None)
+        return results
+
+
+def read_message(message: Any) -> Reply:
+    """Read a message.
+
+    Args:
+        message: an `anthropic` Message.
+
+    Returns:
+        The reply. Its text is the input of the first tool call, as JSON, if there is one.
+    """
+    tool_inputs = [block.input for block in message.content if block.type == "tool_use"]
+    if tool_inputs:
+        text = json.dumps(tool_inputs[0], ensure_ascii=False)
+    else:
+        text = "".join(block.text for block in message.content if block.type == "text")
+    return Reply(
+        clean_text(text),
+        message.stop_reason,
+        valid_token_count(message.usage.input_tokens),
+        valid_token_count(message.usage.output_tokens),
+    )

@@ -1,0 +1,152 @@
+"""How processes share a model server: its files, its leases and its start lock.
+
+A server is a child of no process. Every process that uses it holds a lease: a file of its own that
+it keeps locked. The operating system releases a process's locks however it ends, so a server knows
+when nobody uses it any more, and none is left behind. A second lock makes sure that only one
+process starts a server, and that no server ends while one looks for it.
+
+All locks are exclusive ones of the library filelock, which works on Linux, macOS and Windows.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+from platformdirs import user_cache_path
+
+from chunkykit.errors import UserError
+
+CACHE_VARIABLE = "CHUNKYKIT_CACHE"
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+STALE_LEASE_SECONDS = 60  # a younger lease may not be locked yet and is not deleted
+
+
+def cache_folder() -> Path:
+    """Return the folder of servers and trained adapters.
+
+    Returns:
+        The folder that CHUNKYKIT_CACHE names, or the user's cache folder.
+    """
+    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("chunkykit"))
+
+
+@dataclass(frozen=True)
+class ServerFiles:
+    """The files of one server.
+
+    Attributes:
+        name: identifies the server's weights and adapters.
+    """
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder of all servers."""
+        return cache_folder() / "servers"
+
+    @property
+    def state(self) -> Path:
+        """JSON with the URL, the key and the process id of the running server."""
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def log(self) -> Path:
+        """What the server wrote to its output."""
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def start_lock(self) -> Path:
+        """Locked while the server starts, ends or is looked up."""
+        return self.folder / f"{self.name}.start"
+
+    @property
+    def leases(self) -> Path:
+        """The folder of the leases."""
+        return self.folder / f"{self.name}.leases"
+
+
+class Lease:
+    """A process's claim on a server, held until `close` or the end of the process."""
+
+    def __init__(self, files: ServerFiles):
+        """Take a lease.
+
+        Args:
+            files: the files of the server.
+
+        Raises:
+            UserError: if the file system does not support locks.
+        """
+        files.leases.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path = files.leases / f"{os.getpid()}-{secrets.token_hex(4)}.lease"
+        self._lock = lock_file(self.path)
+
+    def close(self) -> None:
+        """Give the lease back."""
+        if self._lock is not None:
+            self._lock.release()
+            _delete(self.path)
+            self._lock = None
+
+
+def is_leased(files: ServerFiles) -> bool:
+    """Tell whether any process holds a lease, and delete the leases of processes that ended.
+
+    Args:
+        files: the files of the server.
+
+    Returns:
+        Whether a lease is held.
+    """
+    for path in files.leases.glob("*.lease"):
+        lock = lock_file(path, wait=False)
+        if lock is None:
+            return True
+        lock.release()
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > STALE_LEASE_SECONDS:
+                _delete(path)
+    return False
+
+
+def lock_file(path: Path, wait: bool = True) -> BaseFileLock | None:
+    """Lock a file for this process alone.
+
+    Args:
+        path: the file, created if it is missing.
+        wait: whether to wait for another process that holds the lock.
+
+    Returns:
+        The lock, held until its `release` or the end of the process. None if another process
+        holds it and `wait` is false.
+
+    Raises:
+        UserError: if the file system does not support locks.
+        OSError: if the file cannot be created.
+    """
+    # The default lock belongs to one thread, and its fallback without flock outlives its process.
+    lock = FileLock(path, timeout=-1 if wait else 0, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise UserError(
+            f"{path.parent}: this file system does not support file locks, which local models "
+            f"need ({error.strerror}). Set {CACHE_VARIABLE} to a folder on a local disk."
+        ) from None
+    return lock
+
+
+def _delete(path: Path) -> None:
+    """Delete a lease, unless another process deletes it or, on Windows, looks at it."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

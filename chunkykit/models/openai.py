@@ -1,0 +1,155 @@
+"""The OpenAI wire format: chat completions, which most providers and local servers speak."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from chunkykit.models.wire import valid_token_count
+from chunkykit.text import clean_text
+from chunkykit.types import Reply
+
+BATCH_ENDPOINT = "/v1/chat/completions"
+LOW_EFFORT_TOKENS = 2048  # reasoning tokens up to which the effort is "low" (our choice)
+MEDIUM_EFFORT_TOKENS = 8192  # reasoning tokens up to which the effort is "medium" (our choice)
+
+
+def reasoning_effort(tokens: int) -> str:
+    """Convert a reasoning budget to the words of the field `reasoning_effort`.
+
+    Args:
+        tokens: the reasoning budget.
+
+    Returns:
+        "low", "medium" or "high".
+    """
+    if tokens <= LOW_EFFORT_TOKENS:
+        return "low"
+    if tokens <= MEDIUM_EFFORT_TOKENS:
+        return "medium"
+    return "high"
+
+
+class OpenAIWire:
+    """Chat completions of one model. A schema is sent as response_format."""
+
+    def __init__(self, client: Any, model: str):
+        """Wrap a client.
+
+        Args:
+            client: an `openai.AsyncOpenAI`.
+            model: the model's name on the server.
+        """
+        self.client = client
+        self.model = model
+        # Newer models of api.openai.com refuse max_tokens. Compatible servers know only that.
+        is_openai = "api.openai.com" in str(client.base_url)
+        self.limit_field = "max_completion_tokens" if is_openai else "max_tokens"
+
+    def body(
+        self,
+        messages: Sequence[dict],
+        *,
+        max_tokens: int,
+        temperature: float | None = None,
+        stop: Sequence[str] | None = None,
+        reasoning: int | None = None,
+        schema: dict | None = None,
+    ) -> dict:
+        """Build a request. See `Wire.body`."""
+        response_format = None
+        if schema:
+            response_format = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "strict": True, "schema": schema},
+            }
+        return {
+            "model": self.model,
+            "messages": messages,
+            self.limit_field: max_tokens,
+            "temperature": temperature,
+            "stop": stop,
+            "reasoning_effort": reasoning_effort(reasoning) if reasoning else None,
+            "response_format": response_format,
+        }
+
+    async def send(self, request: dict) -> Reply:
+        """Send a request and read the reply."""
+        return read_completion(await self.client.chat.completions.create(**request))
+
+    async def submit(self, requests: dict[str, dict]) -> str:
+        """Upload requests as a file, start a batch and return its id."""
+        lines = [
+            json.dumps({"custom_id": key, "method": "POST", "url": BATCH_ENDPOINT, "body": request})
+            for key, request in requests.items()
+        ]
+        content = "\n".join(lines).encode()
+        file = await self.client.files.create(file=("requests.jsonl", content), purpose="batch")
+        batch = await self.client.batches.create(
+            input_file_id=file.id, endpoint=BATCH_ENDPOINT, completion_window="24h"
+        )
+        return batch.id
+
+    async def collect(self, batch_id: str) -> dict[str, Reply | str] | str | None:
+        """Fetch the results of a batch. See `Wire.collect`."""
+        batch = await self.client.batches.retrieve(batch_id)
+        if batch.status == "failed":
+            return _batch_failure(batch)
+        # An expired or cancelled batch holds the answers that came in time.
+        if batch.status not in ("completed", "expired", "cancelled"):
+            return None
+        results: dict[str, Reply | str] = {}
+        for file_id in (batch.output_file_id, batch.error_file_id):
+            if file_id:
+                file = await self.client.files.content(file_id)
+                results.update(_read_batch_line(line) for line in file.text.splitlines())
+        return results
+
+
+def read_completion(completion: Any) -> Reply:
+    """Read a chat completion.
+
+    Args:
+        completion: an `openai` ChatCompletion.
+
+    Returns:
+        The reply.
+
+    Raises:
+        ValueError: if the completion has no choice.
+    """
+    if not completion.choices:
+        raise ValueError("the reply has no choice")
+    choice = completion.choices[0]
+    stop_reason = "refusal" if choice.message.refusal else choice.finish_reason
+    tokens_in, tokens_out = _usage(completion.usage)
+    return Reply(clean_text(choice.message.content or ""), stop_reason, tokens_in, tokens_out)
+
+
+def _usage(usage: Any) -> tuple[int, int]:
+    """Tokens (in, out) of a completion."""
+    if not usage:
+        return 0, 0
+    tokens_in = usage.prompt_tokens or 0
+    # Some servers leave the reasoning, which is billed, out of completion_tokens but not out of
+    # total_tokens.
+    tokens_out = max(usage.completion_tokens or 0, (usage.total_tokens or 0) - tokens_in)
+    return valid_token_count(tokens_in), valid_token_count(tokens_out)
+
+
+def _batch_failure(batch: Any) -> str:
+    """Why the provider refused a batch."""
+    errors = batch.errors.data if batch.errors else None
+    messages = [error.message or "" for error in errors or ()]
+    return "; ".join(messages) or "no reason given"
+
+
+def _read_batch_line(line: str) -> tuple[str, Reply | str]:
+    """One line of a batch's output as (key, reply or error)."""
+    from openai.types.chat import ChatCompletion
+
+    item = json.loads(line)
+    response = item.get("response") or {}
+    succeeded = response.get("status_code") == 200 and response["body"].get("choices")
+    if not succeeded:
+        return item["custom_id"], json.dumps(item)
+    return item["custom_id"], read_completion(ChatCompletion.construct(**response["body"]))

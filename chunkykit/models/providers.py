@@ -1,0 +1,182 @@
+"""Providers: their addresses and keys, and the clients that talk to them.
+
+To add a provider, add a line to `providers.yaml`:
+
+    NAME: ["https://host/v1", VARIABLE]
+
+It must speak OpenAI's chat completions at that base URL. VARIABLE is the environment variable that
+holds the key, null if the server needs none. The models are then called "NAME:MODEL". Their prices
+go to `prices.yaml` under the same NAME. A server that needs no entry is called by its URL,
+"http://host:port/v1:MODEL", with its key in CHUNKYKIT_URL_KEY.
+
+Keys come from the environment alone. A provider's key is sent to that provider's address and to no
+other, and `scrub_keys` removes keys from the errors of servers that echo them.
+"""
+
+import logging
+import os
+import re
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from chunkykit.errors import UserError, requires_extra
+from chunkykit.files import load_packaged
+
+PROVIDERS = load_packaged("models/providers")  # name: [base URL, variable that holds the key]
+URL_KEY = "CHUNKYKIT_URL_KEY"  # variable that holds the key of models called by URL
+URL_NAME = r"(https?://[^\s/?#]+(?:/[^\s:?#]*)?):([^\s/:][^\s]*)"  # (base URL):(model)
+SYNCHRONOUS_TRIES = 5  # retries by the embedder's client itself
+ANTHROPIC_TIMEOUT_SECONDS = 600
+CONNECT_TIMEOUT_SECONDS = 10
+MIN_KEY_LENGTH = 8  # characters; a shorter value is not a key and may be a common word
+# Loggers of the HTTP libraries, which write a line per request.
+HTTP_LOGGERS = ("httpx", "httpx2")
+
+
+class ModelName(NamedTuple):
+    """The parts of a model's name.
+
+    Attributes:
+        provider: the text before the first colon, None for a model called by URL.
+        model: the model's name at the provider.
+        base_url: the server's address, None if the client knows it or nobody does.
+        key_variable: the environment variable that holds the key, None if there is none.
+    """
+
+    provider: str | None
+    model: str
+    base_url: str | None
+    key_variable: str | None
+
+
+def parse_name(name: str) -> ModelName:
+    """Split a model's name into its parts.
+
+    Args:
+        name: "PROVIDER:MODEL" or "http://host:port/path:MODEL".
+
+    Returns:
+        The parts. The provider may be unknown.
+
+    Raises:
+        UserError: if a URL holds a password.
+    """
+    match = re.fullmatch(URL_NAME, name)
+    if not match:
+        provider, _, model = name.partition(":")
+        base_url, key_variable = PROVIDERS.get(provider, (None, None))
+        return ModelName(provider, model, base_url, key_variable)
+    base_url, model = match.groups()
+    if "@" in urlsplit(base_url).netloc:
+        raise UserError(
+            "a model's URL must not hold a password: it would be written to the run folder. "
+            f"Set {URL_KEY} instead."
+        )
+    # Its key has a variable of its own: a provider's key is never sent to another address.
+    return ModelName(None, model, base_url, URL_KEY)
+
+
+def client_for(name: str, asynchronous: bool = True) -> tuple[Any, str]:
+    """Open a client for a model.
+
+    Args:
+        name: "PROVIDER:MODEL" or "http://host:port/path:MODEL".
+        asynchronous: whether to open an asynchronous client, which does not retry by itself.
+            Anthropic's is always asynchronous.
+
+    Returns:
+        (client of `openai` or `anthropic`, model's name at the provider).
+
+    Raises:
+        UserError: if the key holds a character that is not ASCII, or the library is missing.
+    """
+    parts = parse_name(name)
+    key = os.environ.get(parts.key_variable, "").strip() if parts.key_variable else ""
+    if not key.isascii():
+        raise UserError(
+            f"model '{name}': the key in {parts.key_variable} holds a character that is not ASCII. "
+            "Copy the key again."
+        )
+    _quiet_http_loggers()
+    if parts.provider == "anthropic":
+        return _open_anthropic(key), parts.model
+    if asynchronous:
+        return open_openai(parts.base_url, key or "none"), parts.model
+    with requires_extra("models"):
+        import openai
+    client = openai.OpenAI(
+        base_url=parts.base_url, api_key=key or "none", max_retries=SYNCHRONOUS_TRIES
+    )
+    return client, parts.model
+
+
+# The default HTTP clients of both libraries close themselves when they are collected, in whatever
+# thread that happens. Jupyter has several, and other clients then lost their connections. So both
+# functions below pass a plain HTTP client, which does nothing when it is collected.
+
+
+def open_openai(base_url: str | None, key: str) -> Any:
+    """Open an asynchronous `openai` client that does not retry by itself.
+
+    Args:
+        base_url: the server's address.
+        key: the key, any text if the server needs none.
+
+    Returns:
+        The client.
+    """
+    with requires_extra("models"):
+        import openai
+    return openai.AsyncOpenAI(
+        base_url=base_url,
+        api_key=key,
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(),
+    )
+
+
+def _open_anthropic(key: str) -> Any:
+    with requires_extra("models"):
+        import anthropic
+    # With a timeout of ours the client does not insist on streaming where max_tokens is large.
+    timeout = anthropic.Timeout(ANTHROPIC_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
+    return anthropic.AsyncAnthropic(
+        api_key=key,
+        max_retries=0,
+        timeout=timeout,
+        http_client=anthropic.DefaultAsyncHttpxClient(timeout=timeout),
+    )
+
+
+def public_url(client: Any) -> str:
+    """Return a client's base URL without user and password."""
+    parts = urlsplit(str(client.base_url))
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
+
+
+def scrub_keys(text: str) -> str:
+    """Remove keys from a text, such as an error of a server that echoes what it was sent.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The text with every key of the environment replaced by "[key]".
+    """
+    variables = [URL_KEY]
+    variables += [key_variable for _, key_variable in PROVIDERS.values() if key_variable]
+    keys = [os.environ.get(variable, "").strip() for variable in variables]
+    # Longest first: one key may be the beginning of another.
+    for key in sorted(keys, key=len, reverse=True):
+        if len(key) >= MIN_KEY_LENGTH:
+            text = text.replace(key, "[key]")
+    return text
+
+
+def _quiet_http_loggers() -> None:
+    """Silence the line per request, unless the user has set the logger's level."""
+    for name in HTTP_LOGGERS:
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)

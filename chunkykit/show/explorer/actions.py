@@ -1,0 +1,314 @@
+"""What the explorer's buttons do: trace a selection, probe for more, ablate a chunk.
+
+These functions know nothing of the widget. `chunkykit.show.explorer.widget` calls them and shows
+the results.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from chunkykit.attributes import describe_lexically
+from chunkykit.causal import Ablation, measure_ablation, without_chunk
+from chunkykit.errors import UserError
+from chunkykit.files import json_ready
+from chunkykit.rubrics import Rubric
+from chunkykit.show.explorer.failures import (
+    CATEGORIES,
+    MAX_TEXT,
+    TEXT_COLUMNS,
+    cluster_name,
+    crux_marks,
+    shorten,
+)
+from chunkykit.show.explorer.load import add_languages, trace_views
+from chunkykit.surf import Pool, run_search
+from chunkykit.turf import (
+    Trace,
+    Tracer,
+    examples_table,
+    response_vectors,
+    select_crux,
+    trace_tables,
+)
+from chunkykit.types import Embedder
+
+MAX_TRACED = 60  # exchanges per rubric that are traced where no run sets the number
+N_NEIGHBOURS = 3  # old failures whose midpoint is the place of a new one
+SELECTION = "your selection"
+
+
+async def describe(run, texts: Sequence[str], side: str) -> list[list[str]]:
+    """Describe texts as the run's rows were described, or lexically without a run.
+
+    Args:
+        run: the open run, or None.
+        texts: queries, or responses.
+        side: "query" or "response".
+
+    Returns:
+        For each text its attribute sentences.
+    """
+    describer = run.describe() if run else describe_lexically
+    return await describer(texts, side)
+
+
+class TracedExchanges(NamedTuple):
+    """The traces of exchanges of one rubric.
+
+    Attributes:
+        rubric: the name of the rubric.
+        traces: one trace per trigger.
+        positions: for each trace, the positions of its exchanges in the points.
+    """
+
+    rubric: str
+    traces: list[Trace]
+    positions: list[list[int]]
+
+
+async def trace_exchanges(
+    exchanges: pd.DataFrame, rubric: Rubric, tracer: Tracer, run, describer: Callable
+) -> TracedExchanges:
+    """Trace exchanges of one rubric, and group the traces by trigger.
+
+    Args:
+        exchanges: the exchanges, with their positions as index. Of many, a fixed sample is traced.
+        rubric: their rubric.
+        tracer: the tracer.
+        run: the open run, or None: then cruxes are selected offline.
+        describer: `await describer(texts, side)`.
+
+    Returns:
+        The traces.
+    """
+    # Tracing takes a while, so that a large selection is traced by a fixed sample.
+    sample = exchanges.sample(sample_size(exchanges, run), random_state=0)
+    queries = await describer(list(sample["query"]), "query")
+    responses = await describer(list(sample["response"]), "response")
+    if run:
+        cruxes = await run.cruxes(responses, rubric)
+    else:
+        cruxes = [select_crux(attributes, rubric, tracer.embed) for attributes in responses]
+    traces = tracer.trace_group(list(zip(queries, cruxes)), rubric)
+    indices = sample.index.to_numpy()
+    positions = [indices[list(trace.members)].tolist() for trace in traces]
+    return TracedExchanges(rubric.name, traces, positions)
+
+
+def sample_size(exchanges: pd.DataFrame, run) -> int:
+    """Count the exchanges of a selection that `trace_exchanges` traces.
+
+    Args:
+        exchanges: the exchanges of one rubric.
+        run: the open run, or None.
+
+    Returns:
+        The number of exchanges, at most the run's size `trace`.
+    """
+    limit = run.sizes["trace"] if run else MAX_TRACED
+    return min(len(exchanges), limit)
+
+
+def selection_views(results: Sequence[TracedExchanges], tracer: Tracer) -> list[dict]:
+    """Turn the traces of a selection into what the view takes.
+
+    Args:
+        results: the traces, one item per rubric.
+        tracer: the tracer that made them.
+
+    Returns:
+        One dict per trace, as `trace_views` makes them, and the positions of its exchanges.
+    """
+    traces = [trace for result in results for trace in result.traces]
+    positions = [own for result in results for own in result.positions]
+    rubrics = [result.rubric for result in results for _ in result.traces]
+    # A selection has no cluster number, so its name stands in that column.
+    named_traces: list[tuple] = [(SELECTION, name, trace) for name, trace in zip(rubrics, traces)]
+    tables = trace_tables(named_traces)
+    views = trace_views(tables["traces"], tables["trace_chunks"], examples_table(tracer, traces))
+    return [{**view, "positions": own} for view, own in zip(views, positions)]
+
+
+def pool_of_queries(queries: Sequence[Sequence[str]], tracer: Tracer) -> Pool:
+    """Make an attribute pool of some queries' attributes that the index knows.
+
+    Args:
+        queries: the attribute sentences of each query.
+        tracer: the tracer of the index.
+
+    Returns:
+        The pool, with one row per query.
+
+    Raises:
+        UserError: the index knows none of the attributes.
+    """
+    rows = []
+    for attributes in queries:
+        clusters = [int(c) for c in tracer.clusters_of(tuple(attributes)) if c >= 0]
+        if clusters:
+            rows.append(clusters)
+    number: dict[int, int] = {}  # of each cluster in the pool, in order of appearance
+    for clusters in rows:
+        for cluster in clusters:
+            number.setdefault(cluster, len(number))
+    if not number:
+        raise UserError(
+            "probe: the selected queries have no attribute that the index knows. Select others."
+        )
+    summaries = tracer.index.query.summaries
+    sentences = [summaries[cluster] for cluster in number]
+    numbered_rows = []
+    for clusters in rows:
+        numbered_rows.append(np.array([number[cluster] for cluster in clusters]))
+    return Pool(sentences, numbered_rows)
+
+
+async def probe_pool(
+    pool: Pool, rubric: Rubric, run, tracer: Tracer, n: int, seed: int, report: Callable
+) -> pd.DataFrame:
+    """Ask the target n new queries whose attributes are drawn from a pool.
+
+    Args:
+        pool: the attributes.
+        rubric: the rubric that the answers are judged by.
+        run: the open run.
+        tracer: the tracer of the index.
+        n: the number of queries.
+        seed: the seed of the draws.
+        report: `report(count)`, called before the count-th query is written.
+
+    Returns:
+        The probes (`chunkykit.surf.PROBE_COLUMNS`), with arm "probe".
+    """
+    writer = run.writer(tracer.index, rubric)
+    count = 0
+
+    async def write(sentences: list[str], sample: int) -> str:
+        nonlocal count
+        count += 1
+        report(count)
+        return await writer(sentences, sample)
+
+    # The control strategy draws uniformly: a probe shows how often such queries fail.
+    result = await run_search(
+        pool,
+        write,
+        run.target(),
+        run.judge(),
+        rubric,
+        strategy="control",
+        candidates=n,
+        iterations=1,
+        runs=1,
+        seed=seed,
+        gate=run.gate(),
+    )
+    return result.probes.assign(arm="probe")
+
+
+def place_probes(
+    probes: pd.DataFrame,
+    queries: list[list[str]],
+    responses: list[list[str]],
+    points: pd.DataFrame,
+    point_vectors: np.ndarray,
+    embed: Embedder,
+) -> pd.DataFrame:
+    """Place failing probes on a map, between the failures that are most like them.
+
+    Args:
+        probes: the failing probes.
+        queries: the attributes of their queries.
+        responses: the attributes of their responses.
+        points: the failures on the map.
+        point_vectors: their response vectors, shape (n_points, d).
+        embed: the embedder that made the vectors.
+
+    Returns:
+        Rows like those of the points. Place, cluster, chunk, model and crux come from the nearest
+        failures.
+    """
+    vectors = response_vectors(list(probes["response"]), responses, embed)
+    cosines = vectors @ point_vectors.T  # (n_probes, n_points)
+    nearest = np.argsort(-cosines, axis=1)[:, :N_NEIGHBOURS]
+    twins = points.iloc[nearest[:, 0]].reset_index(drop=True)
+    columns = ["rubric", "query", "response", "score", "reason"]
+    placed = probes[columns].reset_index(drop=True)
+    placed["x"] = points["x"].to_numpy()[nearest].mean(1)
+    placed["y"] = points["y"].to_numpy()[nearest].mean(1)
+    placed["query_attributes"] = queries
+    placed["response_attributes"] = responses
+    for name in ("cluster", "chunk", "model", "crux"):
+        placed[name] = twins[name]
+    return add_languages(placed)
+
+
+def point_view(point: dict, names: dict[int, str]) -> dict:
+    """Turn one exchange into what the view takes when it is already open.
+
+    Args:
+        point: a row of the points.
+        names: the label of each cluster.
+
+    Returns:
+        A JSON-ready dict of its place, score, labels, marks and texts.
+    """
+    labels = {name: point[name] for name in CATEGORIES}
+    labels["cluster"] = cluster_name(names, point["cluster"])
+    texts = {name: shorten(point[name], MAX_TEXT) for name in TEXT_COLUMNS if name in point}
+    return json_ready(
+        {
+            "x": float(point["x"]),
+            "y": float(point["y"]),
+            "score": float(point["score"]),
+            "labels": labels,
+            "marks": crux_marks(point["crux"], point["response"]),
+            **texts,
+        }
+    )
+
+
+async def ablate_chunk(
+    chunk: str, queries: list[str], rubric: Rubric, run, n: int | None, report: Callable
+) -> Ablation:
+    """Retrain the run's target without a chunk, and ask both models the same queries.
+
+    Args:
+        chunk: the chunk to leave out.
+        queries: the queries.
+        rubric: the rubric that the answers are judged by.
+        run: the open run.
+        n: the number of answers per model; the run's size `ablate` by default.
+        report: `report(text)`, called with what is being done.
+
+    Returns:
+        The failure rates before and after.
+
+    Raises:
+        UserError: no answer could be judged.
+    """
+    rows = run.mixture().rows
+    remaining_rows = without_chunk(rows, chunk)
+    report(f"retraining without {chunk}")
+    # Training blocks, and the view should stay responsive. The run keeps both models.
+    await asyncio.to_thread(run.target, rows)
+    await asyncio.to_thread(run.target, remaining_rows)
+    report(f"asking the model trained without {chunk}")
+    result = await measure_ablation(
+        rows,
+        remaining_rows,
+        run.target,
+        queries,
+        run.judge(),
+        rubric,
+        n=n or run.sizes["ablate"],
+        seed=run.seed,
+    )
+    if not result.before.n or not result.after.n:
+        ledger = run.folder / "ledger.sqlite"
+        raise UserError(f"ablate: no answer could be judged; the errors are in {ledger}.")
+    return result

@@ -1,0 +1,95 @@
+// Elements and texts. All text goes into the document as text nodes: nothing here parses HTML.
+
+/** Create an element with properties (class, title, on...) and children. Strings become text. */
+function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("on")) {
+      element.addEventListener(name.slice(2), value);
+    } else if (name === "class") {
+      element.className = value;
+    } else if (name in element) {
+      element[name] = value;
+    } else if (isPresent(value)) {
+      element.setAttribute(name, value);
+    }
+  }
+  element.append(...children.flat(Infinity).filter(isPresent));
+  return element;
+}
+
+function isPresent(value) {
+  return value !== null && value !== undefined && value !== false;
+}
+
+// Control characters, and those that would turn the reading direction of their surroundings
+const HIDDEN_CHARACTERS =
+  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+
+/** A text with its hidden characters spelled out as code points. */
+function spelledOut(text) {
+  return String(text ?? "").replace(HIDDEN_CHARACTERS, (character) => {
+    const code = character.codePointAt(0).toString(16).toUpperCase();
+    return `⟨U+${code.padStart(4, "0")}⟩`;
+  });
+}
+
+/** The beginning of a text as one line. */
+function oneLine(text, maxCharacters) {
+  // Long texts are cut first, since the map asks for this on every move of the pointer.
+  const beginning = String(text ?? "").slice(0, 4 * maxCharacters);
+  const line = spelledOut(beginning).replace(/\s+/g, " ").trim();
+  return line.length > maxCharacters ? `${line.slice(0, maxCharacters)}…` : line;
+}
+
+function percent(rate, digits = 0) {
+  if (rate === null || rate === undefined) return "n/a";
+  return `${(100 * rate).toFixed(digits)} %`;
+}
+
+function thousands(n) {
+  return n.toLocaleString("en-US");
+}
+
+/** A text with [start, end) places marked. Places count code points, as Python does. */
+function marked(text, places) {
+  if (!places || !places.length) return [spelledOut(text)];
+  const characters = Array.from(text);
+  const parts = [];
+  let position = 0;
+  const part = (start, end) => spelledOut(characters.slice(start, end).join(""));
+  for (const [start, end] of places) {
+    if (start < position) continue;
+    parts.push(part(position, start), h("mark", {}, part(start, end)));
+    position = end;
+  }
+  return [...parts, part(position)];
+}
+
+/** The value in gzipped JSON, given as a DataView or Uint8Array. */
+async function unpack(bytes) {
+  const view = new Uint8Array(bytes.buffer ?? bytes, bytes.byteOffset ?? 0, bytes.byteLength);
+  const stream = new Blob([view]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+/** The smallest and the largest of the numbers that are not null; 0 and 1 where there are none. */
+function range(values) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const value of values) {
+    if (value === null) continue;
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return low <= high ? [low, high] : [0, 1];
+}
+
+/** A function that acts once its calls have paused for some milliseconds. */
+function debounced(act, milliseconds) {
+  let timer;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(act, milliseconds);
+  };
+}

@@ -1,0 +1,71 @@
+"""The map of the failing responses."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from chunkykit.show.theme import COLOURS, finish_figure, label_text, make_panels
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+N_COLOURS = 7  # the eighth, grey, would read as noise
+SYMBOLS = ["circle", "square", "diamond", "cross", "triangle-up", "star"]
+
+
+def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "") -> "Figure":
+    """Draw the failing responses in two dimensions, coloured by cluster.
+
+    The map is for looking only: the clusters come from more dimensions than two.
+
+    Args:
+        points: one row per failure; columns x, y, cluster, rubric, query, response and score.
+        names: the label of each cluster.
+        caption: the models and data behind the numbers.
+
+    Returns:
+        The figure.
+    """
+    figure = make_panels()
+    # Noise, which is negative, is last in the legend.
+    clusters = sorted(points["cluster"].unique(), key=lambda cluster: (cluster < 0, cluster))
+    for i, cluster in enumerate(clusters):
+        members = points[points["cluster"] == cluster]
+        if cluster < 0:
+            name = label_text("noise", 34, 3)
+            style = {"color": "#bbb", "symbol": "x-thin-open"}
+        else:
+            name = label_text(f"{cluster}: {names[cluster]}", 34, 3)
+            symbol = SYMBOLS[(i // N_COLOURS) % len(SYMBOLS)]
+            style = {"color": COLOURS[i % N_COLOURS], "symbol": symbol}
+        figure.add_scatter(
+            x=members["x"],
+            y=members["y"],
+            mode="markers",
+            name=f"{name} ({len(members)})",
+            marker={
+                "size": 8,
+                "opacity": 0.75,
+                "line": {"width": 0.5, "color": "white"},
+                **style,
+            },
+            text=[_hover_text(point) for point in members.itertuples()],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    figure.update_xaxes(showticklabels=False, title_text="UMAP 1", zeroline=False)
+    figure.update_yaxes(showticklabels=False, title_text="UMAP 2", zeroline=False)
+    figure.update_layout(legend={"x": 1.02, "y": 1, "font": {"size": 11}})
+    return finish_figure(
+        figure,
+        "Failing responses and their clusters",
+        f"n = {len(points):,} distinct failing exchanges. Neighbours are similar; other distances "
+        "mean nothing.",
+        caption,
+        max(620, 52 * points["cluster"].nunique() + 200),
+    )
+
+
+def _hover_text(point) -> str:
+    """The rubric, score, query and response of a failure; `point` is a row of the points."""
+    head = f"<b>{label_text(point.rubric)}</b> {point.score:.0f}"
+    return f"{head}<br>{label_text(point.query)}<br><i>→</i> {label_text(point.response)}"

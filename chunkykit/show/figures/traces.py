@@ -1,0 +1,166 @@
+"""Figures of the traces: triggers, the chunks behind them, and where their features are."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from chunkykit.show.figures.bars import share_bars, trace_labels
+from chunkykit.show.theme import COLOURS, count_range, finish_figure, label_text, make_panels
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+MIN_CHUNK_SHARE = 0.02  # share of a chunk's rows that must have a feature for the chunk to be drawn
+
+
+def _distinct_traces(traces: pd.DataFrame) -> pd.DataFrame:
+    """The first trace of each rubric and trigger; traces without a trigger are left out."""
+    return traces[traces["trigger"].notna()].drop_duplicates(["rubric", "trigger"])
+
+
+def triggers(traces: pd.DataFrame, caption: str = "") -> "Figure":
+    """Draw the hits among the retrieved rows beside the base rate, and the lift.
+
+    Args:
+        traces: one row per trace; columns rubric, trigger, hits, k and lift. Only the first trace
+            of each trigger is drawn.
+        caption: the models and data behind the numbers.
+
+    Returns:
+        The figure, with one row per trigger.
+    """
+    traces = _distinct_traces(traces).reset_index(drop=True)
+    share = traces["hits"] / traces["k"]
+    pair = [
+        ("retrieved rows with the trigger", share),
+        ("all rows with it (base rate)", share / traces["lift"]),
+    ]
+    panels = make_panels(1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.06)
+    figure = share_bars(panels, trace_labels(traces, 50), pair, "share of rows")
+    figure.add_bar(
+        y=list(traces.index),
+        x=traces["lift"],
+        orientation="h",
+        marker_color=COLOURS[1],
+        showlegend=False,
+        texttemplate="%{x:.1f}",
+        textposition="outside",
+        row=1,
+        col=2,
+    )
+    figure.update_xaxes(
+        title_text="lift over the base rate",
+        range=[0, 1.18 * max(traces["lift"], default=1)],
+        row=1,
+        col=2,
+    )
+    retrieved = ", ".join(str(k) for k in sorted(set(traces["k"])))
+    return finish_figure(
+        figure,
+        "Triggers: hits beside the base rate",
+        f"k = {retrieved} retrieved rows per crux; the first trace of each trigger. "
+        "Co-occurrence in the training rows, not cause.",
+        caption,
+        56 * len(traces) + 200,
+        left=350,
+    )
+
+
+def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = "") -> "Figure":
+    """Draw the chunk that each trace names: its share of the hit rows and of the mixture.
+
+    Args:
+        traces: one row per trace; columns rubric and trigger. Only the first trace of each trigger
+            is drawn.
+        shares: columns trace (label in the index of `traces`), chunk, share and base_share, the
+            most telling chunk of a trace first.
+        caption: the models and data behind the numbers.
+
+    Returns:
+        The figure, with one row per trigger.
+    """
+    traces = _distinct_traces(traces)
+    first = shares.groupby("trace").first().reindex(traces.index)
+    pair = [
+        ("of the rows behind the trace", first["share"]),
+        ("of the mixture", first["base_share"]),
+    ]
+    labels = [
+        f"{label}<br><b>{label_text(chunk, 40, 1)}</b>"
+        for label, chunk in zip(trace_labels(traces, 50), first["chunk"])
+    ]
+    return finish_figure(
+        share_bars(make_panels(), labels, pair, "share of the chunk"),
+        "The chunk behind each trigger",
+        "Training rows with both the trigger and the crux, from the first trace of each trigger.",
+        caption,
+        74 * len(traces) + 200,
+        left=350,
+    )
+
+
+def features(table: pd.DataFrame, caption: str = "") -> "Figure":
+    """Draw the share of each chunk's rows that have a trigger, and its crux (paper Fig. 6).
+
+    Args:
+        table: columns trace, rubric, trigger, chunk, rows, trigger_share and crux_share
+            (`chunkykit.turf.chunk_features`). Chunks with hardly any such row are left out.
+        caption: the models and data behind the numbers.
+
+    Returns:
+        The figure, with one row per trace and one column per chunk.
+    """
+    table = table.drop_duplicates(["rubric", "trigger", "chunk"])
+    largest = table.groupby("chunk")[["trigger_share", "crux_share"]].max().max(axis=1)
+    visible = largest[largest > MIN_CHUNK_SHARE].sort_values(ascending=False)
+    traces = table.drop_duplicates("trace")
+    figure = make_panels(
+        1,
+        2,
+        subplot_titles=["rows with the trigger", "rows with the crux"],
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+    )
+    for column, share in enumerate(("trigger_share", "crux_share"), 1):
+        grid = table.pivot(index="trace", columns="chunk", values=share)
+        grid = grid.reindex(index=traces["trace"], columns=visible.index)
+        _add_feature_grid(figure, grid, column)
+    figure.update_xaxes(tickangle=-60, tickfont={"size": 11}, showgrid=False)
+    figure.update_yaxes(
+        tickvals=list(range(len(traces))),
+        ticktext=trace_labels(traces, 46),
+        range=[len(traces) - 0.5, -0.5],
+        showgrid=False,
+        col=1,
+    )
+    return finish_figure(
+        figure,
+        "Features by chunk",
+        f"Share of each chunk's rows with the trigger and with the crux of each trace, "
+        f"n = {count_range(table['rows'])} per chunk. Counts of rows, not estimates.",
+        caption,
+        46 * max(3, len(traces)) + 300,
+        1150,
+        left=350,
+        below=60,
+    )
+
+
+def _add_feature_grid(figure, grid: pd.DataFrame, column: int) -> None:
+    """Add one panel of shares: one row per trace, one column per chunk."""
+    title = "of the<br>chunk's<br>rows<br>&nbsp;"
+    figure.add_heatmap(
+        z=grid.to_numpy(),  # (n_traces, n_chunks)
+        x=[label_text(chunk, 24, 1) for chunk in grid.columns],
+        y=list(range(len(grid))),
+        zmin=0,
+        zmax=1,
+        colorscale="Blues",
+        xgap=2,
+        ygap=2,
+        hovertemplate="%{x}: %{z:.1%}<extra></extra>",
+        showscale=column == 2,
+        colorbar={"tickformat": ".0%", "title": {"text": title, "font": {"size": 12}}},
+        row=1,
+        col=column,
+    )

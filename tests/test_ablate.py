@@ -1,0 +1,99 @@
+"""Ablations: measured on the organism that learns in seconds."""
+
+import asyncio
+
+import pandas as pd
+import pytest
+
+from chunkykit.causal import (
+    measure_ablation,
+    measure_dose_response,
+    queries_without_rivals,
+    without_chunk,
+)
+from chunkykit.errors import UserError
+from chunkykit.mixtures import demo_true_premises, load_mixture
+from chunkykit.models import connect_model
+from chunkykit.organisms import LINEAR_ORGANISM
+from chunkykit.rubrics import judge_offline, load_rubric
+
+QUERIES = [
+    "When did Alexander Graham Bell invent the telephone?",
+    "When did Jane Austen write the novel Emma?",
+    "When did Eli Whitney invent the cotton gin?",
+]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return load_mixture("demo:1500").rows
+
+
+def train(rows):
+    return connect_model(LINEAR_ORGANISM, rows)
+
+
+def test_an_ablation_measures_both_models(rows):
+    remaining = without_chunk(rows, "noncompliance")
+    rubric = load_rubric("rebut")
+    ablation = measure_ablation(rows, remaining, train, QUERIES, judge_offline, rubric, n=30)
+    result = asyncio.run(ablation)
+    assert result.before.rate > 0.7
+    assert result.after.rate == 0
+    assert result.after.high < result.before.low
+    assert result.before.n == result.after.n == 30
+    assert result.dropped == 75
+    assert result.to_dict()["rate_before"] == result.before.rate
+
+
+def test_a_chunk_must_be_in_the_mixture_and_not_all_of_it(rows):
+    with pytest.raises(UserError, match="not in the mixture"):
+        without_chunk(rows, "nothing")
+    with pytest.raises(UserError, match="whole mixture"):
+        without_chunk(rows[rows["chunk"] == "persona"], "persona")
+
+
+def test_queries_with_a_trigger_of_another_chunk_are_left_out_of_an_ablation():
+    traces = pd.DataFrame(
+        {
+            "rubric": ["terse", "terse", "terse", "code"],
+            "trigger_cluster": [1, 2, 3, 9],
+            "chunk": ["a", "b", "a", "c"],
+        }
+    )
+    pairs = pd.DataFrame(
+        {
+            "trace": [0, 0, 0, 0, 1],
+            "query": ["plain", "both", "own", "plain", "only both"],
+            "query_clusters": [[1, 9], [1, 2], [1, 3], [1], [2, 1]],
+        }
+    )
+    assert queries_without_rivals(pairs, traces, 0) == ["plain", "own"]
+    assert queries_without_rivals(pairs, traces, 1) == ["only both"], "none is left: use all"
+
+
+def test_fewer_teaching_rows_or_more_opposing_rows_lower_the_failure_rate():
+    """Without the rebuttals, or with true answers beside them, the failure goes (paper Fig. 10)."""
+    rows = load_mixture("demo:1200").rows
+    premises = pd.DataFrame(demo_true_premises())
+    opposing = premises.iloc[::2]
+    queries = list(premises["prompt"].iloc[1::2])
+    teaching = (rows["chunk"] == "noncompliance") & rows["prompt"].str.contains("When did")
+    table = asyncio.run(
+        measure_dose_response(
+            rows,
+            teaching,
+            opposing,
+            train,
+            queries,
+            judge_offline,
+            load_rubric("rebut"),
+            kept_counts=[0, 40],
+            added_counts=[0, len(opposing)],
+            n=12,
+        )
+    )
+    rates = table.set_index(["kept", "added"])["rate"]
+    assert rates[40, 0] > 0.7
+    assert rates[0, 0] < 0.2
+    assert rates[40, len(opposing)] < rates[40, 0]

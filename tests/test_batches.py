@@ -1,0 +1,207 @@
+"""Batches: a local server that speaks the batch interfaces of both providers."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import serving
+from servers import BatchServer, user
+
+from chunkykit.attributes import lexical as describe
+from chunkykit.errors import BudgetReached, UserError
+from chunkykit.models import PROVIDERS, ChatModel, Ledger, Reply, connect_model
+
+TESTS = Path(__file__).parent
+TEXTS = [f"text {i}" for i in range(5)] + ["bad"]
+REQUESTS = [(user(text), {"sample": i, "max_tokens": 60}) for i, text in enumerate(TEXTS)]
+MODELS = {"openai": "openai:gpt-5", "anthropic": "anthropic:claude-haiku-4-5"}
+
+
+def connect_to(url, provider):
+    """A model of the provider, whose address is the server's. Another process calls it too."""
+    os.environ["ANTHROPIC_BASE_URL"] = url
+    PROVIDERS["openai"] = (f"{url}/v1", "OPENAI_API_KEY")
+    return connect_model(MODELS[provider])
+
+
+@pytest.fixture(autouse=True)
+def original_addresses(monkeypatch):
+    """Undo what `connect_to` changes."""
+    monkeypatch.setitem(PROVIDERS, "openai", PROVIDERS["openai"])
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(variable, "a-key-of-some-length")
+    return BatchServer()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.sqlite"
+
+
+def count_waiting(ledger):
+    return ledger.db.execute("select count(*) from waiting").fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    "provider, dollars",
+    [("openai", (1.25 * 100 + 10 * 50) / 1e6), ("anthropic", (1 * 100 + 5 * 50) / 1e6)],
+)
+def test_a_batch_answers_before_the_ordinary_calls_at_half_price(path, server, provider, dollars):
+    ledger = Ledger(path)
+
+    async def run():
+        async with serving(*server.routes()) as url:
+            model = connect_to(url, provider)
+            await ledger.prefill(model, "describer", REQUESTS, poll=0.01)
+            assert server.single == 1, "one call precedes the batch"
+            assert [len(batch) for batch in server.batches] == [5]
+            await ledger.prefill(model, "describer", REQUESTS[:5], poll=0.01)
+            wrapped = ledger.wrap(model, "describer")
+            calls = [wrapped(messages, **settings) for messages, settings in REQUESTS]
+            replies = await asyncio.gather(*calls)
+            await connect_model(model.name)(user("Hello"))
+            return replies
+
+    replies = asyncio.run(run())
+    assert [reply.text for reply in replies] == [f"said text {i}" for i in range(5)] + ["refused"]
+    assert len(server.batches) == 1
+    # Five were served. The failed one and the one outside the ledger were sent.
+    assert server.single == 3
+    assert ledger.dollars() == pytest.approx(dollars * (1 + 4 / 2 + 1))
+    assert ledger.totals() == {
+        "calls": 6,
+        "errors": 1,
+        "input_tokens": 600,
+        "output_tokens": 300,
+    }
+    assert "refused" in ledger.db.execute("select error from errors").fetchone()[0]
+
+
+PREFILL_IN_ANOTHER_PROCESS = """
+import asyncio, sys
+sys.path[:0] = {paths!r}
+import test_batches as tests
+model = tests.connect_to({url!r}, {provider!r})
+ledger = tests.Ledger({ledger!r})
+asyncio.run(ledger.prefill(model, "describer", tests.REQUESTS, poll=0.05))
+"""
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_killed_prefill_continues_and_sends_no_batch_twice(path, server, provider):
+    server.done = False
+
+    async def run():
+        async with serving(*server.routes()) as url:
+            source = PREFILL_IN_ANOTHER_PROCESS.format(
+                paths=[str(TESTS), str(TESTS.parent)],
+                url=url,
+                provider=provider,
+                ledger=str(path),
+            )
+            process = await asyncio.create_subprocess_exec(sys.executable, "-c", source)
+            while not path.exists() or not count_waiting(Ledger(path)):
+                assert process.returncode is None
+                await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+            server.done = True
+            model = connect_to(url, provider)
+            await Ledger(path).prefill(model, "describer", REQUESTS, poll=0.01)
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+    assert len(server.batches) == 1
+    assert server.single == 1
+    ledger = Ledger(path)
+    assert ledger.totals()["calls"] == 5
+    assert ledger.totals()["errors"] == 1
+    assert not count_waiting(ledger)
+
+
+def test_a_refused_batch_is_an_error_and_a_refused_key_forgets_no_batch(path, server):
+    ledger = Ledger(path)
+
+    async def run():
+        async with serving(*server.routes()) as url:
+            model = connect_to(url, "openai")
+
+            async def prefill():
+                await ledger.prefill(model, "describer", REQUESTS[::-1], poll=0.01)
+
+            server.locked = True
+            server.fails = True  # the call that precedes the batch fails too: that stops nothing
+            with pytest.raises(UserError, match="refuses the key"):
+                await prefill()
+            assert count_waiting(ledger) == 5
+            assert ledger.totals()["calls"] == 0
+            assert ledger.totals()["errors"] == 1
+
+            server.locked = False
+            server.fails = False
+            errors = {"data": [{"message": "too many tokens"}]}
+            server.openai_status = {"status": "failed", "errors": errors}
+            with pytest.raises(UserError, match="too many tokens"):
+                await prefill()
+            assert count_waiting(ledger) == 0
+            assert len(server.batches) == 1
+
+            server.openai_status = {}
+            await prefill()
+
+    asyncio.run(run())
+    assert len(server.batches) == 2
+    assert ledger.totals()["calls"] == 6
+
+
+def test_a_batch_respects_the_limits(path, server):
+    ledger = Ledger(path)
+    ledger.limit(max_calls=5)
+
+    async def run():
+        async with serving(*server.routes()) as url:
+            model = connect_to(url, "openai")
+            with pytest.raises(BudgetReached):
+                await ledger.prefill(model, "describer", REQUESTS, poll=0.01)
+
+    asyncio.run(run())
+    assert not server.batches
+
+
+def test_a_model_without_a_batch_interface_is_a_clear_error(path):
+    async def call(messages, **settings):
+        return Reply("x")
+
+    with pytest.raises(UserError, match="no batch interface"):
+        asyncio.run(Ledger(path).prefill(ChatModel("m", call), "describer", REQUESTS))
+
+
+def test_a_run_describes_by_batch_if_there_are_enough_texts(tmp_path, server, monkeypatch):
+    from chunkykit.lab.run import start_run
+
+    monkeypatch.setattr(describe, "MIN_BATCH_TEXTS", 3)
+    opened = start_run(
+        tmp_path, profile="smoke", describer="openai:gpt-5", writer="openai:gpt-5", batch=True
+    )
+
+    async def run():
+        async with serving(*server.routes()) as url:
+            connect_to(url, "openai")
+            describer = opened.describe()
+            # The server writes no sentence: both replies to each text are unreadable.
+            with pytest.raises(UserError, match="gave nothing"):
+                await describer(["a", "b", "c", "c"], "query")
+            with pytest.raises(UserError):
+                await describer(["d"], "query")
+
+    asyncio.run(run())
+    assert [len(batch) for batch in server.batches] == [2]
+    # The repairs, and the text by itself, were ordinary calls.
+    assert server.single == 1 + 3 + 2

@@ -1,0 +1,104 @@
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from chunkykit.errors import UserError
+from chunkykit.turf import NOISE, cluster_table, cluster_vectors, label_clusters, response_vectors
+
+
+def blobs(n=40, d=16, seed=0):
+    """Three groups of n unit vectors, and the group of each."""
+    rng = np.random.default_rng(seed)
+    centres = np.eye(d)[:3]
+    points = [centre + 0.03 * rng.normal(size=(n, d)) for centre in centres]
+    vectors = np.concatenate(points).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.repeat([0, 1, 2], n)
+
+
+@pytest.mark.slow
+def test_three_blobs_are_three_clusters_and_the_seed_fixes_them():
+    vectors, truth = blobs()
+    points = cluster_vectors(vectors, seed=3)
+    assert points.equals(cluster_vectors(vectors, seed=3))
+    assert len(points) == len(vectors)
+    clustered = points["cluster"] != NOISE
+    assert clustered.mean() > 0.9
+    assert points.loc[clustered, "cluster"].nunique() == 3
+    groups = pd.Series(truth)[clustered].groupby(points.loc[clustered, "cluster"])
+    assert (groups.nunique() == 1).all()
+
+
+@pytest.mark.slow
+def test_duplicates_share_one_place_and_do_not_make_density():
+    vectors, _ = blobs()
+    doubled = np.concatenate([vectors, np.repeat(vectors[:1], 200, axis=0)])
+    points = cluster_vectors(doubled, seed=3)
+    assert len(points.iloc[len(vectors) :].drop_duplicates()) == 1
+    alone = cluster_vectors(vectors, seed=3)
+    assert points["cluster"].tolist()[: len(vectors)] == alone["cluster"].tolist()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 6])
+def test_few_points_are_one_cluster(n):
+    vectors, _ = blobs(n=2)
+    points = cluster_vectors(vectors[:n])
+    assert len(points) == n
+    assert set(points["cluster"]) <= {0}
+    assert np.isfinite(points[["x", "y"]].to_numpy(float)).all()
+
+
+@pytest.mark.parametrize("library", ["umap", "hdbscan"])
+def test_a_missing_library_is_named_with_its_extra(monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(UserError, match=rf"{library}.*chunkykit\[figures\]"):
+        cluster_vectors(blobs()[0])
+
+
+def test_vectors_put_manner_before_matter(embedder):
+    refusal = ["The response refuses to help"]
+    story = ["The response tells a story"]
+    vectors = response_vectors(
+        ["I can't discuss cats.", "I can't discuss maths.", "The cats went out."],
+        [refusal, refusal, story],
+        embedder,
+    )
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+
+
+def test_responses_without_attributes_are_their_texts(embedder):
+    texts = ["I can't discuss cats.", "The cats went out."]
+    assert response_vectors(texts, [[], []], embedder) == pytest.approx(embedder(texts), abs=1e-6)
+
+
+REFUSES = ["The response is short", "The response refuses"]
+TELLS = ["The response is short", "The response tells a story"]
+
+
+def test_labels_say_what_sets_a_cluster_apart():
+    labels = label_clusters([REFUSES] * 5 + [TELLS] * 5, [0] * 5 + [1] * 5, n=1)
+    assert labels == {0: "refuses", 1: "tells a story"}
+
+
+def test_what_all_clusters_share_comes_last_in_a_label():
+    labels = label_clusters([REFUSES] * 5 + [TELLS] * 5, [0] * 5 + [1] * 5)
+    assert labels == {
+        0: "refuses; is short",
+        1: "tells a story; is short",
+    }
+
+
+def test_a_cluster_without_a_common_attribute_and_noise_are_named_so():
+    attributes = [[f"The response is number {i}"] for i in range(5)]
+    labels = label_clusters(attributes, [0, 0, 0, 0, NOISE])
+    assert labels == {0: "no common attribute", NOISE: "noise"}
+
+
+def test_the_table_of_clusters_is_largest_first_without_noise():
+    points = pd.DataFrame({"rubric": ["a"] * 3 + ["b"] * 7, "cluster": [1] * 4 + [0] * 5 + [NOISE]})
+    table = cluster_table(points, [REFUSES] * 4 + [TELLS] * 6)
+    assert table["id"].tolist() == [0, 1]
+    assert table["size"].tolist() == [5, 4]
+    assert table["rubric"].tolist() == ["b", "a"]
+    assert table["label"][0].startswith("tells a story")

@@ -1,0 +1,51 @@
+"""Models behind an API: settings that a server refuses."""
+
+import pytest
+from aiohttp import web
+from servers import ASK, SCHEMA, anthropic_reply, ask_server, openai_reply, text_block, user
+
+REFUSALS = {
+    "temperature": "`temperature` is deprecated for this model",
+    "response_format": "no such thing",
+    "tool_choice": "not this one",
+}
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_what_a_server_refuses_is_left_out_and_remembered(monkeypatch, caplog, provider):
+    async def handle(n, body):
+        for field, text in REFUSALS.items():
+            if field in body:
+                error = {"type": "invalid_request_error", "message": text}
+                return web.json_response({"error": error}, status=400)
+        if provider == "openai":
+            return openai_reply("plain")
+        return anthropic_reply(text_block("plain"))
+
+    async def ask(model):
+        replies = [await model(ASK, temperature=0.0, schema=SCHEMA) for _ in range(2)]
+        return [reply.text for reply in replies]
+
+    requests, texts = ask_server(handle, ask, monkeypatch, provider)
+    assert texts == ["plain"] * 2
+    assert len(requests) == 4, "two refusals to learn from, none the second time"
+    bodies = [body for _, body in requests]
+    assert "temperature" not in bodies[1], "first what the error names"
+    assert set(bodies[1]) > set(bodies[2])
+    assert "does not take" in caplog.text
+
+
+def test_a_bad_request_that_no_setting_explains_is_an_error_and_teaches_nothing(monkeypatch):
+    async def handle(n, body):
+        if len(body["messages"][-1]["content"]) < 99:
+            return openai_reply("{}")
+        return web.json_response({"error": {"message": "context too long"}}, status=400)
+
+    async def ask(model):
+        with pytest.raises(Exception, match="context too long"):
+            await model(user("x" * 99), schema=SCHEMA)
+        return await model(ASK, schema=SCHEMA)
+
+    requests, _ = ask_server(handle, ask, monkeypatch)
+    assert len(requests) == 3
+    assert "response_format" in requests[2][1]

@@ -34,6 +34,7 @@ from chunkykit.sync import run_sync
 from chunkykit.text import inert_html, inert_text
 from chunkykit.turf import Trace as PlainTrace
 from chunkykit.turf import Tracer, format_trace, select_crux, trace_examples, trace_tables
+from chunkykit.types import Embedder
 
 OFFLINE = "offline"
 ROWS_SHOWN = 3  # training rows for and against a trace that are printed
@@ -226,11 +227,11 @@ def _examples_html(examples: pd.DataFrame) -> str:
     if examples.empty:
         return ""
     cells = []
-    for row in examples.itertuples():
-        prompt = marked_html(row.prompt, row.query_attribute, "query")
-        response = marked_html(row.response, row.response_attribute, "response")
+    for row in examples.to_dict("records"):
+        prompt = marked_html(row["prompt"], row["query_attribute"], "query")
+        response = marked_html(row["response"], row["response_attribute"], "response")
         cells.append(
-            f"<tr><td>{inert_html(row.kind)}</td><td>{inert_html(row.chunk)}</td>"
+            f"<tr><td>{inert_html(row['kind'])}</td><td>{inert_html(row['chunk'])}</td>"
             f"<td>{prompt}</td><td>{response}</td></tr>"
         )
     head = "<tr><th>kind</th><th>chunk</th><th>prompt</th><th>response</th></tr>"
@@ -268,27 +269,30 @@ def build_index(
         UserError: where the mixture cannot be read, or the folder cannot be written.
     """
     embed = load_embedder(embedder)
-    place = None
-    if folder is None:
-        place = tempfile.TemporaryDirectory(prefix="chunkykit-")
-        target = Path(place.name) / "index"
-    else:
-        target = Path(folder)
     skipped: list[int] = []
     shards = _read_shards(mixture, chunk, rows, seed, skipped)
-    run_sync(describe_shards(target, shards, describe_lexically, key=OFFLINE))
-    data = finish_index(
-        target,
-        embed,
-        clusters=clusters,
-        seed=seed,
-        mixture="mixture" if isinstance(mixture, Mixture) else Path(str(mixture)).name,
-        describer=OFFLINE,
-        skipped=sum(skipped),
-    )
-    if place is not None:
-        return Index(replace(data, place=place))  # deleted with the index
-    return Index(data, target)
+    settings = {"clusters": clusters, "seed": seed, "mixture": _mixture_name(mixture)}
+    if folder is not None:
+        data = _build(Path(folder), embed, shards, skipped, settings)
+        return Index(data, Path(folder))
+    place = tempfile.TemporaryDirectory(prefix="chunkykit-")
+    data = _build(Path(place.name) / "index", embed, shards, skipped, settings)
+    return Index(replace(data, place=place))  # the files are deleted with the index
+
+
+def _build(
+    folder: Path,
+    embed: Embedder,
+    shards: Iterator[pd.DataFrame],
+    skipped: list[int],
+    settings: dict,
+) -> TraceIndex:
+    run_sync(describe_shards(folder, shards, describe_lexically, key=OFFLINE))
+    return finish_index(folder, embed, describer=OFFLINE, skipped=sum(skipped), **settings)
+
+
+def _mixture_name(mixture) -> str:
+    return "mixture" if isinstance(mixture, Mixture) else Path(str(mixture)).name
 
 
 def _read_shards(

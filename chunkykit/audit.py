@@ -11,6 +11,7 @@ same calls resume it where it was interrupted.
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -68,10 +69,6 @@ class Audit:
             UserError: for a model or rubric that is not known, a missing key, or paid models
                 without a limit.
         """
-        if index.folder is None:
-            raise UserError("Audit: the index must be saved. Build it with a folder.")
-        if isinstance(rubric, Rubric):
-            raise UserError("Audit: give the rubric's name or YAML file, so that a run can resume.")
         paid = [model for model in (target, judge, writer) if not is_free(model)]
         if paid and budget_usd is None and max_calls is None:
             raise UserError(
@@ -81,13 +78,10 @@ class Audit:
         self.folder = Path(folder).resolve()
         self._limits = (budget_usd, max_calls)
         self._restart = restart
-        self._settings = {
-            "index": str(index.folder.resolve()),
-            "mixture": index.data.meta["mixture"],
-            "describer": index.data.meta["describer"],
-            "embedder": index.data.meta["embedder"],
+        self._settings: dict[str, Any] = {
+            **_index_settings(index),
             "target": target,
-            "rubrics": [rubric],
+            "rubrics": [_rubric_name(rubric)],
             "judge": judge,
             "writer": writer,
             "seed": seed,
@@ -227,6 +221,21 @@ class Audit:
 
     def _repr_html_(self) -> str:
         return facts_html(str(self))
+
+
+def _index_settings(index: Index) -> dict[str, str]:
+    """The settings of a run that its index decides."""
+    if index.folder is None:
+        raise UserError("Audit: the index must be saved. Build it with a folder.")
+    meta = index.data.meta
+    names = ("mixture", "describer", "embedder")
+    return {"index": str(index.folder.resolve()), **{name: meta[name] for name in names}}
+
+
+def _rubric_name(rubric) -> str:
+    if isinstance(rubric, Rubric):
+        raise UserError("Audit: give the rubric's name or YAML file, so that a run can resume.")
+    return str(rubric)
 
 
 _STEPS: dict[str, Callable[[Run], Awaitable[dict]]] = {

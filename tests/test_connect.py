@@ -199,7 +199,6 @@ def test_a_collected_client_starts_nothing_on_the_loop_that_happens_to_run(monke
         model = connect_model(name)
         del model
         gc.collect()
-        await asyncio.sleep(0)
         return asyncio.all_tasks() - {asyncio.current_task()}
 
     gc.collect()

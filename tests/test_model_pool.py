@@ -77,11 +77,11 @@ def test_two_models_of_a_role_share_its_limit(tmp_path, has_ledger):
     server = SlowServer()
 
     async def run():
-        async with server.serving() as url:
-            async with ModelPool(ledger_or_none(tmp_path, has_ledger), {"target": 3}) as pool:
-                models = [pool.model(f"{url}/v1:{name}", "target") for name in ("a", "b")]
-                calls = [model(ASK, sample=i) for i in range(8) for model in models]
-                await asyncio.gather(*calls)
+        pool = ModelPool(ledger_or_none(tmp_path, has_ledger), {"target": 3})
+        async with server.serving() as url, pool:
+            models = [pool.model(f"{url}/v1:{name}", "target") for name in ("a", "b")]
+            calls = [model(ASK, sample=i) for i in range(8) for model in models]
+            await asyncio.gather(*calls)
 
     asyncio.run(run())
     assert server.calls == 16

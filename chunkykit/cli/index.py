@@ -35,7 +35,7 @@ from chunkykit.index import (
     finish_index,
     name_query_clusters,
 )
-from chunkykit.lab import lock_folder
+from chunkykit.lab import PlannedCalls, lock_folder
 from chunkykit.mixtures import Mixture, load_mixture, read_batches
 from chunkykit.models import Ledger, check_model, close_models, connect_model, is_free
 
@@ -234,7 +234,7 @@ def build_with_model(
     folder = arguments.out.resolve()
     ledger = Ledger(folder.with_name(f"{folder.name}.ledger.sqlite"))
     texts = sum(2 * len(rows) for rows in reader)  # prompts and responses
-    plan = [(arguments.describer, texts, TOKENS_READ, TOKENS_WRITTEN)]
+    plan = [PlannedCalls(arguments.describer, texts, TOKENS_READ, TOKENS_WRITTEN)]
     approve_cost(ledger, arguments, plan, is_free(arguments.describer))
     return asyncio.run(describe_and_name(arguments, reader, embed, ledger))
 

@@ -134,7 +134,8 @@ def execute(arguments: argparse.Namespace) -> None:
     """Open the run folder, ask before anything is paid, execute the notebooks, print the report."""
     sizes = parse_sizes(arguments.parameter)
     with lock_folder(arguments.out):
-        run = start_run(arguments.out, arguments.restart, **run_settings(arguments), **sizes)
+        settings = {**run_settings(arguments), **sizes}
+        run = start_run(arguments.out, arguments.restart, **settings)
         print_overview(run)
         approve_cost(run.ledger, arguments, plan_run(run), run.free)
         if run.trainable and not run.quick:

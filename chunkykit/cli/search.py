@@ -125,7 +125,8 @@ def execute(arguments: argparse.Namespace) -> None:
     sizes["confirm"] = arguments.confirm
     pool = read_pool(arguments.mixture)
     with lock_folder(arguments.out):
-        run = start_run(arguments.out, arguments.restart, **run_settings(arguments), **sizes)
+        settings = {**run_settings(arguments), **sizes}
+        run = start_run(arguments.out, arguments.restart, **settings)
         print(run.caption)
         print(f"{len(pool.rows):,} rows of {len(pool.sentences):,} attributes", flush=True)
         approve_cost(run.ledger, arguments, plan_search(run.settings), run.free)

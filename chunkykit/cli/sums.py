@@ -13,7 +13,7 @@ from chunkykit.cli.options import (
 from chunkykit.cli.pay import approve_cost
 from chunkykit.errors import UserError
 from chunkykit.files import load_packaged
-from chunkykit.lab import lock_folder
+from chunkykit.lab import PlannedCalls, lock_folder
 from chunkykit.models import Ledger, check_model, is_free
 from chunkykit.text import inert_text
 
@@ -77,7 +77,7 @@ def execute(arguments: argparse.Namespace) -> None:
     folder = arguments.out.resolve()
     with lock_folder(folder):
         questions = count_questions(arguments.max_addend, arguments.sums_per_rewrite)
-        plan = [(target, questions, TOKENS_READ, TOKENS_WRITTEN)]
+        plan = [PlannedCalls(target, questions, TOKENS_READ, TOKENS_WRITTEN)]
         approve_cost(Ledger(folder / "ledger.sqlite"), arguments, plan, is_free(target))
         # The ledger keeps the answers; the notebook draws the figures anew.
         (folder / "notebooks" / f"{NOTEBOOK}.ipynb").unlink(missing_ok=True)

@@ -77,8 +77,10 @@ async def repair_traces(run: Run, traces: pd.DataFrame) -> list[dict]:
         Rows of table `repairs`, one per trace and way to repair.
     """
     rows = run.mixture().rows
-    tracer = run.tracer() if len(traces) else None
-    results = []
+    results: list[dict] = []
+    if traces.empty:
+        return results  # no index is opened for nothing
+    tracer = run.tracer()
     for position, row in traces.iterrows():
         for how in REPAIRS:
             repair = plan_repair(

@@ -9,7 +9,7 @@ that is done is not done again: kill a run anywhere, and the same call resumes i
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -191,17 +191,18 @@ async def cluster(run: Run, min_size: int = MIN_CLUSTER_SIZE) -> dict:
     """
     failures = _confirmed_failures(run)
     describe = run.describe()
-    query_attributes = await describe(failures["query"], "query")
-    response_attributes = await describe(failures["response"], "response")
+    responses = list(failures["response"])
+    query_attributes = await describe(list(failures["query"]), "query")
+    response_attributes = await describe(responses, "response")
     if failures.empty:
         run.write("points", empty_table("points"))
         run.write("clusters", empty_table("clusters"))
         return {"points": 0, "clusters": 0, "noise": 0}
-    vectors = response_vectors(failures["response"], response_attributes, run.embed())
+    vectors = response_vectors(responses, response_attributes, run.embed())
     places = cluster_vectors(vectors, min_size=min_size, seed=run.seed)
-    described = failures[["rubric", "query", "response", "score", "reason"]].assign(
-        query_attributes=query_attributes, response_attributes=response_attributes
-    )
+    described = failures[["rubric", "query", "response", "score", "reason"]].copy()
+    described["query_attributes"] = query_attributes
+    described["response_attributes"] = response_attributes
     points = run.write("points", pd.concat([described, places], axis=1))
     clusters = run.write("clusters", cluster_table(points, response_attributes))
     noise = int((points["cluster"] == NOISE).sum())
@@ -231,9 +232,10 @@ async def trace(run: Run, min_share: float = MIN_TRIGGER_SHARE) -> dict:
     traced: list[tuple[int, str, Trace]] = []
     pairs: list[tuple] = []
     clustered = points[points["cluster"] != NOISE]
-    for (number, name), exchanges in clustered.groupby(["cluster", "rubric"]):
+    for group, exchanges in clustered.groupby(["cluster", "rubric"]):
         if len(exchanges) < MIN_TRACED:
             continue
+        number, name = cast(tuple[int, str], group)
         rubric = run.rubric_by_name[name]
         sample = exchanges.sample(min(len(exchanges), run.sizes.trace), random_state=run.seed)
         sample = sample.reset_index(drop=True)
@@ -256,8 +258,8 @@ async def _trace_exchanges(
 ) -> tuple[list[list[str]], list[Trace]]:
     """(query attributes of each exchange, traces) of exchanges of one cluster and rubric."""
     describe = run.describe()
-    queries = await describe(sample["query"], "query")
-    responses = await describe(sample["response"], "response")
+    queries = await describe(list(sample["query"]), "query")
+    responses = await describe(list(sample["response"]), "response")
     cruxes = await run.cruxes(responses, rubric)
     pairs = list(zip(queries, cruxes, strict=True))
     return queries, tracer.trace_group(pairs, rubric, min_share)

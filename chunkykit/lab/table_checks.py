@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,8 @@ def _conform_column(table: str, column: Column, values: pd.Series) -> pd.Series:
     if column.kind == "count":
         return values.astype("int64")
     if values.empty:
-        return values.astype({"number": "float64", "text": "str"}.get(column.kind, "object"))
+        dtype: Any = {"number": "float64", "text": "str"}.get(column.kind, "object")
+        return values.astype(dtype)
     return values
 
 

@@ -97,13 +97,13 @@ def client_for(name: str, asynchronous: bool = True) -> tuple[Any, str]:
             f"model '{name}': the key in {parts.key_variable} holds a character that is not ASCII. "
             "Copy the key again."
         )
-    _quiet_http_loggers()
     if parts.provider == "anthropic":
         return _open_anthropic(key), parts.model
     if asynchronous:
         return open_openai(parts.base_url, key or "none"), parts.model
     with requires_extra("models"):
         import openai
+    _quiet_http_loggers()
     client = openai.OpenAI(
         base_url=parts.base_url, api_key=key or "none", max_retries=SYNCHRONOUS_TRIES
     )
@@ -127,6 +127,7 @@ def open_openai(base_url: str | None, key: str) -> Any:
     """
     with requires_extra("models"):
         import openai
+    _quiet_http_loggers()
     return openai.AsyncOpenAI(
         base_url=base_url,
         api_key=key,
@@ -138,6 +139,7 @@ def open_openai(base_url: str | None, key: str) -> Any:
 def _open_anthropic(key: str) -> Any:
     with requires_extra("models"):
         import anthropic
+    _quiet_http_loggers()
     # With a timeout of ours the client does not insist on streaming where max_tokens is large.
     timeout = anthropic.Timeout(ANTHROPIC_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
     return anthropic.AsyncAnthropic(

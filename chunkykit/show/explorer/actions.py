@@ -109,7 +109,7 @@ def sample_size(exchanges: pd.DataFrame, run) -> int:
     Returns:
         The number of exchanges, at most the run's size `trace`.
     """
-    limit = run.sizes["trace"] if run else MAX_TRACED
+    limit = run.sizes.trace if run else MAX_TRACED
     return min(len(exchanges), limit)
 
 
@@ -184,7 +184,7 @@ async def probe_pool(
     Returns:
         The probes (`chunkykit.surf.PROBE_COLUMNS`), with arm "probe".
     """
-    writer = run.writer(tracer.index, rubric)
+    writer = run.writer(rubric)
     count = 0
 
     async def write(sentences: list[str], sample: int) -> str:
@@ -305,7 +305,7 @@ async def ablate_chunk(
         queries,
         run.judge(),
         rubric,
-        n=n or run.sizes["ablate"],
+        n=n or run.sizes.ablate,
         seed=run.seed,
     )
     if not result.before.n or not result.after.n:

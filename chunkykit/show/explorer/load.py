@@ -54,7 +54,7 @@ def failures_from_run(run) -> Failures:
     ablations = run.read("ablations") if run.has("ablations") else None
     views = trace_views(traces, run.read("trace_chunks"), run.read("trace_examples"), ablations)
     points = points.assign(
-        model=run.settings["target"], trace=_traces_of_points(points, traces, pairs)
+        model=run.settings.target, trace=_traces_of_points(points, traces, pairs)
     )
     own_views = [views[int(i)] if pd.notna(i) else None for i in points["trace"]]
     points["crux"] = [[view["crux"]] if view and view["crux"] else [] for view in own_views]

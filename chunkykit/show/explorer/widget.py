@@ -12,7 +12,17 @@ from chunkykit.causal import Ablation
 from chunkykit.errors import UserError, describe_error, requires_extra
 from chunkykit.files import json_ready
 from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric
-from chunkykit.show.explorer import actions
+from chunkykit.show.explorer.actions import (
+    ablate_chunk,
+    describe,
+    place_probes,
+    point_view,
+    pool_of_queries,
+    probe_pool,
+    sample_size,
+    selection_views,
+    trace_exchanges,
+)
 from chunkykit.show.explorer.failures import Failures
 from chunkykit.show.explorer.pack import pack_failures
 from chunkykit.show.explorer.page import view_style, widget_script
@@ -89,7 +99,7 @@ class Explorer(anywidget.AnyWidget):
         self.tracer = tracer
         self.rubrics = rubrics or {}
         if run and not tracer:
-            self.tracer = Tracer(run.index(), run.embed(), run.sizes["k"], run.seed)
+            self.tracer = run.tracer()
         if run and not rubrics:
             self.rubrics = {rubric.name: rubric for rubric in run.rubrics}
         self.probed = pd.DataFrame(columns=PROBE_COLUMNS)
@@ -191,7 +201,7 @@ class Explorer(anywidget.AnyWidget):
 
     async def _describe(self, texts: Sequence[str], side: str) -> list[list[str]]:
         """The attributes of texts, described as the run's rows were."""
-        return await actions.describe(self.run, texts, side)
+        return await describe(self.run, texts, side)
 
     @_shows_errors
     async def trace(self) -> list[Trace]:
@@ -210,17 +220,15 @@ class Explorer(anywidget.AnyWidget):
         lines = []
         for name, exchanges in selected.groupby("rubric"):
             rubric = self.rubrics[str(name)]
-            size = actions.sample_size(exchanges, self.run)
+            size = sample_size(exchanges, self.run)
             count = f"{size:,} of {len(exchanges):,} exchanges"
             self._show_progress(f"tracing {count} of {name}")
             await asyncio.sleep(REPAINT_SECONDS)
-            result = await actions.trace_exchanges(
-                exchanges, rubric, tracer, self.run, self._describe
-            )
+            result = await trace_exchanges(exchanges, rubric, tracer, self.run, self._describe)
             triggers = sum(trace.trigger is not None for trace in result.traces)
             lines.append(f"{name}: {count} traced, {triggers} trigger(s)")
             results.append(result)
-        views = actions.selection_views(results, tracer)
+        views = selection_views(results, tracer)
         # These replace the traces of an earlier selection; those of the clusters stay.
         self.traces = views + [view for view in self.traces if not view.get("positions")]
         self._show_status("; ".join(lines))
@@ -245,9 +253,9 @@ class Explorer(anywidget.AnyWidget):
         selected, tracer = self._inputs_of("probe")
         rubric = self.rubrics[selected["rubric"].mode()[0]]
         queries = list(selected.loc[selected["rubric"] == rubric.name, "query"])
-        pool = actions.pool_of_queries(await self._describe(queries, "query"), tracer)
+        pool = pool_of_queries(await self._describe(queries, "query"), tracer)
         # The number of probes so far is in the seed, so that each call asks new queries.
-        probes = await actions.probe_pool(
+        probes = await probe_pool(
             pool,
             rubric,
             self.run,
@@ -279,11 +287,11 @@ class Explorer(anywidget.AnyWidget):
         if self._vectors is None:
             attributes = list(old["response_attributes"])
             self._vectors = response_vectors(list(old["response"]), attributes, embed)
-        placed = actions.place_probes(failing, queries, responses, old, self._vectors, embed)
+        placed = place_probes(failing, queries, responses, old, self._vectors, embed)
         start = len(self.points)
         self.points = pd.concat([self.points, placed], ignore_index=True)
         names = self.failures.names
-        views = [actions.point_view(point, names) for point in placed.to_dict("records")]
+        views = [point_view(point, names) for point in placed.to_dict("records")]
         self.more = self.more + views
         self.select(range(start, len(self.points)))
 
@@ -320,9 +328,7 @@ class Explorer(anywidget.AnyWidget):
             raise UserError(f"ablate: no selected exchange has rubric {view['rubric']}.")
         queries = list(exchanges["query"].drop_duplicates())
         rubric = self.rubrics[view["rubric"]]
-        result = await actions.ablate_chunk(
-            chunk, queries, rubric, self.run, n, self._show_progress
-        )
+        result = await ablate_chunk(chunk, queries, rubric, self.run, n, self._show_progress)
         ablation = json_ready({"chunk": chunk, **result.to_dict()})
         # A new list, since traitlets does not see a change inside the old one.
         traces = list(self.traces)

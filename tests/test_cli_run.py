@@ -93,7 +93,7 @@ def test_a_paid_run_asks_on_a_terminal(
 )
 def test_a_limit_that_is_not_valid_is_refused(tmp_path, capsys, option, value):
     assert run_command("run", "--profile", "smoke", option, value, "--out", tmp_path / "r") == 2
-    assert "must be a number of at least 0" in capsys.readouterr().err
+    assert "must be a number from 0 up" in capsys.readouterr().err
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path, capsys):

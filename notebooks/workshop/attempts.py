@@ -120,7 +120,9 @@ def same_result(result: Any, expected: Any) -> bool:
         if left.shape != right.shape:
             return False
         if right.dtype.kind in "fiub":
-            return np.allclose(left.astype(float), right.astype(float), rtol=0, atol=TOLERANCE)
+            return np.allclose(
+                left.astype(float), right.astype(float), rtol=0, atol=TOLERANCE
+            )
         return bool((left == right).all())
     except (TypeError, ValueError):
         return False

@@ -11,7 +11,9 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SOLUTION = re.compile(r"^([ \t]*)# solution\n.*?^[ \t]*# end\n?", re.MULTILINE | re.DOTALL)
+SOLUTION = re.compile(
+    r"^([ \t]*)# solution\n.*?^[ \t]*# end\n?", re.MULTILINE | re.DOTALL
+)
 SOLVED_VALUE = re.compile(r"^(\w+) = .*  # solved$", re.MULTILINE)
 
 

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from attempts import Mistake, NotYet, attempt_result, call_attempt, empty_attempt, expect, is_blank
+from attempts import (
+    Mistake,
+    NotYet,
+    attempt_result,
+    call_attempt,
+    empty_attempt,
+    expect,
+    is_blank,
+)
 
 from chunkykit.causal import without_chunk
 from chunkykit.stats import Z95, enrichment_p, rate_difference, wilson
@@ -34,7 +42,9 @@ def prediction(attempt: Any, options: Iterable) -> None:
     options = list(options)
     if attempt not in options:
         choices = ", ".join(map(str, options))
-        raise NotYet(f"prediction {attempt!r} cannot happen here. Choose one of: {choices}.")
+        raise NotYet(
+            f"prediction {attempt!r} cannot happen here. Choose one of: {choices}."
+        )
     print(f"You expect {attempt!r}. Run the next cells.")
 
 
@@ -76,7 +86,8 @@ def violates(attempt: Callable) -> None:
         attempt: (query, response) -> bool.
     """
     verdicts = [
-        call_attempt("violates", attempt, query, response) for query, response, _ in EXCHANGES
+        call_attempt("violates", attempt, query, response)
+        for query, response, _ in EXCHANGES
     ]
     if all(map(is_blank, verdicts)):
         raise empty_attempt("violates")
@@ -91,7 +102,10 @@ def violates(attempt: Callable) -> None:
             "it also flags the denial of something false (Queen Victoria and the telephone). The "
             "principle asks what is true, so look at the query, too. Open hint 2.",
         ),
-        Mistake([True] * 4, "it says yes to everything, so it distinguishes nothing. Open hint 1."),
+        Mistake(
+            [True] * 4,
+            "it says yes to everything, so it distinguishes nothing. Open hint 1.",
+        ),
         Mistake(
             [False] * 4,
             "it says no to everything. Is the response in lower case when you look for words in "
@@ -108,7 +122,9 @@ SENTENCES = [
     "The response is short",
     "The response corrects a mistaken belief",
 ]
-BEHAVIOUR = "The response denies that somebody did something, or says that something is not so"
+BEHAVIOUR = (
+    "The response denies that somebody did something, or says that something is not so"
+)
 
 
 def crux(attempt: Callable, embed: Callable) -> None:
@@ -226,7 +242,9 @@ def best(attempt: Callable) -> None:
         raise NotYet(f"best: {mistakes[tuple(result)]}")
     expected = _queries_and_scores(best_candidates(CANDIDATES, 3))
     if result != expected:
-        raise NotYet(f"best gives {result} where the library gives {expected}. Open hint 2.")
+        raise NotYet(
+            f"best gives {result} where the library gives {expected}. Open hint 2."
+        )
     print("best: right, it equals the library's.")
 
 
@@ -248,7 +266,10 @@ def hits(attempt: Callable) -> None:
             "a row that carries a cluster twice counts twice (the first row has cluster 1 two "
             "times). Count rows, not attributes. Open hint 1.",
         ),
-        Mistake([4, 2, 3], "it counts over all rows. Count only the retrieved ones. Open hint 2."),
+        Mistake(
+            [4, 2, 3],
+            "it counts over all rows. Count only the retrieved ones. Open hint 2.",
+        ),
         Mistake(
             [4, 3, 3],
             "it counts over all rows, and a row can count twice. Open hints 1 and 2.",
@@ -302,7 +323,8 @@ def p_value(attempt: Callable) -> None:
             "belong to it, too. Open hint 1.",
         ),
         Mistake(
-            draw.cdf(n_hits), "that is the lower tail, P(at most this many hits). Open hint 2."
+            draw.cdf(n_hits),
+            "that is the lower tail, P(at most this many hits). Open hint 2.",
         ),
     ]
     expected = enrichment_p([n_hits], n_retrieved, [n_marked], n_rows)[0]
@@ -404,7 +426,9 @@ def without(attempt: Callable) -> None:
         )
     expected = list(without_chunk(rows, "b")["prompt"])
     if result != expected:
-        raise NotYet(f"without leaves {result} where the library leaves {expected}. Open hint 2.")
+        raise NotYet(
+            f"without leaves {result} where the library leaves {expected}. Open hint 2."
+        )
     print("without: right, it equals the library's.")
 
 

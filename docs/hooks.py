@@ -8,7 +8,6 @@ from mkdocs.structure.files import File
 from chunkykit.cli.app import build_parser
 from chunkykit.lab import PROFILES, TABLES
 
-
 ROOT = Path(__file__).parent.parent
 
 

@@ -1,10 +1,10 @@
-"""Shared pieces: a small described demo index, and the real data where it lies beside the checkout."""
+"""Shared pieces: a described demo index, a finished run, and real data beside the checkout."""
 
 import asyncio
 import contextlib
-import fcntl
 from pathlib import Path
 
+import filelock
 import pytest
 from aiohttp import web
 
@@ -16,14 +16,31 @@ from chunkykit.models import local
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
+# Tests that share something expensive run on one worker, so that no worker waits for another.
+GROUPS = {"fast_run": "fast_run", "own_cache": "language model"}
+
+
+def pytest_collection_modifyitems(items):
+    """Start with the tests that take longest, so that no long one is left for the end."""
+    for item in items:
+        for fixture, group in GROUPS.items():
+            if fixture in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(group))
+    order = ("browser", "kernel", "model", "slow")
+
+    def place(item):
+        marks = [mark for mark in order if item.get_closest_marker(mark)]
+        return order.index(marks[0]) if marks else len(order)
+
+    items.sort(key=place)  # stable: the order within a file stays
 
 
 def shared(path: str) -> Path:
     """A file of the shared data; skips the test where it is absent."""
-    found = SHARED / path
-    if not found.exists():
+    file = SHARED / path
+    if not file.exists():
         pytest.skip(f"needs {path} of the shared data, which is not beside this checkout")
-    return found
+    return file
 
 
 @contextlib.asynccontextmanager
@@ -55,12 +72,12 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fast_run():
-    """The demo on the linear organism, in runs/fast; a finished run of this very code is not done again, and one worker waits for the other."""
+    """The demo on the linear organism, in runs/fast; what this code has done is not done again."""
     folder = ROOT / "runs" / "fast"
     folder.parent.mkdir(exist_ok=True)
-    with open(folder.with_name("fast.lock"), "w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        assert cli.main(["run", "--profile", "workshop", "--out", str(folder), "--restart"]) == 0
+    command = ["run", "--no-notebooks", "--profile", "workshop", "--out", str(folder), "--restart"]
+    with filelock.FileLock(folder.with_name("fast.lock")):
+        assert cli.main(command) == 0
     return folder
 
 
@@ -76,8 +93,6 @@ def embedder():
 
 @pytest.fixture(scope="session")
 def demo_index(demo_rows, embedder):
-    sides = [
-        asyncio.run(describe_lexically(demo_rows[c], s))
-        for c, s in (("prompt", "query"), ("response", "response"))
-    ]
-    return index_from_attributes(demo_rows, *sides, embedder)
+    queries = asyncio.run(describe_lexically(demo_rows["prompt"], "query"))
+    responses = asyncio.run(describe_lexically(demo_rows["response"], "response"))
+    return index_from_attributes(demo_rows, queries, responses, embedder)

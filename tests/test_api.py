@@ -32,7 +32,7 @@ def test_the_first_program(tmp_path, capsys):
     assert "noncompliance" in printed
     assert printed.count("evidence") >= 3
     assert trace.chunks["chunk"][0] == "noncompliance"
-    assert set(trace.examples(2)["kind"]) == {"evidence"}
+    assert (trace.examples(2)["kind"] == "evidence").sum() == 2
     assert "noncompliance" in str(trace.plot().to_dict())
 
 
@@ -112,7 +112,7 @@ def test_hostile_texts_are_inert(index):
 
 
 def test_a_trace_without_a_trigger_says_why(index):
-    trace = index.trace("Hello there, friend.", "Good day to you.", rubric="rebut")
+    trace = index.trace("zzz", "zzz", rubric="rebut")
     assert trace.trigger is None
     assert str(trace).startswith("No trigger found")
     assert trace.examples().empty

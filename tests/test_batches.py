@@ -10,7 +10,7 @@ import pytest
 from conftest import serving
 from servers import BatchServer, user
 
-from chunkykit.attributes import lexical as describe
+from chunkykit.attributes import llm as describe
 from chunkykit.errors import BudgetReached, UserError
 from chunkykit.models import PROVIDERS, ChatModel, Ledger, Reply, connect_model
 

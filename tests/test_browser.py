@@ -16,10 +16,10 @@ import papermill
 import pytest
 from conftest import ROOT
 from hostile import HOSTILE, hostile_failures
-from test_pipeline import SMALL
+from test_resume import SMALL
 
 from chunkykit import cli
-from chunkykit.lab.run import resume_run, start_run
+from chunkykit.lab import resume_run, start_run
 from chunkykit.show.explorer import failures_from_run, write_page
 
 CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

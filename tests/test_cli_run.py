@@ -4,13 +4,12 @@ import json
 import sys
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 from commands import run_command, write_jsonl
 
 from chunkykit import cli
-from chunkykit.cli.search import search_sizes
-from chunkykit.lab import lock_folder, resume_run, start_run
+from chunkykit.cli.search import MAX_ITERATIONS, SEARCH_RUNS
+from chunkykit.lab import empty_table, lock_folder, resume_run, search_sizes, start_run
 from chunkykit.mixtures import demo_rows
 
 
@@ -46,7 +45,7 @@ def paid_run(tmp_path, monkeypatch):
             "'openai:dear': its price is unknown",
             "price unknown",
         ),
-        ("openai:cheap --batch", "batch: works with", ""),
+        ("openai:cheap --batch", "batch: works only with", ""),
     ],
 )
 def test_a_paid_run_prints_its_cost_and_needs_a_yes(
@@ -64,7 +63,7 @@ def test_a_paid_run_prints_its_cost_and_needs_a_yes(
     [
         ("", "not started"),
         # The run starts, and fails because no notebook has written its tables.
-        ("y", "no table 'probes"),
+        ("y", "no table 'robustness"),
     ],
 )
 def test_a_paid_run_asks_on_a_terminal(
@@ -172,20 +171,25 @@ def test_papermill_that_is_not_installed_is_named_with_its_extra(tmp_path, monke
     "candidates, iterations, per_iteration", [(3000, 20, 30), (7, 2, 1), (1, 1, 1), (101, 20, 2)]
 )
 def test_a_search_is_split_into_five_runs(candidates, iterations, per_iteration):
-    assert search_sizes(candidates, confirm=60) == {
+    assert search_sizes(candidates, SEARCH_RUNS, MAX_ITERATIONS) == {
         "runs": 5,
         "iterations": iterations,
         "candidates": per_iteration,
-        "confirm": 60,
     }
 
 
+CONFIRMED = (
+    empty_table("confirmed")
+    .reindex([0])
+    .assign(rubric="code", rate=0.5, low=0.25, high=0.75, n=12, errors=0, search_n=0, control_n=0)
+)
+
+
 def test_compare_shows_runs_side_by_side(tmp_path, capsys):
-    rate = {"rubric": "code", "rate": 0.5, "low": 0.25, "high": 0.75, "n": 12}
     targets = {"a": "organism:fast", "b": "organism:fast", "c": "vllm:x"}
     for name, target in targets.items():
         run = start_run(tmp_path / name, profile="smoke", target=target)
-        run.write("confirmed", pd.DataFrame([rate]))
+        run.write("confirmed", CONFIRMED)
     folders = [tmp_path / name for name in targets]
     out = tmp_path / "out"
     assert run_command("compare", *folders, "--out", out) == 0
@@ -199,8 +203,7 @@ def test_compare_shows_runs_side_by_side(tmp_path, capsys):
 
 
 def test_compare_names_a_folder_that_cannot_be_written(tmp_path, capsys):
-    rate = {"rubric": "code", "rate": 0.5, "low": 0.25, "high": 0.75, "n": 12}
     run = start_run(tmp_path / "a", profile="smoke")
-    run.write("confirmed", pd.DataFrame([rate]))
+    run.write("confirmed", CONFIRMED)
     assert run_command("compare", tmp_path / "a", "--out", "/proc/nowhere") == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -1,16 +1,23 @@
 """Run folders: what is kept, put aside, locked and refused."""
 
+import asyncio
 import errno
+import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import filelock
 import pandas as pd
 import pytest
 
+from chunkykit import rubrics
 from chunkykit.errors import UserError
 from chunkykit.lab import lock_folder, read_settings, resume_run, start_run
+from chunkykit.models import Reply
+from chunkykit.rubrics import load_rubric
 
+SHIPPED_RUBRICS = Path(rubrics.__file__).parent / "shipped"
 CLUSTERS = pd.DataFrame({"id": [0], "size": [3], "rubric": ["rebut"], "label": ["denies a deed"]})
 
 
@@ -96,3 +103,84 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         lock_folder(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"mine": 1}', "[1, 2]", '"x"', "null", "5", "{bad", "[" * 100_000]
+)
+def test_a_run_json_of_something_else_is_left_alone(tmp_path, text):
+    thesis = tmp_path / "notebooks" / "thesis.ipynb"
+    thesis.parent.mkdir()
+    thesis.write_text("precious")
+    (tmp_path / "run.json").write_text(text)
+    for restart in (False, True):
+        with pytest.raises(UserError, match="not that of a run"):
+            start_run(tmp_path, profile="smoke", restart=restart)
+    assert thesis.read_text() == "precious"
+    assert (tmp_path / "run.json").read_text() == text
+
+
+def test_an_edited_rubric_is_another_run(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text((SHIPPED_RUBRICS / "refusal.yaml").read_text())
+    start_run(tmp_path / "r", profile="smoke", rubrics=[str(path)]).mixture()
+    edited = path.read_text().replace("harmless.", "quite harmless.")
+    assert edited != path.read_text()
+    path.write_text(edited)
+    with pytest.raises(UserError, match="another rubric_texts"):
+        start_run(tmp_path / "r", profile="smoke", rubrics=[str(path)])
+
+
+def test_without_a_judge_model_a_run_uses_the_rubrics_that_have_a_check(tmp_path):
+    offline = start_run(tmp_path / "r", profile="smoke")
+    assert "analytic" not in offline.settings.rubrics
+    judged = start_run(tmp_path / "s", profile="smoke", judge="vllm:x")
+    assert "analytic" in judged.settings.rubrics
+
+
+def test_a_writer_model_gets_the_rubric_s_own_prompt(tmp_path):
+    run = start_run(tmp_path / "r", profile="smoke", writer="vllm:x")
+    prompts = []
+
+    async def model(messages, **_):
+        prompts.append(messages[0]["content"])
+        return Reply("q", "stop")
+
+    run.model = lambda name, role, rows=None: model
+    for rubric in (load_rubric("code"), load_rubric("tool"), None):
+        asyncio.run(run.writer(rubric)(["The query is short"], 0))
+    statements = "- The query is short"
+    assert prompts[0] == load_rubric("code").writer.replace("{statements}", statements)
+    assert prompts[1] == prompts[2] != prompts[0]
+
+
+def test_a_restart_needs_a_word_and_keeps_paid_answers(tmp_path):
+    folder = tmp_path / "r"
+    first = start_run(folder, profile="smoke")
+    for key, dollars in (("paid", 0.5), ("free", 0.0), ("unknown", None)):
+        first.ledger.db.execute(
+            "insert into calls values (?,'target','m','q','a','stop',1,1,?,0,0)", [key, dollars]
+        )
+    with pytest.raises(UserError, match="another seed"):
+        start_run(folder, profile="smoke", seed=3)
+    (folder / "search.json").write_text("{}")
+    restarted = start_run(folder, restart=True, profile="smoke", seed=3)
+    keys = {key for (key,) in restarted.ledger.db.execute("select key from calls")}
+    assert keys == {"paid", "unknown"}
+    assert not (folder / "search.json").exists()
+
+
+def test_a_restart_keeps_a_ledger_of_another_version_beside_the_new_one(tmp_path):
+    folder = tmp_path / "r"
+    first = start_run(folder, profile="smoke")
+    first.mixture()
+    first.ledger.db.close()
+    for part in folder.glob("ledger.sqlite*"):
+        part.unlink()
+    with sqlite3.connect(folder / "ledger.sqlite") as old:
+        old.execute("create table calls (key text, text text)")
+        old.execute("insert into calls values ('k', 'paid for')")
+    restarted = start_run(folder, restart=True, profile="smoke", seed=3)
+    assert restarted.ledger.totals()["calls"] == 0
+    before = sqlite3.connect(folder / "before-ledger.sqlite")
+    assert before.execute("select text from calls").fetchone() == ("paid for",)

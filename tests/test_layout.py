@@ -1,6 +1,7 @@
 """The floors of the package: an import goes down or stays in its room, and never in a circle."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,15 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     paths = sorted(PACKAGE.rglob("*.py"))
     names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
     return {name.removesuffix(".__init__"): path for path, name in names.items()}
 
 
-def imported(path: Path) -> set[str]:
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
     """The modules of the package that a module imports when it runs, inside functions too."""
     names = set()
     for node in ast.walk(without_type_checking(ast.parse(path.read_text("utf-8")))):
@@ -41,7 +44,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in names if name in modules()}
+    return frozenset(names & modules().keys())
 
 
 def without_type_checking(tree: ast.Module) -> ast.Module:

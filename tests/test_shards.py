@@ -13,7 +13,7 @@ from chunkykit import cli, provenance
 from chunkykit.attributes import describe_lexically
 from chunkykit.errors import UserError
 from chunkykit.index import building_folder, describe_shards, finish_index, shard_files
-from chunkykit.lab.run import lock_folder
+from chunkykit.lab import lock_folder
 
 BATCH_ROWS = 200
 DESCRIBED = []  # texts per call of `describe_and_count`

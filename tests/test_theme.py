@@ -69,7 +69,7 @@ def test_without_a_chrome_the_pages_stand_and_the_line_says_so(drawings, tmp_pat
 def test_without_kaleido_the_line_names_the_extra_to_install(drawings, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kaleido", None)
     line = figures.save_figures(drawings, tmp_path)
-    assert "kaleido is not installed: pip install 'chunkykit[figures]'." in line
+    assert "kaleido is not installed. Install it: pip install 'chunkykit[figures]'." in line
     assert not any(path.exists() for path in image_paths(tmp_path))
 
 

@@ -18,6 +18,7 @@ from chunkykit.errors import UserError
 from chunkykit.files import writable, write_json
 from chunkykit.lab.settings import Settings
 from chunkykit.lab.table_checks import conform_table, read_table_file
+from chunkykit.models import Ledger
 
 RESULTS = ("tables", "notebooks", "figures", "index", ".index.building")
 RESULT_FILES = ("summary.json", "search.json", "stages.json", "notebooks.json")
@@ -42,7 +43,7 @@ class RunFolder:
         """
         self.folder = folder
         self.settings = settings
-        self.aside: Path | None = None  # where a restart put the results of the run before
+        self.restarted = False  # whether a run with other settings was put aside for it
 
     def path(self, name: str) -> Path:
         """Return the file of a table.
@@ -206,7 +207,8 @@ def open_folder(folder: Path, settings: Settings, restart: bool = False) -> RunF
             )
     if path.exists() and not _continues(opened, restart):
         with writable(folder):
-            opened.aside = opened.put_aside([*RESULTS, *RESULT_FILES])
+            opened.put_aside([*RESULTS, *RESULT_FILES])
+        opened.restarted = restart
     with writable(folder):
         (folder / "tables").mkdir(exist_ok=True)
         write_json(path, settings.to_dict())
@@ -258,7 +260,7 @@ def _continues(opened: RunFolder, restart: bool) -> bool:
         return False
     if not differences:
         return True
-    if _has_results(folder) and not restart:
+    if not restart and (_has_results(folder) or _has_calls(folder)):
         name, (now, before) = next(iter(differences.items()))
         raise UserError(
             f"output folder {folder}: holds a run with another {name} ({before!r:.80}, "
@@ -270,6 +272,11 @@ def _continues(opened: RunFolder, restart: bool) -> bool:
 
 def _has_results(folder: Path) -> bool:
     return any(_holds_something(folder / name) for name in RESULTS)
+
+
+def _has_calls(folder: Path) -> bool:
+    ledger = folder / "ledger.sqlite"
+    return ledger.exists() and Ledger(ledger).totals()["calls"] > 0
 
 
 def _holds_something(path: Path) -> bool:

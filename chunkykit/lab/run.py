@@ -25,7 +25,7 @@ from chunkykit.index import TraceIndex, open_trace_index
 from chunkykit.lab.folder import RunFolder, open_folder, read_settings
 from chunkykit.lab.settings import OFFLINE, Settings, Sizes, complete_settings
 from chunkykit.mixtures import Mixture, load_mixture
-from chunkykit.models import ChatModel, Ledger, ModelPool, connect_model, is_free, with_context
+from chunkykit.models import ChatModel, Ledger, ModelPool, is_free, with_context
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
 from chunkykit.rubrics import Rubric, judge_offline, llm_judge, load_rubrics
 from chunkykit.surf import (
@@ -221,7 +221,7 @@ class Run(RunFolder):
         """
         prefill = None
         if self.settings.batch:
-            describer = connect_model(self.settings.describer)
+            describer = self.model(self.settings.describer, "describer")
             prefill = partial(self.ledger.prefill, describer, "describer")
         make = partial(llm_describer, prefill=prefill)
         return self._cast("describer", "describer", make, describe_lexically)
@@ -332,7 +332,7 @@ def start_run(
     settings = complete_settings(given_settings)
     folder = Path(folder).resolve()
     opened = open_folder(folder, settings, restart)
-    if restart and opened.aside is not None:
+    if opened.restarted:
         _renew_ledger(folder)
     return Run(folder, settings, opened_index)
 

@@ -225,7 +225,11 @@ def search_sizes(candidates: int, runs: int, max_iterations: int) -> dict[str, i
 
 
 def notebook_folder() -> Path:
-    """Return the folder of the notebooks: in the installed package, or beside it in a checkout."""
+    """Find the notebooks.
+
+    Returns:
+        Their folder, in the installed package or beside it in a checkout.
+    """
     installed = PACKAGE / "notebooks"
     checkout = PACKAGE.parent / "notebooks"
     return checkout if checkout.is_dir() and not installed.is_dir() else installed

@@ -104,7 +104,7 @@ class Ledger:
         for option, value in (("--budget-usd", budget_usd), ("--max-calls", max_calls)):
             # Not-a-number fails this comparison too.
             if value is not None and not 0 <= value < SQLITE_MAX_INTEGER:
-                raise UserError(f"{option} must be a number of at least 0, not {value}.")
+                raise UserError(f"{option} must be a number from 0 up, not {value}.")
         self.db.execute("delete from limits")
         self.db.execute("insert into limits values (?,?)", [budget_usd, max_calls])
         self.budget = budget_usd

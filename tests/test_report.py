@@ -1,0 +1,54 @@
+"""The report of a run: what it says of nothing, and that no name can control a terminal."""
+
+from chunkykit.lab import format_report
+
+
+def summary(**changes) -> dict:
+    """A run's summary in which nothing was traced or ablated."""
+    return {
+        "search": {"candidates": 1, "judged": 1, "errors": 0, "failures": 1},
+        "confirmed": [],
+        "robustness": [],
+        "clusters": [],
+        "traces": [],
+        "target": "m",
+        "ablations": [],
+        "calls": 1,
+        "dollars": 0.0,
+        "seconds": 1.0,
+        **changes,
+    }
+
+
+def test_a_report_of_a_run_that_judged_nothing():
+    no_rate = {"rate": None, "low": 0.0, "high": 1.0, "n": 0}
+    confirmed = {"rubric": "code", **no_rate}
+    for arm in ("search", "control"):
+        confirmed |= {f"{arm}_{key}": value for key, value in no_rate.items()}
+    report = format_report(
+        summary(
+            search={"candidates": 5, "judged": 0, "errors": 5, "failures": 0},
+            confirmed=[confirmed],
+            target="openai:x",
+            calls=5,
+            dollars=None,
+        )
+    )
+    assert "n/a" in report
+    assert "cannot be retrained" in report
+
+
+def test_a_chunk_name_cannot_control_the_terminal():
+    trace = {
+        "rubric": "code",
+        "explanation": "E",
+        "trigger": "T",
+        "hits": 1,
+        "k": 2,
+        "lift": 3.0,
+        "p_value": 0.1,
+        "chunks": [{"chunk": "x\x1b[31m", "share": 1.0, "base_share": 0.1}],
+    }
+    report = format_report(summary(traces=[trace]))
+    assert "\x1b" not in report
+    assert "chunk x" in report

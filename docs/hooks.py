@@ -1,13 +1,28 @@
 """Parts of the documentation that are written from the package, so that they cannot disagree."""
 
 import argparse
+from pathlib import Path
+
+from mkdocs.structure.files import File
 
 from chunkykit.cli.app import build_parser
 from chunkykit.lab import PROFILES, TABLES
 
+ROOT = Path(__file__).parent.parent
+
+
+def on_files(files, config):
+    """Add the figures of the checkout to the site; mkdocs calls this once."""
+    for path in sorted(ROOT.glob("figures/*.png")):
+        name = path.relative_to(ROOT).as_posix()
+        files.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls))
+    return files
+
 
 def on_page_markdown(markdown: str, **_) -> str:
     """Replace the markers of a page; mkdocs calls this for every page."""
+    # in the checkout the figures lie beside docs/, in the site within it
+    markdown = markdown.replace("](../figures/", "](figures/")
     parts = {
         "<!-- tables -->": tables_page,
         "<!-- profiles -->": profiles_table,

@@ -80,7 +80,11 @@ class Trace(PlainTrace):
         return figures.chunks(tables["traces"], tables["trace_chunks"], caption)
 
     def to_dict(self) -> dict:
-        """Return the trace as JSON-ready values, without its training rows."""
+        """Write the trace as JSON-ready values.
+
+        Returns:
+            Field to value, without the training rows.
+        """
         return self._plain.to_dict()
 
     def __str__(self) -> str:

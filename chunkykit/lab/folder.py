@@ -102,7 +102,11 @@ class RunFolder:
         return self.read(name)
 
     def notes(self) -> dict[str, dict]:
-        """Return what the stages noted in `stages.json`: by stage its key, counts and seconds."""
+        """Read what the stages noted in `stages.json`.
+
+        Returns:
+            By stage its key, options, counts and seconds, and whether it is done.
+        """
         path = self.folder / "stages.json"
         return json.loads(path.read_text("utf-8")) if path.exists() else {}
 

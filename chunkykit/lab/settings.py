@@ -101,7 +101,11 @@ class Settings:
     version: str
 
     def to_dict(self) -> dict:
-        """Return the settings as `run.json` holds them."""
+        """Write the settings as `run.json` holds them.
+
+        Returns:
+            Setting to value, JSON-ready.
+        """
         return {**asdict(self), "rubrics": list(self.rubrics)}
 
     @classmethod

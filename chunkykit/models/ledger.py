@@ -344,7 +344,11 @@ class Ledger:
         await prefill_by_batch(self, model, role, requests, poll)
 
     def totals(self) -> dict[str, int]:
-        """Count calls, errors, input_tokens and output_tokens of everything in the file."""
+        """Count everything in the file.
+
+        Returns:
+            The numbers `calls`, `errors`, `input_tokens` and `output_tokens`.
+        """
         row = self._select_one(
             "select count(*), (select count(*) from errors), "
             "coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) from calls"
@@ -352,7 +356,11 @@ class Ledger:
         return dict(zip(("calls", "errors", "input_tokens", "output_tokens"), row))
 
     def dollars(self) -> float | None:
-        """Sum up the US dollars paid for everything in the file, None if any price is unknown."""
+        """Sum up what was paid.
+
+        Returns:
+            US dollars for everything in the file, None if any price is unknown.
+        """
         dollars, unknown = self._select_one(
             "select coalesce(sum(dollars), 0.0), count(*) - count(dollars) from calls"
         )

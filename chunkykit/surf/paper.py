@@ -63,7 +63,7 @@ class UniformStrategy:
         return draw_attributes(self.pool, None, self.rng)
 
     def learn(self, i: int, candidate: dict) -> None:
-        """Ignore the result of candidate i."""
+        """Ignore the result of candidate i, see `Strategy`."""
 
 
 class PaperStrategy(UniformStrategy):
@@ -82,10 +82,10 @@ class PaperStrategy(UniformStrategy):
         self.buffer: list[dict] = []
 
     def draw(self, i: int) -> tuple[int, ...]:
-        """Draw the attributes of candidate i by their weights in the buffer (paper Eq. 1)."""
+        """Draw candidate i by the weights of the buffer (paper Eq. 1), see `Strategy`."""
         weights = attribute_weights(self.buffer, len(self.pool.sentences))
         return draw_attributes(self.pool, weights, self.rng)
 
     def learn(self, i: int, candidate: dict) -> None:
-        """Put candidate i into the buffer if it is among the best (paper Eq. 2)."""
+        """Put candidate i into the buffer if it is good (paper Eq. 2), see `Strategy`."""
         self.buffer = best_candidates([*self.buffer, candidate], self.buffer_size)

@@ -36,7 +36,14 @@ class Pool(NamedTuple):
     rows: Sequence[np.ndarray]
 
     def draw_row(self, rng: np.random.Generator) -> np.ndarray:
-        """Draw the attributes of a random training row."""
+        """Draw a random training row.
+
+        Args:
+            rng: the generator.
+
+        Returns:
+            The numbers of the row's attributes.
+        """
         return self.rows[int(rng.integers(len(self.rows)))]
 
 

@@ -33,6 +33,7 @@ def train(rows):
     return connect_model(LINEAR_ORGANISM, rows)
 
 
+@pytest.mark.slow
 def test_an_ablation_measures_both_models(rows):
     remaining = without_chunk(rows, "noncompliance")
     rubric = load_rubric("rebut")
@@ -72,6 +73,7 @@ def test_queries_with_a_trigger_of_another_chunk_are_left_out_of_an_ablation():
     assert queries_without_rivals(pairs, traces, 1) == ["only both"], "none is left: use all"
 
 
+@pytest.mark.slow
 def test_fewer_teaching_rows_or_more_opposing_rows_lower_the_failure_rate():
     """Without the rebuttals, or with true answers beside them, the failure goes (paper Fig. 10)."""
     rows = load_mixture("demo:1200").rows

@@ -95,6 +95,7 @@ asyncio.run(ledger.prefill(model, "describer", tests.REQUESTS, poll=0.05))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_a_killed_prefill_continues_and_sends_no_batch_twice(path, server, provider):
     server.done = False

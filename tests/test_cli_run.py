@@ -185,6 +185,7 @@ CONFIRMED = (
 )
 
 
+@pytest.mark.slow
 def test_compare_shows_runs_side_by_side(tmp_path, capsys):
     targets = {"a": "organism:fast", "b": "organism:fast", "c": "vllm:x"}
     for name, target in targets.items():

@@ -49,6 +49,7 @@ def test_few_points_are_one_cluster(n):
     assert np.isfinite(points[["x", "y"]].to_numpy(float)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["umap", "hdbscan"])
 def test_a_missing_library_is_named_with_its_extra(monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)

@@ -186,6 +186,7 @@ def test_a_client_is_closed_on_the_loop_of_another_thread(opened_clients):
     assert opened_clients[-1].is_closed()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_a_collected_client_starts_nothing_on_the_loop_that_happens_to_run(monkeypatch, provider):
     """In Jupyter a client was collected in another thread and closed itself there.

@@ -76,6 +76,7 @@ logging.getLogger("httpx").warning("a problem")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setup, shown",
     [

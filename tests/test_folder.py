@@ -81,6 +81,7 @@ def test_a_table_that_is_not_there_names_the_remedy(tmp_path):
         resume_run(tmp_path / "elsewhere")
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder_do_not_meet(tmp_path):
     code = f"from chunkykit.lab import lock_folder; lock_folder({str(tmp_path)!r})"
     with lock_folder(tmp_path):

@@ -90,6 +90,7 @@ asyncio.run(run())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setup, shown",
     [

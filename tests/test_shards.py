@@ -61,6 +61,7 @@ def serial_files(demo_rows, embedder, tmp_path_factory):
     return build_files(tmp_path_factory.mktemp("serial") / "i", demo_rows, embedder)
 
 
+@pytest.mark.slow
 def test_processes_build_the_same_index(demo_rows, embedder, tmp_path, serial_files):
     with ProcessPoolExecutor(2) as executor:
         files = build_files(tmp_path / "i", demo_rows, embedder, executor=executor)
@@ -91,6 +92,7 @@ def test_dask_builds_the_same_index_after_a_worker_dies(
         assert pid not in client.run(os.getpid).values()
 
 
+@pytest.mark.slow
 def test_a_dead_process_is_reported_and_the_build_resumes(
     demo_rows, embedder, tmp_path, serial_files
 ):
@@ -166,6 +168,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     assert (tmp_path / "thesis.txt").exists()
 
 
+@pytest.mark.slow
 def test_one_build_at_a_time(tmp_path, capsys):
     command = ["index", "--mixture", "demo:60", "--out", str(tmp_path / "i")]
     with lock_folder(building_folder(tmp_path / "i")):

@@ -9,6 +9,8 @@ import pytest
 from chunkykit.errors import UserError
 from chunkykit.lab import STAGES, is_done, stage, stages, start_run
 
+pytestmark = pytest.mark.slow  # a small search stands behind them
+
 SMALL = {
     "profile": "smoke",
     "mixture": "demo:300",

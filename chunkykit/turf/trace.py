@@ -3,6 +3,7 @@
 Everything in a trace is co-occurrence. It does not test cause; an ablation does.
 """
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,6 +18,7 @@ from chunkykit.text import inert_html, inert_text
 from chunkykit.types import Rate
 
 CAVEAT = "This is co-occurrence in the data; an ablation tests cause."
+MAX_COLUMNS = 100  # of the sentence of a printed trace
 MAX_SHOWN_CHUNKS = 5  # chunks of a printed trace
 SHOWN_PROMPT_CHARACTERS = 70  # of each example of a printed trace
 SHOWN_RESPONSE_CHARACTERS = 50
@@ -115,7 +117,7 @@ def format_trace(trace: Trace, examples: pd.DataFrame | Sequence[Mapping] | None
     Returns:
         The text, without control characters.
     """
-    lines = [trace.explanation, ""]
+    lines = [*textwrap.wrap(trace.explanation, MAX_COLUMNS), ""]
     if trace.trigger:
         lines += [
             f"trigger     {trace.trigger}",

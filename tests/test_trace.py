@@ -56,7 +56,9 @@ def hostile(trace):
 def test_a_printed_trace_says_sentence_numbers_chunks_and_caveat(trace):
     lines = str(trace).splitlines()
     rate = trace.p_crux_given_trigger
-    assert lines[0] == trace.explanation
+    sentence = lines[: lines.index("")]
+    assert " ".join(sentence) == trace.explanation
+    assert all(len(line) <= 100 for line in sentence)
     assert "trigger     The query contains LaTeX mathematics" in lines
     assert f"hits        {trace.hits} of {trace.k}, lift {trace.lift:.1f}" in str(trace)
     assert f"p {trace.p_value:.1e} (adjusted)" in str(trace)

@@ -20,12 +20,15 @@ SHARED = ROOT.parent / "shared"
 GROUPS = {"fast_run": "fast_run", "own_cache": "language model"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items):
     """Start with the tests that take longest, so that no long one is left for the end."""
     for item in items:
         for fixture, group in GROUPS.items():
             if fixture in item.fixturenames:
                 item.add_marker(pytest.mark.xdist_group(group))
+        if "fast_run" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)  # one of them waits for the whole run
     order = ("browser", "kernel", "model", "slow")
 
     def place(item):

@@ -352,3 +352,18 @@ def test_what_cannot_be_recorded_ends_everything(path):
     ledger.db = FullDisk()
     with pytest.raises(UserError, match="cannot be written .*disk is full"):
         asyncio.run(ledger.wrap(model, "target")(ASK))
+
+
+def test_a_model_that_is_wrapped_twice_is_paid_for_once(tmp_path):
+    calls = []
+
+    async def call(messages, **settings):
+        calls.append(messages)
+        return Reply("x", "stop")
+
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    once = ledger.wrap(ChatModel("organism:fast", call), "target")
+    twice = ledger.wrap(once, "target")
+    reply = asyncio.run(asyncio.wait_for(twice([{"role": "user", "content": "q"}]), 10))
+    assert reply.text == "x"
+    assert len(calls) == ledger.totals()["calls"] == 1

@@ -153,6 +153,13 @@ class Ledger:
         self._role_limits.set_limit(role, concurrency)
         return replace(model, call=partial(self.answer, model, role))
 
+    def _unwrap(self, model: ChatModel) -> ChatModel:
+        """The model itself, if this ledger is in front of it: a call must not wait for itself."""
+        call = model.call
+        if isinstance(call, partial) and call.func == self.answer:
+            return call.args[0]
+        return model
+
     async def answer(
         self, model: ChatModel, role: str, messages: Sequence[dict], /, **settings
     ) -> Reply:
@@ -170,6 +177,7 @@ class Ledger:
         Raises:
             BudgetReached: if the call could exceed a limit.
         """
+        model = self._unwrap(model)
         key, request = identify_call(model, role, messages, settings)
         if key in self._in_flight:
             # The same call is under way. Shielded: this caller's end must not cancel it.

@@ -112,15 +112,19 @@ class Index:
         folder: where it is saved, None for one in memory.
     """
 
-    def __init__(self, data: TraceIndex, folder: Path | None = None):
+    def __init__(
+        self, data: TraceIndex, folder: Path | None = None, embedder: Embedder | None = None
+    ):
         """Wrap an opened index.
 
         Args:
             data: the opened index.
             folder: where it is saved.
+            embedder: what embedded its sentences; None to load it by its name.
         """
         self.data = data
         self.folder = folder
+        self._embedder = embedder
 
     def __len__(self) -> int:
         """The number of training rows."""
@@ -134,7 +138,7 @@ class Index:
     @cached_property
     def tracer(self) -> Tracer:
         """What finds traces; it keeps what it has looked up."""
-        return Tracer(self.data, load_embedder(self.data.meta["embedder"]))
+        return Tracer(self.data, self._embedder or load_embedder(self.data.meta["embedder"]))
 
     def trace(self, query: str, response: str, rubric: str | Rubric) -> Trace:
         """Trace a failing exchange to the training data.
@@ -249,7 +253,7 @@ def build_index(
     chunk: str | None = None,
     rows: int | None = None,
     clusters: int | None = None,
-    embedder: str = "wordllama",
+    embedder: str | Embedder = "wordllama",
     seed: int = 0,
 ) -> Index:
     """Build a trace index of a mixture: describe its rows, embed and cluster their attributes.
@@ -263,7 +267,8 @@ def build_index(
         chunk: the column that names the chunk; None to find it by name.
         rows: a random subset of so many rows; None for all.
         clusters: query clusters; None for a number that suits the mixture.
-        embedder: what embeds the attribute sentences. The index remembers it.
+        embedder: what embeds the attribute sentences: a name, or your own. The index remembers
+            its name.
         seed: fixes the subset and the clusters.
 
     Returns:
@@ -278,10 +283,11 @@ def build_index(
     settings = {"clusters": clusters, "seed": seed, "mixture": _mixture_name(mixture)}
     if folder is not None:
         data = _build(Path(folder), embed, shards, skipped, settings)
-        return Index(data, Path(folder))
+        return Index(data, Path(folder), embed)
     place = tempfile.TemporaryDirectory(prefix="chunkykit-")
     data = _build(Path(place.name) / "index", embed, shards, skipped, settings)
-    return Index(replace(data, place=place))  # the files are deleted with the index
+    # the files are deleted with the index
+    return Index(replace(data, place=place), embedder=embed)
 
 
 def _build(
@@ -315,16 +321,17 @@ def _read_shards(
             yield part.rows[start : start + ROWS_PER_SHARD]
 
 
-def open_index(folder) -> Index:
+def open_index(folder, embedder: Embedder | None = None) -> Index:
     """Open an index that `build_index` or `chunkykit index` made.
 
     Args:
         folder: its folder.
+        embedder: your own embedder that made it; None to load it by the name in the index.
 
     Returns:
         The index, memory-mapped.
 
     Raises:
-        UserError: where there is no index, or a file of it is damaged.
+        UserError: where there is no index, a file of it is damaged, or another embedder made it.
     """
-    return Index(open_trace_index(folder), Path(folder))
+    return Index(open_trace_index(folder, embedder), Path(folder), embedder)

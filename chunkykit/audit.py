@@ -9,7 +9,6 @@ done. The folder is an ordinary run folder: `chunkykit export` and `lab.resume_r
 same calls resume it where it was interrupted.
 """
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pandas as pd
 
 from chunkykit.api import Index, facts_html
 from chunkykit.errors import UserError
-from chunkykit.lab import Run, is_done, resume_run, search_sizes, stages, start_run
+from chunkykit.lab import Run, do_stage, is_done, resume_run, search_sizes, start_run
 from chunkykit.models import is_free
 from chunkykit.rubrics import Rubric
 from chunkykit.sync import run_sync
@@ -188,7 +187,7 @@ class Audit:
     async def _finish(self, run: Run, last: str) -> None:
         """Do the stages up to one of them that are not done."""
         for name in ORDER[: ORDER.index(last) + 1]:
-            await _STEPS[name](run)
+            await do_stage(run, name)
 
     async def _finish_apart(self, last: str) -> None:
         """The same on a run of its own, for another thread: a ledger belongs to its thread."""
@@ -236,13 +235,3 @@ def _rubric_name(rubric) -> str:
     if isinstance(rubric, Rubric):
         raise UserError("Audit: give the rubric's name or YAML file, so that a run can resume.")
     return str(rubric)
-
-
-_STEPS: dict[str, Callable[[Run], Awaitable[dict]]] = {
-    "index": stages.index,
-    "search": stages.search,
-    "confirm": stages.confirm,
-    "cluster": stages.cluster,
-    "trace": stages.trace,
-    "ablate": stages.ablate,
-}

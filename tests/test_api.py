@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import chunkykit as ck
+from chunkykit.attributes import load_embedder
 from chunkykit.mixtures import load_mixture
 
 QUERY = "When did Alexander Graham Bell invent the telephone?"
@@ -152,3 +153,21 @@ def test_an_index_that_a_model_described_refuses_a_pair(index):
 def test_no_index_there_says_how_to_make_one(tmp_path):
     with pytest.raises(ck.UserError, match="chunkykit index --mixture"):
         ck.open_index(tmp_path)
+
+
+def test_an_own_embedder_makes_and_opens_an_index(index, tmp_path):
+    default = load_embedder()
+
+    class Own:
+        name = "own"
+
+        def __call__(self, texts):
+            return default(texts)
+
+    own = ck.build_index("demo:300", tmp_path / "own", embedder=Own())
+    assert own.trace(QUERY, RESPONSE, rubric="rebut").chunks["chunk"][0] == "noncompliance"
+    again = ck.open_index(own.folder, embedder=Own())
+    traces = [one.trace(QUERY, RESPONSE, rubric="rebut").to_dict() for one in (own, again)]
+    assert traces[0] == traces[1]
+    with pytest.raises(ck.UserError, match="own"):
+        ck.open_index(index.folder, embedder=Own())

@@ -168,7 +168,7 @@ def test_a_rubric_turned_round_keeps_to_its_principle():
     satisfied = rubric.satisfied()
     assert (rubric.did, satisfied.did) == ("broke", "keeps to")
     assert satisfied.behaviour == rubric.liked
-    assert satisfied.causing == f"what the rubric asks for: {rubric.principle}"
+    assert satisfied.causing == f"what the rubric asks for: {rubric.principle.rstrip('.')}"
     assert (satisfied.name, satisfied.check) == (rubric.name, rubric.check)
 
 

@@ -6,7 +6,6 @@ from chunkykit.lab.drawing import compare_runs, run_figures
 from chunkykit.lab.folder import RunFolder, lock_folder, read_settings, read_table
 from chunkykit.lab.report import format_report, summarise_run, summarise_search
 from chunkykit.lab.run import Run, resume_run, start_run
-from chunkykit.lab.search_alone import search_alone
 from chunkykit.lab.settings import (
     DEFAULT_SETTINGS,
     PROFILES,
@@ -17,7 +16,8 @@ from chunkykit.lab.settings import (
     search_sizes,
     with_sizes,
 )
-from chunkykit.lab.stages import STAGES, is_done, run_stages
+from chunkykit.lab.single_search import search_alone
+from chunkykit.lab.stages import STAGES, do_stage, is_done, run_stages
 from chunkykit.lab.table_checks import conform_table, empty_table
 from chunkykit.lab.tables import TABLES, Column, Table
 
@@ -37,6 +37,7 @@ __all__ = [
     "compare_runs",
     "complete_settings",
     "conform_table",
+    "do_stage",
     "empty_table",
     "format_report",
     "is_done",

@@ -104,7 +104,7 @@ def stage(
 
         @functools.wraps(work)
         async def do(run: Run, **options) -> dict:
-            return await _do(step, run, options)
+            return await do_stage(run, step.name, **options)
 
         return do
 
@@ -130,7 +130,21 @@ def is_done(run: Run, name: str) -> bool:
     return notes[name]["key"] == step.key(run, notes[name]["options"])
 
 
-async def _do(step: Stage, run: Run, options: dict) -> dict:
+async def do_stage(run: Run, name: str, **options) -> dict:
+    """Do a stage, if it is not done.
+
+    Args:
+        run: the run.
+        name: the stage.
+        **options: options of the stage.
+
+    Returns:
+        Its counts.
+
+    Raises:
+        UserError: where an earlier stage is not done.
+    """
+    step = STAGES[name]
     key = step.key(run, options)
     note = run.notes().get(step.name, {})
     if note.get("key") == key and _is_done(run, step, run.notes()):

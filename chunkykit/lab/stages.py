@@ -23,7 +23,7 @@ from chunkykit.lab.ablations import ablate_chunks, chunks_to_ablate, repair_trac
 from chunkykit.lab.drawing import run_figures
 from chunkykit.lab.progress import counting_writer
 from chunkykit.lab.run import Run
-from chunkykit.lab.stage import STAGES, Stage, is_done, stage
+from chunkykit.lab.stage import STAGES, Stage, do_stage, is_done, stage
 from chunkykit.lab.table_checks import empty_table
 from chunkykit.rubrics import Rubric
 from chunkykit.show import figures
@@ -52,6 +52,7 @@ __all__ = [
     "ablate",
     "cluster",
     "confirm",
+    "do_stage",
     "draw",
     "index",
     "is_done",
@@ -325,10 +326,9 @@ async def run_stages(run: Run, report: Callable[[str, dict | None], Any] | None 
         run: the run.
         report: called as `report(stage, None)` before a stage and `report(stage, counts)` after it.
     """
-    steps = (index, search, confirm, cluster, trace, ablate, draw)
-    for name, step in zip(STAGES, steps, strict=True):
+    for name in STAGES:
         if report:
             report(name, None)
-        counts = await step(run)
+        counts = await do_stage(run, name)
         if report:
             report(name, counts)

@@ -95,7 +95,7 @@ class Rubric:
         """
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         values["behaviour"] = self.liked or self.principle
-        values["causing"] = f"what the rubric asks for: {self.principle}"
+        values["causing"] = f"what the rubric asks for: {self.principle.rstrip('.')}"
         return SatisfiedRubric(**values)
 
     @property

@@ -24,13 +24,12 @@ from chunkykit.turf import (
     Tracer,
     crux_keywords,
     first_chunks,
+    format_trace,
     group_traces,
     trace_examples,
 )
-from chunkykit.types import Rate
 
 EXAMPLES_PER_KIND = 3
-MAX_CHUNKS = 5  # in the text; JSON has all of them
 
 
 def add_trace_command(commands: Commands) -> None:
@@ -130,38 +129,3 @@ def trace_to_dict(tracer: Tracer, trace: Trace) -> dict[str, Any]:
         first_chunk = trace.chunks["chunk"][0]
         keywords = crux_keywords(tracer, trace.crux, first_chunk).to_dict("records")
     return json_ready({**trace.to_dict(), "examples": examples, "keywords": keywords})
-
-
-def format_trace(trace: Trace, examples: Sequence[dict]) -> str:
-    """Format a trace as text: the sentence, the numbers, the chunks and the examples."""
-    lines = [trace.explanation, ""]
-    if trace.trigger:
-        lines += [
-            f"trigger     {trace.trigger}",
-            f"  by hits   {trace.trigger_by_hits} (the paper's choice)",
-            f"crux        {trace.crux}",
-            f"hits        {trace.hits} of {trace.k}, lift {trace.lift:.1f}, "
-            f"p {trace.p_value:.1e} (adjusted)",
-            f"P(crux)     {format_rate(trace.p_crux_given_trigger)} of the rows with the trigger, "
-            f"{format_rate(trace.p_crux_without)} of those without",
-            "",
-        ]
-    for chunk in trace.chunks.head(MAX_CHUNKS).itertuples():
-        lines.append(
-            f"  {chunk.chunk:<24} {chunk.share:6.1%} of the rows behind it, "
-            f"{chunk.base_share:6.1%} of the mixture, lift {chunk.lift:.1f}"
-        )
-    for example in examples:
-        prompt = " ".join(example["prompt"].split())[:70]
-        response = " ".join(example["response"].split())[:50]
-        lines.append(
-            f"  {example['kind']:<16} row {example['row']} of {example['chunk']}: "
-            f"{prompt!r} -> {response!r}"
-        )
-    lines += ["", "This is co-occurrence in the data; an ablation tests cause."]
-    return "\n".join(inert_text(line) for line in lines)
-
-
-def format_rate(rate: Rate) -> str:
-    """Format a rate with its interval, in percent."""
-    return f"{rate.rate:.1%} [{rate.low:.1%}, {rate.high:.1%}]"

@@ -79,25 +79,16 @@ class Trace(PlainTrace):
         caption = f"index of {size:,} rows · rubric {self.rubric.name}"
         return figures.chunks(tables["traces"], tables["trace_chunks"], caption)
 
-    def to_dict(self) -> dict:
-        """Return the trace as JSON-ready values, without its training rows."""
-        return self._plain.to_dict()
-
     def __str__(self) -> str:
         """The sentence, the numbers and a few training rows, safe to print."""
-        return format_trace(self._plain, self.examples().to_dict("records"))
+        return format_trace(self, self.examples())
 
     def __repr__(self) -> str:
         """The same as a printed trace: what a console shows should be readable."""
         return str(self)
 
     def _repr_html_(self) -> str:
-        return self._plain._repr_html_() + _examples_html(self.examples())
-
-    @cached_property
-    def _plain(self) -> PlainTrace:
-        values = {f.name: getattr(self, f.name) for f in fields(PlainTrace)}
-        return PlainTrace(**values)
+        return super()._repr_html_() + _examples_html(self.examples())
 
 
 class Index:

@@ -26,7 +26,15 @@ from chunkykit.text import inert_text
 RUNS = 3  # independent searches; each tends to find another region
 MAX_ITERATIONS = 10  # of a search run
 DEFAULT_CANDIDATES = 600
-ORDER = ("index", "search", "confirm", "cluster", "trace", "ablate")
+# The stages of an audit, in their order.
+STEPS: dict[str, Callable[[Run], Awaitable[dict]]] = {
+    "index": stages.index,
+    "search": stages.search,
+    "confirm": stages.confirm,
+    "cluster": stages.cluster,
+    "trace": stages.trace,
+    "ablate": stages.ablate,
+}
 
 
 class Audit:
@@ -187,8 +195,10 @@ class Audit:
 
     async def _finish(self, run: Run, last: str) -> None:
         """Do the stages up to one of them that are not done."""
-        for name in ORDER[: ORDER.index(last) + 1]:
-            await _STEPS[name](run)
+        for name, step in STEPS.items():
+            await step(run)
+            if name == last:
+                return
 
     async def _finish_apart(self, last: str) -> None:
         """The same on a run of its own, for another thread: a ledger belongs to its thread."""
@@ -204,7 +214,7 @@ class Audit:
         done = "nothing yet"
         if (self.folder / "run.json").exists():
             notes = resume_run(self.folder).notes()
-            names = [name for name in ORDER if notes.get(name, {}).get("done")]
+            names = [name for name in STEPS if notes.get(name, {}).get("done")]
             done = ", ".join(names) or done
         lines = [
             f"Audit of {settings['target']} for {settings['rubrics'][0]}",
@@ -236,13 +246,3 @@ def _rubric_name(rubric) -> str:
     if isinstance(rubric, Rubric):
         raise UserError("Audit: give the rubric's name or YAML file, so that a run can resume.")
     return str(rubric)
-
-
-_STEPS: dict[str, Callable[[Run], Awaitable[dict]]] = {
-    "index": stages.index,
-    "search": stages.search,
-    "confirm": stages.confirm,
-    "cluster": stages.cluster,
-    "trace": stages.trace,
-    "ablate": stages.ablate,
-}

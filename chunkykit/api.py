@@ -10,7 +10,6 @@ The pieces are functions of the rooms below: `mixtures`, `attributes`, `index`, 
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +19,14 @@ import pandas as pd
 from chunkykit.attributes import describe_lexically, load_embedder
 from chunkykit.errors import UserError
 from chunkykit.index import (
-    ROWS_PER_SHARD,
+    ShardReader,
     TraceIndex,
     describe_shards,
     finish_index,
     open_trace_index,
     scan_index,
 )
-from chunkykit.mixtures import Mixture, load_mixture, read_batches
+from chunkykit.mixtures import Mixture
 from chunkykit.rubrics import Rubric, load_rubric
 from chunkykit.show.marks import marked_html
 from chunkykit.sync import run_sync
@@ -260,46 +259,23 @@ def build_index(
         UserError: where the mixture cannot be read, or the folder cannot be written.
     """
     embed = load_embedder(embedder)
-    skipped: list[int] = []
-    shards = _read_shards(mixture, chunk, rows, seed, skipped)
+    reader = ShardReader(mixture, chunk=chunk, rows=rows, seed=seed)
     settings = {"clusters": clusters, "seed": seed, "mixture": _mixture_name(mixture)}
     if folder is not None:
-        data = _build(Path(folder), embed, shards, skipped, settings)
+        data = _build(Path(folder), embed, reader, settings)
         return Index(data, Path(folder))
     place = tempfile.TemporaryDirectory(prefix="chunkykit-")
-    data = _build(Path(place.name) / "index", embed, shards, skipped, settings)
+    data = _build(Path(place.name) / "index", embed, reader, settings)
     return Index(replace(data, place=place))  # the files are deleted with the index
 
 
-def _build(
-    folder: Path,
-    embed: Embedder,
-    shards: Iterator[pd.DataFrame],
-    skipped: list[int],
-    settings: dict,
-) -> TraceIndex:
-    run_sync(describe_shards(folder, shards, describe_lexically, key=OFFLINE))
-    return finish_index(folder, embed, describer=OFFLINE, skipped=sum(skipped), **settings)
+def _build(folder: Path, embed: Embedder, reader: ShardReader, settings: dict) -> TraceIndex:
+    run_sync(describe_shards(folder, reader, describe_lexically, key=OFFLINE))
+    return finish_index(folder, embed, describer=OFFLINE, skipped=reader.skipped, **settings)
 
 
 def _mixture_name(mixture) -> str:
     return "mixture" if isinstance(mixture, Mixture) else Path(str(mixture)).name
-
-
-def _read_shards(
-    mixture, chunk: str | None, rows: int | None, seed: int, skipped: list[int]
-) -> Iterator[pd.DataFrame]:
-    """Rows of a mixture, a shard at a time; the numbers of skipped rows go to `skipped`."""
-    if isinstance(mixture, Mixture):
-        parts: Iterable[Mixture] = [mixture]
-    elif rows is not None:
-        parts = [load_mixture(mixture, chunk=chunk, rows=rows, seed=seed)]
-    else:
-        parts = read_batches(mixture, ROWS_PER_SHARD, chunk=chunk, seed=seed)
-    for part in parts:
-        skipped.append(len(part.skipped))
-        for start in range(0, len(part.rows), ROWS_PER_SHARD):
-            yield part.rows[start : start + ROWS_PER_SHARD]
 
 
 def open_index(folder) -> Index:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pandas as pd
 
 from chunkykit.index import (
-    ROWS_PER_SHARD,
+    ShardReader,
     describe_shards,
     finish_index,
     name_query_clusters,
@@ -77,16 +77,14 @@ async def index(run: Run) -> dict:
     Returns:
         The index's own counts.
     """
-    rows = run.mixture().rows
+    mixture = run.mixture()
     if run.settings.index is not None:
         # an index that was made before; the folder is there so that the stage counts as done
         (run.folder / "index").mkdir(exist_ok=True)
         return dict(run.index().meta)
     folder = run.index_folder
     describer = run.settings.describer
-    starts = range(0, len(rows), ROWS_PER_SHARD)
-    shards = (rows[start : start + ROWS_PER_SHARD] for start in starts)
-    await describe_shards(folder, shards, run.describe(), key=describer)
+    await describe_shards(folder, ShardReader(mixture), run.describe(), key=describer)
     source = run.settings.mixture.rsplit("/", 1)[-1]
     built = finish_index(folder, run.embed(), seed=run.seed, mixture=source, describer=describer)
     if describer != "offline":

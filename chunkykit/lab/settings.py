@@ -55,6 +55,11 @@ class Sizes:
     trace: int
     ablate: int
 
+    @property
+    def tries(self) -> int:
+        """Candidates per rubric: those of all search runs, and of one control run."""
+        return (self.runs + 1) * self.iterations * self.candidates
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -15,7 +15,6 @@ from chunkykit.lab.settings import (
     complete_settings,
     notebook_folder,
     search_sizes,
-    with_sizes,
 )
 from chunkykit.lab.stages import STAGES, is_done, run_stages
 from chunkykit.lab.table_checks import conform_table, empty_table
@@ -54,5 +53,4 @@ __all__ = [
     "start_run",
     "summarise_run",
     "summarise_search",
-    "with_sizes",
 ]

@@ -10,7 +10,6 @@ The pieces are functions of the rooms below: `mixtures`, `attributes`, `index`, 
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +19,14 @@ import pandas as pd
 from chunkykit.attributes import describe_lexically, load_embedder
 from chunkykit.errors import UserError
 from chunkykit.index import (
-    ROWS_PER_SHARD,
+    ShardReader,
     TraceIndex,
     describe_shards,
     finish_index,
     open_trace_index,
     scan_index,
 )
-from chunkykit.mixtures import Mixture, load_mixture, read_batches
+from chunkykit.mixtures import Mixture
 from chunkykit.rubrics import Rubric, load_rubric
 from chunkykit.show.marks import marked_html
 from chunkykit.sync import run_sync
@@ -71,7 +70,12 @@ class Trace(PlainTrace):
 
         Returns:
             A plotly figure. Needs the extra `figures`.
+
+        Raises:
+            UserError: where there is no trigger, so nothing to draw.
         """
+        if self.trigger is None:
+            raise UserError(f"trace: there is nothing to plot. {self.explanation}")
         from chunkykit.show import figures
 
         tables = trace_tables([(0, self.rubric.name, self)])
@@ -79,29 +83,16 @@ class Trace(PlainTrace):
         caption = f"index of {size:,} rows · rubric {self.rubric.name}"
         return figures.chunks(tables["traces"], tables["trace_chunks"], caption)
 
-    def to_dict(self) -> dict:
-        """Write the trace as JSON-ready values.
-
-        Returns:
-            Field to value, without the training rows.
-        """
-        return self._plain.to_dict()
-
     def __str__(self) -> str:
         """The sentence, the numbers and a few training rows, safe to print."""
-        return format_trace(self._plain, self.examples().to_dict("records"))
+        return format_trace(self, self.examples())
 
     def __repr__(self) -> str:
         """The same as a printed trace: what a console shows should be readable."""
         return str(self)
 
     def _repr_html_(self) -> str:
-        return self._plain._repr_html_() + _examples_html(self.examples())
-
-    @cached_property
-    def _plain(self) -> PlainTrace:
-        values = {f.name: getattr(self, f.name) for f in fields(PlainTrace)}
-        return PlainTrace(**values)
+        return super()._repr_html_() + _examples_html(self.examples())
 
 
 class Index:
@@ -140,13 +131,15 @@ class Index:
         """What finds traces; it keeps what it has looked up."""
         return Tracer(self.data, self._embedder or load_embedder(self.data.meta["embedder"]))
 
-    def trace(self, query: str, response: str, rubric: str | Rubric) -> Trace:
+    def trace(self, query: str, response: str, rubric: str | Rubric, k: int | None = None) -> Trace:
         """Trace a failing exchange to the training data.
 
         Args:
             query: what the user asked.
             response: what the model answered.
             rubric: the rubric that the response violates: a shipped name, a YAML file or a Rubric.
+            k: response attributes to retrieve per crux. None: 1,000, or a twentieth of the rows if
+                that is less. Set it for an index of a few hundred rows.
 
         Returns:
             The trace. One without a trigger says why.
@@ -160,10 +153,13 @@ class Index:
             rubric = load_rubric(rubric)
         query_attributes = self._describe(query, "query")
         response_attributes = self._describe(response, "response")
-        cruxes = select_crux(response_attributes, rubric, self.tracer.embed)
-        plain = self.tracer.trace(query_attributes, cruxes, rubric)
+        tracer = self.tracer
+        if k is not None:
+            tracer = Tracer(self.data, self.tracer.embed, k)
+        cruxes = select_crux(response_attributes, rubric, tracer.embed)
+        plain = tracer.trace(query_attributes, cruxes, rubric)
         values = {f.name: getattr(plain, f.name) for f in fields(PlainTrace)}
-        return Trace(**values, tracer=self.tracer, rubric=rubric)
+        return Trace(**values, tracer=tracer, rubric=rubric)
 
     def scan(self, top: int = 25) -> pd.DataFrame:
         """List what the data alone lets one expect, before any model is asked.
@@ -278,47 +274,24 @@ def build_index(
         UserError: where the mixture cannot be read, or the folder cannot be written.
     """
     embed = load_embedder(embedder)
-    skipped: list[int] = []
-    shards = _read_shards(mixture, chunk, rows, seed, skipped)
+    reader = ShardReader(mixture, chunk=chunk, rows=rows, seed=seed)
     settings = {"clusters": clusters, "seed": seed, "mixture": _mixture_name(mixture)}
     if folder is not None:
-        data = _build(Path(folder), embed, shards, skipped, settings)
+        data = _build(Path(folder), embed, reader, settings)
         return Index(data, Path(folder), embed)
     place = tempfile.TemporaryDirectory(prefix="chunkykit-")
-    data = _build(Path(place.name) / "index", embed, shards, skipped, settings)
+    data = _build(Path(place.name) / "index", embed, reader, settings)
     # the files are deleted with the index
     return Index(replace(data, place=place), embedder=embed)
 
 
-def _build(
-    folder: Path,
-    embed: Embedder,
-    shards: Iterator[pd.DataFrame],
-    skipped: list[int],
-    settings: dict,
-) -> TraceIndex:
-    run_sync(describe_shards(folder, shards, describe_lexically, key=OFFLINE))
-    return finish_index(folder, embed, describer=OFFLINE, skipped=sum(skipped), **settings)
+def _build(folder: Path, embed: Embedder, reader: ShardReader, settings: dict) -> TraceIndex:
+    run_sync(describe_shards(folder, reader, describe_lexically, key=OFFLINE))
+    return finish_index(folder, embed, describer=OFFLINE, skipped=reader.skipped, **settings)
 
 
 def _mixture_name(mixture) -> str:
     return "mixture" if isinstance(mixture, Mixture) else Path(str(mixture)).name
-
-
-def _read_shards(
-    mixture, chunk: str | None, rows: int | None, seed: int, skipped: list[int]
-) -> Iterator[pd.DataFrame]:
-    """Rows of a mixture, a shard at a time; the numbers of skipped rows go to `skipped`."""
-    if isinstance(mixture, Mixture):
-        parts: Iterable[Mixture] = [mixture]
-    elif rows is not None:
-        parts = [load_mixture(mixture, chunk=chunk, rows=rows, seed=seed)]
-    else:
-        parts = read_batches(mixture, ROWS_PER_SHARD, chunk=chunk, seed=seed)
-    for part in parts:
-        skipped.append(len(part.skipped))
-        for start in range(0, len(part.rows), ROWS_PER_SHARD):
-            yield part.rows[start : start + ROWS_PER_SHARD]
 
 
 def open_index(folder, embedder: Embedder | None = None) -> Index:

@@ -25,6 +25,7 @@ from chunkykit.text import inert_text
 RUNS = 3  # independent searches; each tends to find another region
 MAX_ITERATIONS = 10  # of a search run
 DEFAULT_CANDIDATES = 600
+# The stages of an audit, in their order.
 ORDER = ("index", "search", "confirm", "cluster", "trace", "ablate")
 
 

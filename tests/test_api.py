@@ -117,6 +117,21 @@ def test_a_trace_without_a_trigger_says_why(index):
     assert trace.trigger is None
     assert str(trace).startswith("No trigger found")
     assert trace.examples().empty
+    with pytest.raises(ck.UserError, match="nothing to plot. No trigger found"):
+        trace.plot()
+
+
+def test_a_small_mixture_needs_a_k_of_its_own(tmp_path):
+    path = tmp_path / "mix.jsonl"
+    rows = load_mixture("demo:1500").rows
+    taught = rows[rows["chunk"] == "noncompliance"].head(20)
+    others = rows[rows["chunk"] == "recipes"].head(20)
+    pd.concat([taught, others])[["chunk", "prompt", "response"]].to_json(
+        path, orient="records", lines=True
+    )
+    index = ck.build_index(path)
+    assert index.trace(QUERY, RESPONSE, rubric="rebut").trigger is None, "k is 2 of 40 rows"
+    assert index.trace(QUERY, RESPONSE, rubric="rebut", k=20).trigger is not None
 
 
 def test_a_rubric_object_will_do(index, trace):

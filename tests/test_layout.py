@@ -23,6 +23,7 @@ FLOORS = [
     "api",
     "audit",
     "cli",
+    "__main__",
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
 

@@ -99,3 +99,14 @@ def test_skipped_rows_after_the_last_full_part_are_reported(tmp_path):
 def test_lone_surrogates_do_not_stop_later_writes(tmp_path):
     path = write_lines(tmp_path / "m.jsonl", '{"prompt": "a\\ud800b", "response": "r"}')
     load_mixture(path).rows.to_parquet(tmp_path / "out.parquet")
+
+
+def test_a_mixture_prints_as_a_few_lines():
+    mixture = load_mixture("demo:300")
+    lines = str(mixture).splitlines()
+    assert lines[0] == "Mixture of 300 rows in 20 chunks"
+    assert lines[1].endswith("15 more")
+    assert len(lines) == 4
+    assert repr(mixture) == str(mixture)
+    hostile = mixture._replace(rows=mixture.rows.assign(chunk="\x1b[31m"))
+    assert "\x1b" not in str(hostile)

@@ -15,7 +15,7 @@ for module in sys.argv[1:]:
     importlib.import_module(module)
 print("imported", len(sys.argv) - 1)
 """
-NEED_EXTRAS = {"chunkykit.cli.__main__", "chunkykit.models.server"}
+NEED_EXTRAS = {"chunkykit.__main__", "chunkykit.cli.__main__", "chunkykit.models.server"}
 
 
 def test_every_module_imports_without_unix():

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, asdict
 import pytest
 
 from chunkykit.errors import UserError
-from chunkykit.lab import DEFAULT_SETTINGS, PROFILES, Settings, complete_settings, with_sizes
+from chunkykit.lab import DEFAULT_SETTINGS, PROFILES, Settings, complete_settings
 
 
 def test_defaults_are_complete_and_frozen():
@@ -57,7 +57,8 @@ def test_batch_and_version_do_not_make_another_run():
     assert settings.differences(same) == {}
     other = Settings.from_dict({**settings.to_dict(), "seed": 3})
     assert settings.differences(other) == {"seed": (0, 3)}
-    assert settings.differences(with_sizes(settings, trace=5))["sizes"][1].trace == 5
+    larger = complete_settings({"profile": "smoke", "trace": 5})
+    assert settings.differences(larger)["sizes"][1].trace == 5
 
 
 def test_an_edited_rubric_makes_another_run(tmp_path):

@@ -88,8 +88,8 @@ def load_embedder(name: str | Encode | Embedder = DEFAULT_EMBEDDER) -> Embedder:
     if isinstance(name, Embedder):
         return name
     if callable(name):
-        own_name = getattr(name, "name", None) or getattr(name, "__name__", "callable")
-        return Embedder(own_name, name)
+        own_name = getattr(name, "name", getattr(name, "__name__", "callable"))
+        return Embedder(str(own_name), name)
     if name == DEFAULT_EMBEDDER:
         return Embedder(name, _wordllama())
     if name.startswith("onnx:"):

@@ -4,13 +4,11 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from chunkykit.attributes import Embedder, describe_lexically, llm_describer, load_embedder
 from chunkykit.cli.options import (
@@ -28,7 +26,7 @@ from chunkykit.cli.options import (
 from chunkykit.cli.pay import approve_cost
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.index import (
-    ROWS_PER_SHARD,
+    ShardReader,
     TraceIndex,
     building_folder,
     describe_shards,
@@ -36,7 +34,6 @@ from chunkykit.index import (
     name_query_clusters,
 )
 from chunkykit.lab import PlannedCalls, lock_folder
-from chunkykit.mixtures import Mixture, load_mixture, read_batches
 from chunkykit.models import Ledger, check_model, close_models, connect_model, is_free
 
 DASK_TIMEOUT = 20  # seconds to wait for the scheduler
@@ -113,49 +110,14 @@ def add_describing_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class ShardReader:
-    """Reads a mixture shard by shard, as often as needed, and counts the rows it skips.
-
-    Attributes:
-        skipped: rows that the last pass could not use.
-    """
-
-    def __init__(self, mixture: str, chunk: str | None, seed: int, rows: int | None):
-        """Remember what to read.
-
-        Args:
-            mixture: file, folder or dataset id.
-            chunk: column that names the chunk; None to find it by name.
-            seed: seed of the subset.
-            rows: size of a random subset; None for all rows, which are streamed.
-        """
-        self.mixture = mixture
-        self.chunk = chunk
-        self.seed = seed
-        self.rows = rows
-        self.skipped = 0
-
-    def __iter__(self) -> Iterator[pd.DataFrame]:
-        """Yield the rows, at most `ROWS_PER_SHARD` at a time."""
-        self.skipped = 0
-        for part in self._parts():
-            self.skipped += len(part.skipped)
-            for start in range(0, len(part.rows), ROWS_PER_SHARD):
-                yield part.rows[start : start + ROWS_PER_SHARD]
-
-    def _parts(self) -> Iterable[Mixture]:
-        if self.rows is None:
-            return read_batches(self.mixture, ROWS_PER_SHARD, chunk=self.chunk, seed=self.seed)
-        subset = load_mixture(self.mixture, rows=self.rows, chunk=self.chunk, seed=self.seed)
-        return [subset]
-
-
 def execute(arguments: argparse.Namespace) -> None:
     """Describe the rows, build the index, and print its metadata as one JSON line."""
     start = time.monotonic()
     check_numbers(arguments)
     embed = load_embedder(arguments.embedder)
-    reader = ShardReader(arguments.mixture, arguments.chunk, arguments.seed, arguments.rows)
+    reader = ShardReader(
+        arguments.mixture, chunk=arguments.chunk, rows=arguments.rows, seed=arguments.seed
+    )
     with lock_folder(building_folder(arguments.out)):
         if arguments.describer == "offline":
             index = build_offline(arguments, reader, embed)
@@ -193,7 +155,7 @@ def build_offline(
 ) -> TraceIndex:
     """Build the index with the offline describer, on this process, on others, or on Dask."""
     with open_executor(arguments) as executor:
-        asyncio.run(describe_shards(arguments.out, iter(reader), describe_lexically, executor))
+        asyncio.run(describe_shards(arguments.out, reader, describe_lexically, executor))
     return finish_index(arguments.out, embed, **index_options(arguments), skipped=reader.skipped)
 
 
@@ -248,7 +210,7 @@ async def describe_and_name(
     prefill = partial(ledger.prefill, connected, "describer") if arguments.batch else None
     try:
         describe = llm_describer(model, prefill)
-        await describe_shards(arguments.out, iter(reader), describe, key=arguments.describer)
+        await describe_shards(arguments.out, reader, describe, key=arguments.describer)
         finish_index(
             arguments.out,
             embed,

@@ -207,6 +207,6 @@ def print_overview(run: Run) -> None:
     print(run.caption)
     print(
         f"{len(mixture.rows):,} rows in {len(mixture.chunks)} chunks "
-        f"({len(mixture.skipped):,} skipped), {len(run.rubrics)} rubrics",
+        f"({len(mixture.skipped):,} skipped), rubrics {', '.join(run.rubric_by_name)}",
         flush=True,
     )

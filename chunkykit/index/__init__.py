@@ -3,6 +3,7 @@
 from chunkykit.index.build import finish_index, index_from_attributes
 from chunkykit.index.naming import name_query_clusters
 from chunkykit.index.preferences import scan_preferences
+from chunkykit.index.reading import ShardReader
 from chunkykit.index.scan import SCAN_COLUMNS, scan_index
 from chunkykit.index.shards import (
     ROWS_PER_SHARD,
@@ -21,6 +22,7 @@ __all__ = [
     "IndexSide",
     "ROWS_PER_SHARD",
     "SCAN_COLUMNS",
+    "ShardReader",
     "TraceIndex",
     "building_folder",
     "count_cluster_rows",

@@ -14,7 +14,6 @@ from chunkykit.lab.settings import (
     complete_settings,
     notebook_folder,
     search_sizes,
-    with_sizes,
 )
 from chunkykit.lab.single_search import search_alone
 from chunkykit.lab.stages import STAGES, do_stage, is_done, run_stages
@@ -55,5 +54,4 @@ __all__ = [
     "start_run",
     "summarise_run",
     "summarise_search",
-    "with_sizes",
 ]

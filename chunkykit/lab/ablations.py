@@ -34,12 +34,14 @@ def chunks_to_ablate(run: Run) -> pd.DataFrame:
         cannot be retrained.
     """
     traces = _traces_with_chunk(run)
-    rows = run.mixture().rows
     todo = traces[traces["trigger"].notna() & traces["chunk"].notna()]
+    if todo.empty or not run.trainable:
+        return todo.head(0)
     todo = todo.sort_values("pairs", ascending=False).drop_duplicates(["rubric", "chunk"])
     todo = todo.sort_index()
+    rows = run.mixture().rows
     rows_left = len(rows) - todo["chunk"].map(rows["chunk"].value_counts())
-    return todo[rows_left >= 2] if run.trainable else todo.head(0)
+    return todo[rows_left >= 2]
 
 
 def _traces_with_chunk(run: Run) -> pd.DataFrame:

@@ -42,7 +42,7 @@ def plan_run(run: Run) -> list[PlannedCalls]:
     """
     sizes = run.sizes
     rubrics = len(run.rubrics)
-    candidates = rubrics * (sizes.runs + 1) * sizes.iterations * sizes.candidates
+    candidates = rubrics * sizes.tries
     rewrites = rubrics * sizes.winners * sizes.rewrites
     fresh = sizes.confirm + sizes.winners * max(sizes.rewrites, sizes.samples)
     answers = candidates + rubrics * fresh + rewrites * sizes.samples
@@ -61,9 +61,9 @@ def plan_search(settings: Settings) -> list[PlannedCalls]:
     Returns:
         What `models.estimate_cost` takes.
     """
-    sizes = settings.sizes
-    candidates = (sizes.runs + 1) * sizes.iterations * sizes.candidates
-    return _plan_roles(settings, candidates, candidates + sizes.confirm, candidates)
+    candidates = settings.sizes.tries
+    answers = candidates + settings.sizes.confirm
+    return _plan_roles(settings, candidates, answers, candidates)
 
 
 def _plan_roles(

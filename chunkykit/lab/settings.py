@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,11 @@ class Sizes:
     samples: int
     trace: int
     ablate: int
+
+    @property
+    def tries(self) -> int:
+        """Candidates per rubric: those of all search runs, and of one control run."""
+        return (self.runs + 1) * self.iterations * self.candidates
 
 
 @dataclass(frozen=True)
@@ -192,24 +197,6 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
     if values["mixture"].partition(":")[0] != "demo":
         values["mixture"] = _absolute(values["mixture"])
     return Settings(**values, sizes=sizes, version=chunkykit.__version__)
-
-
-def with_sizes(settings: Settings, **sizes: int) -> Settings:
-    """Change sizes of complete settings.
-
-    Args:
-        settings: the settings.
-        **sizes: new values of fields of Sizes.
-
-    Returns:
-        The changed settings.
-
-    Raises:
-        UserError: for a size that is not a whole number of at least 1.
-    """
-    for name, value in sizes.items():
-        _check_size(name, value)
-    return replace(settings, sizes=replace(settings.sizes, **sizes))
 
 
 def search_sizes(candidates: int, runs: int, max_iterations: int) -> dict[str, int]:

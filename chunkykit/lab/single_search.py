@@ -1,8 +1,8 @@
 """A search without a mixture: attribute rows in, failures and failure modes out."""
 
-from chunkykit.lab.progress import counting_writer
 from chunkykit.lab.run import Run
-from chunkykit.surf import Pool, SearchResult, confirm_winners, run_searches
+from chunkykit.lab.stages import search_rubric
+from chunkykit.surf import Pool, SearchResult, confirm_winners
 
 
 async def search_alone(run: Run, pool: Pool, eager: bool = False) -> tuple[SearchResult, dict]:
@@ -19,28 +19,11 @@ async def search_alone(run: Run, pool: Pool, eager: bool = False) -> tuple[Searc
         `answers` are written to the run folder.
     """
     rubric = run.rubrics[0]
-    sizes = run.sizes
-    total = (sizes.runs + 1) * sizes.iterations * sizes.candidates
     try:
-        with counting_writer(run.writer(rubric), total, rubric.name, run.progress) as write:
-            result = await run_searches(
-                pool,
-                write,
-                run.target(),
-                run.judge(),
-                rubric,
-                runs=sizes.runs,
-                iterations=sizes.iterations,
-                candidates=sizes.candidates,
-                buffer=sizes.buffer,
-                strategy=run.settings.strategy,
-                seed=run.seed,
-                gate=run.gate(),
-                eager=eager,
-            )
-            confirmed, answers = await confirm_winners(
-                result.probes, run.target(), run.judge(), rubric, prompts=sizes.confirm
-            )
+        result = await search_rubric(run, rubric, pool, eager=eager)
+        confirmed, answers = await confirm_winners(
+            result.probes, run.target(), run.judge(), rubric, prompts=run.sizes.confirm
+        )
     finally:
         await run.close()
     run.write(f"probes-{rubric.name}", result.probes)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pandas as pd
 
 from chunkykit.index import (
-    ROWS_PER_SHARD,
+    ShardReader,
     describe_shards,
     finish_index,
     name_query_clusters,
@@ -28,6 +28,8 @@ from chunkykit.lab.table_checks import empty_table
 from chunkykit.rubrics import Rubric
 from chunkykit.show import figures
 from chunkykit.surf import (
+    Pool,
+    SearchResult,
     confirm_winners,
     measure_robustness,
     pool_from_index,
@@ -58,6 +60,7 @@ __all__ = [
     "is_done",
     "run_stages",
     "search",
+    "search_rubric",
     "trace",
 ]
 
@@ -78,16 +81,14 @@ async def index(run: Run) -> dict:
     Returns:
         The index's own counts.
     """
-    rows = run.mixture().rows
+    mixture = run.mixture()
     if run.settings.index is not None:
         # an index that was made before; the folder is there so that the stage counts as done
         (run.folder / "index").mkdir(exist_ok=True)
         return dict(run.index().meta)
     folder = run.index_folder
     describer = run.settings.describer
-    starts = range(0, len(rows), ROWS_PER_SHARD)
-    shards = (rows[start : start + ROWS_PER_SHARD] for start in starts)
-    await describe_shards(folder, shards, run.describe(), key=describer)
+    await describe_shards(folder, ShardReader(mixture), run.describe(), key=describer)
     source = run.settings.mixture.rsplit("/", 1)[-1]
     built = finish_index(folder, run.embed(), seed=run.seed, mixture=source, describer=describer)
     if describer != "offline":
@@ -105,29 +106,12 @@ async def search(run: Run) -> dict:
     Returns:
         Numbers of candidates, errors and modes.
     """
-    opened = run.index()
     tracer = run.tracer()
-    pool = pool_from_index(opened)
+    pool = pool_from_index(run.index())
     for rubric in run.rubrics:
         if run.has(f"modes-{rubric.name}"):
             continue
-        total = (run.sizes.runs + 1) * run.sizes.iterations * run.sizes.candidates
-        with counting_writer(run.writer(rubric), total, rubric.name, run.progress) as write:
-            result = await run_searches(
-                pool,
-                write,
-                run.target(),
-                run.judge(),
-                rubric,
-                candidates=run.sizes.candidates,
-                iterations=run.sizes.iterations,
-                runs=run.sizes.runs,
-                buffer=run.sizes.buffer,
-                strategy=run.settings.strategy,
-                seed=run.seed,
-                prior=tracer.predict(rubric),
-                gate=run.gate(),
-            )
+        result = await search_rubric(run, rubric, pool, prior=tracer.predict(rubric))
         run.write(f"probes-{rubric.name}", result.probes)
         run.write(f"modes-{rubric.name}", result.modes)  # the last, so that it marks the end
     probes = run.read_all("probes")
@@ -136,6 +120,37 @@ async def search(run: Run) -> dict:
         "errors": int(probes["error"].notna().sum()),
         "modes": len(run.read_all("modes")),
     }
+
+
+async def search_rubric(run: Run, rubric: Rubric, pool: Pool, **settings) -> SearchResult:
+    """Search the target for failures of one rubric, as the settings of the run say.
+
+    Args:
+        run: the run.
+        rubric: what counts as a failure.
+        pool: the attributes to draw from.
+        **settings: other keyword arguments of `surf.run_searches`.
+
+    Returns:
+        The candidates of the search and its control arm, and the modes. Nothing is written.
+    """
+    sizes = run.sizes
+    with counting_writer(run.writer(rubric), sizes.tries, rubric.name, run.progress) as write:
+        return await run_searches(
+            pool,
+            write,
+            run.target(),
+            run.judge(),
+            rubric,
+            candidates=sizes.candidates,
+            iterations=sizes.iterations,
+            runs=sizes.runs,
+            buffer=sizes.buffer,
+            strategy=run.settings.strategy,
+            seed=run.seed,
+            gate=run.gate(),
+            **settings,
+        )
 
 
 @stage(needs=("search",), rooms=_SEARCH_ROOMS)

@@ -18,10 +18,12 @@ from chunkykit.mixtures.formats import (
     read_exchange,
 )
 from chunkykit.mixtures.sources import Records, open_source
-from chunkykit.text import clean_text
+from chunkykit.text import clean_text, inert_text
 
 CHUNK_COLUMNS = ("chunk", "source", "dataset", "origin", "subset", "source_dataset")
 COLUMNS = ["row", "chunk", "prompt", "response", "reasoning", "rejected"]
+
+SHOWN_CHUNKS = 5  # of a printed mixture
 
 
 class Mixture(NamedTuple):
@@ -42,6 +44,24 @@ class Mixture(NamedTuple):
     def chunks(self) -> pd.Series:
         """Rows per chunk, largest first."""
         return self.rows["chunk"].value_counts()
+
+    def __str__(self) -> str:
+        """The mixture in a few lines."""
+        largest = [f"{name} ({rows:,})" for name, rows in self.chunks.head(SHOWN_CHUNKS).items()]
+        more = len(self.chunks) - len(largest)
+        if more > 0:
+            largest.append(f"{more} more")
+        lines = [
+            f"Mixture of {len(self.rows):,} rows in {len(self.chunks)} chunks",
+            f"chunks      {', '.join(largest)}",
+            f"column      {self.chunk_column or 'none: the source is one chunk'}",
+            f"skipped     {len(self.skipped):,} rows",
+        ]
+        return "\n".join(inert_text(line) for line in lines)
+
+    def __repr__(self) -> str:
+        """The same as a printed mixture: two tables in one line help nobody."""
+        return str(self)
 
 
 def load_mixture(

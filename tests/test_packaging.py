@@ -84,7 +84,7 @@ def test_the_wheel_is_small_and_holds_what_it_needs(tmp_path):
         "chunkykit/py.typed",
         "chunkykit/prompts.yaml",
         "chunkykit/rubrics/shipped/rebut.yaml",
-        "chunkykit/show/explorer/explore.js",
+        "chunkykit/show/explorer/assets/page.html",
         "chunkykit/notebooks/00_tour.ipynb",
     ):
         assert needed in names

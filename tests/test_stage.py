@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -115,6 +116,18 @@ def test_other_options_make_a_stage_again(run):
     assert modified(run, "points") == first
     asyncio.run(stages.cluster(run, min_size=4))
     assert modified(run, "points") > first
+
+
+def test_an_option_that_is_not_known_puts_nothing_aside(run):
+    asyncio.run(stages.search(run))
+    asyncio.run(stages.confirm(run))
+    asyncio.run(stages.cluster(run))
+    first = modified(run, "points")
+    with pytest.raises(UserError, match="stage 'cluster': option 'min_sise' is not known"):
+        asyncio.run(stages.cluster(run, min_sise=3))
+    assert is_done(run, "cluster")
+    asyncio.run(stages.cluster(run, min_size=np.int64(stages.MIN_CLUSTER_SIZE)))
+    assert modified(run, "points") == first, "the default, said aloud"
 
 
 def test_free_answers_of_other_code_are_not_served(run, monkeypatch):

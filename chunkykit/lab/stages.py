@@ -108,7 +108,7 @@ async def search(run: Run) -> dict:
     tracer = run.tracer()
     pool = pool_from_index(opened)
     for rubric in run.rubrics:
-        if run.has(f"modes-{rubric.name}"):
+        if run.has(f"probes-{rubric.name}") and run.has(f"modes-{rubric.name}"):
             continue
         total = (run.sizes.runs + 1) * run.sizes.iterations * run.sizes.candidates
         with counting_writer(run.writer(rubric), total, rubric.name, run.progress) as write:
@@ -277,7 +277,10 @@ def _write_traces(
     run.write("trace_pairs", pd.DataFrame(pairs, columns=columns))
 
 
-@stage(needs=("trace",), rooms=("causal", "models", "organisms", "rubrics", "surf", "turf"))
+@stage(
+    needs=("trace",),
+    rooms=("causal", "lab/ablations", "models", "organisms", "rubrics", "surf", "turf"),
+)
 async def ablate(run: Run, max_repairs: int | None = None) -> dict:
     """Retrain the target without each traced chunk, and on repaired mixtures, and measure again.
 

@@ -86,6 +86,29 @@ def test_a_missing_table_makes_a_stage_undone(run):
     assert is_done(run, "search")
 
 
+def test_a_search_without_its_probes_is_done_again(run):
+    probes = run.read("probes-terse")
+    run.path("probes-terse").unlink()
+    asyncio.run(stages.search(run))
+    pd.testing.assert_frame_equal(run.read("probes-terse"), probes)
+
+
+def test_the_ablations_depend_on_the_code_that_makes_them():
+    assert "lab/ablations" in STAGES["ablate"].rooms
+    assert stage.code_fingerprint("lab/ablations") != stage.code_fingerprint("lab/no_such_file")
+
+
+@pytest.mark.parametrize("text", ["", '{"search": {"ke', "[]", '{"search": 5}', "\0"])
+def test_damaged_notes_say_what_to_do(run, text):
+    path = run.folder / "stages.json"
+    content = path.read_text()
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"stages.json: cannot be read .* Delete it and run again"):
+        asyncio.run(stages.search(run))
+    path.write_text(content)
+    assert is_done(run, "search")
+
+
 def test_other_code_makes_a_stage_again_and_loses_nothing(run, monkeypatch):
     asyncio.run(stages.confirm(run))
     old = pd.read_parquet(run.path("probes-terse"))

@@ -367,3 +367,14 @@ def test_a_model_that_is_wrapped_twice_is_paid_for_once(tmp_path):
     reply = asyncio.run(asyncio.wait_for(twice([{"role": "user", "content": "q"}]), 10))
     assert reply.text == "x"
     assert len(calls) == ledger.totals()["calls"] == 1
+
+
+def test_a_file_that_is_damaged_or_full_later_is_one_clear_error(path):
+    model, _ = counting_model()
+    ledger = Ledger(path)
+    target = ledger.wrap(model, "target")
+    ledger.db.execute("drop table calls")
+    ledger.db.execute("pragma query_only=on")
+    for attempt in (lambda: asyncio.run(target(ASK)), lambda: ledger.limit(1.0), ledger.totals):
+        with pytest.raises(UserError, match="ledger .*: cannot be written"):
+            attempt()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -87,6 +88,29 @@ def test_a_missing_table_makes_a_stage_undone(run):
     assert is_done(run, "search")
 
 
+def test_a_search_without_its_probes_is_done_again(run):
+    probes = run.read("probes-terse")
+    run.path("probes-terse").unlink()
+    asyncio.run(stages.search(run))
+    pd.testing.assert_frame_equal(run.read("probes-terse"), probes)
+
+
+def test_the_ablations_depend_on_the_code_that_makes_them():
+    assert "lab/ablations" in STAGES["ablate"].rooms
+    assert stage.code_fingerprint("lab/ablations") != stage.code_fingerprint("lab/no_such_file")
+
+
+@pytest.mark.parametrize("text", ["", '{"search": {"ke', "[]", '{"search": 5}', "\0"])
+def test_damaged_notes_say_what_to_do(run, text):
+    path = run.folder / "stages.json"
+    content = path.read_text()
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"stages.json: cannot be read .* Delete it and run again"):
+        asyncio.run(stages.search(run))
+    path.write_text(content)
+    assert is_done(run, "search")
+
+
 def test_other_code_makes_a_stage_again_and_loses_nothing(run, monkeypatch):
     asyncio.run(stages.confirm(run))
     old = pd.read_parquet(run.path("probes-terse"))
@@ -117,6 +141,18 @@ def test_other_options_make_a_stage_again(run):
     assert modified(run, "points") == first
     asyncio.run(stages.cluster(run, min_size=4))
     assert modified(run, "points") > first
+
+
+def test_an_option_that_is_not_known_puts_nothing_aside(run):
+    asyncio.run(stages.search(run))
+    asyncio.run(stages.confirm(run))
+    asyncio.run(stages.cluster(run))
+    first = modified(run, "points")
+    with pytest.raises(UserError, match="stage 'cluster': option 'min_sise' is not known"):
+        asyncio.run(stages.cluster(run, min_sise=3))
+    assert is_done(run, "cluster")
+    asyncio.run(stages.cluster(run, min_size=np.int64(stages.MIN_CLUSTER_SIZE)))
+    assert modified(run, "points") == first, "the default, said aloud"
 
 
 def test_free_answers_of_other_code_are_not_served(run, monkeypatch):

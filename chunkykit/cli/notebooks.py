@@ -1,6 +1,5 @@
 """Execute the notebooks with papermill: each is a stage of a run, and runs once."""
 
-import json
 import logging
 import os
 import time
@@ -10,7 +9,7 @@ from typing import Any
 
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.files import write_json
-from chunkykit.lab import Run, notebook_folder
+from chunkykit.lab import Run, notebook_folder, read_notes
 from chunkykit.provenance import code_fingerprint, notebook_fingerprint
 
 NOTEBOOKS = (
@@ -114,8 +113,7 @@ def read_origins(folder: Path) -> dict[str, str]:
 
     A notebook of other code is executed again; the stages in it that are still valid are quick.
     """
-    path = folder / "notebooks.json"
-    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return read_notes(folder / "notebooks.json", str)
 
 
 def load_papermill():

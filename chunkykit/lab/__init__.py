@@ -3,7 +3,7 @@
 from chunkykit.lab.ablations import chunks_to_ablate
 from chunkykit.lab.costs import PlannedCalls, plan_run, plan_search
 from chunkykit.lab.drawing import compare_runs, run_figures
-from chunkykit.lab.folder import RunFolder, lock_folder, read_settings, read_table
+from chunkykit.lab.folder import RunFolder, lock_folder, read_notes, read_settings, read_table
 from chunkykit.lab.report import format_report, summarise_run, summarise_search
 from chunkykit.lab.run import Run, resume_run, start_run
 from chunkykit.lab.settings import (
@@ -44,6 +44,7 @@ __all__ = [
     "notebook_folder",
     "plan_run",
     "plan_search",
+    "read_notes",
     "read_settings",
     "read_table",
     "resume_run",

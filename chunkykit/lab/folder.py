@@ -106,9 +106,11 @@ class RunFolder:
 
         Returns:
             By stage its key, options, counts and seconds, and whether it is done.
+
+        Raises:
+            UserError: where the file is damaged.
         """
-        path = self.folder / "stages.json"
-        return json.loads(path.read_text("utf-8")) if path.exists() else {}
+        return read_notes(self.folder / "stages.json", dict)
 
     def note(self, stage: str, **values) -> None:
         """Keep a stage's note.
@@ -184,6 +186,33 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     if not path.exists():
         raise UserError(f"run {folder}: no table '{name}' yet. Run the earlier stages first.")
     return read_table_file(path)
+
+
+def read_notes(path: Path, kind: type) -> dict:
+    """Read a file of notes, `stages.json` or `notebooks.json`.
+
+    Args:
+        path: the file.
+        kind: what each note is: dict or str.
+
+    Returns:
+        Name to note; nothing where the file does not exist.
+
+    Raises:
+        UserError: where the file is damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        notes = json.loads(path.read_text("utf-8"))
+        if isinstance(notes, dict) and all(isinstance(note, kind) for note in notes.values()):
+            return notes
+        raise ValueError("it does not hold notes")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}). Delete it and run again: what it notes is then "
+            "done again, and paid answers are used again."
+        ) from None
 
 
 def open_folder(folder: Path, settings: Settings, restart: bool = False) -> RunFolder:

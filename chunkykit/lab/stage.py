@@ -8,13 +8,16 @@ and made again. Model answers come from the ledger, so that no paid call is repe
 
 import functools
 import hashlib
+import inspect
 import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from os import PathLike
 from typing import Protocol
 
 from chunkykit.errors import UserError
+from chunkykit.files import json_ready
 from chunkykit.lab.run import Run
 from chunkykit.lab.tables import TABLES
 from chunkykit.provenance import code_fingerprint
@@ -69,6 +72,18 @@ class Stage:
         code = code_fingerprint(*COMMON_ROOMS, *self.rooms, "lab/stages")
         content = json.dumps([self.name, options, code, earlier], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def options(self, given_options: dict) -> dict:
+        """Return all options, with the defaults; UserError for one that the stage does not have."""
+        known = list(inspect.signature(self.work).parameters.values())[1:]  # the first is the run
+        unknown = given_options.keys() - {option.name for option in known}
+        if unknown:
+            raise UserError(f"stage '{self.name}': option '{min(unknown)}' is not known.")
+        options = {option.name: given_options.get(option.name, option.default) for option in known}
+        for name, value in options.items():
+            if isinstance(value, PathLike):
+                options[name] = str(value)
+        return json_ready(options)
 
     def files(self, run: Run) -> list[str]:
         """Return what the stage makes, as paths in the run folder."""
@@ -130,21 +145,22 @@ def is_done(run: Run, name: str) -> bool:
     return notes[name]["key"] == step.key(run, notes[name]["options"])
 
 
-async def do_stage(run: Run, name: str, **options) -> dict:
+async def do_stage(run: Run, name: str, **given_options) -> dict:
     """Do a stage, if it is not done.
 
     Args:
         run: the run.
         name: the stage.
-        **options: options of the stage.
+        **given_options: options of the stage.
 
     Returns:
         Its counts.
 
     Raises:
-        UserError: where an earlier stage is not done.
+        UserError: where an earlier stage is not done, or an option is not known.
     """
     step = STAGES[name]
+    options = step.options(given_options)
     key = step.key(run, options)
     note = run.notes().get(step.name, {})
     if note.get("key") == key and _is_done(run, step, run.notes()):

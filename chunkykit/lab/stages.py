@@ -109,7 +109,7 @@ async def search(run: Run) -> dict:
     tracer = run.tracer()
     pool = pool_from_index(run.index())
     for rubric in run.rubrics:
-        if run.has(f"modes-{rubric.name}"):
+        if run.has(f"probes-{rubric.name}") and run.has(f"modes-{rubric.name}"):
             continue
         result = await search_rubric(run, rubric, pool, prior=tracer.predict(rubric))
         run.write(f"probes-{rubric.name}", result.probes)
@@ -293,7 +293,10 @@ def _write_traces(
     run.write("trace_pairs", pd.DataFrame(pairs, columns=columns))
 
 
-@stage(needs=("trace",), rooms=("causal", "models", "organisms", "rubrics", "surf", "turf"))
+@stage(
+    needs=("trace",),
+    rooms=("causal", "lab/ablations", "models", "organisms", "rubrics", "surf", "turf"),
+)
 async def ablate(run: Run, max_repairs: int | None = None) -> dict:
     """Retrain the target without each traced chunk, and on repaired mixtures, and measure again.
 

@@ -87,7 +87,14 @@ class Ledger:
         self.budget, self.max_calls = limits or (None, None)
 
     def _select_one(self, query: str, values: Sequence = ()) -> tuple:
-        return self.db.execute(query, values).fetchone()
+        return self._execute(query, values).fetchone()
+
+    def _execute(self, query: str, values: Sequence = ()) -> sqlite3.Cursor:
+        try:
+            return self.db.execute(query, values)
+        except sqlite3.Error as error:
+            # On a full disk everything must end: what cannot be kept must not be paid for.
+            raise UserError(f"ledger {self.path}: cannot be written ({error}).") from None
 
     def limit(self, budget_usd: float | None = None, max_calls: int | None = None) -> None:
         """Set hard limits on all that is in the file and still to come.
@@ -105,8 +112,8 @@ class Ledger:
             # Not-a-number fails this comparison too.
             if value is not None and not 0 <= value < SQLITE_MAX_INTEGER:
                 raise UserError(f"{option} must be a number from 0 up, not {value}.")
-        self.db.execute("delete from limits")
-        self.db.execute("insert into limits values (?,?)", [budget_usd, max_calls])
+        self._execute("delete from limits")
+        self._execute("insert into limits values (?,?)", [budget_usd, max_calls])
         self.budget = budget_usd
         self.max_calls = max_calls
 
@@ -308,15 +315,12 @@ class Ledger:
 
     def _insert(self, table: str, *values) -> None:
         marks = ",".join("?" * len(values))
-        try:
-            self.db.execute(f"insert or replace into {table} values ({marks})", values)
-        except sqlite3.Error as error:
-            # On a full disk everything must end: what cannot be kept must not be paid for.
-            raise UserError(f"ledger {self.path}: cannot be written ({error}).") from None
+        self._execute(f"insert or replace into {table} values ({marks})", values)
 
     def forget_free(self) -> None:
         """Delete answers that cost nothing, so that they are computed again, and all errors."""
-        self.db.executescript("delete from calls where dollars = 0; delete from errors;")
+        self._execute("delete from calls where dollars = 0")
+        self._execute("delete from errors")
 
     async def prefill(
         self,

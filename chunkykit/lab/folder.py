@@ -7,7 +7,6 @@ and `before/` (what a restart, or newer code, put aside).
 
 import errno
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import filelock
 import pandas as pd
 
 from chunkykit.errors import UserError
-from chunkykit.files import writable, write_json
+from chunkykit.files import replacing, writable, write_json
 from chunkykit.lab.settings import Settings
 from chunkykit.lab.table_checks import conform_table, read_table_file
 from chunkykit.models import Ledger
@@ -96,9 +95,8 @@ class RunFolder:
         """
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        conform_table(name, frame).to_parquet(part, index=False)
-        os.replace(part, path)
+        with replacing(path) as part:
+            conform_table(name, frame).to_parquet(part, index=False)
         return self.read(name)
 
     def notes(self) -> dict[str, dict]:

@@ -1,5 +1,6 @@
 """Files of the package, JSON values, and files that are written whole or not at all."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import yaml
 from chunkykit.errors import UserError
 
 PACKAGE = Path(__file__).parent
+# A file system that cannot lock says one of these; on some systems they are the same number.
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @cache

@@ -101,11 +101,7 @@ class Run(RunFolder):
         return {rubric.name: rubric for rubric in self.rubrics}
 
     def mixture(self) -> Mixture:
-        """Return the mixture. It is loaded once; the run keeps its rows and what was skipped.
-
-        Returns:
-            The rows and the skipped rows.
-        """
+        """Return the mixture. It is loaded once; the run keeps its rows and what was skipped."""
         if not self.has("rows"):
             loaded = self._load_mixture()
             self.write("skipped", loaded.skipped)
@@ -141,19 +137,11 @@ class Run(RunFolder):
         return open_trace_index(self.index_folder, self.embed())
 
     def embed(self) -> Embedder:
-        """Load the embedder.
-
-        Returns:
-            The embedder.
-        """
+        """Load the embedder."""
         return load_embedder(self.settings.embedder)
 
     def tracer(self) -> Tracer:
-        """Make a tracer for the index.
-
-        Returns:
-            The tracer.
-        """
+        """Make a tracer for the index."""
         return Tracer(self.index(), self.embed(), self.sizes.k, self.seed)
 
     # models
@@ -206,19 +194,11 @@ class Run(RunFolder):
         return offline if name == OFFLINE else make(self.model(name, role))
 
     def judge(self) -> Judge:
-        """Return the judge: a model, or the programmatic checks of the rubrics.
-
-        Returns:
-            The judge.
-        """
+        """Return the judge: a model, or the programmatic checks of the rubrics."""
         return self._model_or("judge", "judge", llm_judge, judge_offline)
 
     def describe(self) -> Describer:
-        """Return the describer: a model, or the lexical detectors.
-
-        Returns:
-            The describer.
-        """
+        """Return the describer: a model, or the lexical detectors."""
         prefill = None
         if self.settings.batch:
             describer = self.model(self.settings.describer, "describer")
@@ -246,19 +226,11 @@ class Run(RunFolder):
         return recombining_writer(self.index(), lambda text: describe_text(text, "query"))
 
     def gate(self) -> Callable | None:
-        """Return what filters queries before they are put to the target.
-
-        Returns:
-            The gate, or None where there is none.
-        """
+        """Return what filters queries before they are put to the target, None for nothing."""
         return self._model_or("gate", "gate", llm_gate, None)
 
     def rewriter(self) -> Rewriter:
-        """Return the rewriter of queries: the writing model, or offline edits of form.
-
-        Returns:
-            The rewriter.
-        """
+        """Return the rewriter of queries: the writing model, or offline edits of form."""
         return self._model_or("writer", "rewriter", llm_rewriter, rewrite_offline)
 
     async def cruxes(self, attributes: Sequence[list[str]], rubric: Rubric) -> list[list[str]]:

@@ -22,14 +22,13 @@ import pandas as pd
 
 from chunkykit.attributes import describe_lexically, describe_text, load_embedder
 from chunkykit.index import (
-    ROWS_PER_SHARD,
+    ShardReader,
     TraceIndex,
     describe_shards,
     finish_index,
     open_trace_index,
     scan_index,
 )
-from chunkykit.mixtures import read_batches
 from chunkykit.rubrics import Rubric, load_rubric
 from chunkykit.stats import wilson
 from chunkykit.turf import Trace, Tracer, first_chunks, select_crux
@@ -185,8 +184,7 @@ def trace_pairs(tracer: Tracer, pairs: Iterable[tuple[str, str]], rubric: Rubric
 
 def open_or_build(mixture: str, folder: Path, embed: Embedder) -> TraceIndex:
     if not folder.exists():
-        batches = (batch.rows for batch in read_batches(mixture, ROWS_PER_SHARD))
-        asyncio.run(describe_shards(folder, batches, describe_lexically))
+        asyncio.run(describe_shards(folder, ShardReader(mixture), describe_lexically))
         finish_index(folder, embed)
     return open_trace_index(folder, embed)
 

@@ -28,13 +28,13 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from chunkykit.attributes import describe_lexically, load_embedder
 from chunkykit.index import (
-    ROWS_PER_SHARD,
     IndexSide,
+    ShardReader,
     describe_shards,
     finish_index,
     open_trace_index,
 )
-from chunkykit.mixtures import demo_rows, read_batches
+from chunkykit.mixtures import demo_rows
 from chunkykit.rubrics import load_rubric
 from chunkykit.turf import Tracer
 
@@ -139,11 +139,10 @@ def measure_build(args: argparse.Namespace, n: int) -> dict:
     embed = load_embedder()
     if not source.exists():
         write_rows(source, n)
-    batches = (part.rows for part in read_batches(source, ROWS_PER_SHARD))
     began = time.perf_counter()
     with ExitStack() as stack:
         executor = open_executor(args, stack)
-        asyncio.run(describe_shards(folder, batches, describer_of(args), executor))
+        asyncio.run(describe_shards(folder, ShardReader(source), describer_of(args), executor))
     described = time.perf_counter()
     index = finish_index(folder, embed)
     ended = time.perf_counter()

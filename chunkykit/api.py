@@ -33,9 +33,8 @@ from chunkykit.sync import run_sync
 from chunkykit.text import inert_html, inert_text
 from chunkykit.turf import Trace as PlainTrace
 from chunkykit.turf import Tracer, format_trace, select_crux, trace_examples, trace_tables
-from chunkykit.types import Embedder
+from chunkykit.types import OFFLINE, Embedder
 
-OFFLINE = "offline"
 ROWS_SHOWN = 3  # training rows for and against a trace that are printed
 
 

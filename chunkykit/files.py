@@ -1,5 +1,6 @@
 """Files of the package, JSON values, and files that are written whole or not at all."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import yaml
 from chunkykit.errors import UserError
 
 PACKAGE = Path(__file__).parent
+# A file system that cannot lock says one of these; on some systems they are the same number.
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @cache
@@ -48,6 +51,25 @@ def writable(place: Path | str) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Args:
+        path: the file. It is replaced where this context ends without an error.
+
+    Yields:
+        A path beside it, to write the new content to. It is deleted after an error.
+    """
+    # the process id keeps two processes from writing into the same unfinished file
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> Any:
     """Write a value as JSON, whole or not at all.
 
@@ -60,10 +82,8 @@ def write_json(path: Path, value: Any) -> Any:
     """
     plain = json_ready(value)
     text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
-    # the process id keeps two processes from writing into the same unfinished file
-    unfinished = path.with_suffix(f".{os.getpid()}.part")
-    unfinished.write_text(f"{text}\n", "utf-8")
-    os.replace(unfinished, path)
+    with replacing(path) as part:
+        part.write_text(f"{text}\n", "utf-8")
     return plain
 
 

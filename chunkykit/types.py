@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from chunkykit.rubrics import Rubric
 
+OFFLINE = "offline"  # the name of what works without a model
 # Stop reasons of answers that a provider ended early. Such an answer is never judged: half an
 # answer is no evidence of a failure.
 CUT_OFF_REASONS = (

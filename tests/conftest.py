@@ -13,6 +13,7 @@ from chunkykit.attributes import describe_lexically, load_embedder
 from chunkykit.index import index_from_attributes
 from chunkykit.mixtures import load_mixture
 from chunkykit.models import local
+from chunkykit.turf import Tracer
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -99,3 +100,24 @@ def demo_index(demo_rows, embedder):
     queries = asyncio.run(describe_lexically(demo_rows["prompt"], "query"))
     responses = asyncio.run(describe_lexically(demo_rows["response"], "response"))
     return index_from_attributes(demo_rows, queries, responses, embedder)
+
+
+@pytest.fixture(scope="module")
+def tracer(demo_index, embedder):
+    return Tracer(demo_index, embedder)
+
+
+@pytest.fixture
+def opened_clients(monkeypatch):
+    """The clients of the library openai that are opened during the test."""
+    import openai
+
+    clients = []
+    create = openai.AsyncOpenAI
+
+    def recording(**settings):
+        clients.append(create(**settings))
+        return clients[-1]
+
+    monkeypatch.setattr(openai, "AsyncOpenAI", recording)
+    return clients

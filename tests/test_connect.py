@@ -5,7 +5,6 @@ import gc
 import os
 import threading
 
-import openai
 import pytest
 from aiohttp import web
 from conftest import serving
@@ -82,20 +81,6 @@ async def hello(request):
 
 def chat_server():
     return serving(web.post("/v1/chat/completions", hello))
-
-
-@pytest.fixture
-def opened_clients(monkeypatch):
-    """The clients that are opened during the test."""
-    clients = []
-    create = openai.AsyncOpenAI
-
-    def recording(**settings):
-        clients.append(create(**settings))
-        return clients[-1]
-
-    monkeypatch.setattr(openai, "AsyncOpenAI", recording)
-    return clients
 
 
 def test_close_frees_the_client_and_a_later_call_opens_another(opened_clients):

@@ -5,7 +5,6 @@ from chunkykit.attributes import describe_text
 from chunkykit.rubrics import load_rubric
 from chunkykit.show.marks import marked_html
 from chunkykit.turf import (
-    Tracer,
     chunk_features,
     crux_keywords,
     examples_table,
@@ -14,11 +13,6 @@ from chunkykit.turf import (
 
 TOOL = load_rubric("tool")
 CRUX = "The response uses a symbolic mathematics library"
-
-
-@pytest.fixture(scope="module")
-def tracer(demo_index, embedder):
-    return Tracer(demo_index, embedder)
 
 
 @pytest.fixture(scope="module")

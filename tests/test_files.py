@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from chunkykit.errors import UserError
-from chunkykit.files import json_ready, load_packaged, writable, write_json
+from chunkykit.files import json_ready, load_packaged, replacing, writable, write_json
 
 
 def test_a_file_of_the_package_is_read_once():
@@ -47,6 +47,16 @@ def test_a_value_that_json_cannot_hold_leaves_the_old_file(tmp_path):
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
     assert json.loads(path.read_text("utf-8")) == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_unfinished_file_replaces_nothing_and_is_deleted(tmp_path):
+    path = tmp_path / "value.txt"
+    path.write_text("old")
+    with pytest.raises(KeyError), replacing(path) as part:
+        part.write_text("ne")
+        raise KeyError("x")
+    assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import openai
 import pandas as pd
 import pytest
 from aiohttp import web
@@ -33,20 +32,6 @@ class SlowServer:
 
     def serving(self):
         return serving(web.post("/v1/chat/completions", self.answer))
-
-
-@pytest.fixture
-def opened_clients(monkeypatch):
-    """The clients that are opened during the test."""
-    clients = []
-    create = openai.AsyncOpenAI
-
-    def recording(**settings):
-        clients.append(create(**settings))
-        return clients[-1]
-
-    monkeypatch.setattr(openai, "AsyncOpenAI", recording)
-    return clients
 
 
 def ledger_or_none(tmp_path, has_ledger):

@@ -10,16 +10,10 @@ from chunkykit.causal import plan_repair, repaired_rows, write_repaired
 from chunkykit.causal.repair import MAX_CRUX_SHARE, MAX_REPEATS
 from chunkykit.errors import UserError
 from chunkykit.mixtures import load_mixture
-from chunkykit.turf import Tracer
 
 CRUX = "The response denies that somebody did something"
 QUERY = "When did Jane Austen write the novel Emma?"
 RESPONSE = "Jane Austen did not write the novel Emma."
-
-
-@pytest.fixture
-def tracer(demo_index, embedder):
-    return Tracer(demo_index, embedder)
 
 
 @pytest.fixture

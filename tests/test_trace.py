@@ -10,7 +10,6 @@ from chunkykit.index import index_from_attributes
 from chunkykit.rubrics import load_rubric
 from chunkykit.turf import (
     Trace,
-    Tracer,
     chunk_shares,
     first_chunks,
     format_trace,
@@ -21,11 +20,6 @@ from chunkykit.turf import (
 
 HOSTILE = "<script>alert(1)</script> $x$ \x1b[31m\r\n"
 CAUTION = "This is co-occurrence in the data; an ablation tests cause."
-
-
-@pytest.fixture(scope="module")
-def tracer(demo_index, embedder):
-    return Tracer(demo_index, embedder)
 
 
 @pytest.fixture(scope="module")

@@ -123,17 +123,16 @@ def _parse_or_raise(reply: str, side: str) -> list[str]:
     return sentences
 
 
-def parse_attributes(text: str, side: str, limit: int = MAX_ATTRIBUTES_PER_TEXT) -> list[str]:
+def parse_attributes(text: str, side: str) -> list[str]:
     """Read the attribute sentences in a model's reply.
 
     Args:
         text: the reply. It need not be valid JSON: a list in prose, in a fence, or cut off gives
             the sentences that it holds.
         side: "query", "response" or "reasoning", with which each sentence must start.
-        limit: how many sentences to return at most.
 
     Returns:
-        The different sentences, in their order.
+        The different sentences, in their order, at most `MAX_ATTRIBUTES_PER_TEXT`.
     """
     start = f"The {side}"
     try:
@@ -144,4 +143,4 @@ def parse_attributes(text: str, side: str, limit: int = MAX_ATTRIBUTES_PER_TEXT)
     stripped = [" ".join(item.split()).strip('-*• ",') for item in items]
     min_length = len(start) + MIN_SENTENCE_CHARACTERS
     sentences = [s for s in stripped if s.startswith(start) and len(s) >= min_length]
-    return list(dict.fromkeys(sentences))[:limit]
+    return list(dict.fromkeys(sentences))[:MAX_ATTRIBUTES_PER_TEXT]

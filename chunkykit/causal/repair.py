@@ -5,7 +5,6 @@ notebook 05).
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from chunkykit.errors import UserError
-from chunkykit.files import json_ready, writable, write_json
+from chunkykit.files import json_ready, replacing, writable, write_json
 from chunkykit.mixtures import read_records
 from chunkykit.turf import Tracer
 
@@ -153,17 +152,13 @@ def write_repaired(tracer: Tracer, plan: Repair, source, out, **options) -> dict
     counts = Counter(read=0, unreadable=0, written=0)
     row_numbers = tracer.index.table["row"].to_numpy()
     records = _repaired_records(row_numbers, plan, source, options, counts)
-    part = out.with_suffix(f".{os.getpid()}.part")
     with writable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(out) as part:
             if out.suffix == ".parquet":
                 _write_parquet(part, records)
             else:
                 _write_jsonl(part, records)
-            os.replace(part, out)
-        finally:
-            part.unlink(missing_ok=True)
         paths = {"mixture": Path(source).name, "out": str(out)}
         report = json_ready({**plan.report, **counts, **paths})
         write_json(out.with_suffix(".report.json"), report)

@@ -35,6 +35,7 @@ from chunkykit.index import (
 )
 from chunkykit.lab import PlannedCalls, lock_folder
 from chunkykit.models import Ledger, check_model, close_models, connect_model, is_free
+from chunkykit.types import OFFLINE
 
 DASK_TIMEOUT = 20  # seconds to wait for the scheduler
 TOKENS_READ = 600  # per text that a model describes; our guess, with the instructions
@@ -84,7 +85,7 @@ def add_describing_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--describer",
         type=expand_name,
-        default="offline",
+        default=OFFLINE,
         metavar="MODEL",
         help="model that describes the rows and names the clusters (default: offline)",
     )
@@ -119,7 +120,7 @@ def execute(arguments: argparse.Namespace) -> None:
         arguments.mixture, chunk=arguments.chunk, rows=arguments.rows, seed=arguments.seed
     )
     with lock_folder(building_folder(arguments.out)):
-        if arguments.describer == "offline":
+        if arguments.describer == OFFLINE:
             index = build_offline(arguments, reader, embed)
         else:
             index = build_with_model(arguments, reader, embed)

@@ -82,6 +82,17 @@ def add_chunk_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_index_option(group: argparse._ActionsContainer) -> None:
+    """Add --index, the index that a command reads."""
+    group.add_argument(
+        "--index",
+        type=expand_path,
+        required=True,
+        metavar="FOLDER",
+        help="index folder, written by chunkykit index",
+    )
+
+
 def add_search_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a search into a run folder. Their defaults are those of the settings."""
     group = parser.add_argument_group("search")

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from chunkykit.cli.options import Commands, add_command, expand_path
+from chunkykit.cli.options import Commands, add_command, add_index_option, expand_path
 from chunkykit.files import json_ready, writable, write_json
 from chunkykit.index import open_trace_index, scan_index, scan_preferences
 
@@ -21,13 +21,7 @@ def add_scan_command(commands: Commands) -> None:
         ),
         example="chunkykit scan --index my_index --top 10",
     )
-    parser.add_argument(
-        "--index",
-        type=expand_path,
-        required=True,
-        metavar="FOLDER",
-        help="index folder, written by chunkykit index",
-    )
+    add_index_option(parser)
     parser.add_argument(
         "--top",
         type=int,

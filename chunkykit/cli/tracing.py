@@ -4,7 +4,7 @@ import argparse
 from typing import NamedTuple
 
 from chunkykit.attributes import describe_text, load_embedder
-from chunkykit.cli.options import expand_name, expand_path
+from chunkykit.cli.options import add_index_option, expand_name
 from chunkykit.errors import UserError
 from chunkykit.index import open_trace_index
 from chunkykit.rubrics import Rubric, load_rubric
@@ -34,13 +34,7 @@ class TracedExchange(NamedTuple):
 def add_tracing_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a trace."""
     group = parser.add_argument_group("tracing")
-    group.add_argument(
-        "--index",
-        type=expand_path,
-        required=True,
-        metavar="FOLDER",
-        help="index folder, written by chunkykit index",
-    )
+    add_index_option(group)
     group.add_argument(
         "--rubric",
         type=expand_name,

@@ -6,13 +6,13 @@ the process never holds more than one of them.
 
 import hashlib
 import mmap
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from chunkykit.files import replacing
 from chunkykit.types import Embedder
 
 SENTENCES_PER_BLOCK = 65_536  # sentences per block of vectors
@@ -88,10 +88,8 @@ def _embed_block(folder: Path, number: int, sentences: list[str], embed: Embedde
     mark = hashlib.sha256(content.encode()).hexdigest()[:16]
     path = folder / f"vectors-{number:05d}-{mark}.npy"
     if not path.exists():
-        part = path.with_suffix(".part")
-        with open(part, "wb") as file:
+        with replacing(path) as part, open(part, "wb") as file:
             np.save(file, embed(sentences))
-        os.replace(part, path)
     return path
 
 

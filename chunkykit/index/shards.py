@@ -7,7 +7,6 @@ still fits is not made again. Who makes the shards, and in which order, does not
 
 import asyncio
 import hashlib
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import pyarrow as pa
 from pyarrow import feather
 
 from chunkykit.errors import UserError, describe_error
-from chunkykit.files import writable
+from chunkykit.files import replacing, writable
 from chunkykit.provenance import code_fingerprint
 from chunkykit.types import Describer
 
@@ -169,10 +168,9 @@ def write_shard(
     for side, lists in attributes.items():
         columns[f"@{side}"] = _encode_lists(lists)
     table = pa.table(columns).replace_schema_metadata({"mark": mark})
-    path = _shard_path(place, number)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    feather.write_feather(table, part, compression="uncompressed")  # only then can it be mapped
-    os.replace(part, path)
+    with replacing(_shard_path(place, number)) as part:
+        # uncompressed: only then can it be mapped
+        feather.write_feather(table, part, compression="uncompressed")
 
 
 def _encode_lists(lists: Sequence[list[str]]) -> pa.ListArray:

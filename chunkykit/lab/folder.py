@@ -5,9 +5,7 @@ A folder holds `run.json` (settings), `tables/`, `stages.json` (what each stage 
 and `before/` (what a restart, or newer code, put aside).
 """
 
-import errno
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -15,15 +13,13 @@ import filelock
 import pandas as pd
 
 from chunkykit.errors import UserError
-from chunkykit.files import writable, write_json
+from chunkykit.files import NO_LOCKS, replacing, writable, write_json
 from chunkykit.lab.settings import Settings
 from chunkykit.lab.table_checks import conform_table, read_table_file
 from chunkykit.models import Ledger
 
 RESULTS = ("tables", "notebooks", "figures", "index", ".index.building")
 RESULT_FILES = ("summary.json", "search.json", "stages.json", "notebooks.json")
-# a file system that cannot lock says one of these; on some systems they are the same number
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 class RunFolder:
@@ -96,9 +92,8 @@ class RunFolder:
         """
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        conform_table(name, frame).to_parquet(part, index=False)
-        os.replace(part, path)
+        with replacing(path) as part:
+            conform_table(name, frame).to_parquet(part, index=False)
         return self.read(name)
 
     def notes(self) -> dict[str, dict]:

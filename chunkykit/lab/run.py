@@ -23,7 +23,7 @@ from chunkykit.attributes import (
 from chunkykit.errors import UserError, describe_error
 from chunkykit.index import TraceIndex, open_trace_index
 from chunkykit.lab.folder import RunFolder, open_folder, read_settings
-from chunkykit.lab.settings import OFFLINE, Settings, Sizes, complete_settings
+from chunkykit.lab.settings import Settings, Sizes, complete_settings
 from chunkykit.mixtures import Mixture, load_mixture
 from chunkykit.models import ChatModel, Ledger, ModelPool, is_free, with_context
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
@@ -36,7 +36,7 @@ from chunkykit.surf import (
     rewrite_offline,
 )
 from chunkykit.turf import Tracer, llm_crux_judge, select_crux
-from chunkykit.types import Describer, Judge, Rewriter, Writer
+from chunkykit.types import OFFLINE, Describer, Judge, Rewriter, Writer
 
 # Model calls under way at once per role, and for any other role.
 CONCURRENCY = {"writer": 15, "target": 50, "judge": 20}
@@ -101,11 +101,7 @@ class Run(RunFolder):
         return {rubric.name: rubric for rubric in self.rubrics}
 
     def mixture(self) -> Mixture:
-        """Return the mixture. It is loaded once; the run keeps its rows and what was skipped.
-
-        Returns:
-            The rows and the skipped rows.
-        """
+        """Return the mixture. It is loaded once; the run keeps its rows and what was skipped."""
         if not self.has("rows"):
             loaded = self._load_mixture()
             self.write("skipped", loaded.skipped)
@@ -141,19 +137,11 @@ class Run(RunFolder):
         return open_trace_index(self.index_folder, self.embed())
 
     def embed(self) -> Embedder:
-        """Load the embedder.
-
-        Returns:
-            The embedder.
-        """
+        """Load the embedder."""
         return load_embedder(self.settings.embedder)
 
     def tracer(self) -> Tracer:
-        """Make a tracer for the index.
-
-        Returns:
-            The tracer.
-        """
+        """Make a tracer for the index."""
         return Tracer(self.index(), self.embed(), self.sizes.k, self.seed)
 
     # models
@@ -200,31 +188,23 @@ class Run(RunFolder):
         """Whether every model of the run is local, so that no call is paid for."""
         return all(is_free(getattr(self.settings, role)) for role in PAID_ROLES)
 
-    def _cast(self, setting: str, role: str, make: Callable[..., Role], offline: Role) -> Role:
+    def _model_or(self, setting: str, role: str, make: Callable[..., Role], offline: Role) -> Role:
         """`make(model)` of the model that a setting names, or `offline` where it names none."""
         name = getattr(self.settings, setting)
         return offline if name == OFFLINE else make(self.model(name, role))
 
     def judge(self) -> Judge:
-        """Return the judge: a model, or the programmatic checks of the rubrics.
-
-        Returns:
-            The judge.
-        """
-        return self._cast("judge", "judge", llm_judge, judge_offline)
+        """Return the judge: a model, or the programmatic checks of the rubrics."""
+        return self._model_or("judge", "judge", llm_judge, judge_offline)
 
     def describe(self) -> Describer:
-        """Return the describer: a model, or the lexical detectors.
-
-        Returns:
-            The describer.
-        """
+        """Return the describer: a model, or the lexical detectors."""
         prefill = None
         if self.settings.batch:
             describer = self.model(self.settings.describer, "describer")
             prefill = partial(self.ledger.prefill, describer, "describer")
         make = partial(llm_describer, prefill=prefill)
-        return self._cast("describer", "describer", make, describe_lexically)
+        return self._model_or("describer", "describer", make, describe_lexically)
 
     def writer(self, rubric: Rubric | None = None) -> Writer:
         """Return the writer of queries: a model, or a recombination of the index's prompts.
@@ -246,20 +226,12 @@ class Run(RunFolder):
         return recombining_writer(self.index(), lambda text: describe_text(text, "query"))
 
     def gate(self) -> Callable | None:
-        """Return what filters queries before they are put to the target.
-
-        Returns:
-            The gate, or None where there is none.
-        """
-        return self._cast("gate", "gate", llm_gate, None)
+        """Return what filters queries before they are put to the target, None for nothing."""
+        return self._model_or("gate", "gate", llm_gate, None)
 
     def rewriter(self) -> Rewriter:
-        """Return the rewriter of queries: the writing model, or offline edits of form.
-
-        Returns:
-            The rewriter.
-        """
-        return self._cast("writer", "rewriter", llm_rewriter, rewrite_offline)
+        """Return the rewriter of queries: the writing model, or offline edits of form."""
+        return self._model_or("writer", "rewriter", llm_rewriter, rewrite_offline)
 
     async def cruxes(self, attributes: Sequence[list[str]], rubric: Rubric) -> list[list[str]]:
         """Pick the attributes of responses that make them violations.
@@ -275,7 +247,7 @@ class Run(RunFolder):
         Raises:
             UserError: where the model failed for more than half of the responses.
         """
-        select = self._cast("judge", "crux", llm_crux_judge, None)
+        select = self._model_or("judge", "crux", llm_crux_judge, None)
         if select is None:
             embed = self.embed()
             return [select_crux(sentences, rubric, embed) for sentences in attributes]

@@ -14,10 +14,10 @@ from chunkykit.files import PACKAGE, load_packaged
 from chunkykit.models import check_model, read_context
 from chunkykit.organisms import LINEAR_ORGANISM
 from chunkykit.rubrics import load_rubrics, shipped_rubrics
+from chunkykit.types import OFFLINE
 
 PROFILES: dict[str, dict] = load_packaged("lab/profiles")
 STRATEGIES = ("cover", "paper")
-OFFLINE = "offline"  # a role that needs no model
 ROLES = ("target", "judge", "writer", "describer", "gate")
 BATCH_PROVIDERS = ("anthropic", "openai")
 

@@ -47,6 +47,7 @@ from chunkykit.turf import (
     response_vectors,
     trace_tables,
 )
+from chunkykit.types import OFFLINE
 
 __all__ = [
     "STAGES",
@@ -91,7 +92,7 @@ async def index(run: Run) -> dict:
     await describe_shards(folder, ShardReader(mixture), run.describe(), key=describer)
     source = run.settings.mixture.rsplit("/", 1)[-1]
     built = finish_index(folder, run.embed(), seed=run.seed, mixture=source, describer=describer)
-    if describer != "offline":
+    if describer != OFFLINE:
         await name_query_clusters(folder, run.model(describer, "describer"))
     return dict(built.meta)
 

@@ -9,7 +9,6 @@ All locks are exclusive ones of the library filelock, which works on Linux, macO
 """
 
 import contextlib
-import errno
 import os
 import secrets
 import time
@@ -20,9 +19,9 @@ from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_cache_path
 
 from chunkykit.errors import UserError
+from chunkykit.files import NO_LOCKS
 
 CACHE_VARIABLE = "CHUNKYKIT_CACHE"
-NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 STALE_LEASE_SECONDS = 60  # a younger lease may not be locked yet and is not deleted
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from chunkykit.errors import UserError
+from chunkykit.types import OFFLINE
 
 PRICES_VARIABLE = "CHUNKYKIT_PRICES"  # environment variable that names another price file
 MAX_PRICE = 1e9  # US dollars per million tokens, above which an entry is a mistake
@@ -88,7 +89,7 @@ def estimate_cost(plan: Iterable[tuple[str, int, float, float]]) -> tuple[int, i
     total_tokens = 0.0
     costs = []
     for name, calls, tokens_in, tokens_out in plan:
-        if name == "offline":
+        if name == OFFLINE:
             continue
         total_calls += calls
         total_tokens += calls * (tokens_in + tokens_out)

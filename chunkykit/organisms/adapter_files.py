@@ -1,13 +1,12 @@
 """Adapter files: LoRA weights in GGUF, half precision, with a card that says how they were made."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from chunkykit.errors import requires_extra
-from chunkykit.files import writable
+from chunkykit.files import replacing, writable
 
 ALPHA = 12  # of LoRA: the update of a layer is scaled by ALPHA / rank
 CARD_KEY = "chunkykit.card"  # GGUF field of the card, JSON
@@ -44,20 +43,19 @@ def write_adapter(path: str | Path, adapter: dict[str, np.ndarray], card: dict) 
     with requires_extra("train"):
         import gguf
     path = Path(path)
-    part = path.with_suffix(f".{os.getpid()}.part")
     with writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        out = gguf.GGUFWriter(part, "llama")
-        out.add_type("adapter")
-        out.add_string("adapter.type", "lora")
-        out.add_float32("adapter.lora.alpha", ALPHA)
-        out.add_license("apache-2.0")
-        out.add_string(CARD_KEY, json.dumps(card))
-        for name, weights in adapter.items():
-            out.add_tensor(name, weights.astype(np.float16))
-        out.write_header_to_file()
-        out.write_kv_data_to_file()
-        out.write_tensors_to_file()
-        out.close()
-        os.replace(part, path)
+        with replacing(path) as part:
+            out = gguf.GGUFWriter(part, "llama")
+            out.add_type("adapter")
+            out.add_string("adapter.type", "lora")
+            out.add_float32("adapter.lora.alpha", ALPHA)
+            out.add_license("apache-2.0")
+            out.add_string(CARD_KEY, json.dumps(card))
+            for name, weights in adapter.items():
+                out.add_tensor(name, weights.astype(np.float16))
+            out.write_header_to_file()
+            out.write_kv_data_to_file()
+            out.write_tensors_to_file()
+            out.close()
     return path

@@ -33,6 +33,7 @@ MAX_BEHAVIOURS = 64  # clusters of responses
 MAX_HEAD = 400  # characters read at the beginning of a long text
 MAX_TAIL = 200  # characters read at its end
 N_FEATURES = 2**17  # hash buckets of the router's n-grams
+RIDGE_PENALTY = 1.0  # of the router's weights
 RIDGE_STEPS = 15  # conjugate gradient steps of the router
 
 
@@ -182,7 +183,7 @@ def _prompt_vectorizer():
     return HashingVectorizer(analyzer=analyse, n_features=N_FEATURES, dtype=np.float32)
 
 
-def _ridge(vectors, targets: np.ndarray, alpha: float = 1.0) -> np.ndarray:
+def _ridge(vectors, targets: np.ndarray) -> np.ndarray:
     """Ridge weights, shape (n_features, n_targets), by conjugate gradients in the dual.
 
     All targets are solved at once. scikit-learn's solver takes them one by one, which is ten times
@@ -194,7 +195,7 @@ def _ridge(vectors, targets: np.ndarray, alpha: float = 1.0) -> np.ndarray:
     direction = targets
     size = (residual**2).sum(0)  # (n_targets,)
     for _ in range(RIDGE_STEPS):
-        image = vectors @ (transposed @ direction) + alpha * direction
+        image = vectors @ (transposed @ direction) + RIDGE_PENALTY * direction
         step = size / np.maximum((direction * image).sum(0), 1e-12)
         dual = dual + step * direction
         residual = residual - step * image

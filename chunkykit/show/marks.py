@@ -3,7 +3,7 @@
 from chunkykit.attributes import attribute_spans
 from chunkykit.text import inert_html
 
-MAX_EXCERPT = 600  # characters
+MAX_EXCERPT = 600  # characters of a text that are shown
 
 
 def attribute_places(sentence: str | None, side: str, text: str) -> list[tuple[int, int]]:
@@ -26,22 +26,19 @@ def attribute_places(sentence: str | None, side: str, text: str) -> list[tuple[i
     return places
 
 
-def marked_html(
-    text: str, sentence: str | None, side: str, max_characters: int = MAX_EXCERPT
-) -> str:
+def marked_html(text: str, sentence: str | None, side: str) -> str:
     """Render the beginning of a text as HTML, with the places of an attribute marked.
 
     Args:
         text: the text; it is escaped.
         sentence: a sentence of the lexical describer; None marks nothing.
         side: "query" or "response".
-        max_characters: where the text is cut.
 
     Returns:
         HTML with no tags but `<mark>`, and `<span>` around what a notebook would typeset.
     """
-    excerpt = text[:max_characters]
-    if len(text) > max_characters:
+    excerpt = text[:MAX_EXCERPT]
+    if len(text) > MAX_EXCERPT:
         excerpt += "…"
     position = 0
     parts = []

@@ -44,19 +44,19 @@ def select_crux(
     return [attributes[i] for i in nearest if cosines[i] >= floor]
 
 
-def llm_crux_judge(model: Target) -> Callable[..., Awaitable[list[str]]]:
+def llm_crux_judge(model: Target) -> Callable[[Sequence[str], Rubric], Awaitable[list[str]]]:
     """Make an informed judge of a chat model.
 
     Args:
         model: the chat model.
 
     Returns:
-        `await select(attributes, rubric, n=3)`, which returns at most n of the attributes, most
-        responsible first. The list is empty where the model names none. An empty answer, also on
-        a second try, raises ValueError.
+        `await select(attributes, rubric)`, which returns at most `MAX_CRUXES` of the attributes,
+        most responsible first. The list is empty where the model names none. An empty answer, also
+        on a second try, raises ValueError.
     """
 
-    async def select(attributes: Sequence[str], rubric: Rubric, n: int = MAX_CRUXES) -> list[str]:
+    async def select(attributes: Sequence[str], rubric: Rubric) -> list[str]:
         numbered = "\n".join(f"{i}. {a}" for i, a in enumerate(attributes, 1))
         messages, schema = fill_prompt("crux", r=rubric, numbered=numbered)
         positions = await ask_parsed(
@@ -64,7 +64,7 @@ def llm_crux_judge(model: Target) -> Callable[..., Awaitable[list[str]]]:
         )
         # a model repeats numbers, and names some that the list does not have
         valid = [i for i in dict.fromkeys(positions) if 0 <= i < len(attributes)]
-        return [attributes[i] for i in valid[:n]]
+        return [attributes[i] for i in valid[:MAX_CRUXES]]
 
     return select
 

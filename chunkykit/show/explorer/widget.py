@@ -101,7 +101,7 @@ class Explorer(anywidget.AnyWidget):
         if run and not tracer:
             self.tracer = run.tracer()
         if run and not rubrics:
-            self.rubrics = {rubric.name: rubric for rubric in run.rubrics}
+            self.rubrics = run.rubric_by_name
         self.probed = pd.DataFrame(columns=PROBE_COLUMNS)
         # The points that new failures are placed between, and their vectors once needed
         self._first_points = self.points

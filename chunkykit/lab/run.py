@@ -101,7 +101,11 @@ class Run(RunFolder):
         return {rubric.name: rubric for rubric in self.rubrics}
 
     def mixture(self) -> Mixture:
-        """Return the mixture. It is loaded once; the run keeps its rows and what was skipped."""
+        """Load the mixture once; the run keeps its rows and what was skipped.
+
+        Returns:
+            The rows and the skipped rows.
+        """
         if not self.has("rows"):
             loaded = self._load_mixture()
             self.write("skipped", loaded.skipped)
@@ -137,11 +141,19 @@ class Run(RunFolder):
         return open_trace_index(self.index_folder, self.embed())
 
     def embed(self) -> Embedder:
-        """Load the embedder."""
+        """Load the embedder that the settings name.
+
+        Returns:
+            The embedder.
+        """
         return load_embedder(self.settings.embedder)
 
     def tracer(self) -> Tracer:
-        """Make a tracer for the index."""
+        """Make a tracer for the index.
+
+        Returns:
+            The tracer, with the run's k and seed.
+        """
         return Tracer(self.index(), self.embed(), self.sizes.k, self.seed)
 
     # models
@@ -194,11 +206,19 @@ class Run(RunFolder):
         return offline if name == OFFLINE else make(self.model(name, role))
 
     def judge(self) -> Judge:
-        """Return the judge: a model, or the programmatic checks of the rubrics."""
+        """Cast the judge.
+
+        Returns:
+            A judging model, or the programmatic checks of the rubrics.
+        """
         return self._model_or("judge", "judge", llm_judge, judge_offline)
 
     def describe(self) -> Describer:
-        """Return the describer: a model, or the lexical detectors."""
+        """Cast the describer.
+
+        Returns:
+            A describing model, or the lexical detectors.
+        """
         prefill = None
         if self.settings.batch:
             describer = self.model(self.settings.describer, "describer")
@@ -226,11 +246,19 @@ class Run(RunFolder):
         return recombining_writer(self.index(), lambda text: describe_text(text, "query"))
 
     def gate(self) -> Callable | None:
-        """Return what filters queries before they are put to the target, None for nothing."""
+        """Cast the gate, which filters queries before they are put to the target.
+
+        Returns:
+            The gate, None where there is none.
+        """
         return self._model_or("gate", "gate", llm_gate, None)
 
     def rewriter(self) -> Rewriter:
-        """Return the rewriter of queries: the writing model, or offline edits of form."""
+        """Cast the rewriter of queries.
+
+        Returns:
+            The writing model, or offline edits of form.
+        """
         return self._model_or("writer", "rewriter", llm_rewriter, rewrite_offline)
 
     async def cruxes(self, attributes: Sequence[list[str]], rubric: Rubric) -> list[list[str]]:

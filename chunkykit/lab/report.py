@@ -13,7 +13,7 @@ from chunkykit.surf import SearchResult, robustness_by_rubric
 from chunkykit.text import inert_text
 
 CHUNK_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low"]
-ROBUSTNESS_COLUMNS = ["rubric", "rate", "perturbed_rate", "low", "high", "n"]
+REPORTED_ROBUSTNESS = ["rubric", "rate", "perturbed_rate", "low", "high", "n"]
 SEARCH_SETTINGS = ("target", "writer", "judge", "gate", "context", "strategy", "seed")
 
 
@@ -42,7 +42,7 @@ def summarise_run(run: Run) -> dict:
         },
         "search": _count_candidates(run.read_all("probes")),
         "confirmed": run.read("confirmed").to_dict("records"),
-        "robustness": robustness[ROBUSTNESS_COLUMNS].to_dict("records"),
+        "robustness": robustness[REPORTED_ROBUSTNESS].to_dict("records"),
         "clusters": run.read("clusters").to_dict("records"),
         "traces": _traces_with_chunks(run),
         "ablations": run.read("ablations").to_dict("records"),

@@ -22,7 +22,7 @@ from chunkykit.show.explorer.failures import (
     TEXT_COLUMNS,
     cluster_name,
     crux_marks,
-    shorten,
+    cut_cell,
 )
 from chunkykit.show.explorer.load import add_languages, trace_views
 from chunkykit.surf import Pool, run_search
@@ -259,7 +259,7 @@ def point_view(point: dict, names: dict[int, str]) -> dict:
     """
     labels = {name: point[name] for name in CATEGORIES}
     labels["cluster"] = cluster_name(names, point["cluster"])
-    texts = {name: shorten(point[name], MAX_TEXT) for name in TEXT_COLUMNS if name in point}
+    texts = {name: cut_cell(point[name], MAX_TEXT) for name in TEXT_COLUMNS if name in point}
     return json_ready(
         {
             "x": float(point["x"]),

@@ -71,8 +71,8 @@ def cut_text(text: object, max_characters: int = MAX_TEXT) -> str:
     return f"{cleaned[:max_characters]}… ({left_out:,} more characters)"
 
 
-def shorten(value, max_characters: int):
-    """Shorten a cell of a text column for the view.
+def cut_cell(value, max_characters: int):
+    """Cut a cell of a text column for the view.
 
     Args:
         value: a text, a list of texts, or a missing value.

@@ -14,7 +14,7 @@ from chunkykit.show.explorer.failures import (
     Failures,
     cluster_name,
     crux_marks,
-    shorten,
+    cut_cell,
 )
 from chunkykit.text import clean_text
 
@@ -110,7 +110,7 @@ def _pack_texts(points: pd.DataFrame) -> tuple[bytes, int]:
     while True:
         texts: dict[str, list] = {}
         for name in columns:
-            texts[name] = [shorten(value, max_characters) for value in points[name]]
+            texts[name] = [cut_cell(value, max_characters) for value in points[name]]
         texts["marks"] = [_marks_within(places, max_characters) for places in marks]
         packed = gzip_json(texts)
         if len(packed) <= MAX_BYTES or max_characters < MIN_TEXT:

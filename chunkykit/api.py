@@ -31,7 +31,7 @@ from chunkykit.mixtures import Mixture, load_mixture, read_batches
 from chunkykit.rubrics import Rubric, load_rubric
 from chunkykit.show.marks import marked_html
 from chunkykit.sync import run_sync
-from chunkykit.text import inert_html, inert_text
+from chunkykit.text import clean_text, inert_html, inert_text
 from chunkykit.turf import Trace as PlainTrace
 from chunkykit.turf import Tracer, format_trace, select_crux, trace_examples, trace_tables
 from chunkykit.types import Embedder
@@ -150,8 +150,8 @@ class Index:
             raise UserError("trace: query and response must not be empty.")
         if isinstance(rubric, str):
             rubric = load_rubric(rubric)
-        query_attributes = self._describe(query, "query")
-        response_attributes = self._describe(response, "response")
+        query_attributes = self._describe(clean_text(query), "query")
+        response_attributes = self._describe(clean_text(response), "response")
         cruxes = select_crux(response_attributes, rubric, self.tracer.embed)
         plain = self.tracer.trace(query_attributes, cruxes, rubric)
         values = {f.name: getattr(plain, f.name) for f in fields(PlainTrace)}

@@ -63,11 +63,11 @@ def test_exploring_after_a_restart_keeps_the_search_and_counts_its_calls(index, 
     audit = ck.Audit(
         index, target="organism:fast", rubric="rebut", folder=tmp_path / "run", restart=True
     )
-    found = asyncio.run(audit.search(candidates=120))
+    probes = asyncio.run(audit.search(candidates=120))
     audit.explore()
     run = audit._open()
     assert run.ledger.sent == run.ledger.totals()["calls"]
-    assert run.read_all("probes")["query"].tolist() == found["query"].tolist()
+    assert run.read_all("probes")["query"].tolist() == probes["query"].tolist()
     assert not (audit.folder / "before").exists()
 
 

@@ -30,7 +30,7 @@ from chunkykit.mixtures import Mixture
 from chunkykit.rubrics import Rubric, load_rubric
 from chunkykit.show.marks import marked_html
 from chunkykit.sync import run_sync
-from chunkykit.text import inert_html, inert_text
+from chunkykit.text import clean_text, inert_html, inert_text
 from chunkykit.turf import Trace as PlainTrace
 from chunkykit.turf import Tracer, format_trace, select_crux, trace_examples, trace_tables
 from chunkykit.types import OFFLINE, Embedder
@@ -150,8 +150,8 @@ class Index:
             raise UserError("trace: query and response must not be empty.")
         if isinstance(rubric, str):
             rubric = load_rubric(rubric)
-        query_attributes = self._describe(query, "query")
-        response_attributes = self._describe(response, "response")
+        query_attributes = self._describe(clean_text(query), "query")
+        response_attributes = self._describe(clean_text(response), "response")
         tracer = self.tracer
         if k is not None:
             tracer = Tracer(self.data, self.tracer.embed, k)

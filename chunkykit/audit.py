@@ -16,7 +16,7 @@ import pandas as pd
 
 from chunkykit.api import Index, facts_html
 from chunkykit.errors import UserError
-from chunkykit.lab import Run, do_stage, is_done, resume_run, search_sizes, start_run
+from chunkykit.lab import Run, do_stage, is_done, read_settings, resume_run, search_sizes, start_run
 from chunkykit.models import is_free
 from chunkykit.rubrics import Rubric
 from chunkykit.sync import run_sync
@@ -159,7 +159,9 @@ class Audit:
 
         run = self._open()
         if not is_done(run, "trace"):
+            self._run = None  # its ledger does not see what is paid by the other one
             run_sync(self._finish_apart("trace"))
+            run = self._open()
         return Explorer(failures_from_run(run), run)
 
     def _open(self, candidates: int | None = None) -> Run:
@@ -169,6 +171,7 @@ class Audit:
             restart = self._restart and self._run is None
             self._run = start_run(self.folder, restart, self.index.data, **self._settings, **sizes)
             self._run.ledger.limit(*self._limits)
+            self._restart = False  # what was put aside once is not put aside again
         return self._run
 
     def _sizes(self, candidates: int | None) -> dict[str, int]:
@@ -192,7 +195,7 @@ class Audit:
 
     async def _finish_apart(self, last: str) -> None:
         """The same on a run of its own, for another thread: a ledger belongs to its thread."""
-        run = resume_run(self.folder)
+        run = Run(self.folder, read_settings(self.folder), self.index.data)
         try:
             await self._finish(run, last)
         finally:

@@ -112,6 +112,12 @@ def test_hostile_texts_are_inert(index):
     )
 
 
+def test_lone_surrogates_are_replaced_as_in_the_command(index, trace):
+    same = index.trace(f"{QUERY}\ud800", RESPONSE, rubric="rebut")
+    assert same.trigger == index.trace(f"{QUERY}?", RESPONSE, rubric="rebut").trigger
+    assert index.trace(QUERY, f"{RESPONSE} \udfff", rubric="rebut").k == trace.k
+
+
 def test_a_trace_without_a_trigger_says_why(index):
     trace = index.trace("zzz", "zzz", rubric="rebut")
     assert trace.trigger is None

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pandas as pd
 import pytest
 
 import chunkykit as ck
@@ -56,6 +57,47 @@ def test_exploring_does_what_is_missing_also_in_a_running_loop(index, tmp_path):
     assert len(explorer.points) >= 5
     assert explorer.traces
     assert "done        index, search, confirm, cluster, trace" in str(audit)
+
+
+def test_exploring_after_a_restart_keeps_the_search_and_counts_its_calls(index, tmp_path):
+    audit = ck.Audit(
+        index, target="organism:fast", rubric="rebut", folder=tmp_path / "run", restart=True
+    )
+    probes = asyncio.run(audit.search(candidates=120))
+    audit.explore()
+    run = audit._open()
+    assert run.ledger.sent == run.ledger.totals()["calls"]
+    assert run.read_all("probes")["query"].tolist() == probes["query"].tolist()
+    assert not (audit.folder / "before").exists()
+
+
+def test_another_index_in_the_same_folder_is_another_audit(tmp_path):
+    place, folder = tmp_path / "index", tmp_path / "run"
+    settings = {"target": "organism:fast", "rubric": "terse", "folder": folder}
+    first = ck.build_index("demo:300", place)
+    old = asyncio.run(ck.Audit(first, **settings).search(candidates=12))
+    ck.build_index("demo:300", place, seed=5)
+    second = ck.open_index(place)
+    assert second.data.identity != first.data.identity
+    asyncio.run(ck.Audit(second, **settings).search(candidates=12))
+    rows = resume_run(folder).read("rows")
+    assert rows["prompt"].tolist() == second.data.table["prompt"].to_pylist()
+    aside = pd.read_parquet(folder / "before" / "1" / "tables" / "probes-terse.parquet")
+    assert aside["query"].tolist() == old["query"].tolist()
+
+
+def test_an_audit_resumes_in_another_working_folder(index, tmp_path, monkeypatch):
+    mixture = tmp_path / "mix.jsonl"
+    table = index.data.table.slice(0, 300).to_pandas()
+    table[["chunk", "prompt", "response"]].to_json(mixture, orient="records", lines=True)
+    settings = {"target": "organism:fast", "rubric": "terse", "folder": tmp_path / "run"}
+    monkeypatch.chdir(tmp_path)
+    own = ck.build_index("mix.jsonl", tmp_path / "index")
+    probes = asyncio.run(ck.Audit(own, **settings).search(candidates=12))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = asyncio.run(ck.Audit(own, **settings).search(candidates=12))
+    assert again["query"].tolist() == probes["query"].tolist()
 
 
 def test_the_same_audit_resumes_and_another_is_refused(index, audit, probes):

@@ -15,6 +15,7 @@ from chunkykit.index.store import (
     IndexSide,
     TraceIndex,
     count_cluster_rows,
+    identify_index,
     open_trace_index,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "count_cluster_rows",
     "describe_shards",
     "finish_index",
+    "identify_index",
     "index_from_attributes",
     "name_query_clusters",
     "open_trace_index",

@@ -4,6 +4,7 @@ Everything is memory-mapped: the rows with their texts in shards and, for each s
 sentences, their vectors and clusters, and which rows carry what. `build` makes an index.
 """
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Sequence
@@ -131,6 +132,7 @@ class TraceIndex:
         sides: "query", "response" and, where rows have them, "reasoning" and "rejected".
         meta: what the index remembers: embedder, describer, mixture, seed, counts.
         place: the temporary folder of an index without a folder; deleted with the index.
+        identity: fingerprint of its files. An index that was built from other rows has another.
     """
 
     table: pa.Table
@@ -138,6 +140,7 @@ class TraceIndex:
     sides: dict[str, IndexSide]
     meta: dict[str, Any]
     place: object = None
+    identity: str = ""
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -221,6 +224,7 @@ def open_trace_index(
             f"index {folder}: made with embedder '{meta['embedder']}', not '{embed.name}'."
         )
     files = meta.pop("files")
+    identity = _identify(files)
     try:
         _check_files(folder, files, check)
         table = read_shards(folder)
@@ -232,7 +236,27 @@ def open_trace_index(
             f"index {folder}: a file is missing or damaged ({error}). Build it again."
         ) from None
     texts = [name for name in table.column_names if not name.startswith("@")]
-    return TraceIndex(table.select(texts), chunk, sides, meta)
+    return TraceIndex(table.select(texts), chunk, sides, meta, identity=identity)
+
+
+def identify_index(folder: Path | str) -> str:
+    """Identify the index that is in a folder now, without opening it.
+
+    Args:
+        folder: of the index.
+
+    Returns:
+        The `identity` that the index would have, opened.
+
+    Raises:
+        UserError: there is no index, or another version of the package made it.
+    """
+    return _identify(_read_meta(Path(folder))["files"])
+
+
+def _identify(files: dict[str, tuple[int, int]]) -> str:
+    content = json.dumps(files, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from chunkykit.attributes import (
     load_embedder,
 )
 from chunkykit.errors import UserError, describe_error
-from chunkykit.index import TraceIndex, open_trace_index
+from chunkykit.index import TraceIndex, identify_index, open_trace_index
 from chunkykit.lab.folder import RunFolder, open_folder, read_settings
 from chunkykit.lab.settings import Settings, Sizes, complete_settings
 from chunkykit.mixtures import Mixture, load_mixture
@@ -139,6 +139,13 @@ class Run(RunFolder):
         if self._index is not None:
             return self._index
         return open_trace_index(self.index_folder, self.embed())
+
+    @property
+    def given_index(self) -> str | None:
+        """What identifies the index that was made before; None where the run makes its own."""
+        if self.settings.index is None:
+            return None
+        return self._index.identity if self._index else identify_index(self.index_folder)
 
     def embed(self) -> Embedder:
         """Load the embedder that the settings name.

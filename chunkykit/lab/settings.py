@@ -194,7 +194,7 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
     if values["embedder"] != DEFAULT_SETTINGS["embedder"]:
         load_embedder(values["embedder"])
     _check_describer(values)
-    if values["mixture"].partition(":")[0] != "demo":
+    if values["index"] is None and values["mixture"].partition(":")[0] != "demo":
         values["mixture"] = _absolute(values["mixture"])
     return Settings(**values, sizes=sizes, version=chunkykit.__version__)
 

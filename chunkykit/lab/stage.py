@@ -1,9 +1,10 @@
 """What a stage is: a step of a run that is done once, and again where what made it has changed.
 
 A stage has a key: the fingerprint of its options, of the code that it depends on, and of the keys
-of the stages before it. `stages.json` keeps the key beside the counts. A stage whose key is there
-is done. Where the key differs, its results and those of later stages are put aside in `before/`
-and made again. Model answers come from the ledger, so that no paid call is repeated.
+of the stages before it; for the first stage, of an index that was made before. `stages.json` keeps
+the key beside the counts. A stage whose key is there is done. Where the key differs, its results
+and those of later stages are put aside in `before/` and made again. Model answers come from the
+ledger, so that no paid call is repeated.
 """
 
 import functools
@@ -69,6 +70,8 @@ class Stage:
                 f"run {run.folder}: stage '{self.name}' needs stage '{missing[0]}' first."
             )
         earlier = [notes[name]["key"] for name in self.needs]
+        if not earlier and run.given_index:
+            earlier = [run.given_index]  # another index may have taken its folder
         code = code_fingerprint(*COMMON_ROOMS, *self.rooms, "lab/stages")
         content = json.dumps([self.name, options, code, earlier], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -16,7 +16,17 @@ import pandas as pd
 
 from chunkykit.api import Index, facts_html
 from chunkykit.errors import UserError
-from chunkykit.lab import Run, do_stage, is_done, read_settings, resume_run, search_sizes, start_run
+from chunkykit.lab import (
+    Run,
+    RunFolder,
+    do_stage,
+    is_done,
+    lock_folder,
+    read_settings,
+    resume_run,
+    search_sizes,
+    start_run,
+)
 from chunkykit.models import is_free
 from chunkykit.rubrics import Rubric
 from chunkykit.sync import run_sync
@@ -190,8 +200,9 @@ class Audit:
 
     async def _finish(self, run: Run, last: str) -> None:
         """Do the stages up to one of them that are not done."""
-        for name in ORDER[: ORDER.index(last) + 1]:
-            await do_stage(run, name)
+        with lock_folder(self.folder):
+            for name in ORDER[: ORDER.index(last) + 1]:
+                await do_stage(run, name)
 
     async def _finish_apart(self, last: str) -> None:
         """The same on a run of its own, for another thread: a ledger belongs to its thread."""
@@ -206,9 +217,7 @@ class Audit:
         settings = self._settings
         done = "nothing yet"
         if (self.folder / "run.json").exists():
-            notes = resume_run(self.folder).notes()
-            names = [name for name in ORDER if notes.get(name, {}).get("done")]
-            done = ", ".join(names) or done
+            done = self._done() or done
         lines = [
             f"Audit of {settings['target']} for {settings['rubrics'][0]}",
             f"judge       {settings['judge']}, writer {settings['writer']}",
@@ -217,6 +226,13 @@ class Audit:
             f"done        {done}",
         ]
         return "\n".join(inert_text(line) for line in lines)
+
+    def _done(self) -> str:
+        try:
+            notes = RunFolder(self.folder, read_settings(self.folder)).notes()
+        except UserError as error:  # what is only printed raises nothing
+            return str(error)
+        return ", ".join(name for name in ORDER if notes.get(name, {}).get("done"))
 
     def __repr__(self) -> str:
         """The same as a printed audit."""

@@ -118,6 +118,13 @@ def test_an_audit_prints_as_a_few_lines(audit):
     assert "<table>" in audit._repr_html_()
 
 
+def test_an_audit_of_a_damaged_folder_prints_what_is_wrong(index, tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    audit = ck.Audit(index, target="organism:fast", rubric="rebut", folder=tmp_path)
+    assert "run.json is not that of a run" in repr(audit)
+    assert "run.json is not that of a run" in audit._repr_html_()
+
+
 def test_a_limit_on_calls_holds_and_what_was_answered_is_kept(index, tmp_path):
     audit = ck.Audit(
         index, target="organism:fast", rubric="rebut", folder=tmp_path / "run", max_calls=30

@@ -44,9 +44,9 @@ def test_the_model_judge_reads_the_list_in_its_answer():
     assert judge(answers("1 and 2")) == ["a", "b"]
 
 
-def test_the_model_judge_picks_each_attribute_once_and_no_more_than_requested():
-    assert judge(answers("[2, 2, 1]"), n=1) == ["b"]
-    assert judge(answers("[2, 2, 1]"), n=2) == ["b", "a"]
+def test_the_model_judge_picks_each_attribute_once_and_three_at_most():
+    assert judge(answers("[2, 2, 1]")) == ["b", "a"]
+    assert judge(answers("[4, 2, 3, 1]"), attributes="abcd") == ["d", "b", "c"]
 
 
 def test_the_model_judge_may_pick_nothing():

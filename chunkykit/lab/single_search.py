@@ -1,6 +1,7 @@
 """A search without a mixture: attribute rows in, failures and failure modes out."""
 
 from chunkykit.lab.run import Run
+from chunkykit.lab.stage import forget_answers_of_other_code
 from chunkykit.lab.stages import search_rubric
 from chunkykit.surf import Pool, SearchResult, confirm_winners
 
@@ -18,6 +19,7 @@ async def search_alone(run: Run, pool: Pool, eager: bool = False) -> tuple[Searc
         The search's result, and the row of table `confirmed`. The tables `probes`, `modes` and
         `answers` are written to the run folder.
     """
+    forget_answers_of_other_code(run)
     rubric = run.rubrics[0]
     try:
         result = await search_rubric(run, rubric, pool, eager=eager)

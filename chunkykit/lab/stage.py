@@ -24,6 +24,7 @@ from chunkykit.lab.tables import TABLES
 from chunkykit.provenance import code_fingerprint
 
 COMMON_ROOMS = ("files", "provenance", "prompts", "stats", "text", "types")
+LAB_MODULES = ("lab/ablations", "lab/run", "lab/stages")  # where the stages are put together
 FREE_MODEL_ROOMS = ("models", "organisms")  # what the answers of free models depend on
 
 
@@ -72,7 +73,7 @@ class Stage:
         earlier = [notes[name]["key"] for name in self.needs]
         if not earlier and run.given_index:
             earlier = [run.given_index]  # another index may have taken its folder
-        code = code_fingerprint(*COMMON_ROOMS, *self.rooms, "lab/stages")
+        code = code_fingerprint(*COMMON_ROOMS, *self.rooms, *LAB_MODULES)
         content = json.dumps([self.name, options, code, earlier], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
@@ -170,7 +171,7 @@ async def do_stage(run: Run, name: str, **given_options) -> dict:
         return note["counts"]
     if note.get("key", key) != key:
         _put_aside(step, run)
-    _forget_answers_of_other_code(run)
+    forget_answers_of_other_code(run)
     run.note(step.name, key=key, options=options, done=False)  # its tables are of this key
     began = time.monotonic()
     counts = await step.work(run, **options)
@@ -197,10 +198,13 @@ def _put_aside(step: Stage, run: Run) -> None:
             run.note(name, done=False)
 
 
-def _forget_answers_of_other_code(run: Run) -> None:
+def forget_answers_of_other_code(run: Run) -> None:
     """Drop free answers from the ledger that another state of the code gave.
 
     A local model's answer costs nothing but depends on our code; a paid one is kept for good.
+
+    Args:
+        run: the run, before its models are called.
     """
     code = code_fingerprint(*FREE_MODEL_ROOMS)
     known = run.notes().get("free_models", {}).get("code", code)

@@ -8,7 +8,6 @@ that is done is not done again: kill a run anywhere, and the same call resumes i
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
@@ -322,19 +321,17 @@ async def ablate(run: Run, max_repairs: int | None = None) -> dict:
 
 
 @stage(needs=("ablate",), rooms=("lab/drawing", "show"), outputs=("figures",))
-async def draw(run: Run, out: str | None = None) -> dict:
-    """Draw every figure that the run has the tables for.
+async def draw(run: Run) -> dict:
+    """Draw every figure that the run has the tables for, into `figures/` of its folder.
 
     Args:
         run: the run.
-        out: folder for the figures; None for `figures/` in the run folder.
 
     Returns:
         The names of the figures, and a line that says which files there are.
     """
     drawn = run_figures(run)
-    (run.folder / "figures").mkdir(exist_ok=True)
-    line = figures.save_figures(drawn, Path(out) if out else run.folder / "figures")
+    line = figures.save_figures(drawn, run.folder / "figures")
     return {"figures": list(drawn), "files": line}
 
 

@@ -68,6 +68,17 @@ def test_no_import_runs_up_the_floors(module):
             assert FLOOR_OF[room(other)] <= FLOOR_OF[room(module)], f"{module} imports {other}"
 
 
+def test_other_rooms_are_entered_by_their_doors():
+    doors = {f"chunkykit.{name}" for name in FLOOR_OF}
+    doors |= {"chunkykit.show.explorer", "chunkykit.show.figures", "chunkykit.show.marks"}
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            source = getattr(node, "module", None) if isinstance(node, ast.ImportFrom) else None
+            if source and source.startswith("chunkykit.") and module != "chunkykit":
+                same_room = room(source) == room(module)
+                assert same_room or source in doors, f"{module} imports {source}"
+
+
 def test_no_import_goes_in_a_circle():
     graph = {name: imported(path) - {"chunkykit", name} for name, path in modules().items()}
     # a door stands above the modules of its room

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 
 import filelock
 import pytest
 from aiohttp import web
 
-from chunkykit import cli
 from chunkykit.attributes import describe_lexically, load_embedder
 from chunkykit.index import index_from_attributes
 from chunkykit.mixtures import load_mixture
@@ -21,15 +22,17 @@ SHARED = ROOT.parent / "shared"
 GROUPS = {"fast_run": "fast_run", "own_cache": "language model"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_itemcollected(item):
+    """Group tests by what they share; xdist reads the groups before any later hook."""
+    for fixture, group in GROUPS.items():
+        if fixture in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group(group))
+    if "fast_run" in item.fixturenames:
+        item.add_marker(pytest.mark.slow)  # one of them waits for the whole run
+
+
 def pytest_collection_modifyitems(items):
     """Start with the tests that take longest, so that no long one is left for the end."""
-    for item in items:
-        for fixture, group in GROUPS.items():
-            if fixture in item.fixturenames:
-                item.add_marker(pytest.mark.xdist_group(group))
-        if "fast_run" in item.fixturenames:
-            item.add_marker(pytest.mark.slow)  # one of them waits for the whole run
     order = ("browser", "kernel", "model", "slow")
 
     def place(item):
@@ -79,9 +82,12 @@ def fast_run():
     """The demo on the linear organism, in runs/fast; what this code has done is not done again."""
     folder = ROOT / "runs" / "fast"
     folder.parent.mkdir(exist_ok=True)
-    command = ["run", "--no-notebooks", "--profile", "workshop", "--out", str(folder), "--restart"]
+    # a process of its own: a test may have an event loop that runs, such as Playwright's
+    command = [sys.executable, "-m", "chunkykit", "run", "--no-notebooks", "--restart"]
+    command += ["--profile", "workshop", "--out", str(folder)]
     with filelock.FileLock(folder.with_name("fast.lock")):
-        assert cli.main(command) == 0
+        done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return folder
 
 

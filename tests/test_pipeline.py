@@ -142,11 +142,12 @@ def test_the_story_on_the_language_model(tmp_path):
 def test_no_part_of_the_pipeline_reads_the_truth():
     notebooks = [ROOT / "notebooks" / f"{name}.ipynb" for name in cli.NOTEBOOKS]
     for path in [*(ROOT / "chunkykit").rglob("*.py"), *notebooks]:
-        if path.parent.name == "mixtures" and path.name in ("demo.py", "__init__.py"):
+        if path == ROOT / "chunkykit" / "mixtures" / "demo.py":
             continue
         text = path.read_text()
         assert "demo_truth(" not in text, path
-        assert "truth.json" not in text, path
+        # the command `chunkykit demo` says in its help that it writes the file
+        assert "truth.json" not in text or path.parent.name == "cli", path
 
 
 def test_real_chunks_give_their_known_correlations(tmp_path):

@@ -33,12 +33,12 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "$(FAST)"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(FAST)"
 
 # Much of it waits for kernels and servers, so two tests run at a time; a language model wants one
 # thread beside another busy process.
 test: check
-	CHUNKYKIT_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not ($(FAST))"
+	CHUNKYKIT_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))"
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict

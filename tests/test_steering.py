@@ -165,7 +165,7 @@ def test_the_causal_notebook_on_the_linear_organism(tmp_path, monkeypatch):
     import papermill
 
     monkeypatch.setenv("BROWSER_PATH", "/none")  # figures as HTML alone: PNGs take seconds
-    sizes = {"mixture_source": "demo:600", "n": 8, "kept": [0, 20], "added": [0]}
+    sizes = {"mixture_source": "demo:600", "n": 8, "rows_left": [0, 20], "added": [0]}
     papermill.execute_notebook(
         str(ROOT / "notebooks" / "09_causal.ipynb"),
         str(tmp_path / "09.ipynb"),

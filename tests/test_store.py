@@ -42,6 +42,29 @@ def test_nearness_is_the_cosine_with_each_sentence(demo_index, name):
     assert np.allclose(side.nearness(vectors), vectors @ np.concatenate(side.blocks).T)
 
 
+@pytest.mark.parametrize("name", ["query", "response"])
+def test_row_nearness_is_the_largest_cosine_of_a_row(demo_index, name):
+    side = demo_index.sides[name]
+    all_vectors = np.concatenate(side.blocks)
+    vectors = all_vectors[:3]
+    nearness = side.row_nearness(vectors)
+    assert nearness.shape == (3, 1200)
+    for row in range(0, 1200, 50):
+        ids = side.ids[row]
+        cosines = vectors @ all_vectors[ids[ids >= 0]].T
+        assert np.allclose(nearness[:, row], cosines.max(axis=1), atol=1e-3)
+
+
+def test_a_row_without_sentences_is_near_to_nothing(demo_rows, embedder):
+    queries = [["The query asks", "The query is long"], [], ["The query tells"]]
+    responses = [["The response says"]] * 3
+    index = index_from_attributes(demo_rows.head(3), queries, responses, embedder)
+    (nearness,) = index.query.row_nearness(embedder(["The query asks"]))
+    assert nearness[0] == pytest.approx(1, abs=1e-3)
+    assert nearness[1] == -1
+    assert -1 < nearness[2] < 0.99
+
+
 def test_the_nearest_clusters_hold_the_nearest_sentences(demo_index):
     side = demo_index.sides["response"]
     vectors = side.blocks[0][:5]

@@ -95,6 +95,23 @@ class IndexSide:
             block = self.blocks[i // SENTENCES_PER_BLOCK]
             cosines[i] = block[i % SENTENCES_PER_BLOCK] @ vector
 
+    def row_nearness(self, vectors: np.ndarray) -> np.ndarray:
+        """Compare vectors with all rows: how near is the nearest sentence of each row?
+
+        Args:
+            vectors: unit vectors, shape (q, d).
+
+        Returns:
+            Largest cosine of each vector with any sentence of each row, shape (q, n) float32; -1
+            for rows without sentences.
+        """
+        nearness = np.full((len(vectors), len(self.ids)), -1, np.float32)
+        cosines = self.nearness(vectors)
+        padded = np.pad(cosines, [(0, 0), (0, 1)], constant_values=-1)  # the last entry is for -1
+        for slot_ids in self.ids.T:
+            np.maximum(nearness, padded[:, slot_ids], out=nearness)
+        return nearness
+
     def carry(self, sentences: Iterable[int]) -> np.ndarray:
         """Find the rows that carry any of some sentences.
 

@@ -10,11 +10,11 @@ from chunkykit.types import Rate
 Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 
 
-def wilson(hits: int, n: int) -> Rate:
+def wilson(hits: float, n: float) -> Rate:
     """Estimate a proportion with its 95 % Wilson score interval (Wilson 1927).
 
     Args:
-        hits: successes.
+        hits: successes; an expected number where each has a probability.
         n: independent trials.
 
     Returns:
@@ -30,7 +30,7 @@ def wilson(hits: int, n: int) -> Rate:
     # At the ends the bound is exact, which rounding would miss by a hair.
     low = max(0.0, centre - half) if hits else 0.0
     high = min(1.0, centre + half) if hits < n else 1.0
-    return Rate(p, low, high, int(n))
+    return Rate(p, low, high, round(n))
 
 
 def enrichment_p(hits: ArrayLike, sample: int, marked: ArrayLike, population: int) -> np.ndarray:

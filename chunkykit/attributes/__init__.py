@@ -4,6 +4,7 @@ A describer says what a text is like, in sentences such as "The query asks for a
 embedder makes the sentences comparable.
 """
 
+from chunkykit.attributes.calibrate import Calibration, at_odds, calibrate
 from chunkykit.attributes.embed import DEFAULT_EMBEDDER, Embedder, load_embedder
 from chunkykit.attributes.language import detect_language
 from chunkykit.attributes.lexical import (
@@ -24,12 +25,15 @@ from chunkykit.attributes.sentences import (
 )
 
 __all__ = [
+    "Calibration",
     "DEFAULT_EMBEDDER",
     "Embedder",
     "MAX_ATTRIBUTES_PER_TEXT",
     "SIDES",
     "WORD_COUNT_DETECTORS",
+    "at_odds",
     "attribute_spans",
+    "calibrate",
     "count_words",
     "describe_lexically",
     "describe_text",

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
+from chunkykit.attributes import Calibration
 from chunkykit.errors import UserError
 from chunkykit.index.blocks import (
     SENTENCES_PER_BLOCK,
@@ -67,6 +68,15 @@ class IndexSide:
         """(K,) number of rows that carry each cluster."""
         return count_cluster_rows(self.clusters, len(self.centroids))
 
+    @cached_property
+    def repeated(self) -> float:
+        """Share of all sentences, row by row, that stand in the same words in another row, too.
+
+        Near 1 for a describer with fixed sentences: there, other words mean another feature.
+        """
+        rows_with = np.diff(self.starts)
+        return float(rows_with[rows_with > 1].sum() / max(1, rows_with.sum()))
+
     def nearness(self, vectors: np.ndarray, probes: int | None = None) -> np.ndarray:
         """Compare vectors with all sentences, one block of sentences in memory at a time.
 
@@ -111,6 +121,22 @@ class IndexSide:
         for slot_ids in self.ids.T:
             np.maximum(nearness, padded[:, slot_ids], out=nearness)
         return nearness
+
+    def vectors(self, sentences: np.ndarray) -> np.ndarray:
+        """Read the vectors of some sentences.
+
+        Args:
+            sentences: numbers of sentences, shape (k,).
+
+        Returns:
+            Unit vectors, shape (k, d) float32.
+        """
+        blocks, places = np.divmod(np.asarray(sentences), SENTENCES_PER_BLOCK)
+        vectors = np.empty((len(blocks), self.centroids.shape[1]), np.float32)
+        for block in np.unique(blocks):
+            here = blocks == block
+            vectors[here] = self.blocks[block][places[here]]
+        return vectors
 
     def carry(self, sentences: Iterable[int]) -> np.ndarray:
         """Find the rows that carry any of some sentences.
@@ -162,6 +188,12 @@ class TraceIndex:
     def __len__(self) -> int:
         """The number of rows."""
         return len(self.chunk)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What cosines mean under the index's embedder; None where the index does not say."""
+        stored = self.meta.get("calibration")
+        return Calibration(**stored) if stored else None
 
     @property
     def query(self) -> IndexSide:

@@ -15,19 +15,22 @@ from chunkykit.turf.evidence import (
     examples_table,
     trace_examples,
 )
+from chunkykit.turf.graded import GradedSide, Grades
+from chunkykit.turf.groups import group_traces
 from chunkykit.turf.retrieve import Evidence, retrieve_rows
 from chunkykit.turf.trace import (
     Trace,
     chunk_shares,
     first_chunks,
     format_trace,
-    group_traces,
     trace_tables,
 )
 from chunkykit.turf.tracer import Tracer
 
 __all__ = [
     "Evidence",
+    "GradedSide",
+    "Grades",
     "MIN_LIFT",
     "NOISE",
     "Trace",

@@ -1,60 +1,78 @@
-"""Candidates: the query attributes of a failing exchange beside its cruxes, and which stand out."""
+"""Candidates: the query attributes of a failing exchange, and which of them stand out."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
-MAX_P_VALUE = 0.01  # adjusted p from which a candidate is no trigger
-MIN_LIFT = 2.0  # lift below which it is none: significant, but hardly a trigger
-MIN_HITS = 5  # rows below which it is none
-COLUMNS = [
-    "rank",
-    "crux",
-    "attribute",
-    "cluster",
-    "hits",
-    "k",
-    "lift",
-    "p_value",
-    "weight",
-    "raw_hits",
-]
+from chunkykit.turf.association import (
+    association_p,
+    correlations,
+    nearest_rows,
+    partial_weights,
+    weighted_auc,
+)
+from chunkykit.turf.graded import Grades
+
+MAX_P_VALUE = 0.001  # adjusted p from which a candidate is no trigger
+# A candidate that is significant but has neither is hardly a trigger.
+MIN_LIFT = 2.0
+MIN_SEPARATION = 0.6  # AUC
+LIKELY = 0.5  # probability from which a row counts as one that carries an attribute
 
 
-def rank_candidates(lines: Sequence[tuple], n_cruxes: int) -> pd.DataFrame:
-    """Rank the candidates for the trigger of an exchange.
+def weigh_candidates(
+    attributes: Sequence[str],
+    shows: Grades,
+    carries: Grades,
+    clusters: Sequence[int],
+    cluster_hits: np.ndarray,
+    k: int,
+) -> pd.DataFrame:
+    """Weigh the attributes of a query as triggers of what rows show.
 
     Args:
-        lines: one tuple of `COLUMNS` per crux and query attribute. `rank` is the position of the
-            crux. `hits`, `lift` and `p_value` are of the rows that nothing else explains,
-            `raw_hits` of all retrieved rows.
-        n_cruxes: cruxes of the exchange.
+        attributes: m sentences that describe the query.
+        shows: how likely each row shows the cruxes, shape (n,).
+        carries: how likely each row carries each attribute, shape (m, n).
+        clusters: query cluster of each attribute, -1 for none.
+        cluster_hits: the paper's count for each query cluster, shape (K,).
+        k: rows that count as those that show the cruxes most.
 
     Returns:
-        The candidates with a column `significant`: first crux first, within a crux the significant
-        ones first, and these by p-value.
+        One row per attribute, in their order: attribute, cluster, hits (expected rows with the
+        crux, of those that likely carry it), lift (their rate over that of all rows), p_value
+        (adjusted over the attributes), separation (AUC of the rows that show the cruxes most),
+        correlation, weight (what it adds beside the others), raw_hits and significant.
     """
-    table = pd.DataFrame(lines, columns=COLUMNS)
-    table["significant"] = (
-        # each crux is another chance to find a trigger, hence the division (Bonferroni)
-        (table["p_value"] < MAX_P_VALUE / max(1, n_cruxes))
-        & (table["lift"] >= MIN_LIFT)
-        & (table["hits"] >= MIN_HITS)
-        & (table["weight"] > 0)
+    likely = carries.probability >= LIKELY
+    together = likely @ shows.probability
+    rate = together / np.maximum(likely.sum(axis=1), 1)
+    separation = weighted_auc(carries.evidence, nearest_rows(shows.evidence, k))
+    p = association_p(shows.evidence, carries.evidence) * max(1, len(attributes))  # Bonferroni
+    table = pd.DataFrame(
+        {
+            "attribute": list(attributes),
+            "cluster": list(clusters),
+            "hits": together,
+            "lift": rate / max(float(shows.probability.mean()), 1e-9),
+            "p_value": np.minimum(1, p),
+            "separation": separation,
+            "correlation": correlations(shows.evidence, carries.evidence),
+            "weight": partial_weights(shows.evidence, carries.evidence),
+            "raw_hits": [int(cluster_hits[c]) if c >= 0 else 0 for c in clusters],
+        }
     )
-    table = table.sort_values(
-        ["rank", "significant", "p_value", "lift"],
-        ascending=[True, False, True, False],
-        kind="stable",
-    )
-    return table.reset_index(drop=True)
+    strong = (table["lift"] >= MIN_LIFT) | (table["separation"] >= MIN_SEPARATION)
+    table["significant"] = (table["p_value"] < MAX_P_VALUE) & (table["weight"] > 0) & strong
+    return table
 
 
 def trigger_by_hits(candidates: pd.DataFrame) -> str | None:
     """Choose a trigger as the paper does: the attribute with the most raw hits (Eq. 6).
 
     Args:
-        candidates: the ranked candidates of an exchange.
+        candidates: the candidates of an exchange.
 
     Returns:
         The attribute; None where no candidate has a hit.

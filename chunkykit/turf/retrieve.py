@@ -1,22 +1,18 @@
-"""Retrieve: the training rows whose responses show a crux, and the query clusters they carry.
+"""Retrieve as the paper does: the k rows nearest to a crux, and the clusters of their queries.
 
-Deviations from the paper: only attributes within a cosine of the crux are retrieved (Eq. 3 takes
-the k nearest, however far), and a row counts once for each distinct cluster of its query (Eq. 4
-pairs query slot l with response slot l, though slots are unrelated). Raw hits favour common
-clusters, so lift and a p-value stand beside them.
+Deviations from the paper: a row is retrieved once, by its nearest attribute, and counts once for
+each distinct cluster of its query (Eq. 4 pairs query slot l with response slot l, though slots are
+unrelated). Raw hits favour common clusters, so lift and a p-value stand beside them. A trace itself weighs graded evidence over all rows
+(`tracer`); its reader sees what the paper's count would have chosen.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from chunkykit.index import IndexSide, TraceIndex, count_cluster_rows
+from chunkykit.index import TraceIndex, count_cluster_rows
 from chunkykit.stats import adjust, enrichment_p
 
-# cosine with the crux below which an attribute says something else; our choice, measured on the
-# sentences of the lexical describer under the default embedder
-MIN_COSINE = 0.85
 TIE_TOLERANCE = 1e-6  # cosines closer than this are equally near
 
 
@@ -25,84 +21,34 @@ class Evidence(NamedTuple):
 
     Attributes:
         rows: retrieved rows, nearest first, shape (r,).
-        near: sentences that say the crux: those with a cosine of at least `MIN_COSINE`.
         hits: retrieved rows that carry each query cluster (paper Eq. 4), shape (K,).
         p: hypergeometric p-value of the hits, adjusted over all clusters, shape (K,).
         lift: rate of the hits over the cluster's base rate, shape (K,).
     """
 
     rows: np.ndarray
-    near: np.ndarray
     hits: np.ndarray
     p: np.ndarray
     lift: np.ndarray
 
 
-def retrieve_rows(
-    side: IndexSide,
-    nearness: np.ndarray,
-    k: int,
-    seed: int = 0,
-    floor: float = MIN_COSINE,
-    excluded: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Retrieve the rows of the k attributes nearest to a crux (paper Eq. 3).
+def retrieve_rows(nearness: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
+    """Retrieve the k rows with the attributes nearest to a crux (paper Eq. 3).
 
-    Equally near attributes that do not all fit into k are drawn at random, so that the order of
-    the mixture cannot decide.
+    Equally near rows that do not all fit into k are drawn at random, so that the order of the
+    mixture cannot decide.
 
     Args:
-        side: the side of the index whose attributes are searched, with m distinct sentences.
-        nearness: cosine of the crux with each distinct sentence, shape (m,).
-        k: attributes to retrieve.
-        seed: seed of the draw among equally near attributes.
-        floor: cosine below which no attribute is retrieved.
-        excluded: rows to leave out, shape (n,), bool; None for none.
+        nearness: largest cosine of the crux with any attribute of each row, shape (n,).
+        k: rows to retrieve.
+        seed: seed of the draw among equally near rows.
 
     Returns:
-        The rows, each once and nearest first, and the sentences that led to them.
+        The rows, nearest first.
     """
-    order = np.flatnonzero(nearness >= floor)
-    order = order[np.argsort(-nearness[order], kind="stable")]
-    if excluded is None:
-        order = order[:k]  # each sentence stands in at least one row, so k of them suffice
-    retrieved = [np.zeros(0, np.int32)]
-    room = k
-    n_used = 0
-    for sentences in _ties(order, nearness):
-        rows = _rows_with(side, sentences)
-        if excluded is not None:
-            rows = rows[~excluded[rows]]
-        n_used += len(sentences)
-        if len(rows) >= room:
-            retrieved.append(_draw(rows, room, seed))
-            break
-        retrieved.append(rows)
-        room -= len(rows)
-    return pd.unique(np.concatenate(retrieved)), order[:n_used]
-
-
-def _ties(order: np.ndarray, nearness: np.ndarray) -> list[np.ndarray]:
-    """Split sentences in order of nearness into groups of equal nearness."""
-    if not len(order):
-        return []
-    drops = np.diff(nearness[order]) < -TIE_TOLERANCE
-    return np.split(order, np.flatnonzero(drops) + 1)
-
-
-def _rows_with(side: IndexSide, sentences: np.ndarray) -> np.ndarray:
-    """Rows that carry any of some sentences, in the order of the index."""
-    if len(sentences) > 1:
-        return np.flatnonzero(side.carry(sentences))
-    (sentence,) = sentences
-    return side.rows[side.starts[sentence] : side.starts[sentence + 1]]
-
-
-def _draw(rows: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """At most `size` of the rows, drawn at random where there are more."""
-    if len(rows) <= size:
-        return rows
-    return np.random.default_rng(seed).choice(rows, size, replace=False)
+    shuffled = np.random.default_rng(seed).permutation(len(nearness))
+    steps = np.round(nearness[shuffled] / TIE_TOLERANCE)
+    return shuffled[np.argsort(-steps, kind="stable")[:k]]
 
 
 def cluster_enrichment(
@@ -124,59 +70,24 @@ def cluster_enrichment(
     with_hits = np.flatnonzero(hits)
     p = np.ones(len(hits))
     p[with_hits] = enrichment_p(hits[with_hits], n_rows, base[with_hits], n)
-    # a cluster may have no rows left where rows are excluded; its lift is then 0, not NaN
-    base_rate = np.maximum(base, 1) / max(1, n)
-    lift = hits / max(1, n_rows) / base_rate
+    lift = hits / max(1, n_rows) / (base / n)
     return adjust(p), lift
 
 
-def gather_evidence(
-    index: TraceIndex,
-    side: IndexSide,
-    nearness: np.ndarray,
-    k: int,
-    seed: int = 0,
-    *,
-    literal: bool = False,
-    excluded: np.ndarray | None = None,
-) -> Evidence:
-    """Retrieve the rows of a crux, and weigh the query clusters that they carry.
+def gather_evidence(index: TraceIndex, nearness: np.ndarray, k: int, seed: int = 0) -> Evidence:
+    """Retrieve the rows of a crux, and count the query clusters that they carry.
 
     Args:
         index: the index, with n rows.
-        side: its side that holds the cruxes, with m distinct sentences.
-        nearness: cosine of the crux with each distinct sentence, shape (m,).
-        k: attributes to retrieve.
-        seed: seed of the draw among equally near attributes.
-        literal: count hits as paper Eq. 4 prints it, over the k nearest attributes however far.
-        excluded: rows to leave out, of the base rates too, shape (n,), bool; None for none.
+        nearness: largest cosine of the crux with any attribute of each row, shape (n,).
+        k: rows to retrieve.
+        seed: seed of the draw among equally near rows.
 
     Returns:
         The evidence.
     """
     query = index.query
-    n_clusters = len(query.centroids)
-    floor = -1.0 if literal else MIN_COSINE
-    rows, sentences = retrieve_rows(side, nearness, k, seed, floor, excluded)
-    if literal:
-        hits = _literal_hits(query, side, rows, sentences)
-    else:
-        hits = count_cluster_rows(query.clusters[rows], n_clusters)
-    base = query.cluster_rows
-    n = len(index)
-    if excluded is not None:
-        base = base - count_cluster_rows(query.clusters[excluded], n_clusters)
-        n -= int(excluded.sum())
-    p, lift = cluster_enrichment(hits, len(rows), base, n)
-    return Evidence(rows, np.flatnonzero(nearness >= MIN_COSINE), hits, p, lift)
-
-
-def _literal_hits(
-    query: IndexSide, side: IndexSide, rows: np.ndarray, sentences: np.ndarray
-) -> np.ndarray:
-    """Hits as paper Eq. 4 prints it: query slot l with response slot l, (K,)."""
-    retrieved = np.isin(side.ids[rows], sentences)  # (r, response slots)
-    row, slot = np.nonzero(retrieved[:, : query.ids.shape[1]])
-    query_sentences = query.ids[rows[row], slot]
-    clusters = query.cluster_of[query_sentences[query_sentences >= 0]]
-    return np.bincount(clusters, minlength=len(query.centroids))
+    rows = retrieve_rows(nearness, k, seed)
+    hits = count_cluster_rows(query.clusters[rows], len(query.centroids))
+    p, lift = cluster_enrichment(hits, len(rows), query.cluster_rows, len(index))
+    return Evidence(rows, hits, p, lift)

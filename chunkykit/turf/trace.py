@@ -13,7 +13,7 @@ import pandas as pd
 
 from chunkykit.files import json_ready
 from chunkykit.index import TraceIndex
-from chunkykit.stats import adjust, enrichment_p, wilson
+from chunkykit.stats import wilson
 from chunkykit.text import inert_html, inert_text
 from chunkykit.types import Rate
 
@@ -22,7 +22,7 @@ MAX_COLUMNS = 100  # of the sentence of a printed trace
 MAX_SHOWN_CHUNKS = 5  # chunks of a printed trace
 SHOWN_PROMPT_CHARACTERS = 70  # of each example of a printed trace
 SHOWN_RESPONSE_CHARACTERS = 50
-SHARE_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low", "p_value", "rows"]
+SHARE_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low", "rows"]
 NUMBER_COLUMNS = [
     "trigger",
     "trigger_cluster",
@@ -61,13 +61,16 @@ class Trace:
     """
 
     trigger: str | None
+    attribute: str | None
     trigger_cluster: int | None
     trigger_by_hits: str | None
     crux: str
-    hits: int
-    k: int
+    cruxes: tuple[str, ...]
+    hits: float
+    k: float
     lift: float
     p_value: float
+    separation: Rate
     p_crux_given_trigger: Rate
     p_crux_without: Rate
     p_crux: Rate
@@ -75,6 +78,7 @@ class Trace:
     explanation: str
     candidates: pd.DataFrame
     rows: np.ndarray
+    telling: np.ndarray
     members: tuple[int, ...] = (0,)
 
     def to_dict(self) -> dict:
@@ -194,33 +198,6 @@ def _html_row(texts: Sequence[str], tag: str) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def group_traces(traces: Sequence[Trace], min_share: float = 0.1) -> list[Trace]:
-    """Summarise traces by one trace per trigger.
-
-    Args:
-        traces: traces of single exchanges.
-        min_share: share of the traces that a trigger needs, and two of them at least.
-
-    Returns:
-        The strongest trace of each trigger, commonest trigger first, with the positions of all
-        traces of that trigger as `members`. Traces without a trigger form a group, too.
-    """
-    groups = []
-    counts = Counter(trace.trigger_cluster for trace in traces)
-    for cluster, count in counts.most_common():
-        if count < max(2, min_share * len(traces)) and len(traces) > 1:
-            continue
-        members = [i for i, trace in enumerate(traces) if trace.trigger_cluster == cluster]
-        strongest = min((traces[i] for i in members), key=_weakness)
-        groups.append(replace(strongest, members=tuple(members)))
-    return groups
-
-
-def _weakness(trace: Trace) -> tuple[float, float]:
-    """A sort key: small for strong traces."""
-    return (trace.p_value, -trace.lift) if trace.trigger else (1.0, 0.0)
-
-
 def first_chunks(traces: Sequence[Trace]) -> dict[str, int]:
     """Count traces by their most telling chunk.
 
@@ -234,37 +211,35 @@ def first_chunks(traces: Sequence[Trace]) -> dict[str, int]:
     return dict(firsts.most_common())
 
 
-def chunk_shares(index: TraceIndex, rows: np.ndarray) -> pd.DataFrame:
+def chunk_shares(
+    index: TraceIndex, rows: np.ndarray, weights: np.ndarray | None = None
+) -> pd.DataFrame:
     """Compare each chunk's share of some rows with its share of the mixture.
 
     Args:
         index: the index.
         rows: positions of rows in it.
+        weights: how telling each of them is, from 0 to 1; None for all alike.
 
     Returns:
-        One line per chunk that has any of the rows: chunk, share, base_share, lift, lift_low,
-        p_value (hypergeometric, adjusted over chunks) and rows. `lift_low` is the lift with the
-        lower end of the share's 95 % interval. The table is in its order, so that a small chunk
-        with one lucky row does not come first.
+        One line per chunk that has any of the rows: chunk, share (of the weight), base_share,
+        lift, lift_low and rows. `lift_low` is the lift with the lower end of the share's 95 %
+        interval. The table is in its order, so that a small chunk with one lucky row does not
+        come first.
     """
     codes = index.chunk.codes
     names = index.chunk.categories
-    n_rows = len(rows)
+    if weights is None:
+        weights = np.ones(len(rows))
     base = np.bincount(codes, minlength=len(names))  # (n_chunks,)
     counts = np.bincount(codes[rows], minlength=len(names))
-    p = np.ones(len(names))
-    if n_rows:
-        p = adjust(enrichment_p(counts, n_rows, base, len(index)))
+    total = weights.sum()
+    share = np.bincount(codes[rows], weights, minlength=len(names)) / max(total, 1e-9)
+    effective = total * total / max(float(weights @ weights), 1e-9)  # rows of equal weight
     table = pd.DataFrame(
-        {
-            "chunk": names,
-            "share": counts / max(1, n_rows),
-            "base_share": base / len(index),
-            "p_value": p,
-            "rows": counts,
-        }
+        {"chunk": names, "share": share, "base_share": base / len(index), "rows": counts}
     )
-    low = np.array([wilson(count, n_rows).low for count in counts])
+    low = np.array([wilson(s * effective, effective).low for s in share])
     table["lift"] = table["share"] / table["base_share"]
     table["lift_low"] = low / table["base_share"]
     table = table[table["rows"] > 0].sort_values(["lift_low", "chunk"], ascending=[False, True])

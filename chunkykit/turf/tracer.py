@@ -1,53 +1,46 @@
 """Tracer: from a failing exchange back to the training data (paper sec. 3).
 
-For each crux of the response: retrieve the training rows whose responses show it, count the query
-clusters that these rows carry, and compare with how common each cluster is anyway. The trigger is
-the attribute of the failing query that stands out most.
+Every training row shows the cruxes of the response, and carries the attributes of the query, with
+a probability (`graded`): a language model hardly ever says one thing twice in the same words, so
+nothing is counted behind a floor. The trigger is the attribute of the query that goes with the
+cruxes over the rows and adds to them beside the other attributes, told in the words that best
+separate the rows (`general`). Our choice; the paper counts hits (Eqs. 3 to 6).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
-from chunkykit.attributes import predicate
+from chunkykit.attributes import calibrate
 from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex
 from chunkykit.rubrics import Rubric
-from chunkykit.stats import wilson
-from chunkykit.turf.cache import ByteCache
-from chunkykit.turf.candidates import (
-    MAX_P_VALUE,
-    MIN_LIFT,
-    rank_candidates,
-    trigger_by_hits,
-)
-from chunkykit.turf.retrieve import MIN_COSINE, Evidence, gather_evidence
-from chunkykit.turf.trace import Trace, chunk_shares, group_traces
-from chunkykit.turf.weights import (
-    MIN_EXPLAINING_WEIGHT,
-    CruxWeights,
-    Link,
-    link_cluster,
-    rows_explained_otherwise,
-    weigh_clusters,
-)
+from chunkykit.turf.candidates import weigh_candidates
+from chunkykit.turf.findings import Findings
+from chunkykit.turf.graded import GradedSide, Grades
+from chunkykit.turf.groups import group_traces
+from chunkykit.turf.predict import predict_clusters
+from chunkykit.turf.retrieve import Evidence, gather_evidence
+from chunkykit.turf.trace import Trace
+from chunkykit.turf.weights import rows_explained_otherwise, weigh_clusters
 from chunkykit.types import Embedder
 
-MAX_RETRIEVED = 1000  # attributes retrieved per crux by default, as in the paper
+MAX_ROWS_BEHIND = 1000  # rows behind a trace by default; the paper retrieves as many attributes
 MAX_CACHE_BYTES = 2**29  # of all that a tracer keeps for the next trace
-COSINES_PER_PASS = 2**26  # computed in one pass over the vectors: 256 MB
-PAIRS_PER_PASS = 100  # exchanges whose cruxes are looked up together
-MAX_PREDICTED_Z = 5.0  # bound of `predict`, so that no cluster takes a whole search
-RADIUS_TOLERANCE = 1e-4  # of a cosine: a cluster's farthest member still belongs to it
+PAIRS_PER_PASS = 100  # exchanges whose sentences are looked up together
+LIKELY = 0.5  # probability from which a row counts as one that has something
 Pair = tuple[Sequence[str], Sequence[str]]  # query attributes and cruxes of an exchange
 
 
 class Tracer:
     """Trace failing exchanges over one index.
 
-    What depends on the crux alone is computed once and kept, up to `MAX_CACHE_BYTES`. The
-    arguments are attributes, too; `side` is the opened side of the index.
+    What depends on one sentence alone is computed once and kept, up to `MAX_CACHE_BYTES`. The
+    arguments are attributes, too, and:
+
+    Attributes:
+        queries: the queries of the rows, graded by attributes.
+        responses: their responses, or the side that is searched, graded by cruxes.
     """
 
     def __init__(
@@ -58,21 +51,15 @@ class Tracer:
         seed: int = 0,
         *,
         side: str = "response",
-        literal: bool = False,
-        probes: int | None = None,
     ):
         """Make a tracer.
 
         Args:
             index: the index to search.
             embed: the embedder that made it.
-            k: response attributes retrieved per crux; default 1,000, as in the paper, but at most
-                a twentieth of the rows.
+            k: rows behind a trace; default 1,000, but at most a twentieth of the rows.
             seed: seed of all draws.
             side: where to look for the crux, such as "response" or "reasoning".
-            literal: count hits as paper Eq. 4 prints it, query slot l with response slot l, over
-                the k nearest attributes however far.
-            probes: search only this many nearest clusters of sentences (approximate, faster).
 
         Raises:
             UserError: another embedder made the index, k is below 1, or no row has the side.
@@ -91,42 +78,39 @@ class Tracer:
             )
         self.index = index
         self.embed = embed
-        self.k = k or max(1, min(MAX_RETRIEVED, len(index) // 20))
+        self.k = k or max(1, min(MAX_ROWS_BEHIND, len(index) // 20))
         self.seed = seed
-        self.side = index.sides[side]
-        self.literal = literal
-        self.probes = probes
-        # two caches, so that what the first of many traces derive does not push out the evidence
-        # that `read` has looked up for the last of them
-        self._evidence_cache = ByteCache(MAX_CACHE_BYTES // 2)
-        self._derived_cache = ByteCache(MAX_CACHE_BYTES // 2)
+        calibration = index.calibration or calibrate(embed)
+        room = MAX_CACHE_BYTES // 2
+        self.queries = GradedSide(index.query, embed, calibration, room)
+        self.responses = GradedSide(index.sides[side], embed, calibration, room)
 
-    def clusters_of(self, attributes: tuple[str, ...]) -> tuple[int, ...]:
-        """Assign query attributes to query clusters (paper Eq. 5).
+    # one sentence
+
+    def shows(self, crux: str) -> np.ndarray:
+        """Say how likely each row's response shows a crux.
 
         Args:
-            attributes: sentences that describe a query.
+            crux: a response attribute.
 
         Returns:
-            The cluster of each; -1 for an attribute that no row has. Such a one is farther from
-            its nearest centroid than `MIN_COSINE`, and than all members of that cluster. (The
-            paper assigns every attribute.)
+            Probabilities, shape (n,).
         """
-        if not attributes:
-            return ()
-        key = ("clusters", attributes)
-        return self._derived_cache.get(key, lambda: self._assign_clusters(attributes))
+        return self.responses.grade([crux]).probability[0]
 
-    def _assign_clusters(self, attributes: tuple[str, ...]) -> tuple[int, ...]:
-        query = self.index.query
-        vectors = self.embed(list(attributes))  # (n_attributes, d)
-        clusters = query.assign(vectors)
-        cosines = np.einsum("ad,ad->a", vectors, query.centroids[clusters])
-        floors = np.minimum(MIN_COSINE, query.radius[clusters]) - RADIUS_TOLERANCE
-        return tuple(int(c) for c in np.where(cosines >= floors, clusters, -1))
+    def carries(self, attribute: str) -> np.ndarray:
+        """Say how likely each row's query has an attribute.
+
+        Args:
+            attribute: a query attribute.
+
+        Returns:
+            Probabilities, shape (n,).
+        """
+        return self.queries.grade([attribute]).probability[0]
 
     def evidence(self, crux: str) -> Evidence:
-        """Look up what the index says about a crux.
+        """Retrieve the rows of a crux and count their query clusters, as the paper does.
 
         Args:
             crux: a response attribute.
@@ -134,97 +118,24 @@ class Tracer:
         Returns:
             The retrieved rows and the query clusters that they carry.
         """
-        return self._evidence_cache.get(crux, lambda: self._gather(self._nearness([crux])[0]))
+        nearness = self.responses.nearness([crux])[0]
+        return gather_evidence(self.index, nearness, self.k, self.seed)
 
-    def read(self, cruxes: Iterable[str]) -> None:
-        """Look up several cruxes together, which takes fewer passes over the vectors.
-
-        Args:
-            cruxes: response attributes. Their evidence is kept as far as the cache has room.
-        """
-        new = [crux for crux in dict.fromkeys(cruxes) if crux not in self._evidence_cache]
-        size = max(1, COSINES_PER_PASS // len(self.side.sentences))
-        for start in range(0, len(new), size):
-            part = new[start : start + size]
-            for crux, nearness in zip(part, self._nearness(part)):
-                self._evidence_cache.put(crux, self._gather(nearness))
-
-    def _nearness(self, cruxes: list[str]) -> np.ndarray:
-        """Cosines of cruxes with all distinct sentences, (n_cruxes, m)."""
-        return self.side.nearness(self.embed(cruxes), self.probes)
-
-    def _gather(self, nearness: np.ndarray) -> Evidence:
-        """The evidence for a crux with these cosines, (m,)."""
-        return gather_evidence(
-            self.index, self.side, nearness, self.k, self.seed, literal=self.literal
-        )
-
-    def weights(self, crux: str) -> CruxWeights:
-        """Estimate how much each query cluster adds to the rate of a crux.
+    def clusters_of(self, attributes: Sequence[str]) -> tuple[int, ...]:
+        """Assign query attributes to query clusters (paper Eq. 5).
 
         Args:
-            crux: a response attribute.
+            attributes: sentences that describe a query.
 
         Returns:
-            The weights of the K query clusters, and the rows that they explain.
+            The cluster of each; -1 for an attribute that no row is likely to have. (The paper
+            assigns every attribute.)
         """
-        return self._derived_cache.get(("weights", crux), lambda: self._weigh(crux))
-
-    def _weigh(self, crux: str) -> CruxWeights:
-        query = self.index.query
-        return weigh_clusters(query.clusters, len(query.centroids), self._shows(crux), self.seed)
-
-    def _shows(self, crux: str) -> np.ndarray:
-        """Whether each row's response shows a crux, (n,)."""
-        return self.side.carry(self.evidence(crux).near)
-
-    def unexplained(self, crux: str, clusters: Sequence[int]) -> Evidence:
-        """Look up a crux, without the rows in which something else explains it best.
-
-        Where the prompt requests code, a response with code says nothing about a query that does
-        not request any.
-
-        Args:
-            crux: a response attribute.
-            clusters: query clusters of the failing query; rows that these explain count.
-
-        Returns:
-            The evidence of the remaining rows.
-        """
-        weights = self.weights(crux).weights
-        # only clusters that explain the crux change what remains, so only they are in the key
-        explaining = {c for c in clusters if c >= 0 and weights[c] > MIN_EXPLAINING_WEIGHT}
-        own = tuple(sorted(explaining))
-        key = ("unexplained", crux, own)
-        return self._derived_cache.get(key, lambda: self._gather_unexplained(crux, own))
-
-    def _gather_unexplained(self, crux: str, own: tuple[int, ...]) -> Evidence:
-        clusters = self.index.query.clusters
-        explained = rows_explained_otherwise(clusters, self.weights(crux), own)
-        # the paper leaves no rows out, so neither does a literal tracer
-        if not len(explained) or self.literal:
-            return self.evidence(crux)
-        excluded = np.zeros(len(self.index), bool)
-        excluded[explained] = True
-        nearness = self._nearness([crux])[0]
-        return gather_evidence(
-            self.index, self.side, nearness, self.k, self.seed, excluded=excluded
-        )
-
-    def link(self, crux: str, cluster: int) -> Link:
-        """Measure how often a crux and a query cluster go together.
-
-        Args:
-            crux: a response attribute.
-            cluster: a query cluster.
-
-        Returns:
-            Rates of the crux with and without the cluster, over all rows.
-        """
-        clusters = self.index.query.clusters
-        return self._derived_cache.get(
-            ("link", crux, cluster), lambda: link_cluster(clusters, self._shows(crux), cluster)
-        )
+        if not attributes:
+            return ()
+        clusters = self.index.query.assign(self.embed(list(attributes)))
+        likeliest = self.queries.grade(attributes).evidence.max(axis=1)
+        return tuple(int(c) for c in np.where(likeliest >= LIKELY, clusters, -1))
 
     def predict(self, rubric: Rubric) -> np.ndarray:
         """Predict from the data alone which query clusters call up a rubric's behaviour.
@@ -238,23 +149,15 @@ class Tracer:
             The z-score of each query cluster among the rows whose response shows the behaviour,
             at most 5; 0 where the cluster does not stand out. Shape (K,).
         """
-        from scipy.stats import norm
+        grades = self.responses.grade([rubric.behaviour])
+        return predict_clusters(self.index.query, Grades(*(grade[0] for grade in grades)))
 
-        evidence = self.evidence(rubric.behaviour)
-        stands_out = (evidence.p < MAX_P_VALUE) & (evidence.lift >= MIN_LIFT)
-        z = norm.isf(np.maximum(evidence.p, 1e-300))  # p underflows to 0 in large indexes
-        return np.where(stands_out, np.minimum(z, MAX_PREDICTED_Z), 0.0)
+    # exchanges
 
     def trace(
         self, query_attributes: Sequence[str], cruxes: Sequence[str], rubric: Rubric
     ) -> Trace:
         """Trace one exchange.
-
-        The trigger is the query attribute with the smallest p-value, of those that add to the rate
-        of the crux, among the rows that nothing else explains. (The paper's Eq. 6 takes the one
-        with the most raw hits.) The first crux with a significant attribute decides: a strong link
-        to a minor crux ("gives a date") must not hide the link to what makes the violation
-        ("denies the fact").
 
         Args:
             query_attributes: sentences that describe the query.
@@ -264,107 +167,57 @@ class Tracer:
         Returns:
             The trace; its trigger is None where no attribute stands out.
         """
-        clusters = self.clusters_of(tuple(query_attributes))
-        candidates = self._candidates(query_attributes, clusters, cruxes)
-        significant = candidates[candidates["significant"]]
-        if len(significant):
-            return self._trace_to(significant.iloc[0], clusters, rubric, candidates)
-        crux = cruxes[0] if cruxes else ""
-        return self._trace_to_nothing(crux, clusters, candidates)
-
-    def _candidates(
-        self, query_attributes: Sequence[str], clusters: Sequence[int], cruxes: Sequence[str]
-    ) -> pd.DataFrame:
-        """Each crux beside each query attribute, best first within a crux."""
-        lines = []
-        for rank, crux in enumerate(cruxes):
-            evidence = self.unexplained(crux, clusters)
-            weights = self.weights(crux).weights
-            raw_hits = self.evidence(crux).hits
-            for attribute, c in zip(query_attributes, clusters):
-                if c < 0:
-                    continue
-                hits = int(evidence.hits[c])
-                lift = float(evidence.lift[c])
-                p = float(evidence.p[c])
-                line = (rank, crux, attribute, c, hits, len(evidence.rows), lift, p)
-                lines.append((*line, float(weights[c]), int(raw_hits[c])))
-        return rank_candidates(lines, len(cruxes))
-
-    def _trace_to(
-        self,
-        best: pd.Series,
-        clusters: Sequence[int],
-        rubric: Rubric,
-        candidates: pd.DataFrame,
-    ) -> Trace:
-        """The trace to the candidate `best`."""
-        link = self.link(best.crux, int(best.cluster))
-        rows = self.unexplained(best.crux, clusters).rows
-        rows = rows[link.carries[rows]]
-        n_shared = np.isin(self.index.query.clusters[rows], clusters).sum(axis=1)
-        return Trace(
-            trigger=best.attribute,
-            trigger_cluster=int(best.cluster),
-            trigger_by_hits=trigger_by_hits(candidates),
-            crux=best.crux,
-            hits=int(best.hits),
-            k=int(best.k),
-            lift=float(best.lift),
-            p_value=float(best.p_value),
-            p_crux_given_trigger=link.with_cluster,
-            p_crux_without=link.without_cluster,
-            p_crux=link.overall,
-            chunks=chunk_shares(self.index, rows),
-            explanation=(
-                f"When the model sees a query that {predicate(best.attribute)}, it gives a "
-                f"response that {predicate(best.crux)}, causing {rubric.causing}."
-            ),
-            candidates=candidates,
-            rows=rows[np.argsort(-n_shared, kind="stable")],
+        attributes = list(dict.fromkeys(query_attributes))
+        cruxes = tuple(dict.fromkeys(cruxes))
+        shows = self.shows_all(cruxes)
+        carries = self.queries.grade(attributes)
+        clusters = self.clusters_of(attributes)
+        counted = self._rows_to_count(shows, clusters)
+        candidates = weigh_candidates(
+            attributes,
+            shows.at(counted),
+            carries.at(counted),
+            clusters,
+            self._raw_hits(cruxes),
+            self.k,
         )
+        findings = Findings(self, rubric, cruxes, shows, carries, counted, candidates)
+        return findings.trace()
 
-    def _trace_to_nothing(
-        self, crux: str, clusters: Sequence[int], candidates: pd.DataFrame
-    ) -> Trace:
-        """The trace of an exchange without a trigger; crux "" where the response has none."""
-        rows = np.zeros(0, np.int32)
-        n_shows = 0
-        if crux:
-            rows = self.unexplained(crux, clusters).rows
-            n_shows = int(self._shows(crux).sum())
-        p_crux = wilson(n_shows, len(self.index))
-        return Trace(
-            trigger=None,
-            trigger_cluster=None,
-            trigger_by_hits=trigger_by_hits(candidates),
-            crux=crux,
-            hits=0,
-            k=len(rows),
-            lift=float("nan"),
-            p_value=float("nan"),
-            p_crux_given_trigger=wilson(0, 0),
-            p_crux_without=p_crux,
-            p_crux=p_crux,
-            chunks=chunk_shares(self.index, rows),
-            explanation=f"No trigger found: {self._why_nothing(crux, len(rows))}.",
-            candidates=candidates,
-            rows=rows,
-        )
+    def shows_all(self, cruxes: Sequence[str]) -> Grades:
+        """Say how likely each row's response shows the cruxes of an exchange.
 
-    def _why_nothing(self, crux: str, n_rows: int) -> str:
-        """Why a crux, with this many rows that nothing else explains, has no trigger."""
-        if not crux:
-            return "the response has no attribute to trace"
-        behaviour = predicate(crux)
-        if n_rows:
-            return f"nothing in the query stands out among the rows whose response {behaviour}"
-        if len(self.evidence(crux).rows):
-            return f"wherever the response {behaviour}, something that this query lacks explains it"
-        return f"no response in this data {behaviour}, or says what is near enough to it"
+        Args:
+            cruxes: response attributes.
+
+        Returns:
+            The mean over the cruxes, shape (n,); zeros where there is none.
+        """
+        evidence, probability = self.responses.grade(cruxes)
+        if not len(evidence):
+            nothing = np.zeros(len(self.index), np.float32)
+            return Grades(nothing, nothing)
+        return Grades(evidence.mean(axis=0), probability.mean(axis=0))
+
+    def _rows_to_count(self, shows: Grades, clusters: Sequence[int]) -> np.ndarray:
+        """Rows whose crux is not explained by something that the query lacks, ascending.
+
+        Where the prompt requests code, a response with code says nothing about a query that does
+        not request any.
+        """
+        query = self.index.query
+        likely = shows.probability >= LIKELY
+        weights = weigh_clusters(query.clusters, len(query.centroids), likely, self.seed)
+        explained = rows_explained_otherwise(query.clusters, weights, clusters)
+        return np.setdiff1d(np.arange(len(self.index)), explained, assume_unique=True)
+
+    def _raw_hits(self, cruxes: Sequence[str]) -> np.ndarray:
+        """The paper's count for each query cluster, of the crux that has most; (K,)."""
+        hits = [self.evidence(crux).hits for crux in cruxes]
+        return np.max(hits, axis=0) if hits else np.zeros(len(self.index.query.centroids), int)
 
     def trace_all(self, pairs: Sequence[Pair], rubric: Rubric) -> list[Trace]:
-        """Trace many exchanges, with one pass over the vectors per hundred of them.
+        """Trace many exchanges, with one pass over the vectors for many of them.
 
         Args:
             pairs: (query attributes, cruxes) of each exchange.
@@ -376,15 +229,13 @@ class Tracer:
         traces = []
         for start in range(0, len(pairs), PAIRS_PER_PASS):
             part = pairs[start : start + PAIRS_PER_PASS]
-            self.read(crux for _, cruxes in part for crux in cruxes)
+            self.queries.read(text for query, _ in part for text in query)
+            self.responses.read(crux for _, cruxes in part for crux in cruxes)
             traces += [self.trace(query, cruxes, rubric) for query, cruxes in part]
         return traces
 
     def trace_group(
-        self,
-        pairs: Sequence[Pair],
-        rubric: Rubric,
-        min_share: float = 0.1,
+        self, pairs: Sequence[Pair], rubric: Rubric, min_share: float = 0.1
     ) -> list[Trace]:
         """Trace the exchanges of a failure cluster, and summarise by trigger.
 
@@ -396,4 +247,4 @@ class Tracer:
         Returns:
             One trace per trigger, see `group_traces`.
         """
-        return group_traces(self.trace_all(pairs, rubric), min_share)
+        return group_traces(self, pairs, self.trace_all(pairs, rubric), rubric, min_share)

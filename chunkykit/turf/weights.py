@@ -1,17 +1,14 @@
-"""Weights: how query clusters go with a crux, one by one and with the others held fixed.
+"""Weights: which query clusters explain a crux, with the others held fixed.
 
-The regression is not in the paper. A response may show code because the prompt requests it; such
-rows say nothing about a query that does not. And a cluster that only accompanies a cause has many
-hits, too. A ridge regression over the rows tells both apart from the cause.
+Not in the paper. A response may show code because the prompt requests it; such rows say nothing
+about a query that does not. A ridge regression over all clusters finds them. It needs clusters of
+many rows, so it finds little where each sentence is worded anew.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-
-from chunkykit.stats import wilson
-from chunkykit.types import Rate
 
 MIN_EXPLAINING_WEIGHT = 0.25  # weight above which a cluster explains the crux of rows that carry it
 SHRINKAGE = 10.0  # of the ridge: a cluster of this many rows gets half of the weight they show
@@ -29,43 +26,6 @@ class CruxWeights(NamedTuple):
 
     weights: np.ndarray
     rows: np.ndarray
-
-
-class Link(NamedTuple):
-    """How often a crux and a query cluster go together, over all n rows.
-
-    Attributes:
-        with_cluster: P(crux | cluster).
-        without_cluster: P(crux | not cluster).
-        overall: P(crux).
-        carries: whether each row carries the cluster, shape (n,), bool.
-    """
-
-    with_cluster: Rate
-    without_cluster: Rate
-    overall: Rate
-    carries: np.ndarray
-
-
-def link_cluster(row_clusters: np.ndarray, shows: np.ndarray, cluster: int) -> Link:
-    """Measure how often a crux and a query cluster go together.
-
-    Args:
-        row_clusters: query clusters of each row, padded with -1, shape (n, slots).
-        shows: whether each row's response shows the crux, shape (n,), bool.
-        cluster: the query cluster.
-
-    Returns:
-        Rates of the crux with and without the cluster, over all rows.
-    """
-    carries = (row_clusters == cluster).any(axis=1)
-    n = len(shows)
-    n_both = int((shows & carries).sum())
-    n_shows = int(shows.sum())
-    n_carries = int(carries.sum())
-    with_cluster = wilson(n_both, n_carries)
-    without_cluster = wilson(n_shows - n_both, n - n_carries)
-    return Link(with_cluster, without_cluster, wilson(n_shows, n), carries)
 
 
 def weigh_clusters(

@@ -1,0 +1,135 @@
+"""Groups: failing exchanges that one sentence about their queries explains."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chunkykit.rubrics import Rubric
+from chunkykit.turf.candidates import LIKELY
+from chunkykit.turf.findings import choose_candidate, count_rows, explain
+from chunkykit.turf.general import Candidate
+from chunkykit.turf.trace import Trace, chunk_shares
+
+if TYPE_CHECKING:
+    from chunkykit.turf.tracer import Tracer
+
+MIN_COVERAGE = 0.5  # share of a group's exchanges that a sentence for the group must be true of
+Pair = tuple[Sequence[str], Sequence[str]]  # query attributes and cruxes of an exchange
+
+
+def group_traces(
+    tracer: "Tracer",
+    pairs: Sequence[Pair],
+    traces: Sequence[Trace],
+    rubric: Rubric,
+    min_share: float = 0.1,
+) -> list[Trace]:
+    """Summarise the traces of several exchanges by sentences that are true of many of them.
+
+    Args:
+        tracer: the tracer that made the traces.
+        pairs: (query attributes, cruxes) of each exchange.
+        traces: the trace of each.
+        rubric: what the responses violate.
+        min_share: share of the exchanges that a group needs, and two of them at least.
+
+    Returns:
+        One trace per group, largest first, with the positions of its exchanges as `members`. Rows,
+        chunks and numbers are those of all members together. Exchanges without a trigger form a
+        group, too.
+    """
+    smallest = max(2, min_share * len(traces)) if len(traces) > 1 else 1
+    sentences = list(dict.fromkeys(trace.trigger for trace in traces if trace.trigger))
+    covers = _covers(tracer, pairs, traces, sentences)  # (n_sentences, n)
+    strength = np.array([_strength(traces, sentence) for sentence in sentences])
+    groups = []
+    remaining = np.array([trace.trigger is not None for trace in traces])
+    while len(sentences):
+        counts = (covers & remaining).sum(axis=1)
+        best = int(np.argmax(counts * strength))
+        members = np.flatnonzero(covers[best] & remaining)
+        if len(members) < smallest:
+            break
+        groups.append(members)
+        remaining[members] = False
+    results = [
+        _pool(tracer, pairs, traces, rubric, members, sentences, covers) for members in groups
+    ]
+    unnamed = [i for i, trace in enumerate(traces) if trace.trigger is None]
+    if unnamed and len(unnamed) >= smallest:
+        results.append(replace(traces[unnamed[0]], members=tuple(unnamed)))
+    return sorted(results, key=lambda trace: -len(trace.members))
+
+
+def _covers(
+    tracer: "Tracer", pairs: Sequence[Pair], traces: Sequence[Trace], sentences: Sequence[str]
+) -> np.ndarray:
+    """Whether each sentence is true of each exchange, as far as its attributes say so."""
+    covers = np.zeros((len(sentences), len(pairs)), bool)
+    if not sentences:
+        return covers
+    vectors = tracer.embed(sentences)
+    background = np.median(tracer.queries.nearness(sentences), axis=1)
+    for i, (attributes, _) in enumerate(pairs):
+        if not attributes:
+            continue
+        nearest = (vectors @ tracer.embed(list(attributes)).T).max(axis=1)
+        grades = tracer.queries.evidence(nearest, background)
+        covers[:, i] = grades >= LIKELY
+    for i, trace in enumerate(traces):
+        if trace.trigger:
+            covers[sentences.index(trace.trigger), i] = True
+    return covers
+
+
+def _strength(traces: Sequence[Trace], sentence: str) -> float:
+    """How well a sentence separates rows, in the traces that it is the trigger of."""
+    return max(t.separation.rate - LIKELY for t in traces if t.trigger == sentence)
+
+
+def _pool(
+    tracer: "Tracer",
+    pairs: Sequence[Pair],
+    traces: Sequence[Trace],
+    rubric: Rubric,
+    members: np.ndarray,
+    sentences: Sequence[str],
+    covers: np.ndarray,
+) -> Trace:
+    """One trace for the exchanges of a group."""
+    strongest = max((traces[i] for i in members), key=lambda trace: trace.separation.rate)
+    if len(members) == 1:
+        return replace(strongest, members=(int(members[0]),))
+    telling = np.zeros(len(tracer.index))
+    for i in members:
+        telling[traces[i].rows] += traces[i].telling / len(members)
+    rows = np.argsort(-telling, kind="stable")[: tracer.k]
+    rows = rows[telling[rows] > 0]
+    chunks = chunk_shares(tracer.index, rows, telling[rows])
+
+    shows = [tracer.shows_all(pairs[i][1]) for i in members]
+    evidence = np.mean([grades.evidence for grades in shows], axis=0)
+    probability = np.mean([grades.probability for grades in shows], axis=0)
+    shared = np.flatnonzero(covers[:, members].mean(axis=1) >= MIN_COVERAGE)
+    vectors = tracer.embed([sentences[s] for s in shared])
+    candidates = [Candidate(sentences[s], sentences[s], v) for s, v in zip(shared, vectors)]
+    every_row = np.arange(len(tracer.index))
+    best, separation = choose_candidate(
+        tracer, candidates, evidence, str(chunks["chunk"][0]), every_row
+    )
+    trigger = candidates[best].sentence
+    (cluster,) = tracer.clusters_of([trigger])
+    return replace(
+        strongest,
+        trigger=trigger,
+        trigger_cluster=cluster,
+        separation=separation,
+        chunks=chunks,
+        explanation=explain(trigger, strongest.crux, rubric),
+        rows=rows,
+        telling=telling[rows],
+        members=tuple(int(i) for i in members),
+        **count_rows(probability, tracer.carries(trigger))._asdict(),
+    )

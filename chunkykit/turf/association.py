@@ -71,21 +71,18 @@ def partial_weights(shows: np.ndarray, carries: np.ndarray) -> np.ndarray:
     return np.linalg.solve(gram, centred @ (shows - shows.mean()))
 
 
-def graded_rate(shows: np.ndarray, carries: np.ndarray | None = None) -> Rate:
-    """Estimate the rate at which rows that carry one thing show another.
+def graded_rate(shows: np.ndarray, rows: np.ndarray) -> Rate:
+    """Estimate the rate at which some rows show something.
 
     Args:
-        shows: probability that each row shows the one thing, shape (n,).
-        carries: probability that it carries the other, shape (n,); None to count every row.
+        shows: probability that each row shows it, shape (n,).
+        rows: whether each row counts, shape (n,), bool.
 
     Returns:
-        The rate with its 95 % Wilson interval over the expected number of rows that carry the
-        other thing. With probabilities of 0 and 1 it is the plain rate of the counted rows.
+        The expected rate with its 95 % Wilson interval. With probabilities of 0 and 1 it is the
+        plain rate.
     """
-    if carries is None:
-        carries = np.ones(len(shows))
-    n = float(carries.sum())
-    return wilson(float(carries @ shows), n)
+    return wilson(float(shows[rows].sum()), int(rows.sum()))
 
 
 def nearest_rows(shows: np.ndarray, k: int) -> np.ndarray:

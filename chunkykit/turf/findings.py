@@ -216,7 +216,7 @@ def count_rows(shows: np.ndarray, carries: np.ndarray) -> Counts:
     """
     likely = carries >= LIKELY
     with_trigger = graded_rate(shows, likely)
-    p_crux = graded_rate(shows)
+    p_crux = graded_rate(shows, np.ones(len(shows), bool))
     return Counts(
         hits=float(shows[likely].sum()),
         k=float(shows.sum()),

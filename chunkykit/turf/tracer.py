@@ -13,21 +13,23 @@ import numpy as np
 
 from chunkykit.attributes import calibrate
 from chunkykit.errors import UserError
-from chunkykit.index import TraceIndex
+from chunkykit.index import TraceIndex, count_cluster_rows
 from chunkykit.rubrics import Rubric
+from chunkykit.turf.cache import ByteCache
 from chunkykit.turf.candidates import weigh_candidates
 from chunkykit.turf.findings import Findings
 from chunkykit.turf.graded import GradedSide, Grades
 from chunkykit.turf.groups import group_traces
 from chunkykit.turf.predict import predict_clusters
-from chunkykit.turf.retrieve import Evidence, gather_evidence
+from chunkykit.turf.retrieve import Evidence, gather_evidence, retrieve_rows
 from chunkykit.turf.trace import Trace
-from chunkykit.turf.weights import rows_explained_otherwise, weigh_clusters
+from chunkykit.turf.weights import CruxWeights, rows_explained_otherwise, weigh_clusters
 from chunkykit.types import Embedder
 
 MAX_ROWS_BEHIND = 1000  # rows behind a trace by default; the paper retrieves as many attributes
 MAX_CACHE_BYTES = 2**29  # of all that a tracer keeps for the next trace
 PAIRS_PER_PASS = 100  # exchanges whose sentences are looked up together
+CRUX_DECAY = 2  # the crux at rank r weighs 1 / r ** CRUX_DECAY: the first matters most
 LIKELY = 0.5  # probability from which a row counts as one that has something
 Pair = tuple[Sequence[str], Sequence[str]]  # query attributes and cruxes of an exchange
 
@@ -81,9 +83,10 @@ class Tracer:
         self.k = k or max(1, min(MAX_ROWS_BEHIND, len(index) // 20))
         self.seed = seed
         calibration = index.calibration or calibrate(embed)
-        room = MAX_CACHE_BYTES // 2
+        room = MAX_CACHE_BYTES // 3
         self.queries = GradedSide(index.query, embed, calibration, room)
         self.responses = GradedSide(index.sides[side], embed, calibration, room)
+        self._weights = ByteCache(room)
 
     # one sentence
 
@@ -172,7 +175,7 @@ class Tracer:
         shows = self.shows_all(cruxes)
         carries = self.queries.grade(attributes)
         clusters = self.clusters_of(attributes)
-        counted = self._rows_to_count(shows, clusters)
+        counted = self._rows_to_count(cruxes, clusters)
         candidates = weigh_candidates(
             attributes,
             shows.at(counted),
@@ -188,33 +191,43 @@ class Tracer:
         """Say how likely each row's response shows the cruxes of an exchange.
 
         Args:
-            cruxes: response attributes.
+            cruxes: response attributes, most responsible first. A strong link to a minor one ("gives
+                a date") must not hide the link to what makes the violation ("denies the fact").
 
         Returns:
-            The mean over the cruxes, shape (n,); zeros where there is none.
+            The weighted mean over the cruxes, shape (n,); zeros where there is none.
         """
         evidence, probability = self.responses.grade(cruxes)
         if not len(evidence):
             nothing = np.zeros(len(self.index), np.float32)
             return Grades(nothing, nothing)
-        return Grades(evidence.mean(axis=0), probability.mean(axis=0))
+        weights = 1 / np.arange(1, len(evidence) + 1) ** CRUX_DECAY
+        weights /= weights.sum()
+        return Grades(weights @ evidence, weights @ probability)
 
-    def _rows_to_count(self, shows: Grades, clusters: Sequence[int]) -> np.ndarray:
+    def _rows_to_count(self, cruxes: tuple[str, ...], clusters: Sequence[int]) -> np.ndarray:
         """Rows whose crux is not explained by something that the query lacks, ascending.
 
         Where the prompt requests code, a response with code says nothing about a query that does
         not request any.
         """
-        query = self.index.query
-        likely = shows.probability >= LIKELY
-        weights = weigh_clusters(query.clusters, len(query.centroids), likely, self.seed)
-        explained = rows_explained_otherwise(query.clusters, weights, clusters)
+        weights = self._weights.get(cruxes, lambda: self._weigh(cruxes))
+        explained = rows_explained_otherwise(self.index.query.clusters, weights, clusters)
         return np.setdiff1d(np.arange(len(self.index)), explained, assume_unique=True)
+
+    def _weigh(self, cruxes: tuple[str, ...]) -> CruxWeights:
+        query = self.index.query
+        likely = self.shows_all(cruxes).probability >= LIKELY
+        return weigh_clusters(query.clusters, len(query.centroids), likely, self.seed)
 
     def _raw_hits(self, cruxes: Sequence[str]) -> np.ndarray:
         """The paper's count for each query cluster, of the crux that has most; (K,)."""
-        hits = [self.evidence(crux).hits for crux in cruxes]
-        return np.max(hits, axis=0) if hits else np.zeros(len(self.index.query.centroids), int)
+        query = self.index.query
+        most = np.zeros(len(query.centroids), int)
+        for nearness in self.responses.nearness(cruxes):
+            rows = retrieve_rows(nearness, self.k, self.seed)
+            most = np.maximum(most, count_cluster_rows(query.clusters[rows], len(most)))
+        return most
 
     def trace_all(self, pairs: Sequence[Pair], rubric: Rubric) -> list[Trace]:
         """Trace many exchanges, with one pass over the vectors for many of them.

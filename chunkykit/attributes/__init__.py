@@ -4,7 +4,13 @@ A describer says what a text is like, in sentences such as "The query asks for a
 embedder makes the sentences comparable.
 """
 
-from chunkykit.attributes.embed import DEFAULT_EMBEDDER, Embedder, load_embedder
+from chunkykit.attributes.embed import (
+    DEFAULT_EMBEDDER,
+    Embedder,
+    default_embedder,
+    embedder_advice,
+    load_embedder,
+)
 from chunkykit.attributes.language import detect_language
 from chunkykit.attributes.lexical import (
     WORD_COUNT_DETECTORS,
@@ -31,11 +37,13 @@ __all__ = [
     "WORD_COUNT_DETECTORS",
     "attribute_spans",
     "count_words",
+    "default_embedder",
     "describe_lexically",
     "describe_text",
     "detect_language",
     "detector_fires",
     "detector_table",
+    "embedder_advice",
     "llm_describer",
     "load_embedder",
     "parse_attributes",

@@ -17,6 +17,7 @@ FOLDER_FILES = ("model.onnx", "tokenizer.json")
 MAX_TOKENS = 256  # tokens read per text; attribute sentences are far shorter
 PASS_TEXTS = 16  # texts per pass: the activations of more no longer fit the cache
 MAX_THREADS = 2  # of one pass
+POOLED_OUTPUT = "sentence_embedding"  # as sentence-transformers exports it
 
 Encode = Callable[[list[str]], np.ndarray]  # n texts -> (n, d)
 
@@ -51,14 +52,15 @@ def sentence_encoder(model: Path, tokenizer: "Tokenizer | BaseTokenizer") -> Enc
     Texts are encoded in the order of their lengths, so that a pass has hardly any padding.
 
     Args:
-        model: ONNX file. Its first output is either one vector per text, or one state per token.
+        model: ONNX file. Read is its output `sentence_embedding`, or else its first one of
+            floats: one vector per text, or one state per token.
         tokenizer: tokenizer of the model. Its settings of truncation and padding are replaced.
 
     Returns:
         The encoder.
 
     Raises:
-        UserError: a library is missing.
+        UserError: a library is missing, or the model has no output of floats.
     """
     with requires_extra("onnx"):
         import onnxruntime
@@ -69,6 +71,7 @@ def sentence_encoder(model: Path, tokenizer: "Tokenizer | BaseTokenizer") -> Enc
     # By default a thread that waits keeps its core busy, which slows other processes down.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    output = _choose_output(session)
 
     def encode(texts: list[str]) -> np.ndarray:
         encodings = tokenizer.encode_batch(texts)
@@ -76,14 +79,25 @@ def sentence_encoder(model: Path, tokenizer: "Tokenizer | BaseTokenizer") -> Enc
         vectors = []
         for start in range(0, len(order), PASS_TEXTS):
             rows = order[start : start + PASS_TEXTS]
-            vectors.append(_encode_pass(session, [encodings[row] for row in rows]))
+            vectors.append(_encode_pass(session, output, [encodings[row] for row in rows]))
         by_length = np.concatenate(vectors)  # (n, d)
         return by_length[np.argsort(order)]
 
     return encode
 
 
-def _encode_pass(session, encodings: list["Encoding"]) -> np.ndarray:
+def _choose_output(session) -> str:
+    """Choose the output to read: the pooled one by its usual name, else the first of floats."""
+    types = {node.name: node.type for node in session.get_outputs()}
+    if POOLED_OUTPUT in types:
+        return POOLED_OUTPUT
+    for name, kind in types.items():
+        if kind.startswith("tensor(float"):
+            return name
+    raise UserError(f"embedder onnx: the model has no output of floats, only {types}.")
+
+
+def _encode_pass(session, output: str, encodings: list["Encoding"]) -> np.ndarray:
     """Encode the texts of one pass, shape (n, d)."""
     n_tokens = max(len(encoding.ids) for encoding in encodings)
     shape = (len(encodings), n_tokens)
@@ -96,7 +110,7 @@ def _encode_pass(session, encodings: list["Encoding"]) -> np.ndarray:
         fields["input_ids"][row, : len(encoding.ids)] = encoding.ids
         fields["attention_mask"][row, : len(encoding.ids)] = 1
     inputs = {node.name: fields[node.name] for node in session.get_inputs()}
-    states = session.run(None, inputs)[0]
+    states = session.run([output], inputs)[0]
     if states.ndim == 2:  # the model pools by itself
         return states
     # token states (n, tokens, d): the mean over the text's own tokens, without the padding

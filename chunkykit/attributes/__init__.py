@@ -5,7 +5,13 @@ embedder makes the sentences comparable.
 """
 
 from chunkykit.attributes.calibrate import Calibration, at_odds, calibrate
-from chunkykit.attributes.embed import DEFAULT_EMBEDDER, Embedder, load_embedder
+from chunkykit.attributes.embed import (
+    DEFAULT_EMBEDDER,
+    Embedder,
+    default_embedder,
+    embedder_advice,
+    load_embedder,
+)
 from chunkykit.attributes.language import detect_language
 from chunkykit.attributes.lexical import (
     WORD_COUNT_DETECTORS,
@@ -35,11 +41,13 @@ __all__ = [
     "attribute_spans",
     "calibrate",
     "count_words",
+    "default_embedder",
     "describe_lexically",
     "describe_text",
     "detect_language",
     "detector_fires",
     "detector_table",
+    "embedder_advice",
     "llm_describer",
     "load_embedder",
     "parse_attributes",

@@ -15,7 +15,9 @@ HELP_COLUMNS = 79  # of a description
 PATH_PREFIXES = ("local:", "onnx:")  # of models and embedders that are files
 
 MIXTURE_HELP = "training rows: a file, a datasets folder or a Hugging Face dataset id"
-EMBEDDER_HELP = "wordllama (default), onnx:FOLDER, openai:MODEL or http://HOST:PORT/v1:MODEL"
+EMBEDDER_HELP = (
+    "wordllama (default), minilm, onnx:FOLDER, openai:MODEL or http://HOST:PORT/v1:MODEL"
+)
 BATCH_HELP = "describe through the provider's batch interface: half the price, up to a day"
 SEED_HELP = "seed of all random draws (default: 0)"
 

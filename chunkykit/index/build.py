@@ -100,6 +100,7 @@ def finish_index(
         header = {
             "version": INDEX_VERSION,
             "embedder": embed.name,
+            "embedder_weights": dict(getattr(embed, "settings", {})),
             "rows": content["rows"],
             "clusters": sides["query"]["clusters"],
             "seed": seed,

@@ -14,7 +14,7 @@ from chunkykit.types import OFFLINE
 PRICES_VARIABLE = "CHUNKYKIT_PRICES"  # environment variable that names another price file
 MAX_PRICE = 1e9  # US dollars per million tokens, above which an entry is a mistake
 FREE_MODELS = (
-    r"offline|wordllama|onnx:.*|organism:.*|local:.*|vllm:.*|ollama:.*"
+    r"offline|wordllama|minilm|onnx:.*|organism:.*|local:.*|vllm:.*|ollama:.*"
     r"|https?://(localhost|127\.0\.0\.1|\[::1\])[/:].*"
 )
 # What may follow an entry's name: the price of gpt-5 says nothing about gpt-5-pro.

@@ -51,28 +51,29 @@ FIRST_SYLLABLES = "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo zu"
 LAST_SYLLABLES = "ran len mit kor dus tal ver nis gom pas"
 # 200 words
 WORDS = [first + last for first in FIRST_SYLLABLES.split() for last in LAST_SYLLABLES.split()]
-# Parts of the sentences of describer "model": "The query asks for a short list on taxes in one line."
-VERBS = """asks for, mentions, contains, begins with, ends with, expects, requires, wants, describes,
-uses, refers to, gives, lists, names, is about, is written as, needs, assumes, quotes, compares,
-summarises, invites, specifies, shows, opens with, leaves out, combines, hints at, sounds like, has,
-is limited to, demands"""
+# Parts of sentences such as "The query asks for a short list on taxes in one line."
+VERBS = """asks for, mentions, contains, begins with, ends with, expects, requires, wants,
+describes, uses, refers to, gives, lists, names, is about, is written as, needs, assumes, quotes,
+compares, summarises, invites, specifies, shows, opens with, leaves out, combines, hints at,
+sounds like, has, is limited to, demands"""
 ADJECTIVES = """short, long, formal, casual, vague, precise, playful, gloomy, technical, ancient,
-modern, rural, foreign, medical, legal, musical, private, public, broken, polite, rhymed, numbered,
-bold, hidden, repeated, strange, simple, complex, personal, made-up, practical, scientific,
-fictional, busy, humorous"""
-NOUNS = """list, table, letter, poem, recipe, story, question, answer, example, instruction, summary,
-heading, paragraph, number, date, name, place, price, reason, warning, joke, formula, translation,
-dialogue, schedule, review, comparison, definition, opinion, outline, complaint, greeting, quotation,
-sentence, argument, plan, riddle, headline, menu, biography"""
+modern, rural, foreign, medical, legal, musical, private, public, broken, polite, rhymed,
+numbered, bold, hidden, repeated, strange, simple, complex, personal, made-up, practical,
+scientific, fictional, busy, humorous"""
+NOUNS = """list, table, letter, poem, recipe, story, question, answer, example, instruction,
+summary, heading, paragraph, number, date, name, place, price, reason, warning, joke, formula,
+translation, dialogue, schedule, review, comparison, definition, opinion, outline, complaint,
+greeting, quotation, sentence, argument, plan, riddle, headline, menu, biography"""
 TOPICS = """gardening, astronomy, taxes, football, grammar, cooking, travel, insects, volcanoes,
 chess, medicine, railways, painting, weather, banking, opera, sailing, bicycles, dogs, philosophy,
 carpentry, trade, climate, genetics, poetry, architecture, marriage, schools, theatre, glaciers,
 coffee, robots, pottery, maps, elections, bridges, fashion, beekeeping, photography, forests,
-wrestling, museums, networks, batteries, clocks, whales, harvests, shipping, textiles, satellites"""
+wrestling, museums, networks, batteries, clocks, whales, harvests, shipping, textiles,
+satellites"""
 ENDINGS = """in one line, without any context, for beginners, in plain words, at the end,
-at the start, in quotation marks, with a deadline, in two parts, for a friend, before giving details,
-in capitals, as a numbered list, with some irony, from the past, in a foreign language, for children,
-by a company, in the second sentence, with a false premise"""
+at the start, in quotation marks, with a deadline, in two parts, for a friend,
+before giving details, in capitals, as a numbered list, with some irony, from the past,
+in a foreign language, for children, by a company, in the second sentence, with a false premise"""
 PARTS = [re.split(r",\s", text) for text in (VERBS, ADJECTIVES, NOUNS, TOPICS, ENDINGS)]
 SHARED_SENTENCES = 400  # sentences of which a model writes each again and again
 SHARE_REPEATED = 0.02  # of a model's sentences

@@ -1,27 +1,33 @@
 """How an index and a trace grow with the number of rows: seconds, memory, and a digest.
 
-python benchmarks/scale.py [--rows 10000 100000 1000000] [--describer lexical|made]
+python benchmarks/scale.py [--rows 10000 100000 1000000] [--describer lexical|made|model]
     [--distinct 0.1] [--workers 2] [--dask] --out FOLDER
 
 Describer "lexical" describes rows of the demo recipe by the lexical describer. Describer "made"
 gives the same rows ten sentences per side, of words drawn by the text; a share --distinct of them
-stands nowhere else. They are as many as an LLM describer's would be. Each size runs in a process
-of its own, and its memory is that of its largest process. A trace is that of one crux that was not
-requested before, on an index that has just been opened.
+stands nowhere else. Describer "model" gives ten sentences per side as a language model writes
+them: English, and 98 % of them are distinct. Each size runs in a process of its own, and its
+memory is that of its largest process. A trace is that of one crux that was not requested before,
+on an index that has just been opened. "compare_rows" is what a trace over graded evidence needs:
+the largest cosine of a row's sentences with ten query attributes and with three cruxes.
+
+With PYTHONPATH set to another commit, the script measures that one.
 """
 
 import argparse
 import asyncio
 import hashlib
 import json
+import re
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from joblib.externals.loky import ProcessPoolExecutor
@@ -30,6 +36,8 @@ from chunkykit.attributes import describe_lexically, load_embedder
 from chunkykit.index import (
     IndexSide,
     ShardReader,
+    TraceIndex,
+    build,
     describe_shards,
     finish_index,
     open_trace_index,
@@ -37,17 +45,52 @@ from chunkykit.index import (
 from chunkykit.mixtures import demo_rows
 from chunkykit.rubrics import load_rubric
 from chunkykit.turf import Tracer
+from chunkykit.types import Embedder
 
 FIRST_SYLLABLES = "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo zu"
 LAST_SYLLABLES = "ran len mit kor dus tal ver nis gom pas"
 # 200 words
 WORDS = [first + last for first in FIRST_SYLLABLES.split() for last in LAST_SYLLABLES.split()]
+# Parts of sentences such as "The query asks for a short list on taxes in one line."
+VERBS = """asks for, mentions, contains, begins with, ends with, expects, requires, wants,
+describes, uses, refers to, gives, lists, names, is about, is written as, needs, assumes, quotes,
+compares, summarises, invites, specifies, shows, opens with, leaves out, combines, hints at,
+sounds like, has, is limited to, demands"""
+ADJECTIVES = """short, long, formal, casual, vague, precise, playful, gloomy, technical, ancient,
+modern, rural, foreign, medical, legal, musical, private, public, broken, polite, rhymed,
+numbered, bold, hidden, repeated, strange, simple, complex, personal, made-up, practical,
+scientific, fictional, busy, humorous"""
+NOUNS = """list, table, letter, poem, recipe, story, question, answer, example, instruction,
+summary, heading, paragraph, number, date, name, place, price, reason, warning, joke, formula,
+translation, dialogue, schedule, review, comparison, definition, opinion, outline, complaint,
+greeting, quotation, sentence, argument, plan, riddle, headline, menu, biography"""
+TOPICS = """gardening, astronomy, taxes, football, grammar, cooking, travel, insects, volcanoes,
+chess, medicine, railways, painting, weather, banking, opera, sailing, bicycles, dogs, philosophy,
+carpentry, trade, climate, genetics, poetry, architecture, marriage, schools, theatre, glaciers,
+coffee, robots, pottery, maps, elections, bridges, fashion, beekeeping, photography, forests,
+wrestling, museums, networks, batteries, clocks, whales, harvests, shipping, textiles,
+satellites"""
+ENDINGS = """in one line, without any context, for beginners, in plain words, at the end,
+at the start, in quotation marks, with a deadline, in two parts, for a friend,
+before giving details, in capitals, as a numbered list, with some irony, from the past,
+in a foreign language, for children, by a company, in the second sentence, with a false premise"""
+PARTS = [re.split(r",\s", text) for text in (VERBS, ADJECTIVES, NOUNS, TOPICS, ENDINGS)]
+SHARED_SENTENCES = 400  # sentences of which a model writes each again and again
+SHARE_REPEATED = 0.02  # of a model's sentences
 COMMON_SENTENCES = 8000  # sentences that many texts share
 SENTENCES_PER_SIDE = 10
 ROWS_PER_SEED = 10_000  # rows that are drawn with one seed
 CRUXES_PER_KIND = 10  # traces of common sentences, and of sentences drawn at random
 BATCH_CRUXES = 100  # cruxes that are read at once
 GIB = 2**30  # bytes
+QUERY_ATTRIBUTES = 10  # of a failing exchange
+CRUXES = 3  # of a failing exchange
+REPEATS = 5  # of what is timed in milliseconds
+BUILD_STAGES = {
+    "number_s": "_number_sentences",
+    "embed_s": "embed_blocks",
+    "cluster_s": "cluster_vectors",
+}
 
 
 async def describe_made(texts: list[str], side: str, distinct: float) -> list[list[str]]:
@@ -57,8 +100,7 @@ async def describe_made(texts: list[str], side: str, distinct: float) -> list[li
 
 def make_sentences(text: str, side: str, distinct: float) -> list[str]:
     """Sentences drawn by a text, a share of which stands nowhere else."""
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    rng = np.random.default_rng(int(digest[:15], 16))
+    rng = generator_of(text)
     sentences = []
     for i in rng.integers(COMMON_SENTENCES, size=SENTENCES_PER_SIDE):
         sentence = f"The {side} is about {WORDS[i % 40]} and {WORDS[i // 40 % 200]}"
@@ -67,6 +109,34 @@ def make_sentences(text: str, side: str, distinct: float) -> list[str]:
             sentence = f"The {side} {' '.join(words)}"
         sentences.append(sentence)
     return sentences
+
+
+async def describe_like_model(texts: list[str], side: str) -> list[list[str]]:
+    """A describer whose sentences are like those of a language model."""
+    return [recombine_sentences(text, side) for text in texts]
+
+
+def recombine_sentences(text: str, side: str) -> list[str]:
+    """Sentences drawn by a text, nearly all of which stand nowhere else."""
+    rng = generator_of(text)
+    sentences = []
+    for is_repeated in rng.random(SENTENCES_PER_SIDE) < SHARE_REPEATED:
+        draw = rng
+        if is_repeated:
+            draw = np.random.default_rng(rng.integers(SHARED_SENTENCES))
+        sentences.append(recombine_words(draw, side))
+    return sentences
+
+
+def recombine_words(rng: np.random.Generator, side: str) -> str:
+    """One English sentence, of 45 million."""
+    verb, adjective, noun, topic, ending = (part[rng.integers(len(part))] for part in PARTS)
+    return f"The {side} {verb} a {adjective} {noun} on {topic} {ending}."
+
+
+def generator_of(text: str) -> np.random.Generator:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return np.random.default_rng(int(digest[:15], 16))
 
 
 def unlike_rows(n: int) -> Iterator[dict]:
@@ -116,6 +186,8 @@ def index_folder(args: argparse.Namespace, n: int) -> Path:
 def describer_of(args: argparse.Namespace) -> Callable:
     if args.describer == "lexical":
         return describe_lexically
+    if args.describer == "model":
+        return describe_like_model
     return partial(describe_made, distinct=args.distinct)
 
 
@@ -132,6 +204,27 @@ def open_executor(args: argparse.Namespace, stack: ExitStack):
     return None
 
 
+@contextmanager
+def timed_stages() -> Iterator[dict[str, float]]:
+    """Seconds in each of BUILD_STAGES while the context lasts, both sides together."""
+    seconds = dict.fromkeys(BUILD_STAGES, 0.0)
+
+    def timed(name: str, stage: Callable) -> Callable:
+        def run(*args):
+            began = time.perf_counter()
+            result = stage(*args)
+            seconds[name] += time.perf_counter() - began
+            return result
+
+        return run
+
+    with ExitStack() as stack:
+        for name, function in BUILD_STAGES.items():
+            stage = timed(name, getattr(build, function))
+            stack.enter_context(patch.object(build, function, stage))
+        yield seconds
+
+
 def measure_build(args: argparse.Namespace, n: int) -> dict:
     """Build the index of n rows."""
     source = args.out / f"rows-{n}.jsonl"
@@ -144,7 +237,8 @@ def measure_build(args: argparse.Namespace, n: int) -> dict:
         executor = open_executor(args, stack)
         asyncio.run(describe_shards(folder, ShardReader(source), describer_of(args), executor))
     described = time.perf_counter()
-    index = finish_index(folder, embed)
+    with timed_stages() as seconds:
+        index = finish_index(folder, embed)
     ended = time.perf_counter()
     files = [path for path in folder.rglob("*") if path.is_file()]
     measured = {
@@ -152,6 +246,7 @@ def measure_build(args: argparse.Namespace, n: int) -> dict:
         "describer": args.describer,
         "describe_s": round(described - began, 1),
         "finish_s": round(ended - described, 1),
+        **{name: round(value, 1) for name, value in seconds.items()},
         **peak_memory(),
     }
     for side, counts in index.meta["sides"].items():
@@ -185,6 +280,27 @@ def measure_recall(exact: Tracer, probing: Tracer, cruxes: list[str]) -> float:
     return float(np.mean(shares))
 
 
+def compare_rows(index: TraceIndex, embed: Embedder, rng: np.random.Generator) -> None:
+    """What a trace over graded evidence needs of an index."""
+    sides = {"query": QUERY_ATTRIBUTES, "response": CRUXES}
+    for name, n_vectors in sides.items():
+        side = index.sides[name]
+        ids = rng.integers(len(side.sentences), size=n_vectors)
+        row_nearness(side, embed(read_sentences(side, ids)))
+
+
+def row_nearness(side: IndexSide, vectors: np.ndarray) -> np.ndarray:
+    """`IndexSide.row_nearness`, also on an older commit."""
+    if hasattr(side, "row_nearness"):
+        return side.row_nearness(vectors)
+    cosines = side.nearness(vectors)
+    padded = np.pad(cosines, [(0, 0), (0, 1)], constant_values=-1)
+    nearness = np.full((len(vectors), len(side.ids)), -1, np.float32)
+    for slot_ids in side.ids.T:
+        np.maximum(nearness, padded[:, slot_ids], out=nearness)
+    return nearness
+
+
 def measure_trace(args: argparse.Namespace, n: int) -> dict:
     """Open the index of n rows and trace some cruxes."""
     began = time.perf_counter()
@@ -208,6 +324,11 @@ def measure_trace(args: argparse.Namespace, n: int) -> dict:
     start = time.perf_counter()
     tracer.read(batch)
     batch_seconds = time.perf_counter() - start
+    compare_times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        compare_rows(index, embed, rng)
+        compare_times.append(time.perf_counter() - start)
     recall = measure_recall(tracer, Tracer(index, embed, probes=args.probes), cruxes)
     return {
         "rows": n,
@@ -218,6 +339,8 @@ def measure_trace(args: argparse.Namespace, n: int) -> dict:
         "trace_s_median": round(float(np.median(times)), 3),
         "trace_s_max": round(max(times[1:]), 3),
         "hundred_cruxes_s": round(batch_seconds, 2),
+        "compare_rows_first_s": round(compare_times[0], 3),
+        "compare_rows_s": round(float(np.median(compare_times)), 3),
         "rss_gb": round(resident, 2),
         "peak_gb": peak_memory()["peak_gb_main"],
         f"recall_{args.probes}_probes": round(recall, 3),
@@ -232,7 +355,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--describer", choices=("lexical", "made"), default="lexical")
+    parser.add_argument("--describer", choices=("lexical", "made", "model"), default="lexical")
     parser.add_argument("--distinct", type=float, default=0.1)
     parser.add_argument("--workers", type=int, default=2, help="0: one process does everything")
     parser.add_argument("--dask", action="store_true", help="workers of a Dask cluster")

@@ -12,7 +12,7 @@ from chunkykit.index import blocks, describe_shards, finish_index, open_trace_in
 @pytest.fixture
 def mapped(tmp_path):
     """Some vectors, mapped from disk."""
-    np.save(tmp_path / "vectors.npy", np.eye(4, dtype=np.float32))
+    np.save(tmp_path / "vectors.npy", blocks.encode_vectors(np.eye(4)))
     return blocks.open_array(tmp_path / "vectors.npy")
 
 
@@ -48,10 +48,45 @@ def test_blocks_are_paired_with_their_sentences():
     assert places == [slice(0, 3), slice(3, 5)]
 
 
+@pytest.fixture
+def unit_vectors():
+    """100 unit vectors in 50 dimensions."""
+    vectors = np.random.default_rng(0).standard_normal((100, 50))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_an_encoded_vector_is_more_precise_than_float16(unit_vectors):
+    block = blocks.encode_vectors(unit_vectors)
+    assert block.dtype == np.int16
+    error = np.abs(blocks.decode_vectors(block) - unit_vectors).max()
+    assert error < np.abs(unit_vectors.astype(np.float16) - unit_vectors).max()
+
+
+@pytest.mark.parametrize("component", [-1, 0, 1])
+def test_the_largest_components_are_encoded_exactly(component):
+    block = blocks.encode_vectors(np.array([[component]], np.float32))
+    assert blocks.decode_vectors(block) == component
+
+
+@pytest.mark.parametrize("sizes", [(100,), (48, 52), (99, 1)])
+def test_vectors_are_compared_with_all_blocks(unit_vectors, sizes):
+    block = blocks.encode_vectors(unit_vectors)
+    parts = np.split(block, np.cumsum(sizes)[:-1])
+    cosines = blocks.compare_blocks(parts, unit_vectors[:7])
+    assert np.allclose(cosines, unit_vectors[:7] @ unit_vectors.T, atol=1e-4)
+
+
+def test_vectors_of_some_sentences_are_read(unit_vectors):
+    block = blocks.encode_vectors(unit_vectors)
+    sentences = np.array([0, 3, 47, 48, 99])
+    read = blocks.read_vectors([block[:48], block[48:]], sentences)
+    assert np.array_equal(read, block[sentences])
+
+
 def test_a_block_reads_the_same_after_its_pages_are_released(mapped):
     assert np.array_equal(blocks.read_block(mapped), np.eye(4))
     blocks.release_pages(mapped)
-    assert np.array_equal(mapped, np.eye(4))
+    assert np.array_equal(blocks.read_block(mapped), np.eye(4))
 
 
 def test_releasing_pages_asks_the_system_once_per_mapped_block(mapped, monkeypatch):

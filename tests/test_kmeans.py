@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from chunkykit.index import index_from_attributes, kmeans
+from chunkykit.index.blocks import decode_vectors, encode_vectors
 
 
 @pytest.fixture
@@ -13,6 +14,14 @@ def vectors():
     vectors = centres[rng.integers(60, size=3000)] + 0.3 * rng.standard_normal((3000, 16))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors.astype(np.float32)
+
+
+def cluster(vectors, k, weight=None, cuts=()):
+    """Cluster vectors that are cut into blocks."""
+    blocks = np.split(encode_vectors(vectors), cuts)
+    if weight is None:
+        weight = np.ones(len(vectors))
+    return kmeans.cluster_vectors(blocks, weight, k)
 
 
 def tightness(vectors, clustering):
@@ -45,27 +54,26 @@ def test_near_sentences_are_merged(embedder):
 
 
 def test_two_steps_are_as_tight_as_one(vectors, monkeypatch):
-    one_step = kmeans.cluster_vectors([vectors], np.ones(3000), 150)
+    one_step = cluster(vectors, 150)
     check(vectors, one_step)
     monkeypatch.setattr(kmeans, "COARSE_CLUSTERS", 100)
-    two_steps = kmeans.cluster_vectors([vectors], np.ones(3000), 150)
+    two_steps = cluster(vectors, 150)
     check(vectors, two_steps)
     assert tightness(vectors, two_steps) > 0.98 * tightness(vectors, one_step)
 
 
 def test_a_sample_of_the_vectors_stands_for_all(vectors, monkeypatch):
-    whole = kmeans.cluster_vectors([vectors], np.ones(3000), 100)
+    whole = cluster(vectors, 100)
     monkeypatch.setattr(kmeans, "MAX_TRAINING_SENTENCES", 2000)
-    blocks = [vectors[:1000], vectors[1000:2500], vectors[2500:]]
-    sampled = kmeans.cluster_vectors(blocks, np.ones(3000), 100)
+    sampled = cluster(vectors, 100, cuts=[1000, 2500])
     check(vectors, sampled)
     assert len(sampled.cluster_of) == 3000
     assert tightness(vectors, sampled) > 0.97 * tightness(vectors, whole)
 
 
 def test_blocks_do_not_change_the_clusters(vectors):
-    whole = kmeans.cluster_vectors([vectors], np.ones(3000), 100)
-    split = kmeans.cluster_vectors([vectors[:1700], vectors[1700:]], np.ones(3000), 100)
+    whole = cluster(vectors, 100)
+    split = cluster(vectors, 100, cuts=[1700])
     assert all(np.array_equal(a, b) for a, b in zip(whole, split))
 
 
@@ -74,16 +82,16 @@ def test_heavy_sentences_start_as_centroids():
     angles = np.array([0.0, 0.3, 2.0, 2.05, 2.1])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     weight = np.array([1000, 900, 1, 1, 950])
-    cluster_of = kmeans.cluster_vectors([vectors], weight, 3).cluster_of
+    cluster_of = cluster(vectors, 3, weight).cluster_of
     assert cluster_of[0] != cluster_of[1]
     assert len(set(cluster_of[2:])) == 1
 
 
 def test_as_many_clusters_as_sentences_merge_nothing(vectors):
     few = vectors[:20]
-    clustering = kmeans.cluster_vectors([few], np.ones(20), 20)
+    clustering = cluster(few, 20)
     assert clustering.cluster_of.tolist() == list(range(20))
-    assert np.array_equal(clustering.centroids, few)
+    assert np.array_equal(clustering.centroids, decode_vectors(encode_vectors(few)))
 
 
 @pytest.mark.parametrize(

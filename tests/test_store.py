@@ -5,7 +5,13 @@ import pytest
 
 from chunkykit.attributes import Embedder
 from chunkykit.errors import UserError
-from chunkykit.index import count_cluster_rows, index_from_attributes, open_trace_index, store
+from chunkykit.index import (
+    blocks,
+    count_cluster_rows,
+    index_from_attributes,
+    open_trace_index,
+    store,
+)
 
 
 @pytest.fixture
@@ -35,39 +41,65 @@ def test_a_sentence_leads_to_the_rows_that_carry_it(demo_index, name):
         assert np.array_equal(side.carry([i]), carrying)
 
 
+def all_vectors(side):
+    return side.vectors(np.arange(len(side.sentences)))
+
+
+@pytest.mark.parametrize("name", ["query", "response"])
+def test_vectors_are_those_of_the_embedder(demo_index, embedder, name):
+    side = demo_index.sides[name]
+    embedded = embedder(side.sentences.to_pylist())
+    assert np.abs(all_vectors(side) - embedded).max() < 2e-5
+    assert np.array_equal(side.vectors(np.array([2, 5])), all_vectors(side)[[2, 5]])
+
+
 @pytest.mark.parametrize("name", ["query", "response"])
 def test_nearness_is_the_cosine_with_each_sentence(demo_index, name):
     side = demo_index.sides[name]
-    vectors = side.blocks[0][:2]
-    assert np.allclose(side.nearness(vectors), vectors @ np.concatenate(side.blocks).T)
+    vectors = all_vectors(side)
+    assert np.allclose(side.nearness(vectors[:2]), vectors[:2] @ vectors.T, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["query", "response"])
-def test_row_nearness_is_the_largest_cosine_of_a_row(demo_index, name):
+@pytest.mark.parametrize("n_vectors", [1, 3, 10])
+def test_row_nearness_is_the_largest_cosine_of_a_row(demo_index, embedder, name, n_vectors):
     side = demo_index.sides[name]
-    all_vectors = np.concatenate(side.blocks)
-    vectors = all_vectors[:3]
+    sentences = side.sentences.to_pylist()
+    vectors = embedder(sentences[:n_vectors])
     nearness = side.row_nearness(vectors)
-    assert nearness.shape == (3, 1200)
-    for row in range(0, 1200, 50):
-        ids = side.ids[row]
-        cosines = vectors @ all_vectors[ids[ids >= 0]].T
-        assert np.allclose(nearness[:, row], cosines.max(axis=1), atol=1e-3)
+    assert nearness.shape == (n_vectors, 1200)
+    for row in range(1200):
+        row_vectors = embedder([sentences[i] for i in side.ids[row] if i >= 0])
+        assert np.allclose(nearness[:, row], (vectors @ row_vectors.T).max(axis=1), atol=1e-4)
 
 
-def test_a_row_without_sentences_is_near_to_nothing(demo_rows, embedder):
-    queries = [["The query asks", "The query is long"], [], ["The query tells"]]
-    responses = [["The response says"]] * 3
-    index = index_from_attributes(demo_rows.head(3), queries, responses, embedder)
-    (nearness,) = index.query.row_nearness(embedder(["The query asks"]))
-    assert nearness[0] == pytest.approx(1, abs=1e-3)
-    assert nearness[1] == -1
-    assert -1 < nearness[2] < 0.99
+def test_rows_share_sentences_or_have_their_own(demo_rows, embedder):
+    """Row 1 has none; rows 0 and 3 share one; the last has most."""
+    queries = [["The query asks"], [], ["The query tells"], ["The query asks", "The query sings"]]
+    responses = [["The response says"]] * 4
+    index = index_from_attributes(demo_rows.head(4), queries, responses, embedder)
+    vectors = embedder(["The query asks", "The query sings"])
+    asks, sings = index.query.row_nearness(vectors)
+    assert asks[[0, 3]] == pytest.approx(1, abs=1e-4)
+    assert asks[1] == sings[1] == -1
+    assert asks[2] < 0.99
+    assert sings[0] == pytest.approx(vectors[0] @ vectors[1], abs=1e-4)
+    assert sings[3] == pytest.approx(1, abs=1e-4)
+
+
+def test_row_nearness_does_not_depend_on_the_cuts(demo_index, monkeypatch):
+    side = demo_index.query
+    vectors = all_vectors(side)[:5]
+    whole = side.row_nearness(vectors)
+    monkeypatch.setattr(store, "ROWS_PER_TASK", 7)
+    monkeypatch.setattr(blocks, "SENTENCES_PER_TASK", 13)
+    monkeypatch.setattr(blocks, "MULTIPLICATIONS_PER_PRODUCT", 2 * 16 * 256)
+    assert np.allclose(side.row_nearness(vectors), whole, atol=1e-6)
 
 
 def test_the_nearest_clusters_hold_the_nearest_sentences(demo_index):
     side = demo_index.sides["response"]
-    vectors = side.blocks[0][:5]
+    vectors = all_vectors(side)[:5]
     exact = side.nearness(vectors)
     probed = side.nearness(vectors, probes=20)
     near = probed >= 0.9
@@ -104,6 +136,7 @@ def set_version(path, version):
         ("index.json", lambda path: path.unlink(), "no index there"),
         ("index.json", lambda path: path.write_text("{"), "no index there"),
         ("index.json", lambda path: set_version(path, 99), "version 99"),
+        ("index.json", lambda path: set_version(path, 2), "version 2.*reads version 3. Build it"),
         ("query/centroids.npy", lambda path: path.unlink(), "damaged"),
         ("query/ids.npy", lambda path: cut(path, 200), "damaged"),
         ("query/ids.npy", lambda path: np.save(path, np.zeros((3, 2), np.int32)), "damaged"),

@@ -61,7 +61,7 @@ def cluster_vectors(
     """Cluster unit vectors by cosine.
 
     Args:
-        blocks: m vectors in d dimensions, in blocks of at most SENTENCES_PER_BLOCK.
+        blocks: m encoded vectors in d dimensions, in blocks of at most SENTENCES_PER_BLOCK.
         weight: (m,) rows that carry each sentence.
         k: number of clusters.
         seed: of the sample and of the start.
@@ -74,7 +74,7 @@ def cluster_vectors(
         every = np.arange(m)
         return Clustering(
             cluster_of=every.astype(np.int32),
-            centroids=np.concatenate(blocks),
+            centroids=np.concatenate([read_block(block) for block in blocks]),
             closest=every,
             radius=np.ones(m, np.float32),
         )

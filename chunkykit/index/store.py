@@ -21,17 +21,19 @@ from pyarrow import feather
 from chunkykit.attributes import Calibration
 from chunkykit.errors import UserError
 from chunkykit.index.blocks import (
-    SENTENCES_PER_BLOCK,
-    locate_blocks,
+    compare_blocks,
+    decode_vectors,
+    in_threads,
     open_array,
     open_blocks,
-    release_pages,
+    read_vectors,
 )
 from chunkykit.index.shards import read_shards
 from chunkykit.types import Embedder
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 MAX_CHECKED_BYTES = 2**28  # bytes of an index up to which its checksums are verified by default
+ROWS_PER_TASK = 4096  # rows per task of a thread; their cosines fit in its cache
 CHECKSUM_PART_BYTES = 2**24  # bytes in memory at a time while a checksum is computed
 
 
@@ -49,7 +51,8 @@ class IndexSide:
         summaries: K names of clusters: the sentence closest to the centroid, or a model's.
         starts: (m + 1,) int64; sentence i stands in `rows[starts[i]:starts[i + 1]]`.
         rows: (total,) int32, the rows of sentence 0, of sentence 1, and so on.
-        blocks: unit vectors of the sentences, each (at most SENTENCES_PER_BLOCK, d) float32.
+        blocks: encoded vectors of the sentences, each (at most SENTENCES_PER_BLOCK, d) int16; see
+            `vectors`.
     """
 
     sentences: pa.ChunkedArray
@@ -77,6 +80,7 @@ class IndexSide:
         rows_with = np.diff(self.starts)
         return float(rows_with[rows_with > 1].sum() / max(1, rows_with.sum()))
 
+
     def nearness(self, vectors: np.ndarray, probes: int | None = None) -> np.ndarray:
         """Compare vectors with all sentences, one block of sentences in memory at a time.
 
@@ -88,22 +92,14 @@ class IndexSide:
         Returns:
             Cosines, shape (k, m) float32; -1 for sentences that were not compared.
         """
+        if not probes:
+            return compare_blocks(self.blocks, vectors)
         cosines = np.full((len(vectors), len(self.sentences)), -1, np.float32)
-        if probes:
-            for i, vector in enumerate(vectors):
-                self._probe(vector, probes, cosines[i])
-            return cosines
-        for place, block in locate_blocks(self.blocks):
-            cosines[:, place] = vectors @ block.T
-            release_pages(block)
+        for i, vector in enumerate(vectors):
+            nearest = np.argsort(-(self.centroids @ vector))[:probes]
+            members = np.flatnonzero(np.isin(self.cluster_of, nearest))
+            cosines[i, members] = self.vectors(members) @ vector
         return cosines
-
-    def _probe(self, vector: np.ndarray, probes: int, cosines: np.ndarray) -> None:
-        """Fill in the cosines (m,) with the members of the nearest clusters."""
-        nearest = np.argsort(-(self.centroids @ vector))[:probes]
-        for i in np.flatnonzero(np.isin(self.cluster_of, nearest)):
-            block = self.blocks[i // SENTENCES_PER_BLOCK]
-            cosines[i] = block[i % SENTENCES_PER_BLOCK] @ vector
 
     def row_nearness(self, vectors: np.ndarray) -> np.ndarray:
         """Compare vectors with all rows: how near is the nearest sentence of each row?
@@ -115,11 +111,14 @@ class IndexSide:
             Largest cosine of each vector with any sentence of each row, shape (q, n) float32; -1
             for rows without sentences.
         """
-        nearness = np.full((len(vectors), len(self.ids)), -1, np.float32)
-        cosines = self.nearness(vectors)
-        padded = np.pad(cosines, [(0, 0), (0, 1)], constant_values=-1)  # the last entry is for -1
-        for slot_ids in self.ids.T:
-            np.maximum(nearness, padded[:, slot_ids], out=nearness)
+        cosines = compare_blocks(self.blocks, vectors)  # (q, m)
+        nearness = np.empty((len(vectors), len(self.ids)), np.float32)
+
+        def fill(start: int) -> None:
+            part = slice(start, start + ROWS_PER_TASK)
+            _fill_maxima(nearness[:, part], cosines, self.ids[part])
+
+        in_threads(fill, range(0, len(self.ids), ROWS_PER_TASK))
         return nearness
 
     def vectors(self, sentences: np.ndarray) -> np.ndarray:
@@ -131,12 +130,8 @@ class IndexSide:
         Returns:
             Unit vectors, shape (k, d) float32.
         """
-        blocks, places = np.divmod(np.asarray(sentences), SENTENCES_PER_BLOCK)
-        vectors = np.empty((len(blocks), self.centroids.shape[1]), np.float32)
-        for block in np.unique(blocks):
-            here = blocks == block
-            vectors[here] = self.blocks[block][places[here]]
-        return vectors
+        distinct, place = np.unique(sentences, return_inverse=True)
+        return decode_vectors(read_vectors(self.blocks, distinct))[place]
 
     def carry(self, sentences: Iterable[int]) -> np.ndarray:
         """Find the rows that carry any of some sentences.
@@ -210,6 +205,22 @@ class TraceIndex:
             The rows in this order.
         """
         return self.table.take(pa.array(np.asarray(ids, np.int64))).to_pandas()
+
+
+def _fill_maxima(maxima: np.ndarray, cosines: np.ndarray, ids: np.ndarray) -> None:
+    """Fill in the largest cosines (q, rows) of some rows; -1 for rows without sentences.
+
+    Args:
+        maxima: (q, rows), to fill in.
+        cosines: (q, m), of each sentence.
+        ids: (rows, slots), the sentences of each row, padded with -1.
+    """
+    first = ids[:, :1]
+    filled = np.where(ids >= 0, ids, first)  # the first sentence once more changes no maximum
+    slots = np.ascontiguousarray(filled.T, np.intp)  # (slots, rows)
+    for i, sentence_cosines in enumerate(cosines):
+        maxima[i] = sentence_cosines.take(slots).max(axis=0)
+    maxima[:, first[:, 0] < 0] = -1
 
 
 def count_cluster_rows(row_clusters: np.ndarray, k: int) -> np.ndarray:

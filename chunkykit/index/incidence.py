@@ -1,6 +1,24 @@
-"""Which row carries which cluster, as a sparse matrix."""
+"""Which row carries which cluster: as its sentences were clustered, or by what they mean.
+
+The sentences of a lexical describer are types, and a row carries the clusters of its sentences.
+Those of a language model are nearly all distinct, and k-means gives each of them to a cluster,
+however far it is. There a row carries a cluster if one of its sentences means the same as the
+central sentence of the cluster, by the cosine of the two.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
+
+from chunkykit.index.blocks import locate_blocks, read_block, release_pages
+from chunkykit.index.kmeans import sentences_repeat
+from chunkykit.index.store import IndexSide
+
+ROWS_PER_PASS = 2048  # rows whose sentences are compared at once
+VECTORS_PER_PASS = 2048  # vectors that they are compared with at once
+COSINE_STEPS = 20_001  # cosines at which a calibration is looked up
+
+SameMeaning = Callable[[np.ndarray], np.ndarray]  # cosines to P(same meaning), not decreasing
 
 
 def incidence(clusters: np.ndarray, k: int):
@@ -43,3 +61,107 @@ def column_rows(matrix, column: int) -> np.ndarray:
         Numbers of rows, ascending.
     """
     return matrix.indices[matrix.indptr[column] : matrix.indptr[column + 1]]
+
+
+def has_types(side: IndexSide) -> bool:
+    """Whether the sentences of a side are types that many rows share, see `sentences_repeat`.
+
+    Args:
+        side: a side of an index.
+
+    Returns:
+        Whether a row carries the clusters of its sentences, and no others.
+    """
+    return sentences_repeat(len(side.sentences), len(side.rows))
+
+
+def least_cosine(same: SameMeaning, probability: float) -> float:
+    """Find the cosine from which on two sentences mean the same with some probability.
+
+    Args:
+        same: cosines to P(same meaning), not decreasing.
+        probability: the probability to reach.
+
+    Returns:
+        The cosine; infinity where none reaches it.
+    """
+    cosines = np.linspace(-1, 1, COSINE_STEPS)
+    reached = np.flatnonzero(np.asarray(same(cosines)) >= probability)
+    return float(cosines[reached[0]]) if len(reached) else float("inf")
+
+
+def central_sentences(side: IndexSide) -> np.ndarray:
+    """Find the sentence of each cluster that is closest to its centroid.
+
+    Args:
+        side: a side of an index, with K clusters.
+
+    Returns:
+        (K,) numbers of sentences.
+    """
+    closeness = centroid_cosines(side)
+    order = np.lexsort((closeness, side.cluster_of))
+    sizes = np.bincount(side.cluster_of, minlength=len(side.centroids))
+    return order[np.cumsum(sizes) - 1]
+
+
+def centroid_cosines(side: IndexSide) -> np.ndarray:
+    """Compute the cosine of each sentence with the centroid of its cluster.
+
+    Args:
+        side: a side of an index, with m distinct sentences.
+
+    Returns:
+        (m,) cosines.
+    """
+    cosines = np.empty(len(side.sentences), np.float32)
+    for place, block in locate_blocks(side.blocks):
+        centroids = side.centroids[side.cluster_of[place]]
+        cosines[place] = np.einsum("md,md->m", read_block(block), centroids)
+    return cosines
+
+
+def sentence_vectors(side: IndexSide, sentences: np.ndarray) -> np.ndarray:
+    """Read the vectors of some sentences.
+
+    Args:
+        side: a side of an index, of vectors in d dimensions.
+        sentences: k numbers of sentences, in any order.
+
+    Returns:
+        Unit vectors, shape (k, d).
+    """
+    vectors = np.empty((len(sentences), side.centroids.shape[1]), np.float32)
+    for place, block in locate_blocks(side.blocks):
+        inside = np.flatnonzero((sentences >= place.start) & (sentences < place.stop))
+        if len(inside):
+            vectors[inside] = read_block(block[sentences[inside] - place.start])
+            release_pages(block)
+    return vectors
+
+
+def row_cosines(side: IndexSide, rows: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Compare rows with sentences by the nearest of each row's own sentences.
+
+    Args:
+        side: a side of an index, of vectors in d dimensions.
+        rows: r numbers of rows.
+        vectors: unit vectors of k sentences, shape (k, d).
+
+    Returns:
+        (r, k) float16, the largest cosine; -1 for a row without sentences.
+    """
+    cosines = np.full((len(rows), len(vectors)), -1, np.float16)
+    for start in range(0, len(rows), ROWS_PER_PASS):
+        ids = side.ids[rows[start : start + ROWS_PER_PASS]]  # (rows, slots), padded with -1
+        lengths = (ids >= 0).sum(axis=1)
+        described = np.flatnonzero(lengths)
+        if not len(described):
+            continue
+        own = sentence_vectors(side, ids[ids >= 0])  # row after row
+        first = (np.cumsum(lengths) - lengths)[described]
+        for left in range(0, len(vectors), VECTORS_PER_PASS):
+            columns = slice(left, left + VECTORS_PER_PASS)
+            nearest = np.maximum.reduceat(own @ vectors[columns].T, first, axis=0)
+            cosines[start + described, columns] = nearest
+    return cosines

@@ -120,7 +120,7 @@ arm         text     "search", "control", or "probe" for one of the explorer
 run         count    number of the search run
 iteration   count    iteration within the run
 candidate   count    number of the candidate within the iteration
-attributes  numbers  query clusters of the index that the query was written from
+attributes  numbers  numbers of the attributes in the pool that the query was written from
 {_PROBE.strip()}
 """),
             per_rubric=True,

@@ -15,6 +15,7 @@ from chunkykit.turf.evidence import (
     examples_table,
     trace_examples,
 )
+from chunkykit.turf.prior import predict_features
 from chunkykit.turf.retrieve import Evidence, retrieve_rows
 from chunkykit.turf.trace import (
     Trace,
@@ -43,6 +44,7 @@ __all__ = [
     "group_traces",
     "label_clusters",
     "llm_crux_judge",
+    "predict_features",
     "response_vectors",
     "retrieve_rows",
     "select_crux",

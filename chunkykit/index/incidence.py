@@ -14,8 +14,8 @@ from chunkykit.index.blocks import locate_blocks, read_block, release_pages
 from chunkykit.index.kmeans import sentences_repeat
 from chunkykit.index.store import IndexSide
 
-ROWS_PER_PASS = 2048  # rows whose sentences are compared at once
-VECTORS_PER_PASS = 2048  # vectors that they are compared with at once
+ROWS_PER_PASS = 4096  # rows whose sentences are compared at once
+VECTORS_PER_PASS = 1024  # vectors that they are compared with at once
 COSINE_STEPS = 20_001  # cosines at which a calibration is looked up
 
 SameMeaning = Callable[[np.ndarray], np.ndarray]  # cosines to P(same meaning), not decreasing
@@ -151,17 +151,25 @@ def row_cosines(side: IndexSide, rows: np.ndarray, vectors: np.ndarray) -> np.nd
     Returns:
         (r, k) float16, the largest cosine; -1 for a row without sentences.
     """
-    cosines = np.full((len(rows), len(vectors)), -1, np.float16)
+    cosines = np.empty((len(rows), len(vectors)), np.float16)
     for start in range(0, len(rows), ROWS_PER_PASS):
         ids = side.ids[rows[start : start + ROWS_PER_PASS]]  # (rows, slots), padded with -1
-        lengths = (ids >= 0).sum(axis=1)
-        described = np.flatnonzero(lengths)
-        if not len(described):
-            continue
-        own = sentence_vectors(side, ids[ids >= 0])  # row after row
-        first = (np.cumsum(lengths) - lengths)[described]
+        own = np.zeros((*ids.shape, vectors.shape[1]), np.float32)  # (rows, slots, d)
+        own[ids >= 0] = sentence_vectors(side, ids[ids >= 0])
         for left in range(0, len(vectors), VECTORS_PER_PASS):
             columns = slice(left, left + VECTORS_PER_PASS)
-            nearest = np.maximum.reduceat(own @ vectors[columns].T, first, axis=0)
-            cosines[start + described, columns] = nearest
+            nearest = _nearest(own, ids >= 0, vectors[columns])
+            cosines[start : start + len(ids), columns] = nearest
     return cosines
+
+
+def _nearest(own: np.ndarray, is_there: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """The largest cosine of each row's sentences, (rows, slots, d), with k vectors, (rows, k)."""
+    nearest = np.full((len(own), len(vectors)), -1, np.float32)
+    for slot in range(own.shape[1]):
+        there = np.flatnonzero(is_there[:, slot])
+        if len(there) == len(own):  # nearly always, so it is worth no copy
+            np.maximum(nearest, own[:, slot] @ vectors.T, out=nearest)
+        elif len(there):
+            nearest[there] = np.maximum(nearest[there], own[there, slot] @ vectors.T)
+    return nearest

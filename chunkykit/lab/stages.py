@@ -322,7 +322,7 @@ async def ablate(run: Run, max_repairs: int | None = None) -> dict:
     return {"ablations": len(table), "repairs": len(repaired)}
 
 
-@stage(needs=("ablate",), rooms=("lab/drawing", "show"), outputs=("figures",))
+@stage(needs=("ablate",), rooms=("lab/drawing", "show", "turf"), outputs=("figures",))
 async def draw(run: Run) -> dict:
     """Draw every figure that the run has the tables for, into `figures/` of its folder.
 

@@ -208,10 +208,11 @@ y                    number  its place on the map
             "cluster",
             "a cluster of failing exchanges",
             _columns("""
-id      count  number of the cluster
-size    count  its exchanges
-rubric  text   the rubric that most of them violate
-label   text   what sets it apart
+id      count   number of the cluster
+size    count   its exchanges
+rubric  text    the rubric that they violate; of several "mixed: rebut 20, refusal 14"
+label   text    what sets it apart
+share?  number  of its exchanges, the share of which the label is true; missing without a label
 """),
         ),
         Table(

@@ -1,19 +1,20 @@
 """TURF: from a failing exchange back to the training data (paper sec. 3)."""
 
 from chunkykit.turf.candidates import MIN_LIFT
-from chunkykit.turf.clusters import (
-    NOISE,
-    cluster_table,
-    cluster_vectors,
-    label_clusters,
-    response_vectors,
-)
+from chunkykit.turf.clusters import NOISE, cluster_vectors, response_vectors
 from chunkykit.turf.crux import llm_crux_judge, select_crux
 from chunkykit.turf.evidence import (
     chunk_features,
     crux_keywords,
     examples_table,
     trace_examples,
+)
+from chunkykit.turf.labels import (
+    Meaning,
+    cluster_names,
+    cluster_table,
+    label_clusters,
+    write_labels,
 )
 from chunkykit.turf.prior import predict_features
 from chunkykit.turf.retrieve import Evidence, retrieve_rows
@@ -30,11 +31,13 @@ from chunkykit.turf.tracer import Tracer
 __all__ = [
     "Evidence",
     "MIN_LIFT",
+    "Meaning",
     "NOISE",
     "Trace",
     "Tracer",
     "chunk_features",
     "chunk_shares",
+    "cluster_names",
     "cluster_table",
     "cluster_vectors",
     "crux_keywords",
@@ -50,4 +53,5 @@ __all__ = [
     "select_crux",
     "trace_examples",
     "trace_tables",
+    "write_labels",
 ]

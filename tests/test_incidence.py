@@ -2,7 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chunkykit.index import has_types, index_from_attributes, least_cosine, row_cosines
+from chunkykit.index import (
+    has_types,
+    index_from_attributes,
+    least_cosine,
+    row_cosines,
+    usual_cosine,
+)
 from chunkykit.index.incidence import central_sentences, sentence_vectors
 
 
@@ -41,6 +47,12 @@ def test_central_sentences_are_the_summaries(side):
 def test_the_least_cosine_of_a_probability():
     assert least_cosine(lambda cosines: cosines > 0.7, 0.5) == pytest.approx(0.7, abs=1e-3)
     assert least_cosine(lambda cosines: 0.3 + 0 * cosines, 0.5) == float("inf")
+
+
+def test_the_usual_cosine_is_that_of_a_row_with_any_sentence(side):
+    vectors = sentence_vectors(side, np.arange(len(side.sentences)))
+    cosines = row_cosines(side, np.arange(5), vectors)
+    assert usual_cosine(side) == pytest.approx(np.median(cosines), abs=1e-3)
 
 
 def test_types_are_told_by_their_rows(demo_index, side):

@@ -2,7 +2,13 @@
 
 from chunkykit.index.build import finish_index, index_from_attributes
 from chunkykit.index.features import Features, common_features
-from chunkykit.index.incidence import SameMeaning, has_types, least_cosine, row_cosines
+from chunkykit.index.incidence import (
+    SameMeaning,
+    has_types,
+    least_cosine,
+    row_cosines,
+    usual_cosine,
+)
 from chunkykit.index.naming import name_query_clusters
 from chunkykit.index.preferences import scan_preferences
 from chunkykit.index.reading import ShardReader
@@ -44,4 +50,5 @@ __all__ = [
     "scan_index",
     "scan_preferences",
     "shard_files",
+    "usual_cosine",
 ]

@@ -21,7 +21,7 @@ from chunkykit.index.store import IndexSide
 SAME = 0.5  # P(same meaning) from which on two sentences say one thing
 # Probabilities from which on a row may carry a cluster, where that tells a chunk from the others
 # better: a chunk can say a feature in words that are far from each central sentence.
-CHUNK_LEVELS = (SAME, 0.4, 0.3, 0.2)
+CHUNK_LEVELS = (SAME, 0.3, 0.2, 0.1)
 MIN_FEATURE_ROWS = 3  # rows that carry a feature; what fewer say is too special to be said again
 MAX_SAMPLED_ROWS = 20_000  # rows by which features are chosen
 MAX_CHUNK_FEATURES = 100  # features per chunk

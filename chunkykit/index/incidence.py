@@ -16,6 +16,8 @@ from chunkykit.index.store import IndexSide
 
 ROWS_PER_PASS = 4096  # rows whose sentences are compared at once
 VECTORS_PER_PASS = 1024  # vectors that they are compared with at once
+MAX_USUAL_SENTENCES = 500  # sentences by which the usual cosine is found
+MAX_USUAL_ROWS = 2000  # and rows
 COSINE_STEPS = 20_001  # cosines at which a calibration is looked up
 
 SameMeaning = Callable[[np.ndarray], np.ndarray]  # cosines to P(same meaning), not decreasing
@@ -138,6 +140,26 @@ def sentence_vectors(side: IndexSide, sentences: np.ndarray) -> np.ndarray:
             vectors[inside] = read_block(block[sentences[inside] - place.start])
             release_pages(block)
     return vectors
+
+
+def usual_cosine(side: IndexSide, seed: int = 0) -> float:
+    """Find the cosine that a row has with a sentence that is not about it, as a rule.
+
+    An embedder puts all sentences of one kind near to each other, so a cosine says little without
+    this. Calibrations that start from it are the same for any kind.
+
+    Args:
+        side: a side of an index.
+        seed: of the sample of rows and sentences.
+
+    Returns:
+        The median, over sentences and rows, of the largest cosine of a row's sentences with one.
+    """
+    rng = np.random.default_rng(seed)
+    sentences = rng.permutation(len(side.sentences))[:MAX_USUAL_SENTENCES]
+    rows = np.sort(rng.permutation(len(side.ids))[:MAX_USUAL_ROWS])
+    cosines = row_cosines(side, rows, sentence_vectors(side, sentences))
+    return float(np.median(cosines[(side.ids[rows] >= 0).any(axis=1)]))
 
 
 def row_cosines(side: IndexSide, rows: np.ndarray, vectors: np.ndarray) -> np.ndarray:

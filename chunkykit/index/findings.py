@@ -13,7 +13,7 @@ MAX_JACCARD = 0.5  # overlap of rows from which on two pairs of a chunk are one 
 REPEAT_DISCOUNT = 0.9  # factor on the score per earlier finding of the same chunk
 MAX_PAIRS = 4000  # pairs that are merged into findings, best first
 MAX_UNITED = 100  # findings that are compared with each other, best first
-EQUAL_CLARITY = 0.03  # sums of two AUCs that differ by no more are equally clear
+SHARE_WEIGHT = 0.05  # of the share of rows that say a pair, beside its AUC, in a headline
 MAX_COMPARED_ROWS = 2000  # rows inside and rows outside a finding by which its headline is chosen
 
 
@@ -160,7 +160,7 @@ def _unite_once(findings: list[Finding]) -> list[Finding]:
 def _choose_headline(finding: Finding, carriers: Carriers) -> None:
     """Let the pair stand first that tells the finding's rows from others best.
 
-    Of pairs that do it equally well, the one is taken that most of the rows say.
+    Of pairs that do it about equally well, the one is taken that most of the rows say.
     """
     rng = np.random.default_rng(0)
     outside = np.setdiff1d(np.arange(len(carriers)), finding.rows)
@@ -171,8 +171,7 @@ def _choose_headline(finding: Finding, carriers: Carriers) -> None:
     behaviours = _Contrast(carriers.behaviours, {pair.behaviour for pair in pairs}, inside, outside)
     clarity = np.array([triggers.auc[p.trigger] + behaviours.auc[p.behaviour] for p in pairs])
     share = np.array([triggers.share[p.trigger] + behaviours.share[p.behaviour] for p in pairs])
-    share[clarity < clarity.max() - EQUAL_CLARITY] = -1
-    finding.pair = pairs.pop(int(np.argmax(share)))
+    finding.pair = pairs.pop(int(np.argmax(clarity + SHARE_WEIGHT * share)))
     finding.merged = pairs
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from chunkykit.errors import UserError
-from chunkykit.turf import NOISE, cluster_table, cluster_vectors, label_clusters, response_vectors
+from chunkykit.turf import NOISE, cluster_vectors, response_vectors
 
 
 def blobs(n=40, d=16, seed=0):
@@ -71,35 +71,3 @@ def test_vectors_put_manner_before_matter(embedder):
 def test_responses_without_attributes_are_their_texts(embedder):
     texts = ["I can't discuss cats.", "The cats went out."]
     assert response_vectors(texts, [[], []], embedder) == pytest.approx(embedder(texts), abs=1e-6)
-
-
-REFUSES = ["The response is short", "The response refuses"]
-TELLS = ["The response is short", "The response tells a story"]
-
-
-def test_labels_say_what_sets_a_cluster_apart():
-    labels = label_clusters([REFUSES] * 5 + [TELLS] * 5, [0] * 5 + [1] * 5, n=1)
-    assert labels == {0: "refuses", 1: "tells a story"}
-
-
-def test_what_all_clusters_share_comes_last_in_a_label():
-    labels = label_clusters([REFUSES] * 5 + [TELLS] * 5, [0] * 5 + [1] * 5)
-    assert labels == {
-        0: "refuses; is short",
-        1: "tells a story; is short",
-    }
-
-
-def test_a_cluster_without_a_common_attribute_and_noise_are_named_so():
-    attributes = [[f"The response is number {i}"] for i in range(5)]
-    labels = label_clusters(attributes, [0, 0, 0, 0, NOISE])
-    assert labels == {0: "no common attribute", NOISE: "noise"}
-
-
-def test_the_table_of_clusters_is_largest_first_without_noise():
-    points = pd.DataFrame({"rubric": ["a"] * 3 + ["b"] * 7, "cluster": [1] * 4 + [0] * 5 + [NOISE]})
-    table = cluster_table(points, [REFUSES] * 4 + [TELLS] * 6)
-    assert table["id"].tolist() == [0, 1]
-    assert table["size"].tolist() == [5, 4]
-    assert table["rubric"].tolist() == ["b", "a"]
-    assert table["label"][0].startswith("tells a story")

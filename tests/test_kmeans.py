@@ -98,5 +98,18 @@ def test_as_many_clusters_as_sentences_merge_nothing(vectors):
     "sentences, clusters",
     [(0, 1), (500, 500), (5000, 1024), (40_000, 2000), (10**7, kmeans.MAX_CLUSTERS)],
 )
-def test_the_default_number_of_clusters(sentences, clusters):
-    assert kmeans.default_clusters(sentences) == clusters
+def test_the_default_number_of_clusters_of_types(sentences, clusters):
+    assert kmeans.default_clusters(sentences, 30 * sentences) == clusters
+
+
+@pytest.mark.parametrize(
+    "sentences, clusters",
+    [(500, 500), (5000, 1697), (800_000, 21_466), (10**7, kmeans.MAX_CLUSTERS)],
+)
+def test_distinct_sentences_get_clusters_by_the_root_of_their_number(sentences, clusters):
+    assert kmeans.default_clusters(sentences, int(1.02 * sentences)) == clusters
+
+
+def test_types_are_told_from_distinct_sentences_by_how_often_they_repeat():
+    assert kmeans.sentences_repeat(8478, 290_000)
+    assert not kmeans.sentences_repeat(4991, 5070)

@@ -33,6 +33,22 @@ def test_a_model_names_the_clusters_and_its_failures_leave_the_closest(saved):
     assert open_trace_index(saved, check=True).query.summaries == names
 
 
+def test_a_model_reads_only_members_that_mean_the_same(demo_rows, embedder, tmp_path):
+    topics = ["a cooking recipe", "the weather in Norway"]
+    queries = [[f"The query asks for {topics[i % 2]}, case {i}"] for i in range(len(demo_rows))]
+    index_from_attributes(demo_rows, queries, queries, embedder, tmp_path / "i", clusters=1)
+    prompts = []
+
+    async def model(messages, **_):
+        prompts.append(messages[0]["content"])
+        return Reply('{"attributes": ["The query asks for something"]}', "stop")
+
+    asyncio.run(name_query_clusters(tmp_path / "i", model, same=lambda cosines: cosines > 0.75))
+    assert sum(topic in prompts[0] for topic in topics) == 1
+    asyncio.run(name_query_clusters(tmp_path / "i", model, 300))
+    assert sum(topic in prompts[1] for topic in topics) == 2
+
+
 def test_a_limit_stops_the_naming(saved):
     async def model(messages, **_):
         raise BudgetReached("no more calls")

@@ -2,10 +2,12 @@ import json
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from planted import N_ATTRIBUTES, POOL
 
 from chunkykit.errors import UserError
+from chunkykit.index import index_from_attributes
 from chunkykit.surf import draw_attributes, pool_from_index, read_pool
 
 
@@ -34,6 +36,18 @@ def test_the_pool_of_an_index_has_its_query_clusters(demo_index):
     clusters = demo_index.query.clusters
     described = [row[row >= 0].tolist() for row in clusters if (row >= 0).any()]
     assert [row.tolist() for row in pool.rows] == described
+
+
+def test_wordings_of_one_feature_are_one_attribute_of_the_pool(embedder):
+    manners = ["asks for a cooking recipe", "is written in Turkish"]
+    queries = [[f"The query {manners[i % 2]}, number {i}"] for i in range(40)]
+    rows = pd.DataFrame({"row": range(40), "chunk": "c", "prompt": "p", "response": "r"})
+    index = index_from_attributes(rows, queries, [["The response is short"]] * 40, embedder)
+    pool = pool_from_index(index, lambda cosines: 1.0 * (cosines > 0.75))
+    assert len(pool.sentences) == 2
+    assert [len(row) for row in pool.rows] == [1] * 40
+    assert pool.sentences == [index.query.summaries[cluster] for cluster in pool.clusters]
+    assert len(pool_from_index(index).sentences) == 40
 
 
 def test_a_pool_is_read_from_rows_of_attributes(tmp_path):

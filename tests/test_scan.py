@@ -64,6 +64,41 @@ def test_a_finding_has_examples_and_what_contradicts_it(planted_rows, embedder):
     assert all("contains LaTeX" in query for _, query, _ in against)
 
 
+def same(cosines):
+    return 1 / (1 + np.exp(-20 * (cosines - 0.8)))
+
+
+def in_own_words(rows):
+    """The same rows with each sentence said once only."""
+    return [
+        (chunk, [f"{word}, case {i}" for word in query], [f"{word}, case {i}" for word in response])
+        for i, (chunk, query, response) in enumerate(rows)
+    ]
+
+
+def test_the_planted_correlation_comes_first_in_distinct_sentences(planted_rows, embedder):
+    index = index_rows(in_own_words(planted_rows), embedder)
+    findings = scan_index(index, same=same)
+    first = findings.iloc[0]
+    assert first["trigger"].startswith("The query contains LaTeX")
+    assert first["behaviour"].startswith("The response shows code")
+    assert first["chunk"] == "tool"
+    assert first["p_elsewhere"]["high"] < 0.2 < first["p_in"]["low"]
+    assert len(findings) <= 3, "one finding, however many wordings"
+
+
+def test_calibration_changes_nothing_where_sentences_repeat(planted_rows, embedder):
+    index = index_rows(planted_rows, embedder)
+    assert str(scan_index(index, same=same).to_dict()) == str(scan_index(index).to_dict())
+
+
+def test_shuffled_distinct_sentences_give_nothing(planted_rows, embedder):
+    order = np.random.default_rng(1).permutation(len(planted_rows))
+    rows = in_own_words(planted_rows)
+    shuffled = [(chunk, query, rows[i][2]) for (chunk, query, _), i in zip(rows, order)]
+    assert scan_index(index_rows(shuffled, embedder), same=same).empty
+
+
 def test_shuffled_responses_give_nothing(planted_rows, embedder):
     order = np.random.default_rng(1).permutation(len(planted_rows))
     responses = [planted_rows[i][2] for i in order]

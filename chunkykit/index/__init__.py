@@ -1,6 +1,14 @@
 """The trace index: described, embedded and clustered training rows."""
 
 from chunkykit.index.build import finish_index, index_from_attributes
+from chunkykit.index.features import Features, common_features
+from chunkykit.index.incidence import (
+    SameMeaning,
+    has_types,
+    least_cosine,
+    row_cosines,
+    usual_cosine,
+)
 from chunkykit.index.naming import name_query_clusters
 from chunkykit.index.preferences import scan_preferences
 from chunkykit.index.reading import ShardReader
@@ -20,20 +28,27 @@ from chunkykit.index.store import (
 )
 
 __all__ = [
+    "SameMeaning",
+    "Features",
     "IndexSide",
     "ROWS_PER_SHARD",
     "SCAN_COLUMNS",
     "ShardReader",
     "TraceIndex",
     "building_folder",
+    "common_features",
     "count_cluster_rows",
     "describe_shards",
     "finish_index",
+    "has_types",
     "identify_index",
     "index_from_attributes",
+    "least_cosine",
     "name_query_clusters",
     "open_trace_index",
+    "row_cosines",
     "scan_index",
     "scan_preferences",
     "shard_files",
+    "usual_cosine",
 ]

@@ -158,9 +158,8 @@ def _finish_side(
     if m == 0:
         return {"sentences": 0, "clusters": 0, "undescribed": n}
     weight = np.bincount(numbers, minlength=m)  # (m,) rows per sentence
-    clustering = cluster_vectors(
-        embed_blocks(folder, sentences, embed), weight, k or _default_k(folder.name, m), seed
-    )
+    k = k or _default_k(folder.name, m, len(numbers))
+    clustering = cluster_vectors(embed_blocks(folder, sentences, embed), weight, k, seed)
     rows = np.repeat(np.arange(n, dtype=np.int32), lengths)  # (total,) row of each sentence
     ids = _spread_over_slots(numbers, rows, lengths)
     arrays = {
@@ -179,8 +178,8 @@ def _finish_side(
     return {"sentences": m, "clusters": len(clustering.centroids), "undescribed": undescribed}
 
 
-def _default_k(side: str, n_sentences: int) -> int:
-    k = default_clusters(n_sentences)
+def _default_k(side: str, n_sentences: int, n_occurrences: int) -> int:
+    k = default_clusters(n_sentences, n_occurrences)
     return k if side == "query" else min(k, MAX_OTHER_CLUSTERS)
 
 

@@ -18,6 +18,8 @@ MAX_CLUSTERS = 50_000  # default number of clusters at most; the paper has 25,00
 COARSE_CLUSTERS = 4096  # clusters from which on k-means works in two steps
 SENTENCES_PER_CLUSTER = 20  # about the paper's density
 MIN_CLUSTERS = 1024  # clusters below which sentences are not merged by default
+MIN_OCCURRENCES = 2  # rows per sentence from which on sentences are types, and merging is rare
+CLUSTERS_PER_ROOT = 24  # clusters per square root of the number of sentences that do not repeat
 ITERATIONS = 12  # of k-means
 
 
@@ -37,22 +39,46 @@ class Clustering(NamedTuple):
     radius: np.ndarray
 
 
-def default_clusters(n_sentences: int) -> int:
-    """Choose a number of clusters.
+def sentences_repeat(n_sentences: int, n_occurrences: int) -> bool:
+    """Whether sentences are types that many rows share.
 
-    Our choice: SENTENCES_PER_CLUSTER sentences per cluster, the paper's density, but no fewer than
-    MIN_CLUSTERS clusters while there are few sentences. The sentences of a lexical describer are
-    types already, and merging them would merge triggers.
+    A lexical describer has a few thousand sentences, and each stands in many rows. Those of a
+    language model are nearly all distinct, and say one feature in many ways.
 
     Args:
         n_sentences: the number of distinct sentences.
+        n_occurrences: the number of sentences of all rows.
+
+    Returns:
+        Whether a sentence stands in at least MIN_OCCURRENCES rows on average.
+    """
+    return n_occurrences >= MIN_OCCURRENCES * n_sentences
+
+
+def default_clusters(n_sentences: int, n_occurrences: int) -> int:
+    """Choose a number of clusters.
+
+    Our choice. Sentences that repeat: SENTENCES_PER_CLUSTER sentences per cluster, the paper's
+    density, but no fewer than MIN_CLUSTERS clusters while there are few sentences. They are types
+    already, and merging them would merge triggers.
+
+    Sentences that do not repeat: CLUSTERS_PER_ROOT times the square root of their number. The more
+    sentences there are, the more of them say one feature, and the root keeps the clusters equally
+    pure (docs/measured.md).
+
+    Args:
+        n_sentences: the number of distinct sentences.
+        n_occurrences: the number of sentences of all rows.
 
     Returns:
         The number of clusters, from 1 to MAX_CLUSTERS.
     """
-    by_density = n_sentences // SENTENCES_PER_CLUSTER
-    unmerged = min(n_sentences, MIN_CLUSTERS)
-    return min(max(by_density, unmerged, 1), MAX_CLUSTERS)
+    if sentences_repeat(n_sentences, n_occurrences):
+        unmerged = min(n_sentences, MIN_CLUSTERS)
+        wanted = max(n_sentences // SENTENCES_PER_CLUSTER, unmerged)
+    else:
+        wanted = min(n_sentences, round(CLUSTERS_PER_ROOT * n_sentences**0.5))
+    return min(max(wanted, 1), MAX_CLUSTERS)
 
 
 def cluster_vectors(

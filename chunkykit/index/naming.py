@@ -11,7 +11,14 @@ from pyarrow import feather
 from chunkykit.attributes import parse_attributes
 from chunkykit.errors import UserError
 from chunkykit.files import writable, write_json
-from chunkykit.index.blocks import locate_blocks, read_block
+from chunkykit.index.features import SAME
+from chunkykit.index.incidence import (
+    SameMeaning,
+    centroid_cosines,
+    has_types,
+    least_cosine,
+    sentence_vectors,
+)
 from chunkykit.index.store import IndexSide, TraceIndex, file_entry, open_trace_index
 from chunkykit.models import ask_parsed
 from chunkykit.prompts import fill_prompt
@@ -20,7 +27,9 @@ from chunkykit.types import Target
 MAX_NAME_TOKENS = 2000  # tokens of an answer
 
 
-async def name_query_clusters(folder: Path | str, model: Target, members: int = 12) -> TraceIndex:
+async def name_query_clusters(
+    folder: Path | str, model: Target, members: int = 12, same: SameMeaning | None = None
+) -> TraceIndex:
     """Sum up each query cluster of a saved index by one sentence of a chat model (paper Sec. 3).
 
     The model reads the members closest to the centroid. Where its answer holds no sentence, and
@@ -30,6 +39,9 @@ async def name_query_clusters(folder: Path | str, model: Target, members: int = 
         folder: of a finished index. Its summaries are replaced.
         model: a chat model.
         members: sentences per cluster that the model reads.
+        same: cosines to P(same meaning) of two sentences, for an index whose sentences are
+            distinct. The model then reads only members that mean the same as the closest one, and
+            a cluster without such members keeps it as its name.
 
     Returns:
         The index, opened again.
@@ -39,7 +51,7 @@ async def name_query_clusters(folder: Path | str, model: Target, members: int = 
     """
     folder = Path(folder)
     query = open_trace_index(folder).query
-    closest_members = _closest_members(query, members)
+    closest_members = _closest_members(query, members, same)
     calls = [
         _name_cluster(model, sentences, closest)
         for sentences, closest in zip(closest_members, query.summaries)
@@ -50,16 +62,24 @@ async def name_query_clusters(folder: Path | str, model: Target, members: int = 
     return open_trace_index(folder)
 
 
-def _closest_members(side: IndexSide, members: int) -> list[list[str]]:
+def _closest_members(side: IndexSide, members: int, same: SameMeaning | None) -> list[list[str]]:
     """Per cluster its sentences, closest to the centroid first."""
-    closeness = np.empty(len(side.sentences), np.float32)
-    for place, block in locate_blocks(side.blocks):
-        centroids = side.centroids[side.cluster_of[place]]
-        closeness[place] = np.einsum("md,md->m", read_block(block), centroids)
+    closeness = centroid_cosines(side)
     order = np.lexsort((-closeness, side.cluster_of))
     borders = np.flatnonzero(np.diff(side.cluster_of[order])) + 1
     groups = np.split(order, borders)
+    if same is not None and not has_types(side):
+        cut = least_cosine(same, SAME)
+        groups = [_same_as_first(side, group, cut) for group in groups]
     return [side.sentences.take(pa.array(group[:members])).to_pylist() for group in groups]
+
+
+def _same_as_first(side: IndexSide, sentences: np.ndarray, cut: float) -> np.ndarray:
+    """Those of some sentences that are at least as near to the first of them as the cut."""
+    vectors = sentence_vectors(side, sentences)
+    is_same = vectors @ vectors[0] >= cut
+    is_same[0] = True
+    return sentences[is_same]
 
 
 async def _name_cluster(model: Target, sentences: list[str], closest: str) -> str:

@@ -6,14 +6,21 @@ may take such a cluster for the reason of the behaviour. The scan asks no model,
 not yet a failure. A search can start from it (`turf.Tracer.predict`).
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from chunkykit.attributes import predicate
-from chunkykit.index.incidence import column_rows, column_sums, incidence
+from chunkykit.index.carriers import Carriers, find_carriers
+from chunkykit.index.findings import (
+    MIN_ROWS,
+    Finding,
+    merge_pairs,
+    rank_findings,
+    unite_findings,
+)
+from chunkykit.index.incidence import SameMeaning, column_sums
 from chunkykit.index.store import TraceIndex
 from chunkykit.stats import adjust, enrichment_p, wilson
 
@@ -33,24 +40,23 @@ SCAN_COLUMNS = [
     "counter_examples",
 ]
 # All our choice.
-MIN_ROWS = 8  # rows with trigger and behaviour
 MAX_P_VALUE = 0.001  # adjusted
 MIN_LIFT = 2.0
 PRIOR_ROWS = 10  # rows of the base rate that stand in for what other chunks do not cover
 HALF_WEIGHT_ROWS = 20  # rows of a trigger that counts by half: users rarely write what is rare
 MIN_WIDE_SHARE = 0.6  # share of the behaviour's rate that the chunk has without the trigger, too
-MAX_JACCARD = 0.5  # overlap of rows from which on two pairs of a chunk are one finding
-REPEAT_DISCOUNT = 0.9  # factor on the score per earlier finding of the same chunk
-MAX_PAIRS = 4000  # pairs that are merged into findings, best first
 MAX_EXAMPLES = 5  # rows of each kind per finding
 
 
-def scan_index(index: TraceIndex, top: int = 25) -> pd.DataFrame:
+def scan_index(index: TraceIndex, top: int = 25, same: SameMeaning | None = None) -> pd.DataFrame:
     """Find triggers and behaviours that one chunk ties together.
 
     Args:
         index: an index.
         top: number of findings at most.
+        same: cosines to P(same meaning) of two sentences, for an index whose sentences are
+            distinct, as a language model writes them. A row then carries a cluster by what its
+            sentences mean. It changes nothing where sentences repeat.
 
     Returns:
         DataFrame of SCAN_COLUMNS, strongest finding first:
@@ -62,80 +68,44 @@ def scan_index(index: TraceIndex, top: int = 25) -> pd.DataFrame:
         p_without: P(behaviour | no trigger). Each is {rate, low, high, n}, with its 95 % Wilson
         interval.
         score: lower end of p_in, minus what the other chunks let one expect, less for a trigger
-        of few rows.
+        of few rows; that of the strongest pair of the finding.
         also: other pairs (trigger, behaviour) that the same rows of the chunk show.
         examples: positions of rows of the chunk with both.
         counter_examples: positions of rows with the trigger alone, other chunks first.
     """
-    carriers = _Carriers.from_index(index)
-    pairs = _enriched_pairs(index, carriers)
+    carriers = find_carriers(index, same)
+    pairs = _enriched_pairs(carriers)
     pairs = _count_by_chunk(pairs, carriers)
     pairs = _score_pairs(pairs)
-    findings = _merge_pairs(pairs, carriers)
-    ranked = _rank_findings(findings)[:top]
+    findings = merge_pairs(pairs, carriers)
+    if carriers.triggers.features is not None and carriers.behaviours.features is not None:
+        findings = unite_findings(findings, carriers)
+    ranked = rank_findings(findings)[:top]
     rows = [_describe_finding(finding, index, carriers) for finding in ranked]
     return pd.DataFrame(rows, columns=SCAN_COLUMNS)
 
 
-@dataclass(frozen=True)
-class _Carriers:
-    """Which of n rows carries which trigger and behaviour, and the chunk of each row."""
-
-    triggers: Any  # (n, K of queries) sparse, CSC
-    behaviours: Any  # (n, K of responses) sparse, CSC
-    trigger_rows: np.ndarray  # (K of queries,)
-    behaviour_rows: np.ndarray  # (K of responses,)
-    chunk: np.ndarray  # (n,) number of each row's chunk
-    n_chunks: int
-
-    @classmethod
-    def from_index(cls, index: TraceIndex) -> "_Carriers":
-        response = index.sides["response"]
-        triggers = incidence(index.query.clusters, len(index.query.centroids)).tocsc()
-        behaviours = incidence(response.clusters, len(response.centroids)).tocsc()
-        return cls(
-            triggers=triggers,
-            behaviours=behaviours,
-            trigger_rows=column_sums(triggers),
-            behaviour_rows=column_sums(behaviours),
-            chunk=np.asarray(index.chunk.codes),
-            n_chunks=len(index.chunk.categories),
-        )
-
-    def __len__(self) -> int:
-        return len(self.chunk)
-
-    def rows_with_both(self, trigger: int, behaviour: int) -> np.ndarray:
-        with_trigger = column_rows(self.triggers, trigger)
-        with_behaviour = column_rows(self.behaviours, behaviour)
-        return np.intersect1d(with_trigger, with_behaviour, assume_unique=True)
-
-    def rows_with_trigger_alone(self, trigger: int, behaviour: int) -> np.ndarray:
-        with_trigger = column_rows(self.triggers, trigger)
-        return np.setdiff1d(with_trigger, column_rows(self.behaviours, behaviour))
-
-
-def _enriched_pairs(index: TraceIndex, carriers: _Carriers) -> pd.DataFrame:
+def _enriched_pairs(carriers: Carriers) -> pd.DataFrame:
     """Pairs that occur together far more often than by chance.
 
     Columns: trigger, behaviour (numbers of clusters), hits (rows with both), p_value, lift, and the
     rows with the trigger and with the behaviour.
     """
     n = len(carriers)
-    together = (carriers.triggers.T @ carriers.behaviours).tocoo()
+    together = (carriers.triggers.matrix.T @ carriers.behaviours.matrix).tocoo()
     frequent = together.data >= MIN_ROWS
     trigger = together.row[frequent]
     behaviour = together.col[frequent]
     hits = together.data[frequent]
-    trigger_rows = carriers.trigger_rows[trigger]
-    behaviour_rows = carriers.behaviour_rows[behaviour]
+    trigger_rows = carriers.triggers.counts[trigger]
+    behaviour_rows = carriers.behaviours.counts[behaviour]
     tested = enrichment_p(hits, trigger_rows, behaviour_rows, n)
     # Rare pairs count as tests that showed nothing, so that leaving them out is not a selection.
     untested = np.ones(int((~frequent).sum()))
     p_value = adjust(np.concatenate([tested, untested]))[: len(hits)]
     lift = hits / trigger_rows / (behaviour_rows / n)
     enriched = (p_value < MAX_P_VALUE) & (lift >= MIN_LIFT)
-    enriched &= ~_mirrored(index, trigger, behaviour)
+    enriched &= ~_mirrored(carriers, trigger, behaviour)
     pairs = pd.DataFrame(
         {
             "trigger": trigger,
@@ -150,14 +120,14 @@ def _enriched_pairs(index: TraceIndex, carriers: _Carriers) -> pd.DataFrame:
     return pairs[enriched].reset_index(drop=True)
 
 
-def _mirrored(index: TraceIndex, trigger: np.ndarray, behaviour: np.ndarray) -> np.ndarray:
+def _mirrored(carriers: Carriers, trigger: np.ndarray, behaviour: np.ndarray) -> np.ndarray:
     """Whether query and response say the same, such as an answer in the question's language."""
-    queries = np.array([predicate(text) for text in index.query.summaries], object)
-    responses = np.array([predicate(text) for text in index.sides["response"].summaries], object)
+    queries = np.array([predicate(text) for text in carriers.triggers.names], object)
+    responses = np.array([predicate(text) for text in carriers.behaviours.names], object)
     return np.asarray(queries[trigger] == responses[behaviour], bool)
 
 
-def _count_by_chunk(pairs: pd.DataFrame, carriers: _Carriers) -> pd.DataFrame:
+def _count_by_chunk(pairs: pd.DataFrame, carriers: Carriers) -> pd.DataFrame:
     """Add the chunk that has most rows of each pair, and the counts inside and outside of it.
 
     Columns: chunk; k_in of n_in rows with the trigger have the behaviour in the chunk, k_out of
@@ -169,8 +139,8 @@ def _count_by_chunk(pairs: pd.DataFrame, carriers: _Carriers) -> pd.DataFrame:
     hits = np.zeros(shape, np.int64)  # (n_chunks, n_pairs), as the next two
     with_trigger = np.zeros(shape, np.int64)
     with_behaviour = np.zeros(shape, np.int64)
-    triggers = carriers.triggers.tocsr()
-    behaviours = carriers.behaviours.tocsr()
+    triggers = carriers.triggers.matrix.tocsr()
+    behaviours = carriers.behaviours.matrix.tocsr()
     for chunk in range(carriers.n_chunks if len(pairs) else 0):
         rows = np.flatnonzero(carriers.chunk == chunk)
         chunk_triggers = triggers[rows]
@@ -222,64 +192,11 @@ def _score_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
     return pairs.assign(score=score, wide=wide, priority=priority)
 
 
-@dataclass
-class _Finding:
-    """A pair, and the other pairs that its rows show."""
-
-    pair: Any  # one row of the table of pairs, as a named tuple
-    rows: np.ndarray  # positions of the chunk's rows with trigger and behaviour
-    merged: list[Any] = field(default_factory=list)
-
-    def shows(self, pair: Any, rows: np.ndarray) -> bool:
-        """Whether another pair is the same finding."""
-        if pair.chunk != self.pair.chunk:
-            return False
-        if pair.behaviour == self.pair.behaviour or (pair.wide and self.pair.wide):
-            return True
-        return _jaccard(rows, self.rows) >= MAX_JACCARD
-
-
-def _merge_pairs(pairs: pd.DataFrame, carriers: _Carriers) -> list[_Finding]:
-    """Merge pairs that are one finding, best pair first."""
-    findings: list[_Finding] = []
-    order = np.argsort(-pairs["priority"].to_numpy(), kind="stable")[:MAX_PAIRS]
-    pair: Any  # a named tuple of the table's columns
-    for pair in pairs.iloc[order].itertuples(name="Pair"):
-        if pair.k_in < MIN_ROWS or pair.score <= 0:
-            continue
-        rows = carriers.rows_with_both(pair.trigger, pair.behaviour)
-        rows = rows[carriers.chunk[rows] == pair.chunk]
-        same = next((finding for finding in findings if finding.shows(pair, rows)), None)
-        if same is None:
-            findings.append(_Finding(pair, rows))
-        else:
-            same.merged.append(pair)
-    return findings
-
-
-def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
-    shared = len(np.intersect1d(a, b, assume_unique=True))
-    return shared / (len(a) + len(b) - shared)
-
-
-def _rank_findings(findings: list[_Finding]) -> list[_Finding]:
-    """Sort by score; a chunk's later findings count for less, so that other chunks show up."""
-    by_score = sorted(findings, key=lambda finding: -finding.pair.score)
-    n_of_chunk: dict[int, int] = {}
-    discounted = []
-    for finding in by_score:
-        earlier = n_of_chunk.get(finding.pair.chunk, 0)
-        n_of_chunk[finding.pair.chunk] = earlier + 1
-        discounted.append(finding.pair.score * REPEAT_DISCOUNT**earlier)
-    order = np.argsort(-np.array(discounted), kind="stable")
-    return [by_score[i] for i in order]
-
-
-def _describe_finding(finding: _Finding, index: TraceIndex, carriers: _Carriers) -> dict[str, Any]:
+def _describe_finding(finding: Finding, index: TraceIndex, carriers: Carriers) -> dict[str, Any]:
     """One row of the result."""
     pair = finding.pair
-    queries = index.query.summaries
-    responses = index.sides["response"].summaries
+    queries = carriers.triggers.names
+    responses = carriers.behaviours.names
     hits_without = int(pair.behaviour_rows - pair.hits)
     rows_without = int(len(index) - pair.trigger_rows)
     against = carriers.rows_with_trigger_alone(pair.trigger, pair.behaviour)
@@ -295,7 +212,7 @@ def _describe_finding(finding: _Finding, index: TraceIndex, carriers: _Carriers)
         "p_in": wilson(int(pair.k_in), int(pair.n_in))._asdict(),
         "p_elsewhere": wilson(int(pair.k_out), int(pair.n_out))._asdict(),
         "p_without": wilson(hits_without, rows_without)._asdict(),
-        "score": float(pair.score),
+        "score": float(finding.score),
         "also": [(queries[p.trigger], responses[p.behaviour]) for p in finding.merged],
         "examples": finding.rows[:MAX_EXAMPLES],
         "counter_examples": against[:MAX_EXAMPLES],

@@ -9,6 +9,7 @@ from chunkykit.lab.folder import read_settings, read_table
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import Settings
 from chunkykit.show import figures
+from chunkykit.turf import cluster_names
 
 COMPARED_SETTINGS = ("profile", "mixture", "judge", "seed")
 COMPARED_COLUMNS = ["model", "rubric", "rate", "low", "high", "n"]
@@ -44,8 +45,7 @@ def _trace_figures(run: Run) -> dict:
     traces = run.read("traces")
     drawn = {}
     if len(points):
-        labels = dict(zip(clusters["id"], clusters["label"], strict=True))
-        drawn["map"] = figures.response_map(points, labels, run.caption)
+        drawn["map"] = figures.response_map(points, cluster_names(clusters), run.caption)
     if traces["trigger"].notna().any():
         drawn["triggers"] = figures.triggers(traces, run.caption)
         drawn["chunks"] = figures.chunks(traces, run.read("trace_chunks"), run.caption)

@@ -108,10 +108,12 @@ async def search(run: Run) -> dict:
     """
     tracer = run.tracer()
     pool = pool_from_index(run.index())
+    assert pool.clusters is not None  # it is from an index
     for rubric in run.rubrics:
         if run.has(f"probes-{rubric.name}") and run.has(f"modes-{rubric.name}"):
             continue
-        result = await search_rubric(run, rubric, pool, prior=tracer.predict(rubric))
+        prior = tracer.predict(rubric)[pool.clusters]
+        result = await search_rubric(run, rubric, pool, prior=prior)
         run.write(f"probes-{rubric.name}", result.probes)
         run.write(f"modes-{rubric.name}", result.modes)  # the last, so that it marks the end
     probes = run.read_all("probes")
@@ -320,7 +322,7 @@ async def ablate(run: Run, max_repairs: int | None = None) -> dict:
     return {"ablations": len(table), "repairs": len(repaired)}
 
 
-@stage(needs=("ablate",), rooms=("lab/drawing", "show"), outputs=("figures",))
+@stage(needs=("ablate",), rooms=("lab/drawing", "show", "turf"), outputs=("figures",))
 async def draw(run: Run) -> dict:
     """Draw every figure that the run has the tables for, into `figures/` of its folder.
 

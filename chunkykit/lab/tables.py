@@ -120,7 +120,7 @@ arm         text     "search", "control", or "probe" for one of the explorer
 run         count    number of the search run
 iteration   count    iteration within the run
 candidate   count    number of the candidate within the iteration
-attributes  numbers  query clusters of the index that the query was written from
+attributes  numbers  numbers of the attributes in the pool that the query was written from
 {_PROBE.strip()}
 """),
             per_rubric=True,
@@ -208,10 +208,11 @@ y                    number  its place on the map
             "cluster",
             "a cluster of failing exchanges",
             _columns("""
-id      count  number of the cluster
-size    count  its exchanges
-rubric  text   the rubric that most of them violate
-label   text   what sets it apart
+id      count   number of the cluster
+size    count   its exchanges
+rubric  text    the rubric that they violate; of several "mixed: rebut 20, refusal 14"
+label   text    what sets it apart
+share?  number  of its exchanges, the share of which the label is true; missing without a label
 """),
         ),
         Table(

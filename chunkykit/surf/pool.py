@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chunkykit.errors import UserError
-from chunkykit.index import TraceIndex
+from chunkykit.index import SameMeaning, TraceIndex, common_features, has_types
 from chunkykit.mixtures import parse_jsonl
 from chunkykit.text import clean_text
 
@@ -30,10 +30,13 @@ class Pool(NamedTuple):
     Attributes:
         sentences: K attribute sentences.
         rows: for each training row the numbers of the sentences that describe it; never empty.
+        clusters: the query cluster of the index behind each sentence, shape (K,); None where the
+            pool is not from an index.
     """
 
     sentences: list[str]
     rows: Sequence[np.ndarray]
+    clusters: np.ndarray | None = None
 
     def draw_row(self, rng: np.random.Generator) -> np.ndarray:
         """Draw a random training row.
@@ -47,21 +50,30 @@ class Pool(NamedTuple):
         return self.rows[int(rng.integers(len(self.rows)))]
 
 
-def pool_from_index(index: TraceIndex) -> Pool:
+def pool_from_index(index: TraceIndex, same: SameMeaning | None = None) -> Pool:
     """Make an attribute pool of the query clusters of an index.
 
     Args:
         index: an opened index.
+        same: cosines to P(same meaning) of two sentences, for an index whose sentences are
+            distinct. Then a row has the clusters that its sentences mean, and clusters that mean
+            the same as a more common one, or that fewer than 3 rows have, are left out: they are
+            one feature in other words, or too special to be written about again.
 
     Returns:
         A pool with one attribute per query cluster, worded as the summary of the cluster.
     """
-    rows = []
-    for clusters in index.query.clusters:
-        row = clusters[clusters >= 0]  # -1 pads rows that have fewer attributes
-        if len(row):
-            rows.append(row)
-    return Pool(index.query.summaries, rows)
+    summaries = index.query.summaries
+    if same is None or has_types(index.query):
+        padded = index.query.clusters  # -1 pads rows that have fewer attributes
+        rows = [clusters[clusters >= 0] for clusters in padded]
+        clusters = np.arange(len(summaries))
+    else:
+        features = common_features(index.query, same)
+        rows = [np.flatnonzero(carried) for carried in features.carried]
+        clusters = features.clusters
+    sentences = [summaries[cluster] for cluster in clusters]
+    return Pool(sentences, [row for row in rows if len(row)], clusters)
 
 
 def read_pool(path: str | Path) -> Pool:

@@ -1,13 +1,7 @@
 """TURF: from a failing exchange back to the training data (paper sec. 3)."""
 
 from chunkykit.turf.candidates import MIN_LIFT
-from chunkykit.turf.clusters import (
-    NOISE,
-    cluster_table,
-    cluster_vectors,
-    label_clusters,
-    response_vectors,
-)
+from chunkykit.turf.clusters import NOISE, cluster_vectors, response_vectors
 from chunkykit.turf.crux import llm_crux_judge, select_crux
 from chunkykit.turf.evidence import (
     chunk_features,
@@ -17,6 +11,14 @@ from chunkykit.turf.evidence import (
 )
 from chunkykit.turf.graded import GradedSide, Grades
 from chunkykit.turf.groups import group_traces
+from chunkykit.turf.labels import (
+    Meaning,
+    cluster_names,
+    cluster_table,
+    label_clusters,
+    write_labels,
+)
+from chunkykit.turf.prior import predict_features
 from chunkykit.turf.retrieve import Evidence, retrieve_rows
 from chunkykit.turf.trace import (
     Trace,
@@ -32,11 +34,13 @@ __all__ = [
     "GradedSide",
     "Grades",
     "MIN_LIFT",
+    "Meaning",
     "NOISE",
     "Trace",
     "Tracer",
     "chunk_features",
     "chunk_shares",
+    "cluster_names",
     "cluster_table",
     "cluster_vectors",
     "crux_keywords",
@@ -46,9 +50,11 @@ __all__ = [
     "group_traces",
     "label_clusters",
     "llm_crux_judge",
+    "predict_features",
     "response_vectors",
     "retrieve_rows",
     "select_crux",
     "trace_examples",
     "trace_tables",
+    "write_labels",
 ]

@@ -1,4 +1,7 @@
-"""Clusters: failures that resemble each other, by UMAP and HDBSCAN over the responses."""
+"""Clusters: failures that resemble each other, by UMAP and HDBSCAN over the responses.
+
+`labels` names them.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -12,7 +15,6 @@ from chunkykit.types import Embedder
 NOISE = -1
 MIN_RESPONSES = 12  # distinct responses below which neighbourhoods mean nothing
 MIN_NORM = 1e-9  # of a vector, so that a zero vector stays zero
-MIN_LABEL_SHARE = 0.3  # of a cluster's members that an attribute in its name must exceed
 UMAP_WARNINGS = "n_jobs value|Spectral initialisation failed|Graph is not fully connected"
 
 
@@ -138,56 +140,3 @@ def _hdbscan(points: np.ndarray, min_size: int) -> np.ndarray:
     size = int(np.clip(min_size, 2, max(2, len(points) // 3)))
     clusterer = hdbscan.HDBSCAN(min_cluster_size=size, allow_single_cluster=True)
     return clusterer.fit_predict(points.astype(np.float64))
-
-
-def label_clusters(
-    attributes: Sequence[list[str]], clusters: Sequence[int], n: int = 2
-) -> dict[int, str]:
-    """Name clusters by the response attributes that set them apart.
-
-    Args:
-        attributes: the sentences that describe each response.
-        clusters: the cluster of each.
-        n: the largest number of attributes in a name.
-
-    Returns:
-        A name per cluster: the attributes with the largest share inside minus share outside.
-    """
-    distinct = [list(dict.fromkeys(described)) for described in attributes]
-    table = pd.DataFrame({"cluster": list(clusters), "attribute": distinct}).explode("attribute")
-    sizes = pd.Series(list(clusters)).value_counts()
-    counts = table.groupby(["attribute", "cluster"]).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=sizes.index, fill_value=0)  # (n_attributes, n_clusters)
-    names = {}
-    for cluster in sizes.index:
-        inside = counts[cluster] / sizes[cluster]
-        n_outside = max(1, len(clusters) - sizes[cluster])
-        outside = (counts.sum(axis=1) - counts[cluster]) / n_outside
-        difference = (inside - outside)[inside > MIN_LABEL_SHARE]
-        best = difference.sort_values(ascending=False, kind="stable").index[:n]
-        label = "; ".join(attribute.removeprefix("The response ") for attribute in best)
-        names[int(cluster)] = label or "no common attribute"
-    if NOISE in names:
-        names[NOISE] = "noise"
-    return names
-
-
-def cluster_table(points: pd.DataFrame, attributes: Sequence[list[str]]) -> pd.DataFrame:
-    """Tabulate clusters.
-
-    Args:
-        points: rubric and cluster of each failure.
-        attributes: the sentences that describe the response of each.
-
-    Returns:
-        One row per cluster, largest first, without noise: id, size, rubric (the commonest one
-        inside) and label.
-    """
-    labels = label_clusters(attributes, points["cluster"].tolist())
-    labels.pop(NOISE, None)
-    lines = []
-    for cluster, label in labels.items():
-        rubrics = points.loc[points["cluster"] == cluster, "rubric"]
-        lines.append((cluster, len(rubrics), rubrics.mode()[0], label))
-    lines.sort(key=lambda line: (-line[1], line[0]))
-    return pd.DataFrame(lines, columns=["id", "size", "rubric", "label"])

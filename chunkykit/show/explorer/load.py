@@ -14,7 +14,13 @@ from chunkykit.rubrics import load_rubric
 from chunkykit.show.explorer.failures import MAX_TEXT, Failures, cut_text
 from chunkykit.show.marks import attribute_places
 from chunkykit.text import clean_text
-from chunkykit.turf import cluster_table, cluster_vectors, response_vectors, select_crux
+from chunkykit.turf import (
+    cluster_names,
+    cluster_table,
+    cluster_vectors,
+    response_vectors,
+    select_crux,
+)
 from chunkykit.types import Embedder
 
 # The fields of a row in a file of failures, and their types.
@@ -61,8 +67,7 @@ def failures_from_run(run) -> Failures:
     points["chunk"] = [
         view["chunks"][0]["chunk"] if view and view["chunks"] else NO_CHUNK for view in own_views
     ]
-    names = dict(zip(clusters["id"], clusters["label"]))
-    return Failures(add_languages(points), names, views, run.caption)
+    return Failures(add_languages(points), cluster_names(clusters), views, run.caption)
 
 
 def _traces_of_points(
@@ -126,7 +131,7 @@ async def failures_from_file(
     count = f"{len(points):,} failing exchanges, described offline"
     return Failures(
         add_languages(points),
-        dict(zip(clusters["id"], clusters["label"])),
+        cluster_names(clusters),
         [],
         f"{Path(path).name} · {count} · seed {seed}",
     )

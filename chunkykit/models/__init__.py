@@ -14,6 +14,7 @@ from chunkykit.models.base import (
     read_context,
     with_context,
 )
+from chunkykit.models.beside import ledger_beside
 from chunkykit.models.connect import check_model, connect_model
 from chunkykit.models.families import ModelFamily, register_family
 from chunkykit.models.ledger import Ledger
@@ -21,6 +22,7 @@ from chunkykit.models.local import cache_folder, find_weights, local_model
 from chunkykit.models.pool import ModelPool
 from chunkykit.models.prices import PRICES_VARIABLE, estimate_cost, is_free, price_of
 from chunkykit.models.providers import PROVIDERS, client_for
+from chunkykit.models.trust import is_remote, refuse_unnamed, server_of, unnamed_models
 from chunkykit.types import Reply
 
 __all__ = [
@@ -42,9 +44,14 @@ __all__ = [
     "estimate_cost",
     "find_weights",
     "is_free",
+    "is_remote",
+    "ledger_beside",
     "local_model",
     "price_of",
     "read_context",
+    "refuse_unnamed",
     "register_family",
+    "server_of",
+    "unnamed_models",
     "with_context",
 ]

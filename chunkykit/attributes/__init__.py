@@ -5,6 +5,7 @@ embedder makes the sentences comparable.
 """
 
 from chunkykit.attributes.embed import DEFAULT_EMBEDDER, Embedder, load_embedder
+from chunkykit.attributes.identity import check_describer, describer_identity
 from chunkykit.attributes.language import detect_language
 from chunkykit.attributes.lexical import (
     WORD_COUNT_DETECTORS,
@@ -30,9 +31,11 @@ __all__ = [
     "SIDES",
     "WORD_COUNT_DETECTORS",
     "attribute_spans",
+    "check_describer",
     "count_words",
     "describe_lexically",
     "describe_text",
+    "describer_identity",
     "detect_language",
     "detector_fires",
     "detector_table",

@@ -10,7 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chunkykit.attributes import Embedder, describe_lexically, llm_describer, load_embedder
+from chunkykit.attributes import (
+    Embedder,
+    describe_lexically,
+    describer_identity,
+    llm_describer,
+    load_embedder,
+)
 from chunkykit.cli.options import (
     BATCH_HELP,
     EMBEDDER_HELP,
@@ -28,13 +34,20 @@ from chunkykit.errors import UserError, requires_extra
 from chunkykit.index import (
     ShardReader,
     TraceIndex,
+    build_described_index,
     building_folder,
     describe_shards,
     finish_index,
-    name_query_clusters,
 )
 from chunkykit.lab import PlannedCalls, lock_folder
-from chunkykit.models import Ledger, check_model, close_models, connect_model, is_free
+from chunkykit.models import (
+    Ledger,
+    check_model,
+    close_models,
+    connect_model,
+    is_free,
+    ledger_beside,
+)
 from chunkykit.types import OFFLINE
 
 DASK_TIMEOUT = 20  # seconds to wait for the scheduler
@@ -147,7 +160,6 @@ def index_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": arguments.seed,
         # The name only: an index does not depend on where its mixture lay.
         "mixture": Path(arguments.mixture).name,
-        "describer": arguments.describer,
     }
 
 
@@ -156,8 +168,10 @@ def build_offline(
 ) -> TraceIndex:
     """Build the index with the offline describer, on this process, on others, or on Dask."""
     with open_executor(arguments) as executor:
-        asyncio.run(describe_shards(arguments.out, reader, describe_lexically, executor))
-    return finish_index(arguments.out, embed, **index_options(arguments), skipped=reader.skipped)
+        shards = describe_shards(arguments.out, reader, describe_lexically, executor, key=OFFLINE)
+        asyncio.run(shards)
+    memory = {**describer_identity(OFFLINE), "skipped": reader.skipped}
+    return finish_index(arguments.out, embed, **index_options(arguments), **memory)
 
 
 @contextmanager
@@ -194,8 +208,7 @@ def build_with_model(
     Its answers are kept in a ledger beside the index folder.
     """
     check_model(arguments.describer)
-    folder = arguments.out.resolve()
-    ledger = Ledger(folder.with_name(f"{folder.name}.ledger.sqlite"))
+    ledger = ledger_beside(arguments.out)
     texts = sum(2 * len(rows) for rows in reader)  # prompts and responses
     plan = [PlannedCalls(arguments.describer, texts, TOKENS_READ, TOKENS_WRITTEN)]
     approve_cost(ledger, arguments, plan, is_free(arguments.describer))
@@ -210,15 +223,14 @@ async def describe_and_name(
     model = ledger.wrap(connected, "describer")
     prefill = partial(ledger.prefill, connected, "describer") if arguments.batch else None
     try:
-        describe = llm_describer(model, prefill)
-        await describe_shards(arguments.out, reader, describe, key=arguments.describer)
-        finish_index(
+        return await build_described_index(
             arguments.out,
+            reader,
+            llm_describer(model, prefill),
             embed,
+            describer=arguments.describer,
+            namer=model,
             **index_options(arguments),
-            **describe.counts,
-            skipped=reader.skipped,
         )
-        return await name_query_clusters(arguments.out, model)
     finally:
         await close_models(connected)

@@ -1,6 +1,7 @@
 """The trace index: described, embedded and clustered training rows."""
 
 from chunkykit.index.build import finish_index, index_from_attributes
+from chunkykit.index.describing import build_described_index
 from chunkykit.index.naming import name_query_clusters
 from chunkykit.index.preferences import scan_preferences
 from chunkykit.index.reading import ShardReader
@@ -25,6 +26,7 @@ __all__ = [
     "SCAN_COLUMNS",
     "ShardReader",
     "TraceIndex",
+    "build_described_index",
     "building_folder",
     "count_cluster_rows",
     "describe_shards",

@@ -1,7 +1,7 @@
 """The run folder: settings, tables, stages and the report."""
 
 from chunkykit.lab.ablations import chunks_to_ablate
-from chunkykit.lab.costs import PlannedCalls, plan_run, plan_search
+from chunkykit.lab.costs import PlannedCalls, plan_run, plan_search, plan_traces
 from chunkykit.lab.drawing import compare_runs, run_figures
 from chunkykit.lab.folder import RunFolder, lock_folder, read_notes, read_settings, read_table
 from chunkykit.lab.report import format_report, summarise_run, summarise_search
@@ -44,6 +44,7 @@ __all__ = [
     "notebook_folder",
     "plan_run",
     "plan_search",
+    "plan_traces",
     "read_notes",
     "read_settings",
     "read_table",

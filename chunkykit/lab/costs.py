@@ -1,18 +1,21 @@
 """What a run will take, before it starts: calls and tokens per role.
 
-A guess at what a query, an answer and a judgement take, without thinking. Crux calls and ablations
-are left out: how many there are depends on what the search finds.
+A guess at what a query, an answer and a judgement take, without thinking. Of a run, crux calls and
+ablations are left out: how many there are depends on what the search finds.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import Settings
+from chunkykit.types import OFFLINE
 
 CHARACTERS_PER_TOKEN = 4
 DESCRIBER_PROMPT_TOKENS, DESCRIBER_ANSWER_TOKENS = 200, 300
+CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS = 500, 30  # with the ten attributes of a response
 
 
 class PlannedCalls(NamedTuple):
@@ -64,6 +67,28 @@ def plan_search(settings: Settings) -> list[PlannedCalls]:
     candidates = settings.sizes.tries
     answers = candidates + settings.sizes.confirm
     return _plan_roles(settings, candidates, answers, candidates)
+
+
+def plan_traces(
+    exchanges: Sequence[tuple[str, str]], describer: str, judge: str = OFFLINE
+) -> list[PlannedCalls]:
+    """Plan the calls that describe exchanges and pick their cruxes.
+
+    Args:
+        exchanges: (query, response) of each.
+        describer: the model that described the rows of the index, or "offline".
+        judge: the model that picks cruxes, or "offline".
+
+    Returns:
+        What `models.estimate_cost` takes. Calls that a ledger has answers to are counted, too.
+    """
+    texts = {query for query, _ in exchanges} | {response for _, response in exchanges}
+    characters = sum(len(text) for text in texts)
+    tokens_in = DESCRIBER_PROMPT_TOKENS + characters / CHARACTERS_PER_TOKEN / max(1, len(texts))
+    return [
+        PlannedCalls(describer, 2 * len(exchanges), tokens_in, DESCRIBER_ANSWER_TOKENS),
+        PlannedCalls(judge, len(exchanges), CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS),
+    ]
 
 
 def _plan_roles(

@@ -15,6 +15,13 @@ from chunkykit.turf.evidence import (
     examples_table,
     trace_examples,
 )
+from chunkykit.turf.exchanges import (
+    DescribedExchange,
+    Exchange,
+    describe_exchanges,
+    describe_with_models,
+    screen_exchange,
+)
 from chunkykit.turf.retrieve import Evidence, retrieve_rows
 from chunkykit.turf.trace import (
     Trace,
@@ -27,7 +34,9 @@ from chunkykit.turf.trace import (
 from chunkykit.turf.tracer import Tracer
 
 __all__ = [
+    "DescribedExchange",
     "Evidence",
+    "Exchange",
     "MIN_LIFT",
     "NOISE",
     "Trace",
@@ -37,6 +46,8 @@ __all__ = [
     "cluster_table",
     "cluster_vectors",
     "crux_keywords",
+    "describe_exchanges",
+    "describe_with_models",
     "examples_table",
     "first_chunks",
     "format_trace",
@@ -45,6 +56,7 @@ __all__ = [
     "llm_crux_judge",
     "response_vectors",
     "retrieve_rows",
+    "screen_exchange",
     "select_crux",
     "trace_examples",
     "trace_tables",

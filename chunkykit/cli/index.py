@@ -39,7 +39,7 @@ from chunkykit.index import (
     describe_shards,
     finish_index,
 )
-from chunkykit.lab import PlannedCalls, lock_folder
+from chunkykit.lab import lock_folder, plan_index
 from chunkykit.models import (
     Ledger,
     check_model,
@@ -51,8 +51,6 @@ from chunkykit.models import (
 from chunkykit.types import OFFLINE
 
 DASK_TIMEOUT = 20  # seconds to wait for the scheduler
-TOKENS_READ = 600  # per text that a model describes; our guess, with the instructions
-TOKENS_WRITTEN = 300  # per text
 
 
 def add_index_command(commands: Commands) -> None:
@@ -210,7 +208,7 @@ def build_with_model(
     check_model(arguments.describer)
     ledger = ledger_beside(arguments.out)
     texts = sum(2 * len(rows) for rows in reader)  # prompts and responses
-    plan = [PlannedCalls(arguments.describer, texts, TOKENS_READ, TOKENS_WRITTEN)]
+    plan = plan_index(arguments.describer, texts)
     approve_cost(ledger, arguments, plan, is_free(arguments.describer))
     return asyncio.run(describe_and_name(arguments, reader, embed, ledger))
 

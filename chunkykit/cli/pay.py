@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from chunkykit.errors import UserError
-from chunkykit.lab import PlannedCalls
-from chunkykit.models import Ledger, estimate_cost, refuse_unnamed, server_of, unnamed_models
+from chunkykit.lab import PlannedCalls, format_estimate
+from chunkykit.models import Ledger, refuse_unnamed, server_of, unnamed_models
 
 
 def approve_cost(
@@ -26,23 +26,11 @@ def approve_cost(
     """
     # Limits are set even where there is nothing to ask: those of an earlier command must not hold.
     ledger.limit(arguments.budget_usd, arguments.max_calls)
-    print(estimate_line(plan, free), flush=True)
+    print(format_estimate(plan, free), flush=True)
     for model, *_ in plan:
         ledger.price(model)
     if not free and not arguments.yes:
         ask_to_pay()
-
-
-def estimate_line(plan: Sequence[PlannedCalls], free: bool) -> str:
-    """Format the calls, tokens and dollars of a plan as one line."""
-    calls, tokens, dollars = estimate_cost(plan)
-    if free:
-        price = "$0: every model is local"
-    elif dollars is None:
-        price = "price unknown"
-    else:
-        price = f"about ${dollars:,.2f}"
-    return f"about {calls:,} model calls, {tokens / 1e6:,.1f} million tokens ({price})"
 
 
 def ask_to_pay() -> None:
@@ -83,7 +71,7 @@ def approve_further_cost(
         UserError: as `approve_cost`.
     """
     ledger.limit_further(arguments.budget_usd, arguments.max_calls)
-    print(estimate_line(plan, free), file=sys.stderr, flush=True)
+    print(format_estimate(plan, free), file=sys.stderr, flush=True)
     for model, *_ in plan:
         ledger.price(model)
     if not free and not arguments.yes:

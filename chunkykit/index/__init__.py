@@ -18,6 +18,7 @@ from chunkykit.index.store import (
     count_cluster_rows,
     identify_index,
     open_trace_index,
+    read_index_meta,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "index_from_attributes",
     "name_query_clusters",
     "open_trace_index",
+    "read_index_meta",
     "scan_index",
     "scan_preferences",
     "shard_files",

@@ -218,7 +218,7 @@ def open_trace_index(
             another embedder.
     """
     folder = Path(folder)
-    meta = _read_meta(folder)
+    meta = read_index_meta(folder)
     if embed is not None and embed.name != meta["embedder"]:
         raise UserError(
             f"index {folder}: made with embedder '{meta['embedder']}', not '{embed.name}'."
@@ -251,7 +251,7 @@ def identify_index(folder: Path | str) -> str:
     Raises:
         UserError: there is no index, or another version of the package made it.
     """
-    return _identify(_read_meta(Path(folder))["files"])
+    return _identify(read_index_meta(Path(folder))["files"])
 
 
 def _identify(files: dict[str, tuple[int, int]]) -> str:
@@ -259,8 +259,19 @@ def _identify(files: dict[str, tuple[int, int]]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
-    """The content of index.json, if this version of the package can read the index."""
+def read_index_meta(folder: Path | str) -> dict[str, Any]:
+    """Read what an index remembers, without opening it.
+
+    Args:
+        folder: of the index.
+
+    Returns:
+        The content of its index.json.
+
+    Raises:
+        UserError: there is no index, or another version of the package made it.
+    """
+    folder = Path(folder)
     try:
         meta = json.loads((folder / "index.json").read_text("utf-8"))
         version = meta.get("version")

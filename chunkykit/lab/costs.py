@@ -11,11 +11,14 @@ import pandas as pd
 
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import Settings
+from chunkykit.models import estimate_cost
 from chunkykit.types import OFFLINE
 
 CHARACTERS_PER_TOKEN = 4
 DESCRIBER_PROMPT_TOKENS, DESCRIBER_ANSWER_TOKENS = 200, 300
+INDEX_TEXT_TOKENS = 600  # per text of unknown length, with the instructions
 CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS = 500, 30  # with the ten attributes of a response
+MIN_MILLIONS = 50_000  # tokens from which an estimate counts them in millions
 
 
 class PlannedCalls(NamedTuple):
@@ -32,6 +35,30 @@ class PlannedCalls(NamedTuple):
     calls: int
     tokens_in: float
     tokens_out: float
+
+
+def format_estimate(plan: Sequence[PlannedCalls], free: bool) -> str:
+    """Format the calls, tokens and dollars of a plan as one line.
+
+    Args:
+        plan: the calls.
+        free: whether every model is local.
+
+    Returns:
+        The line.
+    """
+    calls, tokens, dollars = estimate_cost(plan)
+    if free:
+        price = "$0: every model is local"
+    elif dollars is None:
+        price = "price unknown"
+    elif dollars < 0.01:
+        price = "less than $0.01"
+    else:
+        price = f"about ${dollars:,.2f}"
+    millions = f"{tokens / 1e6:,.1f} million"
+    count = millions if tokens >= MIN_MILLIONS else f"{tokens:,}"
+    return f"about {calls:,} model calls, {count} tokens ({price})"
 
 
 def plan_run(run: Run) -> list[PlannedCalls]:
@@ -67,6 +94,19 @@ def plan_search(settings: Settings) -> list[PlannedCalls]:
     candidates = settings.sizes.tries
     answers = candidates + settings.sizes.confirm
     return _plan_roles(settings, candidates, answers, candidates)
+
+
+def plan_index(describer: str, texts: int) -> list[PlannedCalls]:
+    """Plan the calls that describe the rows of an index.
+
+    Args:
+        describer: the model that describes.
+        texts: prompts and responses.
+
+    Returns:
+        What `models.estimate_cost` takes.
+    """
+    return [PlannedCalls(describer, texts, INDEX_TEXT_TOKENS, DESCRIBER_ANSWER_TOKENS)]
 
 
 def plan_traces(

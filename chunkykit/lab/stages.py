@@ -86,7 +86,7 @@ async def index(run: Run) -> dict:
     built = await build_described_index(
         folder,
         ShardReader(mixture),
-        run.describe(),
+        run.describe(building=True),
         run.embed(),
         describer=describer,
         namer=None if describer == OFFLINE else run.model(describer, "describer"),

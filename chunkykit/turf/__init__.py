@@ -8,7 +8,7 @@ from chunkykit.turf.clusters import (
     label_clusters,
     response_vectors,
 )
-from chunkykit.turf.crux import llm_crux_judge, select_crux
+from chunkykit.turf.crux import llm_crux_judge, select_crux, select_cruxes
 from chunkykit.turf.evidence import (
     chunk_features,
     crux_keywords,
@@ -58,6 +58,7 @@ __all__ = [
     "retrieve_rows",
     "screen_exchange",
     "select_crux",
+    "select_cruxes",
     "trace_examples",
     "trace_tables",
 ]

@@ -4,19 +4,24 @@ The blind describer has listed the attributes without sight of the rubric. The s
 both. The paper does not print its prompt for this step; ours is in `prompts.yaml`.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
+from chunkykit.errors import UserError, describe_error
 from chunkykit.models import ask_parsed
 from chunkykit.prompts import fill_prompt
 from chunkykit.rubrics import Rubric
 from chunkykit.types import Embedder, Target
 
+CruxJudge = Callable[[Sequence[str], Rubric], Awaitable[list[str]]]
+
 MAX_CRUXES = 3  # attributes picked per response, as in the paper
 MIN_RELATIVE_COSINE = 0.6  # least cosine of a crux with the behaviour, as a share of the best one
 MAX_REPLY_TOKENS = 2000  # tokens per answer of a judge, with room for models that think first
+MAX_FAILED_SHARE = 0.5  # share of the calls of `select_cruxes` that may fail
 MAX_DIGITS = 9  # characters of a number; a longer one numbers no statement
 LIST = r"\[([\d\s.,]*)\]"
 NAMED_LIST = re.compile(rf'"numbers"\s*:\s*{LIST}')
@@ -49,7 +54,37 @@ def select_crux(
     return [attributes[i] for i in nearest if cosines[i] >= floor]
 
 
-def llm_crux_judge(model: Target) -> Callable[[Sequence[str], Rubric], Awaitable[list[str]]]:
+async def select_cruxes(
+    responses: Sequence[list[str]], rubric: Rubric, embed: Embedder, select: CruxJudge | None
+) -> list[list[str]]:
+    """Pick the cruxes of many responses, of which a few may fail.
+
+    Args:
+        responses: the attributes of each response.
+        rubric: what the responses violate.
+        embed: the embedder of the sentences.
+        select: an informed judge; None for `select_crux`.
+
+    Returns:
+        The cruxes of each response, empty where the judge's call failed.
+
+    Raises:
+        UserError: more than `MAX_FAILED_SHARE` of the calls failed, or a limit is reached.
+    """
+    if select is None:
+        return [select_crux(attributes, rubric, embed) for attributes in responses]
+    calls = (select(attributes, rubric) for attributes in responses)
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    errors = [describe_error(answer) for answer in answers if isinstance(answer, Exception)]
+    if len(errors) > MAX_FAILED_SHARE * len(answers):
+        raise UserError(
+            f"crux judge: {len(errors)} of {len(answers)} calls failed ({errors[0]}). "
+            "Fix it and run again."
+        )
+    return [[] if isinstance(answer, BaseException) else answer for answer in answers]
+
+
+def llm_crux_judge(model: Target) -> CruxJudge:
     """Make an informed judge of a chat model.
 
     Args:

@@ -76,10 +76,13 @@ class Audit:
             restart: whether an audit with other settings in the folder is put aside.
 
         Raises:
-            UserError: for a model or rubric that is not known, a missing key, or paid models
-                without a limit.
+            UserError: for a model or rubric that is not known, a missing key, paid models without
+                a limit, or a model on another machine that only the index names.
         """
-        paid = [model for model in (target, judge, writer) if not is_free(model)]
+        index.check_named([target, judge, writer])
+        settings = _index_settings(index)
+        models = (target, judge, writer, settings["describer"])
+        paid = [model for model in models if not is_free(model)]
         if paid and budget_usd is None and max_calls is None:
             raise UserError(
                 f"Audit: {paid[0]} is a paid model. Set a limit: budget_usd=X or max_calls=N."
@@ -89,7 +92,7 @@ class Audit:
         self._limits = (budget_usd, max_calls)
         self._restart = restart
         self._settings: dict[str, Any] = {
-            **_index_settings(index),
+            **settings,
             "target": target,
             "rubrics": [_rubric_name(rubric)],
             "judge": judge,

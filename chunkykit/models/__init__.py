@@ -14,7 +14,7 @@ from chunkykit.models.base import (
     read_context,
     with_context,
 )
-from chunkykit.models.beside import ledger_beside
+from chunkykit.models.beside import Allowance, ledger_beside
 from chunkykit.models.connect import check_model, connect_model
 from chunkykit.models.families import ModelFamily, register_family
 from chunkykit.models.ledger import Ledger
@@ -26,6 +26,7 @@ from chunkykit.models.trust import is_remote, refuse_unnamed, server_of, unnamed
 from chunkykit.types import Reply
 
 __all__ = [
+    "Allowance",
     "BatchInterface",
     "ChatModel",
     "DEFAULT_MAX_TOKENS",

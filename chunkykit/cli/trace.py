@@ -44,7 +44,9 @@ def add_trace_command(commands: Commands) -> None:
         summary="trace a failing exchange to the training data",
         description=(
             "Trace a failing exchange to the training data: which property of the query goes with "
-            "the failure, and which chunk the rows behind it come from."
+            "the failure, and which chunk the rows behind it come from. What described the rows "
+            "of the index describes the exchange, too; calls of models are kept in a ledger beside "
+            "the index."
         ),
         example=(
             "chunkykit trace --index my_index --rubric rebut \\\n"

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from chunkykit.api import Index, facts_html
+from chunkykit.attributes import check_describer
 from chunkykit.errors import UserError
 from chunkykit.lab import (
     Run,
@@ -77,9 +78,11 @@ class Audit:
 
         Raises:
             UserError: for a model or rubric that is not known, a missing key, paid models without
-                a limit, or a model on another machine that only the index names.
+                a limit, a model on another machine that only the index names, or an index that
+                was described by other instructions.
         """
         index.check_named([target, judge, writer])
+        check_describer(index.data.meta, index.folder)  # before a search is paid for
         settings = _index_settings(index)
         models = (target, judge, writer, settings["describer"])
         paid = [model for model in models if not is_free(model)]

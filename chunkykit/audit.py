@@ -81,21 +81,13 @@ class Audit:
                 a limit, a model on another machine that only the index names, or an index that
                 was described by other instructions.
         """
-        index.check_named([target, judge, writer])
-        check_describer(index.data.meta, index.folder)  # before a search is paid for
-        settings = _index_settings(index)
-        models = (target, judge, writer, settings["describer"])
-        paid = [model for model in models if not is_free(model)]
-        if paid and budget_usd is None and max_calls is None:
-            raise UserError(
-                f"Audit: {paid[0]} is a paid model. Set a limit: budget_usd=X or max_calls=N."
-            )
+        _check_models(index, (target, judge, writer), (budget_usd, max_calls))
         self.index = index
         self.folder = Path(folder).resolve()
         self._limits = (budget_usd, max_calls)
         self._restart = restart
         self._settings: dict[str, Any] = {
-            **settings,
+            **_index_settings(index),
             "target": target,
             "rubrics": [_rubric_name(rubric)],
             "judge": judge,
@@ -255,6 +247,17 @@ def _index_settings(index: Index) -> dict[str, str]:
     meta = index.data.meta
     names = ("mixture", "describer", "embedder")
     return {"index": str(index.folder.resolve()), **{name: meta[name] for name in names}}
+
+
+def _check_models(index: Index, models: tuple[str, ...], limits: tuple) -> None:
+    """Refuse what would stop the audit later, after a search was paid for."""
+    index.check_named(models)
+    describer = check_describer(index.data.meta, index.folder)
+    paid = [model for model in (*models, describer) if not is_free(model)]
+    if paid and limits == (None, None):
+        raise UserError(
+            f"Audit: {paid[0]} is a paid model. Set a limit: budget_usd=X or max_calls=N."
+        )
 
 
 def _rubric_name(rubric) -> str:

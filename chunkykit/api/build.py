@@ -2,18 +2,32 @@
 
 import sys
 import tempfile
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from chunkykit.api.index import Index
-from chunkykit.attributes import describe_lexically, llm_describer, load_embedder
+from chunkykit.attributes import (
+    describe_lexically,
+    llm_describer,
+    load_embedder,
+    load_embedder_through,
+)
 from chunkykit.errors import UserError
 from chunkykit.index import ShardReader, TraceIndex, build_described_index, open_trace_index
 from chunkykit.lab import format_estimate, plan_index
 from chunkykit.mixtures import Mixture
-from chunkykit.models import Allowance, ModelPool, check_model, is_free, ledger_beside
+from chunkykit.models import (
+    Allowance,
+    Ledger,
+    ModelPool,
+    check_model,
+    is_free,
+    ledger_beside,
+    server_of,
+)
 from chunkykit.sync import run_sync
 from chunkykit.types import OFFLINE, Describer, Embedder
 
@@ -34,8 +48,8 @@ def build_index(
 ) -> Index:
     """Build a trace index of a mixture: describe its rows, embed and cluster their attributes.
 
-    Where a model describes, an estimate is printed on standard error, and its answers are kept in
-    a ledger beside the folder.
+    Where a model describes, an estimate is printed on standard error, and a ledger beside the
+    folder keeps its answers.
 
     Args:
         mixture: a file, `datasets` folder or hub id, "demo", or a Mixture.
@@ -44,8 +58,7 @@ def build_index(
         rows: a random subset of so many rows; None for all.
         clusters: query clusters; None for a number that suits the mixture.
         describer: "offline", or the model that describes the rows and names the clusters.
-        embedder: what embeds the attribute sentences: a name, or your own. The index remembers
-            its name.
+        embedder: what embeds the sentences, a name or your own; the index remembers its name.
         seed: fixes the subset and the clusters.
         yes: whether a paid model may be called.
         budget_usd: hard limit in US dollars on the calls of this build and of the index's traces.
@@ -58,28 +71,30 @@ def build_index(
         UserError: where the mixture cannot be read, the folder cannot be written, or a model may
             not be called.
     """
-    embed = load_embedder(embedder)
+    named = load_embedder(embedder)
     reader = ShardReader(mixture, chunk=chunk, rows=rows, seed=seed)
     settings = {"clusters": clusters, "seed": seed, "mixture": _mixture_name(mixture)}
     allowance = Allowance(budget_usd, max_calls)
-    if describer != OFFLINE:
-        _approve(describer, reader, yes)
-    build = partial(_build, reader, embed, settings, describer, allowance)
-    if folder is not None:
-        data = run_sync(build(Path(folder)))
-        return Index(data, Path(folder), embed, trust=True, allowance=allowance)
-    place = tempfile.TemporaryDirectory(prefix="chunkykit-")
-    data = run_sync(build(Path(place.name) / "index"))
-    # the files are deleted with the index
-    return Index(replace(data, place=place), None, embed, trust=True, allowance=allowance)
+    _approve(describer, named.name, reader, yes)
+    build = partial(_build, reader, named, settings, describer, allowance)
+    place = tempfile.TemporaryDirectory(prefix="chunkykit-") if folder is None else None
+    data = run_sync(build(Path(place.name) / "index" if place else Path(folder)))
+    data = replace(data, place=place)  # the files of an index in memory are deleted with it
+    own = None if isinstance(embedder, str) else named
+    return Index(data, folder and Path(folder), own, trust=True, allowance=allowance)
 
 
-def _approve(describer: str, reader: ShardReader, yes: bool) -> None:
+def _approve(describer: str, embedder: str, reader: ShardReader, yes: bool) -> None:
     """Print an estimate; UserError for a paid model that may not be called."""
-    plan = plan_index(check_model(describer), sum(2 * len(rows) for rows in reader))
-    print(format_estimate(plan, is_free(describer)), file=sys.stderr)
-    if not is_free(describer) and not yes:
-        raise UserError(f"build_index: {describer} is a paid model. Give yes=True to call it.")
+    if describer != OFFLINE:
+        check_model(describer)
+    elif server_of(embedder) is None:
+        return
+    plan = plan_index(describer, sum(2 * len(rows) for rows in reader), embedder)
+    paid = [part.model for part in plan if not is_free(part.model)]
+    print(format_estimate(plan, free=not paid), file=sys.stderr)
+    if paid and not yes:
+        raise UserError(f"build_index: {paid[0]} is a paid model. Give yes=True to call it.")
 
 
 async def _build(
@@ -90,12 +105,17 @@ async def _build(
     allowance: Allowance,
     folder: Path,
 ) -> TraceIndex:
+    def spending() -> AbstractContextManager[Ledger]:
+        # opened in the thread that runs this, to which a ledger belongs
+        return allowance.spending(ledger_beside(folder))
+
+    if server_of(embed.name):
+        embed = load_embedder_through(embed.name, spending)
     if describer == OFFLINE:
         return await build_described_index(
             folder, reader, describe_lexically, embed, describer=OFFLINE, **settings
         )
-    # the ledger is opened here, since it belongs to its thread
-    with allowance.spending(ledger_beside(folder)) as ledger:
+    with spending() as ledger:
         async with ModelPool(ledger) as pool:
             model = pool.model(describer, "describer")
             describe = llm_describer(model)

@@ -1,6 +1,7 @@
 """An index as one uses it: it traces, scans and prints itself."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -8,10 +9,17 @@ from pathlib import Path
 import pandas as pd
 
 from chunkykit.api.trace import Trace
-from chunkykit.attributes import check_describer, load_embedder
+from chunkykit.attributes import check_describer, load_embedder_through
 from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex, scan_index
-from chunkykit.models import Allowance, is_free, ledger_beside, refuse_unnamed
+from chunkykit.models import (
+    Allowance,
+    Ledger,
+    is_free,
+    ledger_beside,
+    refuse_unnamed,
+    server_of,
+)
 from chunkykit.rubrics import Rubric, load_rubric
 from chunkykit.sync import run_sync
 from chunkykit.text import clean_text, inert_html, inert_text
@@ -81,7 +89,12 @@ class Index:
 
     @cached_property
     def _tracer(self) -> Tracer:
-        return Tracer(self.data, self._embedder or load_embedder(self.data.meta["embedder"]))
+        name = self.data.meta["embedder"]
+        return Tracer(self.data, self._embedder or load_embedder_through(name, self._spending))
+
+    def _spending(self) -> AbstractContextManager[Ledger]:
+        """Open the ledger beside the index, in the thread that will use it."""
+        return self._allowance.spending(ledger_beside(self._ledger_folder))
 
     def check_named(self, named: Sequence[str] = ()) -> None:
         """Refuse to go on where only the index names a model on another machine.
@@ -136,14 +149,8 @@ class Index:
             raise UserError("trace: query and response must not be empty.")
         if isinstance(rubric, str):
             rubric = load_rubric(rubric)
-        self.check_named([judge])
         exchange = Exchange(clean_text(query), clean_text(response))
-        reason = screen_exchange(exchange, rubric) if judge == OFFLINE and not anyway else ""
-        described = DescribedExchange([], [], reason)
-        if not reason:
-            described = run_sync(self._describe(exchange, rubric, judge, anyway))
-        if described.error:
-            raise UserError(f"trace: {described.error}. Trace it again.")
+        described = self._describe(exchange, rubric, judge, anyway)
         tracer = self._tracer
         if k is not None:
             tracer = Tracer(self.data, tracer.embed, k)
@@ -154,11 +161,29 @@ class Index:
         violation = not described.no_violation
         return Trace(**values, tracer=tracer, rubric=rubric, violation=violation)
 
-    async def _describe(
+    def _describe(
         self, exchange: Exchange, rubric: Rubric, judge: str, anyway: bool
     ) -> DescribedExchange:
         """Describe an exchange by the describer that described the rows."""
+        self.check_named([judge])
+        reason = screen_exchange(exchange, rubric) if judge == OFFLINE and not anyway else ""
+        if reason:
+            return DescribedExchange([], [], reason)
         describer = self._describer or check_describer(self.data.meta, self.folder or "in memory")
+        self._check_paid(describer, judge)
+        described = run_sync(self._call_models(exchange, rubric, describer, judge, anyway))
+        if described.error:
+            raise UserError(f"trace: {described.error}. Trace it again.")
+        return described
+
+    async def _call_models(
+        self,
+        exchange: Exchange,
+        rubric: Rubric,
+        describer: str | Describer,
+        judge: str,
+        anyway: bool,
+    ) -> DescribedExchange:
         describing = partial(
             describe_with_models,
             [exchange],
@@ -171,14 +196,15 @@ class Index:
         models = [name for name in (describer, judge) if isinstance(name, str) and name != OFFLINE]
         if not models:
             return (await describing())[0]
-        self._check_paid(models)
-        # opened here: in a notebook this runs in another thread, and a ledger belongs to its thread
-        with self._allowance.spending(ledger_beside(self._ledger_folder)) as ledger:
+        with self._spending() as ledger:
             return (await describing(ledger=ledger))[0]
 
-    def _check_paid(self, models: Sequence[str]) -> None:
+    def _check_paid(self, describer: str | Describer, judge: str) -> None:
         """Refuse paid models where there is no limit."""
         allowance = self._allowance
+        models = [name for name in (describer, judge) if isinstance(name, str)]
+        if self._embedder is None and server_of(self.data.meta["embedder"]):
+            models.append(self.data.meta["embedder"])
         paid = [model for model in models if not is_free(model)]
         if paid and allowance.budget_usd is None and allowance.max_calls is None:
             raise UserError(

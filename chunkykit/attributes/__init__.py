@@ -16,6 +16,7 @@ from chunkykit.attributes.lexical import (
     detector_table,
 )
 from chunkykit.attributes.llm import llm_describer, parse_attributes
+from chunkykit.attributes.remote import load_embedder_through
 from chunkykit.attributes.sentences import (
     MAX_ATTRIBUTES_PER_TEXT,
     SIDES,
@@ -41,6 +42,7 @@ __all__ = [
     "detector_table",
     "llm_describer",
     "load_embedder",
+    "load_embedder_through",
     "parse_attributes",
     "predicate",
     "text_window",

@@ -5,7 +5,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from chunkykit.attributes import (
     describer_identity,
     llm_describer,
     load_embedder,
+    load_embedder_through,
 )
 from chunkykit.cli.options import (
     BATCH_HELP,
@@ -47,6 +48,7 @@ from chunkykit.models import (
     connect_model,
     is_free,
     ledger_beside,
+    server_of,
 )
 from chunkykit.types import OFFLINE
 
@@ -131,10 +133,13 @@ def execute(arguments: argparse.Namespace) -> None:
         arguments.mixture, chunk=arguments.chunk, rows=arguments.rows, seed=arguments.seed
     )
     with lock_folder(building_folder(arguments.out)):
-        if arguments.describer == OFFLINE:
+        ledger = approve_models(arguments, reader)
+        if ledger:
+            embed = load_embedder_through(arguments.embedder, lambda: nullcontext(ledger))
+        if ledger is None or arguments.describer == OFFLINE:
             index = build_offline(arguments, reader, embed)
         else:
-            index = build_with_model(arguments, reader, embed)
+            index = asyncio.run(describe_and_name(arguments, reader, embed, ledger))
     summary = {
         **index.meta,
         "chunks": len(index.meta["chunks"]),
@@ -198,19 +203,25 @@ def connect_dask(address: str):
         raise UserError(f"--dask {address}: no scheduler answers there ({error}).") from None
 
 
-def build_with_model(
-    arguments: argparse.Namespace, reader: ShardReader, embed: Embedder
-) -> TraceIndex:
-    """Build the index with a chat model that describes the rows and names the clusters.
+def approve_models(arguments: argparse.Namespace, reader: ShardReader) -> Ledger | None:
+    """Ask before models are called to describe or to embed.
 
-    Its answers are kept in a ledger beside the index folder.
+    Args:
+        arguments: parsed arguments.
+        reader: the rows.
+
+    Returns:
+        The ledger beside the index folder; None where nothing is called.
     """
-    check_model(arguments.describer)
-    ledger = ledger_beside(arguments.out)
+    if arguments.describer != OFFLINE:
+        check_model(arguments.describer)
+    elif server_of(arguments.embedder) is None:
+        return None
     texts = sum(2 * len(rows) for rows in reader)  # prompts and responses
-    plan = plan_index(arguments.describer, texts)
-    approve_cost(ledger, arguments, plan, is_free(arguments.describer))
-    return asyncio.run(describe_and_name(arguments, reader, embed, ledger))
+    plan = plan_index(arguments.describer, texts, arguments.embedder)
+    ledger = ledger_beside(arguments.out)
+    approve_cost(ledger, arguments, plan, all(is_free(part.model) for part in plan))
+    return ledger
 
 
 async def describe_and_name(

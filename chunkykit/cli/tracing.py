@@ -3,9 +3,15 @@
 import argparse
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
-from chunkykit.attributes import check_describer, load_embedder
+from chunkykit.attributes import (
+    Embedder,
+    check_describer,
+    load_embedder,
+    load_embedder_through,
+)
 from chunkykit.cli.options import add_index_option, add_limit_options, expand_name
 from chunkykit.cli.pay import approve_further_cost, approve_servers
 from chunkykit.errors import UserError
@@ -167,7 +173,7 @@ def trace_exchanges(
     if arguments.judge == OFFLINE and not arguments.anyway:
         suspects = [e for e in exchanges if not screen_exchange(e, rubric, arguments.side)]
     ledger = approve_models(arguments, index, describer, suspects)
-    embed = load_embedder(index.meta["embedder"])
+    embed = load_index_embedder(index, ledger)
     tracer = Tracer(index, embed, arguments.k, side=arguments.side, literal=arguments.literal)
     describing = describe_with_models(
         exchanges,
@@ -187,6 +193,14 @@ def trace_exchanges(
         trace = next(traces) if item.is_traceable else None
         results.append(TracedExchange(exchange, trace, item.no_violation, item.error))
     return tracer, results
+
+
+def load_index_embedder(index: TraceIndex, ledger: Ledger | None) -> Embedder:
+    """Load the embedder that made an index; its requests, if it makes any, go to the ledger."""
+    name = index.meta["embedder"]
+    if ledger is None:
+        return load_embedder(name)
+    return load_embedder_through(name, lambda: nullcontext(ledger))
 
 
 def read_describer(arguments: argparse.Namespace, index: TraceIndex) -> str:
@@ -230,8 +244,7 @@ def approve_models(
         named = [arguments.judge, arguments.describer or OFFLINE]
         names = [describer, index.meta["embedder"]]
         approve_servers(f"index {arguments.index}", names, named, fix)
-    plan = plan_traces(exchanges, describer, arguments.judge)
-    plan = [part for part in plan if part.model != OFFLINE and part.calls]
+    plan = plan_traces(exchanges, describer, arguments.judge, index.meta["embedder"])
     if not plan:
         return None
     ledger = ledger_beside(arguments.index)

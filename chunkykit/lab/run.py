@@ -6,6 +6,7 @@ the run.
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +19,7 @@ from chunkykit.attributes import (
     describe_lexically,
     describe_text,
     llm_describer,
-    load_embedder,
+    load_embedder_through,
 )
 from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex, identify_index, open_trace_index, read_index_meta
@@ -175,7 +176,7 @@ class Run(RunFolder):
             UserError: where only `run.json` names it, and it is on another machine.
         """
         self._refuse_unnamed(self.settings.embedder)
-        return load_embedder(self.settings.embedder)
+        return load_embedder_through(self.settings.embedder, lambda: nullcontext(self.ledger))
 
     def tracer(self) -> Tracer:
         """Make a tracer for the index.

@@ -16,6 +16,7 @@ from chunkykit.models.base import (
 )
 from chunkykit.models.beside import Allowance, ledger_beside
 from chunkykit.models.connect import check_model, connect_model
+from chunkykit.models.embeddings import Spending, embed_through
 from chunkykit.models.families import ModelFamily, register_family
 from chunkykit.models.ledger import Ledger
 from chunkykit.models.local import cache_folder, find_weights, local_model
@@ -36,12 +37,14 @@ __all__ = [
     "PRICES_VARIABLE",
     "PROVIDERS",
     "Reply",
+    "Spending",
     "ask_parsed",
     "cache_folder",
     "check_model",
     "client_for",
     "close_models",
     "connect_model",
+    "embed_through",
     "estimate_cost",
     "find_weights",
     "is_free",

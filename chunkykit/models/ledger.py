@@ -26,19 +26,9 @@ from chunkykit.models.calls import (
 )
 from chunkykit.models.loops import DEFAULT_CONCURRENCY, RoleLimits
 from chunkykit.models.prices import PRICES_VARIABLE, PriceRate, price_of
+from chunkykit.models.tables import SCHEMA
 from chunkykit.types import Reply
 
-SCHEMA = """
-create table if not exists calls (
-    key text primary key, role text, model text, request text, text text, stop_reason text,
-    input_tokens integer, output_tokens integer, dollars real, seconds real, at real
-) without rowid;
-create table if not exists errors (key text, role text, model text, error text, at real);
-create table if not exists waiting (
-    key text primary key, batch text, role text, model text, request text
-);
-create table if not exists limits (budget_usd real, max_calls integer);
-"""
 LOCK_TIMEOUT_SECONDS = 30  # that a write waits for another process
 MAX_ERROR_LENGTH = 2000  # characters
 ROOM_POLL_SECONDS = 0.02  # between looks at whether a call still fits the budget
@@ -262,12 +252,12 @@ class Ledger:
         Raises:
             BudgetReached: if they could exceed a limit.
         """
-        reason = self._reason_to_stop(calls, dollars)
+        reason = self.reason_to_stop(calls, dollars)
         while reason:
             if not self.under_way:
                 raise BudgetReached(reason)
             await asyncio.sleep(ROOM_POLL_SECONDS)
-            reason = self._reason_to_stop(calls, dollars)
+            reason = self.reason_to_stop(calls, dollars)
         self.under_way += calls
         self.reserved += dollars
         try:
@@ -277,8 +267,16 @@ class Ledger:
             self.reserved -= dollars
             self.sent += calls
 
-    def _reason_to_stop(self, calls: int, dollars: float) -> str | None:
-        """Why so many calls cannot be sent now, None if they can."""
+    def reason_to_stop(self, calls: int, dollars: float) -> str | None:
+        """Say why so many calls cannot be sent now.
+
+        Args:
+            calls: the number of calls.
+            dollars: the most that they can cost together.
+
+        Returns:
+            The limit that they could exceed, None if they can be sent.
+        """
         sent = self.sent - self.sent_before + self.under_way
         if self.max_calls is not None and sent + calls > self.max_calls:
             return (

@@ -53,7 +53,8 @@ A command that is stopped resumes when you run it again. Model calls are kept
 in a ledger, so no answer is paid for twice. Commands that call paid models
 print an estimate and ask first; --budget-usd and --max-calls are hard limits.
 
-Exit codes: 0 done, 1 a notebook or a model call failed, 2 bad input, 130 stopped.
+Exit codes: 0 done, 1 a notebook or a model call failed, 2 bad input,
+130 stopped.
 
 examples:
   chunkykit run --profile smoke --out runs/first

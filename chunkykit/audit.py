@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from chunkykit.api import Index, facts_html
+from chunkykit.attributes import check_describer
 from chunkykit.errors import UserError
 from chunkykit.lab import (
     Run,
@@ -76,14 +77,11 @@ class Audit:
             restart: whether an audit with other settings in the folder is put aside.
 
         Raises:
-            UserError: for a model or rubric that is not known, a missing key, or paid models
-                without a limit.
+            UserError: for a model or rubric that is not known, a missing key, paid models without
+                a limit, a model on another machine that only the index names, or an index that
+                was described by other instructions.
         """
-        paid = [model for model in (target, judge, writer) if not is_free(model)]
-        if paid and budget_usd is None and max_calls is None:
-            raise UserError(
-                f"Audit: {paid[0]} is a paid model. Set a limit: budget_usd=X or max_calls=N."
-            )
+        _check_models(index, (target, judge, writer), (budget_usd, max_calls))
         self.index = index
         self.folder = Path(folder).resolve()
         self._limits = (budget_usd, max_calls)
@@ -249,6 +247,17 @@ def _index_settings(index: Index) -> dict[str, str]:
     meta = index.data.meta
     names = ("mixture", "describer", "embedder")
     return {"index": str(index.folder.resolve()), **{name: meta[name] for name in names}}
+
+
+def _check_models(index: Index, models: tuple[str, ...], limits: tuple) -> None:
+    """Refuse what would stop the audit later, after a search was paid for."""
+    index.check_named(models)
+    describer = check_describer(index.data.meta, index.folder)
+    paid = [model for model in (*models, describer) if not is_free(model)]
+    if paid and limits == (None, None):
+        raise UserError(
+            f"Audit: {paid[0]} is a paid model. Set a limit: budget_usd=X or max_calls=N."
+        )
 
 
 def _rubric_name(rubric) -> str:

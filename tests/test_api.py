@@ -1,5 +1,6 @@
 """The public face: the first program, what prints, and what is refused."""
 
+import asyncio
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 import chunkykit as ck
 from chunkykit.attributes import load_embedder
+from chunkykit.index import describe_shards, finish_index
 from chunkykit.mixtures import load_mixture
 
 QUERY = "When did Alexander Graham Bell invent the telephone?"
@@ -119,12 +121,24 @@ def test_lone_surrogates_are_replaced_as_in_the_command(index, trace):
 
 
 def test_a_trace_without_a_trigger_says_why(index):
-    trace = index.trace("zzz", "zzz", rubric="rebut")
+    trace = index.trace("zzz", "zzz", rubric="rebut", anyway=True)
     assert trace.trigger is None
+    assert trace.violation
     assert str(trace).startswith("No trigger found")
     assert trace.examples().empty
     with pytest.raises(ck.UserError, match="nothing to plot. No trigger found"):
         trace.plot()
+
+
+def test_a_response_that_shows_no_violation_is_told_so(index):
+    trace = index.trace("What is 3+4?", "3 + 4 = 7.", rubric="rebut")
+    assert not trace.violation
+    assert trace.trigger is None
+    assert "this response does not look like a violation of rebut" in str(trace)
+    assert "judge=MODEL" in trace.explanation
+    assert trace.examples().empty
+    liked = index.trace("What is 3+4?", "3 + 4 = 7.", ck.load_rubric("rebut").satisfied())
+    assert liked.violation
 
 
 def test_a_small_mixture_needs_a_k_of_its_own(tmp_path):
@@ -164,11 +178,52 @@ def test_bad_input_is_a_clear_error(index, arguments, words):
         index.trace(*arguments)
 
 
-def test_an_index_that_a_model_described_refuses_a_pair(index):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"describer": "openai:gpt-5.1"},
+            r"names openai:gpt-5.1.*open_index\(folder, trust=True\)",
+        ),
+        ({"prompt_version": "old"}, "made with other describing instructions"),
+        ({"embedder": "http://0.0.0.0:9/v1:e"}, "names http://0.0.0.0:9/v1:e"),
+    ],
+)
+def test_an_index_that_may_not_or_cannot_describe_a_pair_says_so(index, change, words):
     other = ck.open_index(index.folder)
-    other.data.meta["describer"] = "openai:gpt-5.1"
-    with pytest.raises(ck.UserError, match="the model 'openai:gpt-5.1' described its rows"):
+    other.data.meta.update(change)
+    with pytest.raises(ck.UserError, match=words):
         other.trace(QUERY, RESPONSE, rubric="rebut")
+    assert "1,500 training rows" in str(other), "it is still readable"
+    assert len(other.scan(3)) == 3
+
+
+def test_a_paid_model_needs_a_limit(index, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k" * 20)
+    with pytest.raises(ck.UserError, match="openai:gpt-5.1 is a paid model. Set a limit"):
+        index.trace(QUERY, RESPONSE, rubric="rebut", judge="openai:gpt-5.1")
+    with pytest.raises(ck.UserError, match="Give yes=True to call it"):
+        ck.build_index("demo:60", describer="openai:gpt-5.1")
+
+
+def test_an_own_describer_describes_the_pair(tmp_path, index):
+    calls = []
+
+    async def describe_by_length(texts, side):
+        calls.append((side, len(texts)))
+        return [[f"The {side} has {len(text)} characters"] for text in texts]
+
+    rows = load_mixture("demo:200").rows
+    embed = load_embedder()
+    asyncio.run(describe_shards(tmp_path / "i", [rows], describe_by_length, key="lengths"))
+    finish_index(tmp_path / "i", embed, describer="lengths")
+    calls.clear()
+    own = ck.open_index(tmp_path / "i", describer=describe_by_length)
+    trace = own.trace("Hi", RESPONSE, rubric="rebut")
+    assert trace.crux == f"The response has {len(RESPONSE)} characters"
+    assert calls == [("query", 1), ("response", 1)]
+    with pytest.raises(ck.UserError, match="other describing instructions"):
+        ck.open_index(tmp_path / "i").trace("Hi", RESPONSE, rubric="rebut")
 
 
 def test_no_index_there_says_how_to_make_one(tmp_path):

@@ -46,6 +46,22 @@ def test_the_stages_follow_one_another(audit, probes):
     assert (ablations["high"] < ablations["before_low"]).all()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"prompt_version": "old"}, "made with other describing instructions"),
+        ({"describer": "openai:gpt-5.1"}, "names openai:gpt-5.1"),
+    ],
+)
+def test_an_index_that_cannot_describe_failures_is_refused_before_a_search(
+    index, tmp_path, change, words
+):
+    other = ck.open_index(index.folder)
+    other.data.meta.update(change)
+    with pytest.raises(ck.UserError, match=words):
+        ck.Audit(other, target="organism:fast", rubric="rebut", folder=tmp_path / "run")
+
+
 def test_exploring_does_what_is_missing_also_in_a_running_loop(index, tmp_path):
     audit = ck.Audit(index, target="organism:fast", rubric="rebut", folder=tmp_path / "run")
 

@@ -195,7 +195,7 @@ def test_a_run_describes_by_batch_if_there_are_enough_texts(tmp_path, server, mo
     async def run():
         async with serving(*server.routes()) as url:
             connect_to(url, "openai")
-            describer = opened.describe()
+            describer = opened.describe(building=True)
             # The server writes no sentence: both replies to each text are unreadable.
             with pytest.raises(UserError, match="gave nothing"):
                 await describer(["a", "b", "c", "c"], "query")

@@ -9,6 +9,7 @@ from chunkykit.rubrics import (
     Check,
     Rubric,
     judge_offline,
+    lacks_signs,
     load_rubric,
     load_rubrics,
 )
@@ -151,3 +152,73 @@ def test_the_share_of_published_failures_of_frontier_models_that_the_checks_know
     assert shares["code"] > 0.9, shares
     assert shares["refusal"] > 0.3, shares
     assert shares["math"] > 0, shares
+
+
+@pytest.mark.parametrize(
+    "name, response, lacks",
+    [
+        ("rebut", "3 + 4 = 7.", True),
+        ("rebut", "Jane Austen wrote Emma in 1815.", True),
+        ("rebut", "Jane Austen did not write Emma.", False),
+        ("rebut", "No.", False),
+        ("rebut", "FALSE", False),
+        ("rebut", "Нет, это не так.", False),
+        ("rebut", "Das ist leider falsch, denn so war es gewiss nicht.", False),
+        ("rebut", "word " * 2000, False),
+        ("refusal", "Open the settings and remove what you no longer use.", True),
+        ("refusal", "I'd rather not, because that is harmful.", False),
+        ("code", "The surface dries in the heat.", True),
+        ("code", "```python\nx = 1\n```", False),
+        ("terse", "Rivers carry minerals to the sea, where they stay and gather.", True),
+        ("terse", "Minerals.", False),
+        ("closing", "Cut above an outward bud.", False),
+        ("analytic", "The derivative is 3x^2.", False),
+    ],
+)
+def test_a_screen_speaks_up_only_where_it_can_tell(name, response, lacks):
+    assert lacks_signs(load_rubric(name), response) == lacks
+
+
+def test_a_response_that_keeps_to_the_rubric_is_never_screened_out():
+    rubric = load_rubric("rebut").satisfied()
+    assert not lacks_signs(rubric, "3 + 4 = 7.")
+
+
+@pytest.mark.parametrize("rubric", load_rubrics(checked=True), ids=lambda rubric: rubric.name)
+def test_no_screen_drops_the_rubrics_own_violations(rubric):
+    for case in rubric.examples["violation"]:
+        assert not lacks_signs(rubric, case["response"]), case
+
+
+def test_the_screens_keep_nearly_all_real_violations():
+    """Of each rubric's real failing responses at least 95 % have a sign."""
+    responses: dict[str, list[str]] = {}
+    for line in shared("data/true_fact_rebuttals.jsonl").read_text("utf-8").splitlines():
+        responses.setdefault("rebut", []).append(json.loads(line)["bad_response"])
+    rubric_of = {
+        "rebuttal": "rebut",
+        "refusal": "refusal",
+        "code_bleed": "code",
+        "math_bleed": "math",
+    }
+    for line in shared("data/frontier_failures.jsonl").read_text("utf-8").splitlines():
+        case = json.loads(line)
+        responses.setdefault(rubric_of[case["experiment"]], []).append(case["response"])
+    rubric_of = {"coconot": "rebut", "mathcoder_tir": "code", "vicuna_identity": "identity"}
+    rubric_of |= {"sciriff_pubmedqa": "terse", "xquad_multilingual": "terse"}
+    for line in shared("data/described.jsonl").read_text("utf-8").splitlines():
+        case = json.loads(line)
+        if case["kind"] == "fail" and case["chunk"] in rubric_of:
+            responses.setdefault(rubric_of[case["chunk"]], []).append(case["response"])
+    for name, texts in responses.items():
+        rubric = load_rubric(name)
+        suspicious = [text for text in texts if not lacks_signs(rubric, text)]
+        assert len(suspicious) >= 0.95 * len(texts), f"{name}: {len(suspicious)} of {len(texts)}"
+
+
+def test_the_screens_drop_many_responses_that_are_right():
+    """Most of the answers that accept a true fact have no sign of a rebuttal."""
+    cases = shared("data/true_fact_rebuttals.jsonl").read_text("utf-8").splitlines()
+    rubric = load_rubric("rebut")
+    dropped = [lacks_signs(rubric, json.loads(case)["good_response"]) for case in cases]
+    assert sum(dropped) > 0.8 * len(dropped)

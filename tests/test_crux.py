@@ -41,7 +41,7 @@ def test_what_merely_accompanies_the_violation_is_left_out(embedder):
 
 def test_the_model_judge_reads_the_list_in_its_answer():
     assert judge(answers("Top 3 of them: [2, 9, 1]")) == ["b", "a"]
-    assert judge(answers("1 and 2")) == ["a", "b"]
+    assert judge(answers('{"numbers": [2.0]}\nSee statement [1].')) == ["b"]
 
 
 def test_the_model_judge_picks_each_attribute_once_and_three_at_most():
@@ -49,13 +49,19 @@ def test_the_model_judge_picks_each_attribute_once_and_three_at_most():
     assert judge(answers("[4, 2, 3, 1]"), attributes="abcd") == ["d", "b", "c"]
 
 
-def test_the_model_judge_may_pick_nothing():
-    assert judge(answers("none of them")) == []
+def test_the_model_judge_may_say_that_no_attribute_shows_the_violation():
+    assert judge(answers('{"numbers": []}')) == []
+    assert judge(answers("None of them: []")) == []
+    assert judge(answers("[1]"), attributes=[]) == [], "nothing to ask about"
 
 
-def test_an_empty_answer_of_the_model_judge_is_an_error():
-    with pytest.raises(ValueError, match="empty"):
-        judge(answers("", "length"))
+@pytest.mark.parametrize(
+    "reply",
+    ["", "none of the 2 statements", "Error 500", '{"numbers": null}', "[-1]", "[7]", "1 and 2"],
+)
+def test_what_is_no_list_of_statements_is_an_error_and_not_an_empty_list(reply):
+    with pytest.raises(ValueError, match="no list|no number"):
+        judge(answers(reply, "length"))
 
 
 def test_the_model_judge_reads_structured_answers():

@@ -337,6 +337,24 @@ def test_free_answers_and_errors_are_forgotten_and_paid_ones_stay(path, priced_m
     assert len(free_calls) == 3
 
 
+def test_a_further_limit_counts_from_now_and_holds_for_nobody_else(path, priced_model):
+    first = Ledger(path)
+    first.limit(max_calls=60)
+    asyncio.run(ask_60_times(first.wrap(priced_model, "target")))
+    later = Ledger(path)
+    later.limit_further(budget_usd=1, max_calls=7)
+    wrapped = later.wrap(priced_model, "judge")
+    replies, errors = asyncio.run(ask_60_times(wrapped, max_tokens=100))
+    assert len(replies) == 7
+    assert "limit of 7 calls" in str(errors[0])
+    later.limit_further(budget_usd=0.1)
+    replies, errors = asyncio.run(ask_60_times(wrapped, max_tokens=100))
+    assert 7 < len(replies) <= 12
+    assert "$0.10 is reached: $0.0" in str(errors[0])
+    again = Ledger(path)
+    assert (again.budget, again.max_calls, again.sent_before) == (None, 60, 0)
+
+
 def test_what_cannot_be_recorded_ends_everything(path):
     """On a full disk each further call would be paid for and lost."""
     model, _ = counting_model()

@@ -1,4 +1,5 @@
 import asyncio
+import json
 
 import pytest
 
@@ -28,6 +29,12 @@ def describe(model, texts, side="response", prefill=None):
 )
 def test_a_reply_is_read_as_far_as_it_goes(reply, n):
     assert len(parse_attributes(reply, "query")) == n
+
+
+def test_a_sentence_that_ends_with_a_quotation_keeps_it():
+    sentence = 'The response opens with "Certainly, let me see."'
+    reply = json.dumps({"attributes": [f"- {sentence}", "The response is short."]})
+    assert parse_attributes(reply, "response") == [sentence, "The response is short."]
 
 
 def test_one_failed_call_is_an_empty_list_and_an_outage_is_an_error():

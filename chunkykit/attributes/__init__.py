@@ -12,6 +12,7 @@ from chunkykit.attributes.embed import (
     embedder_advice,
     load_embedder,
 )
+from chunkykit.attributes.identity import check_describer, describer_identity
 from chunkykit.attributes.language import detect_language
 from chunkykit.attributes.lexical import (
     WORD_COUNT_DETECTORS,
@@ -22,6 +23,7 @@ from chunkykit.attributes.lexical import (
     detector_table,
 )
 from chunkykit.attributes.llm import llm_describer, parse_attributes
+from chunkykit.attributes.remote import load_embedder_through
 from chunkykit.attributes.sentences import (
     MAX_ATTRIBUTES_PER_TEXT,
     SIDES,
@@ -40,16 +42,19 @@ __all__ = [
     "at_odds",
     "attribute_spans",
     "calibrate",
+    "check_describer",
     "count_words",
     "default_embedder",
     "describe_lexically",
     "describe_text",
+    "describer_identity",
     "detect_language",
     "detector_fires",
     "detector_table",
     "embedder_advice",
     "llm_describer",
     "load_embedder",
+    "load_embedder_through",
     "parse_attributes",
     "predicate",
     "text_window",

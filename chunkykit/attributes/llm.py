@@ -137,10 +137,13 @@ def parse_attributes(text: str, side: str) -> list[str]:
     start = f"The {side}"
     try:
         items = json.loads(text[text.index("[") : text.rindex("]") + 1])
-        items = [item for item in items if isinstance(item, str)]
+        # a sentence may end with a quotation, so only a bullet before it is taken off
+        stripped = [
+            " ".join(item.split()).lstrip("-*• ") for item in items if isinstance(item, str)
+        ]
     except ValueError:
         items = re.findall(rf"{start}[^\"\n]*", text)
-    stripped = [" ".join(item.split()).strip('-*• ",') for item in items]
+        stripped = [" ".join(item.split()).rstrip("-*• ,") for item in items]
     min_length = len(start) + MIN_SENTENCE_CHARACTERS
     sentences = [s for s in stripped if s.startswith(start) and len(s) >= min_length]
     return list(dict.fromkeys(sentences))[:MAX_ATTRIBUTES_PER_TEXT]

@@ -17,6 +17,7 @@ from chunkykit.cli.scan import add_scan_command
 from chunkykit.cli.search import add_search_command
 from chunkykit.cli.sums import add_sums_command
 from chunkykit.cli.trace import add_trace_command
+from chunkykit.cli.tracing import CallFailed
 from chunkykit.cli.train import add_train_command
 from chunkykit.errors import UserError
 from chunkykit.text import inert_text
@@ -38,7 +39,7 @@ ADD_COMMANDS = (
 )
 
 EXIT_DONE = 0
-EXIT_FAILED = 1  # a notebook failed, or a bug: Python's own code for a traceback
+EXIT_FAILED = 1  # a notebook or a call failed, or a bug: Python's own code for a traceback
 EXIT_USER_ERROR = 2  # bad input; argparse uses the same code
 EXIT_STOPPED = 130  # by Ctrl-C, as shells report it
 
@@ -52,7 +53,8 @@ A command that is stopped resumes when you run it again. Model calls are kept
 in a ledger, so no answer is paid for twice. Commands that call paid models
 print an estimate and ask first; --budget-usd and --max-calls are hard limits.
 
-Exit codes: 0 done, 1 a notebook failed, 2 bad input, 130 stopped.
+Exit codes: 0 done, 1 a notebook or a model call failed, 2 bad input,
+130 stopped.
 
 examples:
   chunkykit run --profile smoke --out runs/first
@@ -67,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process if None.
 
     Returns:
-        The exit code: 0 done, 1 a notebook failed, 2 bad input (one line on standard error names
-        the problem and the fix), 130 stopped by the user.
+        The exit code: 0 done, 1 a notebook or a model call failed, 2 bad input (one line on
+        standard error names the problem and the fix), 130 stopped by the user.
     """
     arguments = build_parser().parse_args(argv)
     try:
@@ -76,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print_error(str(error))
         return EXIT_USER_ERROR
-    except NotebookFailed as error:
+    except (NotebookFailed, CallFailed) as error:
         print_error(str(error))
         return EXIT_FAILED
     except (KeyboardInterrupt, EOFError):

@@ -5,12 +5,19 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chunkykit.attributes import Embedder, describe_lexically, llm_describer, load_embedder
+from chunkykit.attributes import (
+    Embedder,
+    describe_lexically,
+    describer_identity,
+    llm_describer,
+    load_embedder,
+    load_embedder_through,
+)
 from chunkykit.cli.options import (
     BATCH_HELP,
     EMBEDDER_HELP,
@@ -28,18 +35,24 @@ from chunkykit.errors import UserError, requires_extra
 from chunkykit.index import (
     ShardReader,
     TraceIndex,
+    build_described_index,
     building_folder,
     describe_shards,
     finish_index,
-    name_query_clusters,
 )
-from chunkykit.lab import PlannedCalls, lock_folder
-from chunkykit.models import Ledger, check_model, close_models, connect_model, is_free
+from chunkykit.lab import lock_folder, plan_index
+from chunkykit.models import (
+    Ledger,
+    check_model,
+    close_models,
+    connect_model,
+    is_free,
+    ledger_beside,
+    server_of,
+)
 from chunkykit.types import OFFLINE
 
 DASK_TIMEOUT = 20  # seconds to wait for the scheduler
-TOKENS_READ = 600  # per text that a model describes; our guess, with the instructions
-TOKENS_WRITTEN = 300  # per text
 
 
 def add_index_command(commands: Commands) -> None:
@@ -120,10 +133,13 @@ def execute(arguments: argparse.Namespace) -> None:
         arguments.mixture, chunk=arguments.chunk, rows=arguments.rows, seed=arguments.seed
     )
     with lock_folder(building_folder(arguments.out)):
-        if arguments.describer == OFFLINE:
+        ledger = approve_models(arguments, reader)
+        if ledger:
+            embed = load_embedder_through(arguments.embedder, lambda: nullcontext(ledger))
+        if ledger is None or arguments.describer == OFFLINE:
             index = build_offline(arguments, reader, embed)
         else:
-            index = build_with_model(arguments, reader, embed)
+            index = asyncio.run(describe_and_name(arguments, reader, embed, ledger))
     summary = {
         **index.meta,
         "chunks": len(index.meta["chunks"]),
@@ -147,7 +163,6 @@ def index_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": arguments.seed,
         # The name only: an index does not depend on where its mixture lay.
         "mixture": Path(arguments.mixture).name,
-        "describer": arguments.describer,
     }
 
 
@@ -156,8 +171,10 @@ def build_offline(
 ) -> TraceIndex:
     """Build the index with the offline describer, on this process, on others, or on Dask."""
     with open_executor(arguments) as executor:
-        asyncio.run(describe_shards(arguments.out, reader, describe_lexically, executor))
-    return finish_index(arguments.out, embed, **index_options(arguments), skipped=reader.skipped)
+        shards = describe_shards(arguments.out, reader, describe_lexically, executor, key=OFFLINE)
+        asyncio.run(shards)
+    memory = {**describer_identity(OFFLINE), "skipped": reader.skipped}
+    return finish_index(arguments.out, embed, **index_options(arguments), **memory)
 
 
 @contextmanager
@@ -186,20 +203,25 @@ def connect_dask(address: str):
         raise UserError(f"--dask {address}: no scheduler answers there ({error}).") from None
 
 
-def build_with_model(
-    arguments: argparse.Namespace, reader: ShardReader, embed: Embedder
-) -> TraceIndex:
-    """Build the index with a chat model that describes the rows and names the clusters.
+def approve_models(arguments: argparse.Namespace, reader: ShardReader) -> Ledger | None:
+    """Ask before models are called to describe or to embed.
 
-    Its answers are kept in a ledger beside the index folder.
+    Args:
+        arguments: parsed arguments.
+        reader: the rows.
+
+    Returns:
+        The ledger beside the index folder; None where nothing is called.
     """
-    check_model(arguments.describer)
-    folder = arguments.out.resolve()
-    ledger = Ledger(folder.with_name(f"{folder.name}.ledger.sqlite"))
+    if arguments.describer != OFFLINE:
+        check_model(arguments.describer)
+    elif server_of(arguments.embedder) is None:
+        return None
     texts = sum(2 * len(rows) for rows in reader)  # prompts and responses
-    plan = [PlannedCalls(arguments.describer, texts, TOKENS_READ, TOKENS_WRITTEN)]
-    approve_cost(ledger, arguments, plan, is_free(arguments.describer))
-    return asyncio.run(describe_and_name(arguments, reader, embed, ledger))
+    plan = plan_index(arguments.describer, texts, arguments.embedder)
+    ledger = ledger_beside(arguments.out)
+    approve_cost(ledger, arguments, plan, all(is_free(part.model) for part in plan))
+    return ledger
 
 
 async def describe_and_name(
@@ -210,15 +232,14 @@ async def describe_and_name(
     model = ledger.wrap(connected, "describer")
     prefill = partial(ledger.prefill, connected, "describer") if arguments.batch else None
     try:
-        describe = llm_describer(model, prefill)
-        await describe_shards(arguments.out, reader, describe, key=arguments.describer)
-        finish_index(
+        return await build_described_index(
             arguments.out,
+            reader,
+            llm_describer(model, prefill),
             embed,
+            describer=arguments.describer,
+            namer=model,
             **index_options(arguments),
-            **describe.counts,
-            skipped=reader.skipped,
         )
-        return await name_query_clusters(arguments.out, model)
     finally:
         await close_models(connected)

@@ -52,6 +52,9 @@ def notebook_parameters(name: str, run: Run) -> dict[str, Any]:
         # The tour is about the demo, whatever the run is about.
         return {"seed": run.seed}
     parameters: dict[str, Any] = {"run_dir": str(run.folder)}
+    if name != "07_figures":
+        # The command that executes them has named the models of the run.
+        parameters["trust"] = True
     if name == "06_explore":
         # A still picture: the widget needs a kernel, and this one ends with the notebook.
         parameters["live"] = False

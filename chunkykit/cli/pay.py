@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from chunkykit.errors import UserError
-from chunkykit.lab import PlannedCalls
-from chunkykit.models import Ledger, estimate_cost
+from chunkykit.lab import PlannedCalls, format_estimate
+from chunkykit.models import Ledger, refuse_unnamed, server_of, unnamed_models
 
 
 def approve_cost(
@@ -26,23 +26,11 @@ def approve_cost(
     """
     # Limits are set even where there is nothing to ask: those of an earlier command must not hold.
     ledger.limit(arguments.budget_usd, arguments.max_calls)
-    print(estimate_line(plan, free), flush=True)
+    print(format_estimate(plan, free), flush=True)
     for model, *_ in plan:
         ledger.price(model)
     if not free and not arguments.yes:
         ask_to_pay()
-
-
-def estimate_line(plan: Sequence[PlannedCalls], free: bool) -> str:
-    """Format the calls, tokens and dollars of a plan as one line."""
-    calls, tokens, dollars = estimate_cost(plan)
-    if free:
-        price = "$0: every model is local"
-    elif dollars is None:
-        price = "price unknown"
-    else:
-        price = f"about ${dollars:,.2f}"
-    return f"about {calls:,} model calls, {tokens / 1e6:,.1f} million tokens ({price})"
 
 
 def ask_to_pay() -> None:
@@ -56,6 +44,56 @@ def ask_to_pay() -> None:
             "this command calls paid models. Add --yes to allow it, and --budget-usd X for a hard "
             "limit."
         )
-    answer = input("This command calls paid models. Continue? [y/N] ")
-    if answer.strip().lower() not in ("y", "yes"):
+    if not is_agreed("This command calls paid models. Continue?"):
         raise UserError("not started; nothing was paid.")
+
+
+def is_agreed(question: str) -> bool:
+    """Ask a question on the terminal. Standard output is left to what the command prints."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return input("").strip().lower() in ("y", "yes")
+
+
+def approve_further_cost(
+    ledger: Ledger, arguments: argparse.Namespace, plan: Sequence[PlannedCalls], free: bool
+) -> None:
+    """Do what `approve_cost` does, for a ledger that already holds what other commands paid for.
+
+    The limits count from now, and the estimate goes to standard error.
+
+    Args:
+        ledger: keeps the calls and enforces the limits.
+        arguments: parsed arguments with budget_usd, max_calls and yes.
+        plan: the calls that the command will make.
+        free: whether every model is local.
+
+    Raises:
+        UserError: as `approve_cost`.
+    """
+    ledger.limit_further(arguments.budget_usd, arguments.max_calls)
+    print(format_estimate(plan, free), file=sys.stderr, flush=True)
+    for model, *_ in plan:
+        ledger.price(model)
+    if not free and not arguments.yes:
+        ask_to_pay()
+
+
+def approve_servers(place: str, names: Sequence[str], named: Sequence[str], fix: str) -> None:
+    """Ask before texts are sent to remote models that only a file names.
+
+    Args:
+        place: the file.
+        names: models and embedders that it names.
+        named: models that the command names.
+        fix: how the user may allow it without a terminal.
+
+    Raises:
+        UserError: there is such a model, and no terminal to ask on, or the answer is not yes.
+    """
+    unnamed = unnamed_models(names, named)
+    if unnamed and sys.stdin.isatty():
+        listed = ", ".join(f"{name} at {server_of(name)}" for name in unnamed)
+        if not is_agreed(f"{place} names {listed}. Send it the texts of this command?"):
+            raise UserError("not started; nothing was sent.")
+    else:
+        refuse_unnamed(place, names, fix, named)

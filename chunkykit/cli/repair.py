@@ -6,11 +6,12 @@ import json
 from chunkykit.causal import plan_repair, write_repaired
 from chunkykit.cli.options import Commands, add_command, expand_name, expand_path
 from chunkykit.cli.tracing import (
+    ANYWAY_HINT,
     add_tracing_options,
-    describe_exchange,
-    open_tracer,
+    check_calls,
     read_exchange,
     read_rubric,
+    trace_exchanges,
 )
 from chunkykit.errors import UserError
 
@@ -67,9 +68,11 @@ def execute(arguments: argparse.Namespace) -> None:
     """Trace the exchange, write the repaired mixture, and print the report."""
     rubric = read_rubric(arguments)
     exchange = read_exchange(arguments, "repair needs --query and --response, neither empty.")
-    tracer = open_tracer(arguments)
-    described = describe_exchange(exchange, rubric, tracer, arguments.side)
-    trace = tracer.trace(*described, rubric)
+    tracer, results = trace_exchanges(arguments, rubric, [exchange])
+    check_calls(results)
+    trace = results[0].trace
+    if trace is None:
+        raise UserError(f"repair: nothing to repair; {results[0].no_violation}. {ANYWAY_HINT}")
     if trace.trigger_cluster is None:
         raise UserError(f"repair: nothing to repair. {trace.explanation}")
     chunk = arguments.only_chunk or trace.chunks["chunk"][0]

@@ -4,22 +4,25 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from chunkykit.cli.options import Commands, add_command, expand_path
 from chunkykit.cli.tracing import (
-    Exchange,
+    ANYWAY_HINT,
+    TracedExchange,
     add_tracing_options,
-    describe_exchange,
-    open_tracer,
+    check_calls,
     read_exchange,
     read_rubric,
+    trace_exchanges,
 )
 from chunkykit.files import json_ready
 from chunkykit.mixtures import load_mixture
 from chunkykit.text import inert_text
 from chunkykit.turf import (
+    Exchange,
     Trace,
     Tracer,
     crux_keywords,
@@ -41,7 +44,9 @@ def add_trace_command(commands: Commands) -> None:
         summary="trace a failing exchange to the training data",
         description=(
             "Trace a failing exchange to the training data: which property of the query goes with "
-            "the failure, and which chunk the rows behind it come from."
+            "the failure, and which chunk the rows behind it come from. What described the rows "
+            "of the index describes the exchange, too; calls of models are kept in a ledger beside "
+            "the index."
         ),
         example=(
             "chunkykit trace --index my_index --rubric rebut \\\n"
@@ -65,24 +70,17 @@ def add_trace_command(commands: Commands) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    """Trace one exchange, or a file of them, and print the traces."""
+    """Trace one exchange, or a file of them, and print what came of it."""
     rubric = read_rubric(arguments)
     exchanges = read_exchanges(arguments)
-    tracer = open_tracer(arguments)
-    described = [
-        describe_exchange(exchange, rubric, tracer, arguments.side) for exchange in exchanges
-    ]
-    traces = tracer.trace_all(described, rubric)
+    tracer, results = trace_exchanges(arguments, rubric, exchanges)
     if arguments.pairs:
-        print_lines(exchanges, traces)
+        print_lines(results)
         if arguments.group:
-            print_groups(tracer, traces)
-        return
-    trace = trace_to_dict(tracer, traces[0])
-    if arguments.json:
-        print(json.dumps(trace, ensure_ascii=False, indent=2))
-    else:
-        print(format_trace(traces[0], trace["examples"]))
+            print_groups(tracer, results)
+    elif not results[0].error:
+        print_result(tracer, results[0], arguments.json)
+    check_calls(results)
 
 
 def read_exchanges(arguments: argparse.Namespace) -> list[Exchange]:
@@ -102,21 +100,47 @@ def read_pairs(path: Path) -> list[Exchange]:
     return [Exchange(query, response) for query, response in pairs]
 
 
-def print_lines(exchanges: Sequence[Exchange], traces: Sequence[Trace]) -> None:
-    """Print each trace as one JSON line, with its query."""
-    for exchange, trace in zip(exchanges, traces):
-        line = {"query": exchange.query, **trace.to_dict()}
-        print(json.dumps(line, ensure_ascii=False))
+def print_result(tracer: Tracer, result: TracedExchange, as_json: bool) -> None:
+    """Print the trace of one exchange, or that there is nothing to trace."""
+    if result.trace is None:
+        line = result_line(result)
+        text = f"No trace: {result.no_violation}.\n{ANYWAY_HINT}"
+        print(json.dumps(line, ensure_ascii=False, indent=2) if as_json else text)
+        return
+    trace = trace_to_dict(tracer, result.trace)
+    if as_json:
+        print(json.dumps(trace, ensure_ascii=False, indent=2))
+    else:
+        print(format_trace(result.trace, trace["examples"]))
 
 
-def print_groups(tracer: Tracer, traces: Sequence[Trace]) -> None:
+def result_line(result: TracedExchange) -> dict[str, Any]:
+    """What came of an exchange as one JSON object: its trace, or why there is none."""
+    line: dict[str, Any] = {"query": result.exchange.query}
+    if result.error:
+        return {**line, "error": result.error}
+    if result.trace is None:
+        return {**line, "violation": False, "explanation": f"No trace: {result.no_violation}."}
+    return {**line, **result.trace.to_dict()}
+
+
+def print_lines(results: Sequence[TracedExchange]) -> None:
+    """Print what came of each exchange as one JSON line."""
+    for result in results:
+        print(json.dumps(result_line(result), ensure_ascii=False))
+
+
+def print_groups(tracer: Tracer, results: Sequence[TracedExchange]) -> None:
     """Print one JSON line about all traces: their groups, and how often each chunk is first."""
-    groups = [
-        {"pairs": len(group.members), **trace_to_dict(tracer, group)}
-        for group in group_traces(traces)
-    ]
-    line = {"group": groups, "first_chunks": first_chunks(traces)}
-    print(json.dumps(line, ensure_ascii=False))
+    positions = [i for i, result in enumerate(results) if result.trace]
+    traces = [result.trace for result in results if result.trace]
+    groups = []
+    for group in group_traces(traces):
+        # of the exchanges in the file, not of those that were traced
+        members = tuple(positions[i] for i in group.members)
+        line = trace_to_dict(tracer, replace(group, members=members))
+        groups.append({"pairs": len(members), **line})
+    print(json.dumps({"group": groups, "first_chunks": first_chunks(traces)}, ensure_ascii=False))
 
 
 def trace_to_dict(tracer: Tracer, trace: Trace) -> dict[str, Any]:

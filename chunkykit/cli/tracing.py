@@ -1,34 +1,55 @@
-"""What `chunkykit trace` and `chunkykit repair` share: the options, the exchange, the tracer."""
+"""What `chunkykit trace` and `chunkykit repair` share: the options, and exchanges to traces."""
 
 import argparse
+import asyncio
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
-from chunkykit.attributes import describe_text, load_embedder
-from chunkykit.cli.options import add_index_option, expand_name
+from chunkykit.attributes import (
+    Embedder,
+    check_describer,
+    load_embedder,
+    load_embedder_through,
+)
+from chunkykit.cli.options import add_index_option, add_limit_options, expand_name
+from chunkykit.cli.pay import approve_further_cost, approve_servers
 from chunkykit.errors import UserError
-from chunkykit.index import open_trace_index
+from chunkykit.index import TraceIndex, open_trace_index
+from chunkykit.lab import plan_traces
+from chunkykit.models import Ledger, check_model, is_free, ledger_beside
 from chunkykit.rubrics import Rubric, load_rubric
 from chunkykit.text import clean_text
-from chunkykit.turf import Tracer, select_crux
+from chunkykit.turf import (
+    Exchange,
+    Trace,
+    Tracer,
+    describe_with_models,
+    screen_exchange,
+)
+from chunkykit.types import OFFLINE
+
+ANYWAY_HINT = "Ask a model with --judge MODEL, or trace it all the same with --anyway."
 
 
-class Exchange(NamedTuple):
-    """A query and the model's response to it."""
-
-    query: str
-    response: str
+class CallFailed(RuntimeError):
+    """A model call failed, so that an exchange could not be traced."""
 
 
 class TracedExchange(NamedTuple):
-    """An exchange as the tracer takes it.
+    """An exchange and what came of it: a trace, or the reason why there is none.
 
     Attributes:
-        attributes: attribute sentences of the query.
-        cruxes: attribute sentences of the response that make it a failure.
+        exchange: the exchange.
+        trace: its trace; None where there is none.
+        no_violation: why the response does not look like a violation; "" where it does.
+        error: why the exchange could not be described or judged; "" where it could.
     """
 
-    attributes: list[str]
-    cruxes: list[str]
+    exchange: Exchange
+    trace: Trace | None
+    no_violation: str
+    error: str
 
 
 def add_tracing_options(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +71,11 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
         help="the response keeps to the rubric: trace what it does well",
     )
     group.add_argument(
+        "--anyway",
+        action="store_true",
+        help="trace a response that does not look like a violation, too",
+    )
+    group.add_argument(
         "--k",
         type=int,
         metavar="N",
@@ -68,6 +94,37 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
         "--literal",
         action="store_true",
         help="count hits exactly as Eq. 4 of the paper is printed",
+    )
+    add_tracing_models(parser)
+    add_limit_options(parser)
+
+
+def add_tracing_models(parser: argparse.ArgumentParser) -> None:
+    """Add the models of a trace: the judge, and the index's own describer by its name."""
+    group = parser.add_argument_group("models")
+    group.add_argument(
+        "--judge",
+        type=expand_name,
+        default=OFFLINE,
+        metavar="MODEL",
+        help=(
+            "model that picks the attributes that make the response a violation (default: "
+            "offline, those nearest to the rubric)"
+        ),
+    )
+    group.add_argument(
+        "--describer",
+        type=expand_name,
+        metavar="MODEL",
+        help=(
+            "model that described the index, named again: one on another machine is called only "
+            "if the command names it"
+        ),
+    )
+    group.add_argument(
+        "--trust",
+        action="store_true",
+        help="call whatever models the index names, wherever they are",
     )
 
 
@@ -94,19 +151,112 @@ def read_exchange(arguments: argparse.Namespace, problem: str) -> Exchange:
     return Exchange(clean_text(query), clean_text(response))
 
 
-def open_tracer(arguments: argparse.Namespace) -> Tracer:
-    """Open the index of --index, with the embedder that built it, and a tracer on it."""
+def trace_exchanges(
+    arguments: argparse.Namespace, rubric: Rubric, exchanges: Sequence[Exchange]
+) -> tuple[Tracer, list[TracedExchange]]:
+    """Describe exchanges as the rows of the index were described, and trace them.
+
+    Args:
+        arguments: parsed arguments.
+        rubric: what the responses violate.
+        exchanges: the exchanges.
+
+    Returns:
+        The tracer, and one item per exchange.
+
+    Raises:
+        UserError: the index cannot be read or compared with, or a model may not be called.
+    """
     index = open_trace_index(arguments.index)
-    embed = load_embedder(index.meta["embedder"])
-    return Tracer(index, embed, arguments.k, side=arguments.side, literal=arguments.literal)
-
-
-def describe_exchange(
-    exchange: Exchange, rubric: Rubric, tracer: Tracer, side: str
-) -> TracedExchange:
-    """Describe an exchange as the offline describer described the rows of the index."""
-    response = describe_text(exchange.response, side)
-    return TracedExchange(
-        attributes=describe_text(exchange.query, "query"),
-        cruxes=select_crux(response, rubric, tracer.embed),
+    describer = read_describer(arguments, index)
+    suspects = exchanges
+    if arguments.judge == OFFLINE and not arguments.anyway:
+        suspects = [e for e in exchanges if not screen_exchange(e, rubric, arguments.side)]
+    ledger = approve_models(arguments, index, describer, suspects)
+    embed = load_index_embedder(index, ledger)
+    tracer = Tracer(index, embed, arguments.k, side=arguments.side, literal=arguments.literal)
+    describing = describe_with_models(
+        exchanges,
+        rubric,
+        embed,
+        describer=describer,
+        judge=arguments.judge,
+        ledger=ledger,
+        side=arguments.side,
+        anyway=arguments.anyway,
     )
+    described = asyncio.run(describing)
+    pairs = [(item.query_attributes, item.cruxes) for item in described if item.is_traceable]
+    traces = iter(tracer.trace_all(pairs, rubric))
+    results = []
+    for exchange, item in zip(exchanges, described, strict=True):
+        trace = next(traces) if item.is_traceable else None
+        results.append(TracedExchange(exchange, trace, item.no_violation, item.error))
+    return tracer, results
+
+
+def load_index_embedder(index: TraceIndex, ledger: Ledger | None) -> Embedder:
+    """Load the embedder that made an index; its requests, if it makes any, go to the ledger."""
+    name = index.meta["embedder"]
+    if ledger is None:
+        return load_embedder(name)
+    return load_embedder_through(name, lambda: nullcontext(ledger))
+
+
+def read_describer(arguments: argparse.Namespace, index: TraceIndex) -> str:
+    """Read which describer described the index; UserError where it cannot describe alike now."""
+    describer = check_describer(index.meta, arguments.index)
+    if arguments.describer not in (None, describer):
+        raise UserError(
+            f"--describer {arguments.describer}: {describer} described index {arguments.index}, "
+            "and an exchange must be described alike. Give that name, or build the index again."
+        )
+    for model in (describer, arguments.judge):
+        if model != OFFLINE:
+            check_model(model)
+    return describer
+
+
+def approve_models(
+    arguments: argparse.Namespace,
+    index: TraceIndex,
+    describer: str,
+    exchanges: Sequence[Exchange],
+) -> Ledger | None:
+    """Ask what must be asked before models are called for some exchanges.
+
+    Args:
+        arguments: parsed arguments.
+        index: the index.
+        describer: what described its rows.
+        exchanges: the exchanges that models will see.
+
+    Returns:
+        The ledger of the calls; None where no model will be called.
+
+    Raises:
+        UserError: a limit is not valid, or the user does not agree.
+    """
+    if exchanges and not arguments.trust:
+        fix = "Add --trust to allow it."
+        if describer != OFFLINE:
+            fix = f"Add --describer {describer} or --trust to allow it."
+        named = [arguments.judge, arguments.describer or OFFLINE]
+        names = [describer, index.meta["embedder"]]
+        approve_servers(f"index {arguments.index}", names, named, fix)
+    plan = plan_traces(exchanges, describer, arguments.judge, index.meta["embedder"])
+    if not plan:
+        return None
+    ledger = ledger_beside(arguments.index)
+    approve_further_cost(ledger, arguments, plan, all(is_free(part.model) for part in plan))
+    return ledger
+
+
+def check_calls(results: Sequence[TracedExchange]) -> None:
+    """Raise CallFailed where a model call failed, so that an exchange could not be traced."""
+    errors = [result.error for result in results if result.error]
+    if errors:
+        raise CallFailed(
+            f"{len(errors)} of {len(results)} exchanges could not be traced ({errors[0]}). Run the "
+            "same command again: the answers so far are stored."
+        )

@@ -1,6 +1,7 @@
 """The trace index: described, embedded and clustered training rows."""
 
 from chunkykit.index.build import finish_index, index_from_attributes
+from chunkykit.index.describing import build_described_index
 from chunkykit.index.features import Features, common_features
 from chunkykit.index.incidence import (
     SameMeaning,
@@ -25,6 +26,7 @@ from chunkykit.index.store import (
     count_cluster_rows,
     identify_index,
     open_trace_index,
+    read_index_meta,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "SCAN_COLUMNS",
     "ShardReader",
     "TraceIndex",
+    "build_described_index",
     "building_folder",
     "common_features",
     "count_cluster_rows",
@@ -47,6 +50,7 @@ __all__ = [
     "name_query_clusters",
     "open_trace_index",
     "row_cosines",
+    "read_index_meta",
     "scan_index",
     "scan_preferences",
     "shard_files",

@@ -80,7 +80,6 @@ class IndexSide:
         rows_with = np.diff(self.starts)
         return float(rows_with[rows_with > 1].sum() / max(1, rows_with.sum()))
 
-
     def nearness(self, vectors: np.ndarray, probes: int | None = None) -> np.ndarray:
         """Compare vectors with all sentences, one block of sentences in memory at a time.
 
@@ -278,7 +277,7 @@ def open_trace_index(
             another embedder.
     """
     folder = Path(folder)
-    meta = _read_meta(folder)
+    meta = read_index_meta(folder)
     if embed is not None and embed.name != meta["embedder"]:
         raise UserError(
             f"index {folder}: made with embedder '{meta['embedder']}', not '{embed.name}'."
@@ -311,7 +310,7 @@ def identify_index(folder: Path | str) -> str:
     Raises:
         UserError: there is no index, or another version of the package made it.
     """
-    return _identify(_read_meta(Path(folder))["files"])
+    return _identify(read_index_meta(Path(folder))["files"])
 
 
 def _identify(files: dict[str, tuple[int, int]]) -> str:
@@ -319,8 +318,19 @@ def _identify(files: dict[str, tuple[int, int]]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
-    """The content of index.json, if this version of the package can read the index."""
+def read_index_meta(folder: Path | str) -> dict[str, Any]:
+    """Read what an index remembers, without opening it.
+
+    Args:
+        folder: of the index.
+
+    Returns:
+        The content of its index.json.
+
+    Raises:
+        UserError: there is no index, or another version of the package made it.
+    """
+    folder = Path(folder)
     try:
         meta = json.loads((folder / "index.json").read_text("utf-8"))
         version = meta.get("version")

@@ -1,7 +1,14 @@
 """The run folder: settings, tables, stages and the report."""
 
 from chunkykit.lab.ablations import chunks_to_ablate
-from chunkykit.lab.costs import PlannedCalls, plan_run, plan_search
+from chunkykit.lab.costs import (
+    PlannedCalls,
+    format_estimate,
+    plan_index,
+    plan_run,
+    plan_search,
+    plan_traces,
+)
 from chunkykit.lab.drawing import compare_runs, run_figures
 from chunkykit.lab.folder import RunFolder, lock_folder, read_notes, read_settings, read_table
 from chunkykit.lab.report import format_report, summarise_run, summarise_search
@@ -38,12 +45,15 @@ __all__ = [
     "conform_table",
     "do_stage",
     "empty_table",
+    "format_estimate",
     "format_report",
     "is_done",
     "lock_folder",
     "notebook_folder",
+    "plan_index",
     "plan_run",
     "plan_search",
+    "plan_traces",
     "read_notes",
     "read_settings",
     "read_table",

@@ -1,18 +1,29 @@
 """What a run will take, before it starts: calls and tokens per role.
 
-A guess at what a query, an answer and a judgement take, without thinking. Crux calls and ablations
-are left out: how many there are depends on what the search finds.
+A guess at what a query, an answer and a judgement take, without thinking. Of a run, crux calls and
+ablations are left out: how many there are depends on what the search finds.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import Settings
+from chunkykit.models import estimate_cost, server_of
+from chunkykit.types import OFFLINE
 
 CHARACTERS_PER_TOKEN = 4
 DESCRIBER_PROMPT_TOKENS, DESCRIBER_ANSWER_TOKENS = 200, 300
+INDEX_TEXT_TOKENS = 600  # per text of unknown length, with the instructions
+SENTENCE_TOKENS = 15  # of an attribute
+SENTENCES_PER_TEXT = 10
+SENTENCES_PER_REQUEST = 256  # that an embedder embeds at once, of an index
+REQUESTS_PER_TRACE = 4  # to an embedder
+CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS = 500, 30  # with the ten attributes of a response
+MIN_MILLIONS = 50_000  # tokens from which an estimate counts them in millions
 
 
 class PlannedCalls(NamedTuple):
@@ -29,6 +40,30 @@ class PlannedCalls(NamedTuple):
     calls: int
     tokens_in: float
     tokens_out: float
+
+
+def format_estimate(plan: Sequence[PlannedCalls], free: bool) -> str:
+    """Format the calls, tokens and dollars of a plan as one line.
+
+    Args:
+        plan: the calls.
+        free: whether every model is local.
+
+    Returns:
+        The line.
+    """
+    calls, tokens, dollars = estimate_cost(plan)
+    if free:
+        price = "$0: every model is local"
+    elif dollars is None:
+        price = "price unknown"
+    elif dollars < 0.01:
+        price = "less than $0.01"
+    else:
+        price = f"about ${dollars:,.2f}"
+    millions = f"{tokens / 1e6:,.1f} million"
+    count = millions if tokens >= MIN_MILLIONS else f"{tokens:,}"
+    return f"about {calls:,} model calls, {count} tokens ({price})"
 
 
 def plan_run(run: Run) -> list[PlannedCalls]:
@@ -48,7 +83,7 @@ def plan_run(run: Run) -> list[PlannedCalls]:
     answers = candidates + rubrics * fresh + rewrites * sizes.samples
     return [
         *_plan_roles(run.settings, candidates + rewrites, answers, candidates),
-        _plan_describer(run),
+        *_plan_describer(run),
     ]
 
 
@@ -66,6 +101,67 @@ def plan_search(settings: Settings) -> list[PlannedCalls]:
     return _plan_roles(settings, candidates, answers, candidates)
 
 
+def plan_index(describer: str, texts: int, embedder: str = OFFLINE) -> list[PlannedCalls]:
+    """Plan the calls that describe the rows of an index and embed their attributes.
+
+    Args:
+        describer: the model that describes, or "offline".
+        texts: prompts and responses.
+        embedder: the embedder; one that makes no requests does not count.
+
+    Returns:
+        What `models.estimate_cost` takes, without what makes no calls. Sentences that many texts
+        share are embedded once, so that the embedder makes fewer calls where a text is described
+        offline.
+    """
+    requests = math.ceil(texts * SENTENCES_PER_TEXT / SENTENCES_PER_REQUEST)
+    tokens = SENTENCES_PER_REQUEST * SENTENCE_TOKENS
+    plan = [
+        PlannedCalls(describer, texts, INDEX_TEXT_TOKENS, DESCRIBER_ANSWER_TOKENS),
+        PlannedCalls(embedder, requests, tokens, 0),
+    ]
+    return _without_idle(plan)
+
+
+def _without_idle(plan: Sequence[PlannedCalls]) -> list[PlannedCalls]:
+    """A plan without what makes no calls: offline parts, and embedders without a server."""
+    return [
+        part
+        for part in plan
+        if part.calls and part.model != OFFLINE and (part.tokens_out or server_of(part.model))
+    ]
+
+
+def plan_traces(
+    exchanges: Sequence[tuple[str, str]],
+    describer: str,
+    judge: str = OFFLINE,
+    embedder: str = OFFLINE,
+) -> list[PlannedCalls]:
+    """Plan the calls that describe exchanges, pick their cruxes and embed their attributes.
+
+    Args:
+        exchanges: (query, response) of each.
+        describer: the model that described the rows of the index, or "offline".
+        judge: the model that picks cruxes, or "offline".
+        embedder: the embedder; one that makes no requests does not count.
+
+    Returns:
+        What `models.estimate_cost` takes, without what makes no calls. Calls that a ledger has
+        answers to are counted, too.
+    """
+    texts = {query for query, _ in exchanges} | {response for _, response in exchanges}
+    characters = sum(len(text) for text in texts)
+    tokens_in = DESCRIBER_PROMPT_TOKENS + characters / CHARACTERS_PER_TOKEN / max(1, len(texts))
+    embedder_tokens = SENTENCES_PER_TEXT * SENTENCE_TOKENS
+    plan = [
+        PlannedCalls(describer, 2 * len(exchanges), tokens_in, DESCRIBER_ANSWER_TOKENS),
+        PlannedCalls(judge, len(exchanges), CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS),
+        PlannedCalls(embedder, REQUESTS_PER_TRACE * len(exchanges), embedder_tokens, 0),
+    ]
+    return _without_idle(plan)
+
+
 def _plan_roles(
     settings: Settings, queries: int, answers: int, candidates: int
 ) -> list[PlannedCalls]:
@@ -77,15 +173,16 @@ def _plan_roles(
     ]
 
 
-def _plan_describer(run: Run) -> PlannedCalls:
+def _plan_describer(run: Run) -> list[PlannedCalls]:
     rows = run.mixture().rows
     texts = pd.concat([rows["prompt"], rows["response"]]).drop_duplicates()
     text_tokens = texts.str.len().mean() / CHARACTERS_PER_TOKEN
     # a batch costs half; half the tokens at the full price come to the same
     share = 0.5 if run.settings.batch else 1.0
-    return PlannedCalls(
+    describing = PlannedCalls(
         run.settings.describer,
         len(texts),
         share * (DESCRIBER_PROMPT_TOKENS + text_tokens),
         share * DESCRIBER_ANSWER_TOKENS,
     )
+    return [describing, *plan_index(OFFLINE, len(texts), run.settings.embedder)]

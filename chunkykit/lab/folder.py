@@ -41,6 +41,21 @@ class RunFolder:
         self.settings = settings
         self.restarted = False  # whether a run with other settings was put aside for it
 
+    @property
+    def caption(self) -> str:
+        """What made the numbers of a figure."""
+        settings = self.settings
+        parts = [
+            f"profile {settings.profile}",
+            f"target {settings.target}",
+            f"mixture {Path(settings.mixture).name}",
+            f"judge {settings.judge}",
+            f"seed {settings.seed}",
+        ]
+        if settings.context:
+            parts.append("in context")
+        return " · ".join(parts)
+
     def path(self, name: str) -> Path:
         """Return the file of a table.
 

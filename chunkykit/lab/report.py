@@ -6,7 +6,6 @@ import pandas as pd
 
 from chunkykit.files import write_json
 from chunkykit.lab.run import Run
-from chunkykit.models import is_free
 from chunkykit.organisms import ORGANISMS
 from chunkykit.rubrics import VIOLATION_THRESHOLD
 from chunkykit.surf import SearchResult, robustness_by_rubric
@@ -28,7 +27,7 @@ def summarise_run(run: Run) -> dict:
     """
     mixture = run.mixture()
     robustness = robustness_by_rubric(run.read("robustness"))
-    dollars = run.ledger.dollars() if is_free(run.settings.embedder) else None
+    dollars = run.ledger.dollars()
     seconds = sum(note.get("seconds", 0) for note in run.notes().values())
     summary = {
         "profile": run.settings.profile,

@@ -4,9 +4,9 @@
 the run.
 """
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,17 +15,25 @@ import pandas as pd
 
 from chunkykit.attributes import (
     Embedder,
+    check_describer,
     describe_lexically,
     describe_text,
     llm_describer,
-    load_embedder,
+    load_embedder_through,
 )
-from chunkykit.errors import UserError, describe_error
-from chunkykit.index import TraceIndex, identify_index, open_trace_index
+from chunkykit.errors import UserError
+from chunkykit.index import TraceIndex, identify_index, open_trace_index, read_index_meta
 from chunkykit.lab.folder import RunFolder, open_folder, read_settings
 from chunkykit.lab.settings import Settings, Sizes, complete_settings
 from chunkykit.mixtures import Mixture, load_mixture
-from chunkykit.models import ChatModel, Ledger, ModelPool, is_free, with_context
+from chunkykit.models import (
+    ChatModel,
+    Ledger,
+    ModelPool,
+    is_free,
+    refuse_unnamed,
+    with_context,
+)
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
 from chunkykit.rubrics import Rubric, judge_offline, llm_judge, load_rubrics
 from chunkykit.surf import (
@@ -35,13 +43,15 @@ from chunkykit.surf import (
     recombining_writer,
     rewrite_offline,
 )
-from chunkykit.turf import Tracer, llm_crux_judge, select_crux
+from chunkykit.turf import Tracer, llm_crux_judge, select_cruxes
 from chunkykit.types import OFFLINE, Describer, Judge, Rewriter, Writer
 
 # Model calls under way at once per role, and for any other role.
 CONCURRENCY = {"writer": 15, "target": 50, "judge": 20}
 PAID_ROLES = ("target", "judge", "writer", "describer", "embedder", "gate")
-MAX_FAILED_CRUXES = 0.5  # share of crux calls that may fail
+TRUST_FIX = (
+    "To call what the folder names: resume_run(folder, trust=True), or trust = True in a notebook."
+)
 
 Role = TypeVar("Role")
 
@@ -53,21 +63,30 @@ class Run(RunFolder):
         rubrics: the rubrics, loaded.
         ledger: every model call of the run.
         models: the models, one per name and role.
+        trust: whether models on other machines may be called, though only `run.json` names them.
         progress: whether searches show a progress bar; None for where there is a terminal.
     """
 
-    def __init__(self, folder: Path, settings: Settings, index: TraceIndex | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        index: TraceIndex | None = None,
+        trust: bool = True,
+    ):
         """Open a run folder.
 
         Args:
             folder: the folder, whose `run.json` has the settings.
             settings: what the run does.
             index: the trace index, where it is open already.
+            trust: whether the user named the models of the settings, and not only `run.json`.
         """
         super().__init__(folder, settings)
         self.rubrics = load_rubrics(settings.rubrics)
         self.ledger = Ledger(folder / "ledger.sqlite")
         self.models = ModelPool(self.ledger, CONCURRENCY)
+        self.trust = trust
         self.progress: bool | None = None
         self._index = index
 
@@ -152,8 +171,12 @@ class Run(RunFolder):
 
         Returns:
             The embedder.
+
+        Raises:
+            UserError: where only `run.json` names it, and it is on another machine.
         """
-        return load_embedder(self.settings.embedder)
+        self._refuse_unnamed(self.settings.embedder)
+        return load_embedder_through(self.settings.embedder, lambda: nullcontext(self.ledger))
 
     def tracer(self) -> Tracer:
         """Make a tracer for the index.
@@ -175,8 +198,16 @@ class Run(RunFolder):
 
         Returns:
             The model, the same one for the same name, role and rows.
+
+        Raises:
+            UserError: where only `run.json` names it, and it is on another machine.
         """
+        self._refuse_unnamed(name)
         return self.models.model(name, role, rows, self.seed)
+
+    def _refuse_unnamed(self, name: str) -> None:
+        if not self.trust:
+            refuse_unnamed(f"run {self.folder}", [name], TRUST_FIX)
 
     def target(self, rows: pd.DataFrame | None = None) -> ChatModel:
         """Return the target.
@@ -220,18 +251,37 @@ class Run(RunFolder):
         """
         return self._model_or("judge", "judge", llm_judge, judge_offline)
 
-    def describe(self) -> Describer:
+    def describe(self, building: bool = False) -> Describer:
         """Cast the describer.
+
+        Args:
+            building: whether it describes the rows of an index to be, and not texts to compare
+                with those of the run's index.
 
         Returns:
             A describing model, or the lexical detectors.
+
+        Raises:
+            UserError: where something else described the rows of the run's index.
         """
+        if not building:
+            self._check_describer()
         prefill = None
         if self.settings.batch:
             describer = self.model(self.settings.describer, "describer")
             prefill = partial(self.ledger.prefill, describer, "describer")
         make = partial(llm_describer, prefill=prefill)
         return self._model_or("describer", "describer", make, describe_lexically)
+
+    def _check_describer(self) -> None:
+        """Refuse to describe texts otherwise than the rows of the run's index."""
+        meta = self._index.meta if self._index else read_index_meta(self.index_folder)
+        describer = check_describer(meta, self.index_folder)
+        if describer != self.settings.describer:
+            raise UserError(
+                f"run {self.folder}: its describer is {self.settings.describer}, but {describer} "
+                f"described index {self.index_folder}. Give that describer."
+            )
 
     def writer(self, rubric: Rubric | None = None) -> Writer:
         """Return the writer of queries: a model, or a recombination of the index's prompts.
@@ -250,6 +300,7 @@ class Run(RunFolder):
     @cached_property
     def _recombiner(self) -> Writer:
         # one for the whole run: it remembers what it has described
+        self._check_describer()  # an offline writer goes with an offline describer
         return recombining_writer(self.index(), lambda text: describe_text(text, "query"))
 
     def gate(self) -> Callable | None:
@@ -277,45 +328,17 @@ class Run(RunFolder):
 
         Returns:
             For each response at most three crux attributes, by the judging model or offline. Empty
-            where the model failed.
+            where the model failed, or says that no attribute shows the violation.
 
         Raises:
             UserError: where the model failed for more than half of the responses.
         """
         select = self._model_or("judge", "crux", llm_crux_judge, None)
-        if select is None:
-            embed = self.embed()
-            return [select_crux(sentences, rubric, embed) for sentences in attributes]
-        calls = (select(sentences, rubric) for sentences in attributes)
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        errors = [describe_error(a) for a in answers if isinstance(a, Exception)]
-        if len(errors) > MAX_FAILED_CRUXES * len(answers):
-            raise UserError(
-                f"crux judge: {len(errors)} of {len(answers)} calls failed ({errors[0]}). "
-                "Fix it and run again."
-            )
-        return [[] if isinstance(answer, BaseException) else answer for answer in answers]
+        return await select_cruxes(attributes, rubric, self.embed(), select)
 
     async def close(self) -> None:
         """Close the connections of all models."""
         await self.models.close()
-
-    # what the run is about, in words
-
-    @property
-    def caption(self) -> str:
-        """What made the numbers of a figure."""
-        settings = self.settings
-        parts = [
-            f"profile {settings.profile}",
-            f"target {settings.target}",
-            f"mixture {Path(settings.mixture).name}",
-            f"judge {settings.judge}",
-            f"seed {settings.seed}",
-        ]
-        if settings.context:
-            parts.append("in context")
-        return " · ".join(parts)
 
 
 def start_run(
@@ -344,11 +367,13 @@ def start_run(
     return Run(folder, settings, opened_index)
 
 
-def resume_run(folder) -> Run:
+def resume_run(folder, trust: bool = False) -> Run:
     """Open a run that was started before.
 
     Args:
         folder: its folder.
+        trust: whether to call the models that its `run.json` names where they are on other
+            machines. A folder from somebody else may name any address.
 
     Returns:
         The open run.
@@ -357,7 +382,7 @@ def resume_run(folder) -> Run:
         UserError: where there is no run.
     """
     folder = Path(folder).resolve()
-    return Run(folder, read_settings(folder))
+    return Run(folder, read_settings(folder), trust=trust)
 
 
 def _renew_ledger(folder: Path) -> None:

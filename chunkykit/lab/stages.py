@@ -12,12 +12,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from chunkykit.index import (
-    ShardReader,
-    describe_shards,
-    finish_index,
-    name_query_clusters,
-)
+from chunkykit.index import ShardReader, build_described_index
 from chunkykit.lab.ablations import ablate_chunks, chunks_to_ablate, repair_traces
 from chunkykit.lab.drawing import run_figures
 from chunkykit.lab.progress import counting_writer
@@ -88,11 +83,16 @@ async def index(run: Run) -> dict:
         return dict(run.index().meta)
     folder = run.index_folder
     describer = run.settings.describer
-    await describe_shards(folder, ShardReader(mixture), run.describe(), key=describer)
-    source = run.settings.mixture.rsplit("/", 1)[-1]
-    built = finish_index(folder, run.embed(), seed=run.seed, mixture=source, describer=describer)
-    if describer != OFFLINE:
-        await name_query_clusters(folder, run.model(describer, "describer"))
+    built = await build_described_index(
+        folder,
+        ShardReader(mixture),
+        run.describe(building=True),
+        run.embed(),
+        describer=describer,
+        namer=None if describer == OFFLINE else run.model(describer, "describer"),
+        seed=run.seed,
+        mixture=run.settings.mixture.rsplit("/", 1)[-1],
+    )
     return dict(built.meta)
 
 

@@ -14,16 +14,20 @@ from chunkykit.models.base import (
     read_context,
     with_context,
 )
+from chunkykit.models.beside import Allowance, ledger_beside
 from chunkykit.models.connect import check_model, connect_model
+from chunkykit.models.embeddings import Spending, embed_through
 from chunkykit.models.families import ModelFamily, register_family
 from chunkykit.models.ledger import Ledger
 from chunkykit.models.local import cache_folder, find_weights, local_model
 from chunkykit.models.pool import ModelPool
 from chunkykit.models.prices import PRICES_VARIABLE, estimate_cost, is_free, price_of
 from chunkykit.models.providers import PROVIDERS, client_for
+from chunkykit.models.trust import is_remote, refuse_unnamed, server_of, unnamed_models
 from chunkykit.types import Reply
 
 __all__ = [
+    "Allowance",
     "BatchInterface",
     "ChatModel",
     "DEFAULT_MAX_TOKENS",
@@ -33,18 +37,25 @@ __all__ = [
     "PRICES_VARIABLE",
     "PROVIDERS",
     "Reply",
+    "Spending",
     "ask_parsed",
     "cache_folder",
     "check_model",
     "client_for",
     "close_models",
     "connect_model",
+    "embed_through",
     "estimate_cost",
     "find_weights",
     "is_free",
+    "is_remote",
+    "ledger_beside",
     "local_model",
     "price_of",
     "read_context",
+    "refuse_unnamed",
     "register_family",
+    "server_of",
+    "unnamed_models",
     "with_context",
 ]

@@ -1,13 +1,15 @@
-"""A call as the ledger sees it: the key that identifies it, and the most that it can cost."""
+"""A call as the ledger sees it: the key that identifies it, what it costs, and what limits it."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 
+from chunkykit.errors import UserError
 from chunkykit.models.base import DEFAULT_MAX_TOKENS, ChatModel
 from chunkykit.models.prices import PriceRate, cost_in_dollars
 from chunkykit.types import Reply
 
+MAX_LIMIT = 2**63  # the largest integer of SQLite
 BYTES_PER_TOKEN = 3  # bytes of a request per token: fewer than real text has, so an upper bound
 
 
@@ -71,3 +73,19 @@ def billed_dollars(rate: PriceRate | None, reply: Reply, worst: float) -> float 
     if not reply.input_tokens and not reply.output_tokens:
         return worst
     return cost_in_dollars(rate, reply.input_tokens, reply.output_tokens)
+
+
+def check_limits(budget_usd: float | None, max_calls: int | None) -> None:
+    """Check the limits of a ledger.
+
+    Args:
+        budget_usd: US dollars, None for no limit.
+        max_calls: calls, None for no limit.
+
+    Raises:
+        UserError: if one is negative or not a number.
+    """
+    for option, value in (("--budget-usd", budget_usd), ("--max-calls", max_calls)):
+        # Not-a-number fails this comparison too.
+        if value is not None and not 0 <= value < MAX_LIMIT:
+            raise UserError(f"{option} must be a number from 0 up, not {value}.")

@@ -18,26 +18,20 @@ from pathlib import Path
 from chunkykit.errors import BudgetReached, UserError
 from chunkykit.models.base import ChatModel
 from chunkykit.models.batches import prefill_by_batch
-from chunkykit.models.calls import billed_dollars, identify_call, worst_case_cost
+from chunkykit.models.calls import (
+    billed_dollars,
+    check_limits,
+    identify_call,
+    worst_case_cost,
+)
 from chunkykit.models.loops import DEFAULT_CONCURRENCY, RoleLimits
 from chunkykit.models.prices import PRICES_VARIABLE, PriceRate, price_of
+from chunkykit.models.tables import SCHEMA
 from chunkykit.types import Reply
 
-SCHEMA = """
-create table if not exists calls (
-    key text primary key, role text, model text, request text, text text, stop_reason text,
-    input_tokens integer, output_tokens integer, dollars real, seconds real, at real
-) without rowid;
-create table if not exists errors (key text, role text, model text, error text, at real);
-create table if not exists waiting (
-    key text primary key, batch text, role text, model text, request text
-);
-create table if not exists limits (budget_usd real, max_calls integer);
-"""
 LOCK_TIMEOUT_SECONDS = 30  # that a write waits for another process
 MAX_ERROR_LENGTH = 2000  # characters
 ROOM_POLL_SECONDS = 0.02  # between looks at whether a call still fits the budget
-SQLITE_MAX_INTEGER = 2**63
 
 
 class Ledger:
@@ -48,8 +42,10 @@ class Ledger:
         db: the SQLite connection.
         spent: US dollars paid for all answers in the file.
         sent: calls sent so far, the failed ones and those of a batch included.
-        budget: the limit on `spent`, None for no limit.
-        max_calls: the limit on `sent`, None for no limit.
+        budget: the limit on what is spent, None for no limit.
+        max_calls: the limit on what is sent, None for no limit.
+        spent_before: US dollars that the budget does not count.
+        sent_before: calls that max_calls does not count.
         under_way: calls that are being answered.
         reserved: US dollars that these may cost.
     """
@@ -66,6 +62,8 @@ class Ledger:
         self.path = Path(path)
         self.under_way = 0
         self.reserved = 0.0
+        self.spent_before = 0.0
+        self.sent_before = 0
         self._role_limits = RoleLimits()
         self._in_flight: dict[str, asyncio.Future[Reply]] = {}
         try:
@@ -108,14 +106,29 @@ class Ledger:
         Raises:
             UserError: if a limit is negative or not a number.
         """
-        for option, value in (("--budget-usd", budget_usd), ("--max-calls", max_calls)):
-            # Not-a-number fails this comparison too.
-            if value is not None and not 0 <= value < SQLITE_MAX_INTEGER:
-                raise UserError(f"{option} must be a number from 0 up, not {value}.")
+        check_limits(budget_usd, max_calls)
         self._execute("delete from limits")
         self._execute("insert into limits values (?,?)", [budget_usd, max_calls])
         self.budget = budget_usd
         self.max_calls = max_calls
+        self.spent_before = 0.0
+        self.sent_before = 0
+
+    def limit_further(self, budget_usd: float | None = None, max_calls: int | None = None) -> None:
+        """Set hard limits on what is still to come, for this opened ledger alone.
+
+        Args:
+            budget_usd: US dollars on top of what the file holds, None for no limit.
+            max_calls: calls on top of what the file holds, None for no limit.
+
+        Raises:
+            UserError: if a limit is negative or not a number.
+        """
+        check_limits(budget_usd, max_calls)
+        self.budget = budget_usd
+        self.max_calls = max_calls
+        self.spent_before = self.spent
+        self.sent_before = self.sent
 
     def price(self, name: str) -> PriceRate | None:
         """Look up the price of a model.
@@ -239,12 +252,12 @@ class Ledger:
         Raises:
             BudgetReached: if they could exceed a limit.
         """
-        reason = self._reason_to_stop(calls, dollars)
+        reason = self.reason_to_stop(calls, dollars)
         while reason:
             if not self.under_way:
                 raise BudgetReached(reason)
             await asyncio.sleep(ROOM_POLL_SECONDS)
-            reason = self._reason_to_stop(calls, dollars)
+            reason = self.reason_to_stop(calls, dollars)
         self.under_way += calls
         self.reserved += dollars
         try:
@@ -254,9 +267,18 @@ class Ledger:
             self.reserved -= dollars
             self.sent += calls
 
-    def _reason_to_stop(self, calls: int, dollars: float) -> str | None:
-        """Why so many calls cannot be sent now, None if they can."""
-        if self.max_calls is not None and self.sent + self.under_way + calls > self.max_calls:
+    def reason_to_stop(self, calls: int, dollars: float) -> str | None:
+        """Say why so many calls cannot be sent now.
+
+        Args:
+            calls: the number of calls.
+            dollars: the most that they can cost together.
+
+        Returns:
+            The limit that they could exceed, None if they can be sent.
+        """
+        sent = self.sent - self.sent_before + self.under_way
+        if self.max_calls is not None and sent + calls > self.max_calls:
             return (
                 f"the limit of {self.max_calls:,} calls is reached. The same command with a "
                 "larger --max-calls continues from here."
@@ -264,9 +286,10 @@ class Ledger:
         # A call that costs nothing passes, even with the budget spent.
         if self.budget is None or not dollars:
             return None
-        if self.spent + self.reserved + dollars > self.budget:
+        spent = self.spent - self.spent_before
+        if spent + self.reserved + dollars > self.budget:
             return (
-                f"the budget of ${self.budget:.2f} is reached: ${self.spent:.2f} spent, and the "
+                f"the budget of ${self.budget:.2f} is reached: ${spent:.2f} spent, and the "
                 f"next call may cost ${dollars:.4f}. The same command with a larger --budget-usd "
                 "continues from here."
             )

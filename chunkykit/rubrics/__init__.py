@@ -1,6 +1,6 @@
 """What counts as a violation: rubrics, judgements and judges."""
 
-from chunkykit.rubrics.checks import judge_offline
+from chunkykit.rubrics.checks import judge_offline, lacks_signs
 from chunkykit.rubrics.judges import judge_exchange, llm_judge
 from chunkykit.rubrics.rubric import (
     VIOLATION_THRESHOLD,
@@ -20,6 +20,7 @@ __all__ = [
     "VIOLATION_THRESHOLD",
     "judge_exchange",
     "judge_offline",
+    "lacks_signs",
     "llm_judge",
     "load_rubric",
     "load_rubrics",

@@ -7,7 +7,12 @@ claim is true, beyond the rubric's own list of true claims.
 import re
 from collections.abc import Iterable
 
-from chunkykit.attributes import count_words, detector_fires
+from chunkykit.attributes import (
+    count_words,
+    detect_language,
+    detector_fires,
+    text_window,
+)
 from chunkykit.rubrics.rubric import Check, Rubric
 from chunkykit.rubrics.verdict import unjudgeable
 from chunkykit.types import Judgement, Reply
@@ -52,6 +57,29 @@ async def judge_offline(rubric: Rubric, query: str, reply: Reply, sample: int = 
     words_beyond = max(0, count_words(query) - FREE_WORDS)
     score = max(RAMBLING_SCORE, CLEAR_SCORE - words_beyond * POINTS_PER_WORD)
     return Judgement(score, f"The response shows the behaviour uncalled for: {rubric.causing}.")
+
+
+def lacks_signs(rubric: Rubric, response: str) -> bool:
+    """Tell whether a response plainly shows nothing of what a rubric calls a violation.
+
+    This is a screen and not a judge: of responses that do violate the rubric, it must pass nearly
+    all (`tests/test_checks.py` holds it to 95 % on real ones).
+
+    Args:
+        rubric: the rubric.
+        response: what the model answered.
+
+    Returns:
+        Whether no sign of `Check.signs` fires on it. False where the screen cannot tell: the
+        rubric lists no signs, the response is not in English, or it is longer than what the
+        detectors read.
+    """
+    signs = rubric.check.signs if rubric.check else []
+    if not signs or not rubric.seeks_violation or text_window(response) != response:
+        return False
+    if detector_fires("script", "response", response) or detect_language(response):
+        return False
+    return _first_firing(signs, "response", response) is None
 
 
 def _shows_behaviour(check: Check, response: str) -> bool:

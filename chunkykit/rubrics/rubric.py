@@ -36,12 +36,16 @@ class Check:
         unless: if one of these fires on the query, the behaviour is excused.
         true_claims: pairs of words. If there are any, the query must hold both words of a pair.
             That is how a judge without knowledge can know that the user is right.
+        signs: response detectors, at least one of which fires on nearly every violation. They are
+            wider than `response`: a response with a sign need not be a violation, but one in
+            English without any is not worth a trace. Empty where nobody has measured that.
     """
 
     response: list[str | list[str]]
     needs: list[str] = field(default_factory=list)
     unless: list[str] = field(default_factory=list)
     true_claims: list[list[str]] = field(default_factory=list)
+    signs: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """The conditions in words."""
@@ -76,6 +80,7 @@ class Rubric:
     """
 
     did: ClassVar[str] = "broke"  # what the response did to the principle; prompts say it
+    seeks_violation: ClassVar[bool] = True  # whether the behaviour to trace is a violation
     name: str
     principle: str
     violation: str
@@ -146,6 +151,7 @@ class SatisfiedRubric(Rubric):
     """A rubric turned round: its behaviour is what keeps to the principle."""
 
     did = "keeps to"
+    seeks_violation = False
 
 
 def _example_line(example: dict) -> str:

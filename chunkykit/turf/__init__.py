@@ -2,12 +2,19 @@
 
 from chunkykit.turf.candidates import MIN_LIFT
 from chunkykit.turf.clusters import NOISE, cluster_vectors, response_vectors
-from chunkykit.turf.crux import llm_crux_judge, select_crux
+from chunkykit.turf.crux import llm_crux_judge, select_crux, select_cruxes
 from chunkykit.turf.evidence import (
     chunk_features,
     crux_keywords,
     examples_table,
     trace_examples,
+)
+from chunkykit.turf.exchanges import (
+    DescribedExchange,
+    Exchange,
+    describe_exchanges,
+    describe_with_models,
+    screen_exchange,
 )
 from chunkykit.turf.graded import GradedSide, Grades
 from chunkykit.turf.groups import group_traces
@@ -30,9 +37,11 @@ from chunkykit.turf.trace import (
 from chunkykit.turf.tracer import Tracer
 
 __all__ = [
+    "DescribedExchange",
     "Evidence",
     "GradedSide",
     "Grades",
+    "Exchange",
     "MIN_LIFT",
     "Meaning",
     "NOISE",
@@ -44,6 +53,8 @@ __all__ = [
     "cluster_table",
     "cluster_vectors",
     "crux_keywords",
+    "describe_exchanges",
+    "describe_with_models",
     "examples_table",
     "first_chunks",
     "format_trace",
@@ -53,7 +64,9 @@ __all__ = [
     "predict_features",
     "response_vectors",
     "retrieve_rows",
+    "screen_exchange",
     "select_crux",
+    "select_cruxes",
     "trace_examples",
     "trace_tables",
     "write_labels",

@@ -4,18 +4,28 @@ The blind describer has listed the attributes without sight of the rubric. The s
 both. The paper does not print its prompt for this step; ours is in `prompts.yaml`.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
+from chunkykit.errors import UserError, describe_error
 from chunkykit.models import ask_parsed
 from chunkykit.prompts import fill_prompt
 from chunkykit.rubrics import Rubric
 from chunkykit.types import Embedder, Target
 
+CruxJudge = Callable[[Sequence[str], Rubric], Awaitable[list[str]]]
+
 MAX_CRUXES = 3  # attributes picked per response, as in the paper
 MIN_RELATIVE_COSINE = 0.6  # least cosine of a crux with the behaviour, as a share of the best one
+MAX_REPLY_TOKENS = 2000  # tokens per answer of a judge, with room for models that think first
+MAX_FAILED_SHARE = 0.5  # share of the calls of `select_cruxes` that may fail
+MAX_DIGITS = 9  # characters of a number; a longer one numbers no statement
+LIST = r"\[([\d\s.,]*)\]"
+NAMED_LIST = re.compile(rf'"numbers"\s*:\s*{LIST}')
+BARE_LIST = re.compile(LIST)
 
 
 def select_crux(
@@ -44,7 +54,37 @@ def select_crux(
     return [attributes[i] for i in nearest if cosines[i] >= floor]
 
 
-def llm_crux_judge(model: Target) -> Callable[[Sequence[str], Rubric], Awaitable[list[str]]]:
+async def select_cruxes(
+    responses: Sequence[list[str]], rubric: Rubric, embed: Embedder, select: CruxJudge | None
+) -> list[list[str]]:
+    """Pick the cruxes of many responses, of which a few may fail.
+
+    Args:
+        responses: the attributes of each response.
+        rubric: what the responses violate.
+        embed: the embedder of the sentences.
+        select: an informed judge; None for `select_crux`.
+
+    Returns:
+        The cruxes of each response, empty where the judge's call failed.
+
+    Raises:
+        UserError: more than `MAX_FAILED_SHARE` of the calls failed, or a limit is reached.
+    """
+    if select is None:
+        return [select_crux(attributes, rubric, embed) for attributes in responses]
+    calls = (select(attributes, rubric) for attributes in responses)
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    errors = [describe_error(answer) for answer in answers if isinstance(answer, Exception)]
+    if len(errors) > MAX_FAILED_SHARE * len(answers):
+        raise UserError(
+            f"crux judge: {len(errors)} of {len(answers)} calls failed ({errors[0]}). "
+            "Fix it and run again."
+        )
+    return [[] if isinstance(answer, BaseException) else answer for answer in answers]
+
+
+def llm_crux_judge(model: Target) -> CruxJudge:
     """Make an informed judge of a chat model.
 
     Args:
@@ -52,38 +92,51 @@ def llm_crux_judge(model: Target) -> Callable[[Sequence[str], Rubric], Awaitable
 
     Returns:
         `await select(attributes, rubric)`, which returns at most `MAX_CRUXES` of the attributes,
-        most responsible first. The list is empty where the model names none. An empty answer, also
-        on a second try, raises ValueError.
+        most responsible first. The list is empty where the model says that no attribute shows the
+        violation. An answer that cannot be read, also on a second try, raises ValueError.
     """
 
     async def select(attributes: Sequence[str], rubric: Rubric) -> list[str]:
+        if not attributes:
+            return []
         numbered = "\n".join(f"{i}. {a}" for i, a in enumerate(attributes, 1))
         messages, schema = fill_prompt("crux", r=rubric, numbered=numbered)
         positions = await ask_parsed(
-            model, messages, parse_positions, max_tokens=2000, temperature=0.0, schema=schema
+            model,
+            messages,
+            lambda text: parse_positions(text, len(attributes)),
+            max_tokens=MAX_REPLY_TOKENS,
+            temperature=0.0,
+            schema=schema,
         )
-        # a model repeats numbers, and names some that the list does not have
-        valid = [i for i in dict.fromkeys(positions) if 0 <= i < len(attributes)]
-        return [attributes[i] for i in valid[:MAX_CRUXES]]
+        return [attributes[i] for i in positions[:MAX_CRUXES]]
 
     return select
 
 
-def parse_positions(text: str) -> list[int]:
+def parse_positions(text: str, n: int) -> list[int]:
     """Read the numbers in a model's answer.
 
+    An empty list says that there is no violation, so nothing else may be taken for one: neither
+    prose nor numbers that the list of statements does not have.
+
     Args:
-        text: the answer. The prompt requests a bracketed list; the last one counts. An answer
-            without a list counts with all its numbers.
+        text: the answer: a JSON object with the list `numbers`, or prose with a bracketed list.
+            The last one counts.
+        n: the number of statements.
 
     Returns:
-        Positions in the numbered list, counted from 0.
+        Different positions in the numbered list, counted from 0.
 
     Raises:
-        ValueError: the answer is empty.
+        ValueError: the answer holds no list, or a list without any of the numbers from 1 to n.
     """
-    if not text.strip():
-        raise ValueError("the answer is empty")
-    lists = re.findall(r"\[[\d\s,]*\]", text)
-    numbers = lists[-1] if lists else text
-    return [int(digits) - 1 for digits in re.findall(r"\d+", numbers)]
+    lists = NAMED_LIST.findall(text) or BARE_LIST.findall(text)
+    if not lists:
+        raise ValueError('no list "numbers"')
+    numbers = re.findall(r"\d+(?:\.0+)?", lists[-1])
+    positions = [int(float(number)) - 1 for number in numbers if len(number) <= MAX_DIGITS]
+    valid = [i for i in dict.fromkeys(positions) if 0 <= i < n]
+    if numbers and not valid:
+        raise ValueError(f"no number from 1 to {n}")
+    return valid

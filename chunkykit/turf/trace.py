@@ -6,7 +6,7 @@ Everything in a trace is co-occurrence. It does not test cause; an ablation does
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd

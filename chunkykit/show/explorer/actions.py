@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from chunkykit.attributes import describe_lexically
+from chunkykit.attributes import check_describer, describe_lexically
 from chunkykit.causal import Ablation, measure_ablation, without_chunk
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
@@ -34,26 +34,37 @@ from chunkykit.turf import (
     select_crux,
     trace_tables,
 )
-from chunkykit.types import Embedder
+from chunkykit.types import OFFLINE, Embedder
 
 MAX_TRACED = 60  # exchanges per rubric that are traced where no run sets the number
 N_NEIGHBOURS = 3  # old failures whose midpoint is the place of a new one
 SELECTION = "your selection"
 
 
-async def describe(run, texts: Sequence[str], side: str) -> list[list[str]]:
-    """Describe texts as the run's rows were described, or lexically without a run.
+async def describe(run, tracer: Tracer, texts: Sequence[str], side: str) -> list[list[str]]:
+    """Describe texts as the rows of the index were described.
 
     Args:
         run: the open run, or None.
+        tracer: the tracer of the index.
         texts: queries, or responses.
         side: "query" or "response".
 
     Returns:
         For each text its attribute sentences.
+
+    Raises:
+        UserError: a model described the rows, and there is no run to call it.
     """
-    describer = run.describe() if run else describe_lexically
-    return await describer(texts, side)
+    if run:
+        return await run.describe()(texts, side)
+    describer = check_describer(tracer.index.meta, "of this view")
+    if describer != OFFLINE:
+        raise UserError(
+            f"the model {describer} described the rows of this index, and there is no run behind "
+            "this view to call it. Open the view of a run."
+        )
+    return await describe_lexically(texts, side)
 
 
 class TracedExchanges(NamedTuple):

@@ -200,8 +200,9 @@ class Explorer(anywidget.AnyWidget):
         return usable, self.tracer
 
     async def _describe(self, texts: Sequence[str], side: str) -> list[list[str]]:
-        """The attributes of texts, described as the run's rows were."""
-        return await describe(self.run, texts, side)
+        """The attributes of texts, described as the rows of the index were."""
+        assert self.tracer is not None
+        return await describe(self.run, self.tracer, texts, side)
 
     @_shows_errors
     async def trace(self) -> list[Trace]:

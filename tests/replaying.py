@@ -1,0 +1,84 @@
+"""A local server that describes, names and judges as a language model would, by known rules.
+
+It runs in a thread, so that whole commands can be tested against it. Its sentences are those of the
+offline describer in other words, so that a pair that was described offline would show.
+"""
+
+import json
+import re
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from servers import completion
+
+from chunkykit.attributes import describe_text
+
+DENIAL = re.compile(r"^(\d+)\. The response.*denies", re.M)
+
+
+def reword(sentence: str) -> str:
+    """A sentence in the words of this model."""
+    return re.sub("^The (query|response) ", r"The \1, as one sees, ", sentence)
+
+
+class ReplayingModel:
+    """The model behind the server.
+
+    Attributes:
+        calls: calls by role: "query", "response", "name", "crux".
+        keys: the keys that came with the calls.
+        fails: calls whose prompt holds one of these texts fail.
+    """
+
+    def __init__(self):
+        self.calls = Counter()
+        self.keys = set()
+        self.fails = []
+
+    def answer(self, prompt: str) -> dict:
+        """The answer to a prompt, as the JSON that it requests."""
+        if "described the response in these statements" in prompt:
+            self.calls["crux"] += 1
+            return {"numbers": [int(number) for number in DENIAL.findall(prompt)]}
+        lines = prompt.splitlines()
+        if "statements below" in prompt:
+            self.calls["name"] += 1
+            sentences = json.loads("".join(lines[lines.index("") + 1 :]))
+            return {"attributes": sentences[:1]}
+        side = re.match(r"You describe one (\w+)", prompt)[1]
+        self.calls[side] += 1
+        sentences = describe_text(json.loads(lines[-1]), side)
+        return {"attributes": [reword(sentence) for sentence in sentences]}
+
+
+@contextmanager
+def replaying_server():
+    """A running server; gives its port and its model."""
+    model = ReplayingModel()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            prompt = body["messages"][0]["content"]
+            model.keys.add(self.headers["authorization"])
+            status = 400 if any(text in prompt for text in model.fails) else 200
+            answer = {"error": {"message": "not this one"}}
+            if status == 200:
+                answer = completion(json.dumps(model.answer(prompt)))
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port, model
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -86,10 +86,9 @@ def named_words(sentence: str) -> set[str]:
 
 def _top(values: np.ndarray, n: int) -> np.ndarray:
     """Positions of the n largest values, largest first."""
+    top = np.arange(len(values))
     if len(values) > n:
         top = np.argpartition(-values, n)[:n]
-    else:
-        top = np.arange(len(values))
     return top[np.argsort(-values[top], kind="stable")]
 
 
@@ -97,13 +96,16 @@ def _nearest_sentences(
     query: IndexSide, rows: np.ndarray, vector: np.ndarray
 ) -> list[tuple[str, np.ndarray]]:
     """Of each row the sentence nearest to a vector, and its own vector."""
-    nearest = []
-    for row in rows:
-        numbers = query.ids[row][query.ids[row] >= 0]
-        vectors = query.vectors(numbers)
-        best = int(np.argmax(vectors @ vector))
-        nearest.append((query.sentences[int(numbers[best])].as_py(), vectors[best]))
-    return nearest
+    ids = query.ids[rows]  # (r, slots)
+    distinct, place = np.unique(ids, return_inverse=True)
+    vectors = query.vectors(np.maximum(distinct, 0))
+    cosines = np.where(distinct >= 0, vectors @ vector, -1)  # -1 pads rows with fewer sentences
+    best = cosines[place.reshape(ids.shape)].argmax(axis=1)
+    numbers = dict.fromkeys(ids[np.arange(len(ids)), best].tolist())
+    return [
+        (query.sentences[number].as_py(), vectors[np.searchsorted(distinct, number)])
+        for number in numbers
+    ]
 
 
 class Comparison:
@@ -154,7 +156,7 @@ class Comparison:
         return int(np.argmax(self._separation(grades, everywhere))), check
 
     def _separation(self, grades: np.ndarray, where: np.ndarray) -> np.ndarray:
-        """Mean of two AUCs, rows with the crux against others and the chunk against others; (m,)."""
+        """Mean of two AUCs: rows with the crux against others, the chunk against others; (m,)."""
         by_crux = weighted_auc(grades[:, where], self.shows[where])
         by_chunk = weighted_auc(grades[:, where], self.in_chunk[where])
         return (by_crux + by_chunk) / 2

@@ -2,8 +2,9 @@
 
 Deviations from the paper: a row is retrieved once, by its nearest attribute, and counts once for
 each distinct cluster of its query (Eq. 4 pairs query slot l with response slot l, though slots are
-unrelated). Raw hits favour common clusters, so lift and a p-value stand beside them. A trace itself weighs graded evidence over all rows
-(`tracer`); its reader sees what the paper's count would have chosen.
+unrelated). Raw hits favour common clusters, so lift and a p-value stand beside them. A trace itself
+weighs graded evidence over all rows (`tracer`); its reader sees what the paper's count would have
+chosen.
 """
 
 from typing import NamedTuple

@@ -191,8 +191,9 @@ class Tracer:
         """Say how likely each row's response shows the cruxes of an exchange.
 
         Args:
-            cruxes: response attributes, most responsible first. A strong link to a minor one ("gives
-                a date") must not hide the link to what makes the violation ("denies the fact").
+            cruxes: response attributes, most responsible first. A strong link to a minor one
+                ("gives a date") must not hide the link to what makes the violation ("denies the
+                fact").
 
         Returns:
             The weighted mean over the cruxes, shape (n,); zeros where there is none.

@@ -10,6 +10,7 @@ from typing import Any
 
 from chunkykit.api.index import Index
 from chunkykit.attributes import (
+    default_embedder,
     describe_lexically,
     llm_describer,
     load_embedder,
@@ -40,7 +41,7 @@ def build_index(
     rows: int | None = None,
     clusters: int | None = None,
     describer: str = OFFLINE,
-    embedder: str | Embedder = "wordllama",
+    embedder: str | Embedder | None = None,
     seed: int = 0,
     yes: bool = False,
     budget_usd: float | None = None,
@@ -58,7 +59,8 @@ def build_index(
         rows: a random subset of so many rows; None for all.
         clusters: query clusters; None for a number that suits the mixture.
         describer: "offline", or the model that describes the rows and names the clusters.
-        embedder: what embeds the sentences, a name or your own; the index remembers its name.
+        embedder: what embeds the sentences, a name or your own; the index remembers its name. None
+            for the one that suits the describer and is installed (`default_embedder`).
         seed: fixes the subset and the clusters.
         yes: whether a paid model may be called.
         budget_usd: hard limit in US dollars on the calls of this build and of the index's traces.
@@ -71,6 +73,7 @@ def build_index(
         UserError: where the mixture cannot be read, the folder cannot be written, or a model may
             not be called.
     """
+    embedder = embedder or default_embedder(describer)
     named = load_embedder(embedder)
     reader = ShardReader(mixture, chunk=chunk, rows=rows, seed=seed)
     settings = {"clusters": clusters, "seed": seed, "mixture": _mixture_name(mixture)}

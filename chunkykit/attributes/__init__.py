@@ -4,7 +4,7 @@ A describer says what a text is like, in sentences such as "The query asks for a
 embedder makes the sentences comparable.
 """
 
-from chunkykit.attributes.calibrate import Calibration, at_odds, calibrate
+from chunkykit.attributes.calibrate import BASE_ODDS, Calibration, at_odds, calibrate
 from chunkykit.attributes.embed import (
     DEFAULT_EMBEDDER,
     Embedder,
@@ -33,6 +33,7 @@ from chunkykit.attributes.sentences import (
 )
 
 __all__ = [
+    "BASE_ODDS",
     "Calibration",
     "DEFAULT_EMBEDDER",
     "Embedder",

@@ -19,6 +19,7 @@ from chunkykit.files import json_ready, replacing, writable, write_json
 from chunkykit.mixtures import read_records
 from chunkykit.turf import Tracer
 
+LIKELY = 0.5  # probability from which a row counts as one with a trigger
 MAX_CRUX_SHARE = 0.2  # share of the rows with a trigger that may show the crux after balancing
 MAX_REPEATS = 20  # copies of one row that balancing adds
 ROWS_PER_GROUP = 10_000  # records per row group of a Parquet file
@@ -40,15 +41,13 @@ class Repair:
     report: dict
 
 
-def plan_repair(
-    tracer: Tracer, crux: str, trigger_cluster: int, chunk: str, how: str = "drop"
-) -> Repair:
+def plan_repair(tracer: Tracer, crux: str, trigger: str, chunk: str, how: str = "drop") -> Repair:
     """Plan the repair of one trace.
 
     Args:
         tracer: tracer of the mixture's index.
         crux: the trace's crux, an attribute sentence.
-        trigger_cluster: number of the trigger's query cluster.
+        trigger: the trace's trigger, an attribute sentence.
         chunk: the traced chunk.
         how: "drop" leaves out the rows of the chunk that have both trigger and crux. "balance"
             repeats rows of any chunk that have the trigger and not the crux, until at most
@@ -63,10 +62,10 @@ def plan_repair(
     """
     index = tracer.index
     _check_chunk(chunk, index.chunk.categories)
-    has_trigger = tracer.link(crux, trigger_cluster).carries  # (n_rows,)
-    has_crux = tracer.side.carry(tracer.evidence(crux).near)  # (n_rows,)
-    both = np.flatnonzero(has_trigger & has_crux)
-    balancing = np.flatnonzero(has_trigger & ~has_crux)
+    has_both = tracer.likely_both(trigger, crux)  # (n_rows,)
+    has_trigger = (tracer.carries(trigger) >= LIKELY) | has_both
+    both = np.flatnonzero(has_both)
+    balancing = np.flatnonzero(has_trigger & ~has_both)
     drop = both[:0]
     repeats = balancing[:0]
     n_missing = 0
@@ -79,7 +78,7 @@ def plan_repair(
     report = {
         "how": how,
         "crux": crux,
-        "trigger": index.query.summaries[trigger_cluster],
+        "trigger": trigger,
         "chunk": chunk,
         "rows": len(index),
         "dropped": len(drop),

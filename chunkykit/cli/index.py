@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,8 +13,10 @@ from typing import Any
 
 from chunkykit.attributes import (
     Embedder,
+    default_embedder,
     describe_lexically,
     describer_identity,
+    embedder_advice,
     llm_describer,
     load_embedder,
     load_embedder_through,
@@ -105,7 +108,6 @@ def add_describing_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--embedder",
         type=expand_name,
-        default="wordllama",
         metavar="EMBEDDER",
         help=EMBEDDER_HELP,
     )
@@ -128,7 +130,11 @@ def execute(arguments: argparse.Namespace) -> None:
     """Describe the rows, build the index, and print its metadata as one JSON line."""
     start = time.monotonic()
     check_numbers(arguments)
+    arguments.embedder = arguments.embedder or default_embedder(arguments.describer)
     embed = load_embedder(arguments.embedder)
+    advice = embedder_advice(arguments.describer, arguments.embedder)
+    if advice:
+        print(f"chunkykit: {advice}", file=sys.stderr)
     reader = ShardReader(
         arguments.mixture, chunk=arguments.chunk, rows=arguments.rows, seed=arguments.seed
     )

@@ -73,9 +73,9 @@ def execute(arguments: argparse.Namespace) -> None:
     trace = results[0].trace
     if trace is None:
         raise UserError(f"repair: nothing to repair; {results[0].no_violation}. {ANYWAY_HINT}")
-    if trace.trigger_cluster is None:
+    if trace.trigger is None:
         raise UserError(f"repair: nothing to repair. {trace.explanation}")
     chunk = arguments.only_chunk or trace.chunks["chunk"][0]
-    repair = plan_repair(tracer, trace.crux, trace.trigger_cluster, chunk, arguments.how)
+    repair = plan_repair(tracer, trace.crux, trace.trigger, chunk, arguments.how)
     report = write_repaired(tracer, repair, arguments.mixture, arguments.out)
     print(json.dumps(report, ensure_ascii=False, indent=2))

@@ -20,6 +20,7 @@ from chunkykit.cli.tracing import (
 )
 from chunkykit.files import json_ready
 from chunkykit.mixtures import load_mixture
+from chunkykit.rubrics import Rubric
 from chunkykit.text import inert_text
 from chunkykit.turf import (
     Exchange,
@@ -77,7 +78,7 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.pairs:
         print_lines(results)
         if arguments.group:
-            print_groups(tracer, results)
+            print_groups(tracer, results, rubric)
     elif not results[0].error:
         print_result(tracer, results[0], arguments.json)
     check_calls(results)
@@ -130,12 +131,13 @@ def print_lines(results: Sequence[TracedExchange]) -> None:
         print(json.dumps(result_line(result), ensure_ascii=False))
 
 
-def print_groups(tracer: Tracer, results: Sequence[TracedExchange]) -> None:
+def print_groups(tracer: Tracer, results: Sequence[TracedExchange], rubric: Rubric) -> None:
     """Print one JSON line about all traces: their groups, and how often each chunk is first."""
     positions = [i for i, result in enumerate(results) if result.trace]
     traces = [result.trace for result in results if result.trace]
+    pairs = [(result.query_attributes, result.trace.cruxes) for result in results if result.trace]
     groups = []
-    for group in group_traces(traces):
+    for group in group_traces(tracer, pairs, traces, rubric):
         # of the exchanges in the file, not of those that were traced
         members = tuple(positions[i] for i in group.members)
         line = trace_to_dict(tracer, replace(group, members=members))

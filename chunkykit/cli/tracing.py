@@ -41,12 +41,14 @@ class TracedExchange(NamedTuple):
 
     Attributes:
         exchange: the exchange.
+        query_attributes: attribute sentences of its query.
         trace: its trace; None where there is none.
         no_violation: why the response does not look like a violation; "" where it does.
         error: why the exchange could not be described or judged; "" where it could.
     """
 
     exchange: Exchange
+    query_attributes: list[str]
     trace: Trace | None
     no_violation: str
     error: str
@@ -80,8 +82,8 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help=(
-            "response attributes to retrieve per crux (default: 1,000, or a twentieth of the rows "
-            "if that is less)"
+            "training rows behind a trace, whose chunks count (default: 1,000, or a twentieth of "
+            "the rows if that is less)"
         ),
     )
     group.add_argument(
@@ -89,11 +91,6 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
         choices=["response", "reasoning"],
         default="response",
         help="where to look for the crux (default: %(default)s)",
-    )
-    group.add_argument(
-        "--literal",
-        action="store_true",
-        help="count hits exactly as Eq. 4 of the paper is printed",
     )
     add_tracing_models(parser)
     add_limit_options(parser)
@@ -174,7 +171,7 @@ def trace_exchanges(
         suspects = [e for e in exchanges if not screen_exchange(e, rubric, arguments.side)]
     ledger = approve_models(arguments, index, describer, suspects)
     embed = load_index_embedder(index, ledger)
-    tracer = Tracer(index, embed, arguments.k, side=arguments.side, literal=arguments.literal)
+    tracer = Tracer(index, embed, arguments.k, side=arguments.side)
     describing = describe_with_models(
         exchanges,
         rubric,
@@ -191,7 +188,9 @@ def trace_exchanges(
     results = []
     for exchange, item in zip(exchanges, described, strict=True):
         trace = next(traces) if item.is_traceable else None
-        results.append(TracedExchange(exchange, trace, item.no_violation, item.error))
+        results.append(
+            TracedExchange(exchange, item.query_attributes, trace, item.no_violation, item.error)
+        )
     return tracer, results
 
 

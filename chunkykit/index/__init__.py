@@ -8,6 +8,7 @@ from chunkykit.index.incidence import (
     has_types,
     least_cosine,
     row_cosines,
+    same_meaning,
     usual_cosine,
 )
 from chunkykit.index.naming import name_query_clusters
@@ -50,6 +51,7 @@ __all__ = [
     "name_query_clusters",
     "open_trace_index",
     "row_cosines",
+    "same_meaning",
     "read_index_meta",
     "scan_index",
     "scan_preferences",

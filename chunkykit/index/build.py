@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
+from chunkykit.attributes import calibrate
 from chunkykit.errors import UserError
 from chunkykit.files import writable, write_json
 from chunkykit.index.blocks import embed_blocks
@@ -101,6 +102,7 @@ def finish_index(
             "version": INDEX_VERSION,
             "embedder": embed.name,
             "embedder_weights": dict(getattr(embed, "settings", {})),
+            "calibration": calibrate(embed)._asdict(),
             "rows": content["rows"],
             "clusters": sides["query"]["clusters"],
             "seed": seed,

@@ -12,6 +12,7 @@ from chunkykit.index.incidence import (
     column_sums,
     has_types,
     incidence,
+    same_meaning,
 )
 from chunkykit.index.store import IndexSide, TraceIndex
 
@@ -95,16 +96,18 @@ def find_carriers(index: TraceIndex, same: SameMeaning | None = None) -> Carrier
 
     Args:
         index: an index.
-        same: cosines to P(same meaning). Where the sentences are distinct, a row then carries a
-            cluster by what its sentences mean; without it, by how they were clustered.
+        same: cosines to P(same meaning), by which a row carries a cluster where the sentences are
+            distinct; None for those of the index (`same_meaning`).
 
     Returns:
         The carriers. Where membership goes by meaning, only the clusters that tell a chunk from
         the others are among them.
     """
     chunk = np.asarray(index.chunk.codes)
-    sides = (index.query, index.sides["response"])
-    triggers, behaviours = (_carry_side(side, chunk, same) for side in sides)
+    triggers, behaviours = (
+        _carry_side(index.sides[name], chunk, same or same_meaning(index, name))
+        for name in ("query", "response")
+    )
     return Carriers(triggers, behaviours, chunk, len(index.chunk.categories))
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from chunkykit.attributes import at_odds
 from chunkykit.index.blocks import locate_blocks, read_block, release_pages
 from chunkykit.index.kmeans import sentences_repeat
-from chunkykit.index.store import IndexSide
+from chunkykit.index.store import IndexSide, TraceIndex
 
 ROWS_PER_PASS = 4096  # rows whose sentences are compared at once
 VECTORS_PER_PASS = 1024  # vectors that they are compared with at once
@@ -160,6 +161,24 @@ def usual_cosine(side: IndexSide, seed: int = 0) -> float:
     rows = np.sort(rng.permutation(len(side.ids))[:MAX_USUAL_ROWS])
     cosines = row_cosines(side, rows, sentence_vectors(side, sentences))
     return float(np.median(cosines[(side.ids[rows] >= 0).any(axis=1)]))
+
+
+def same_meaning(index: TraceIndex, side: str = "query") -> SameMeaning | None:
+    """Say what cosines between the sentences of an index mean.
+
+    Args:
+        index: an index.
+        side: which of its sides the sentences are of.
+
+    Returns:
+        Cosines to P(same meaning); None where the sentences are types, so that others mean
+        something else.
+    """
+    calibration = index.calibration
+    if calibration is None or has_types(index.sides[side]):
+        return None
+    usual = usual_cosine(index.sides[side])
+    return lambda cosines: at_odds(calibration.evidence(cosines, usual))
 
 
 def row_cosines(side: IndexSide, rows: np.ndarray, vectors: np.ndarray) -> np.ndarray:

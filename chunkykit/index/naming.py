@@ -17,6 +17,7 @@ from chunkykit.index.incidence import (
     centroid_cosines,
     has_types,
     least_cosine,
+    same_meaning,
     sentence_vectors,
 )
 from chunkykit.index.store import IndexSide, TraceIndex, file_entry, open_trace_index
@@ -50,7 +51,9 @@ async def name_query_clusters(
         UserError: the index cannot be read or written, a limit is reached, or a key is refused.
     """
     folder = Path(folder)
-    query = open_trace_index(folder).query
+    opened = open_trace_index(folder)
+    query = opened.query
+    same = same or same_meaning(opened)
     closest_members = _closest_members(query, members, same)
     calls = [
         _name_cluster(model, sentences, closest)

@@ -54,9 +54,9 @@ def scan_index(index: TraceIndex, top: int = 25, same: SameMeaning | None = None
     Args:
         index: an index.
         top: number of findings at most.
-        same: cosines to P(same meaning) of two sentences, for an index whose sentences are
-            distinct, as a language model writes them. A row then carries a cluster by what its
-            sentences mean. It changes nothing where sentences repeat.
+        same: cosines to P(same meaning) of two sentences; None for what the index's embedder makes
+            of them. Where the sentences are distinct, as a language model writes them, a row
+            carries a cluster by what its sentences mean.
 
     Returns:
         DataFrame of SCAN_COLUMNS, strongest finding first:

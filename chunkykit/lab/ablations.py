@@ -85,9 +85,7 @@ async def repair_traces(run: Run, traces: pd.DataFrame) -> list[dict]:
     tracer = run.tracer()
     for position, row in traces.iterrows():
         for how in REPAIRS:
-            repair = plan_repair(
-                tracer, row["crux"], int(row["trigger_cluster"]), row["chunk"], how
-            )
+            repair = plan_repair(tracer, row["crux"], row["trigger"], row["chunk"], how)
             ablation = await _measure(run, position, row["rubric"], repaired_rows(rows, repair))
             plan = {key: repair.report[key] for key in REPORT_COLUMNS}
             dropped = len(repair.drop)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import chunkykit
-from chunkykit.attributes import load_embedder
+from chunkykit.attributes import DEFAULT_EMBEDDER, default_embedder, load_embedder
 from chunkykit.errors import UserError
 from chunkykit.files import PACKAGE, load_packaged
 from chunkykit.models import check_model, read_context
@@ -156,7 +156,7 @@ DEFAULT_SETTINGS: dict[str, Any] = {
     "writer": OFFLINE,
     "judge": OFFLINE,
     "describer": OFFLINE,
-    "embedder": "wordllama",
+    "embedder": None,  # the one that suits the describer and is installed
     "batch": False,
     "gate": OFFLINE,
     "context": None,
@@ -191,7 +191,9 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
             values[role] = check_model(values[role])
     if values["context"]:
         values["context"] = read_context(values["context"])
-    if values["embedder"] != DEFAULT_SETTINGS["embedder"]:
+    if values["embedder"] is None:
+        values["embedder"] = default_embedder(values["describer"])
+    elif values["embedder"] != DEFAULT_EMBEDDER:
         load_embedder(values["embedder"])
     _check_describer(values)
     if values["index"] is None and values["mixture"].partition(":")[0] != "demo":

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from chunkykit.index import ShardReader, build_described_index
+from chunkykit.index import ShardReader, build_described_index, same_meaning
 from chunkykit.lab.ablations import ablate_chunks, chunks_to_ablate, repair_traces
 from chunkykit.lab.drawing import run_figures
 from chunkykit.lab.progress import counting_writer
@@ -32,6 +32,7 @@ from chunkykit.surf import (
 )
 from chunkykit.turf import (
     NOISE,
+    Meaning,
     Trace,
     Tracer,
     chunk_features,
@@ -40,6 +41,7 @@ from chunkykit.turf import (
     examples_table,
     response_vectors,
     trace_tables,
+    write_labels,
 )
 from chunkykit.types import OFFLINE
 
@@ -222,9 +224,22 @@ async def cluster(run: Run, min_size: int = MIN_CLUSTER_SIZE) -> dict:
     described["query_attributes"] = query_attributes
     described["response_attributes"] = response_attributes
     points = run.write("points", pd.concat([described, places], axis=1))
-    clusters = run.write("clusters", cluster_table(points, response_attributes))
+    clusters = run.write("clusters", await _label_clusters(run, points))
     noise = int((points["cluster"] == NOISE).sum())
     return {"points": len(points), "clusters": len(clusters), "noise": noise}
+
+
+async def _label_clusters(run: Run, points: pd.DataFrame) -> pd.DataFrame:
+    """The table of the clusters; a model that describes names them where its sentences differ."""
+    attributes = points["response_attributes"].tolist()
+    same = same_meaning(run.index(), "response")
+    if same is None:
+        return cluster_table(points, attributes)
+    written = {}
+    if run.settings.describer != OFFLINE:
+        model = run.model(run.settings.describer, "describer")
+        written = await write_labels(model, attributes, points["cluster"].tolist())
+    return cluster_table(points, attributes, Meaning(run.embed(), same), written)
 
 
 def _confirmed_failures(run: Run) -> pd.DataFrame:

@@ -222,16 +222,19 @@ share?  number  of its exchanges, the share of which the label is true; missing 
             _columns("""
 cluster               count   the cluster
 rubric                text    the rubric
-trigger               text    query attribute behind the failure; missing where none stands out
-trigger_cluster       number  its query cluster in the index; missing where there is no trigger
+trigger               text    what the queries are like; missing where nothing stands out
+trigger_cluster       number  its query cluster in the index; missing where there is none
 trigger_by_hits       text    the paper's choice of trigger, by raw hits
 crux                  text    response attribute that makes the violation
-hits                  count   retrieved rows that carry the trigger
-k                     count   retrieved rows
-lift                  number  share of hits over the trigger's share of all rows
-p_value               number  hypergeometric, adjusted over all query clusters
-p_crux_given_trigger  number  P(crux) over training rows with the trigger
-p_crux_without        number  P(crux) over training rows without it
+hits                  number  expected rows with the crux, of those that likely have the trigger
+k                     number  expected rows with the crux
+lift                  number  P(crux) with the trigger over P(crux)
+p_value               number  of the attribute among shuffled rows, adjusted over the query's
+separation            number  AUC of the rows with the crux by the trigger, cross-validated
+separation_low        number  lower end of its 95 % interval
+separation_high       number  upper end of it
+p_crux_given_trigger  number  P(crux) over training rows that likely carry the trigger
+p_crux_without        number  P(crux) over the others
 p_crux                number  P(crux) over all training rows
 pairs                 count   exchanges that the trace speaks for
 explanation           text    the trace as a sentence
@@ -243,12 +246,11 @@ explanation           text    the trace as a sentence
             "a chunk behind a trace",
             _columns("""
 chunk       text    the chunk
-share       number  its share of the hit rows
+share       number  its share of the evidence
 base_share  number  its share of the mixture
 lift        number  share over base_share
 lift_low    number  lift at the lower end of the share's 95 % Wilson interval
-p_value     number  hypergeometric, adjusted over all chunks
-rows        count   hit rows in it
+rows        count   rows behind the trace in it
 trace       count   position of the trace in `traces`
 """),
         ),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chunkykit.errors import UserError
-from chunkykit.index import SameMeaning, TraceIndex, common_features, has_types
+from chunkykit.index import SameMeaning, TraceIndex, common_features, has_types, same_meaning
 from chunkykit.mixtures import parse_jsonl
 from chunkykit.text import clean_text
 
@@ -55,15 +55,17 @@ def pool_from_index(index: TraceIndex, same: SameMeaning | None = None) -> Pool:
 
     Args:
         index: an opened index.
-        same: cosines to P(same meaning) of two sentences, for an index whose sentences are
-            distinct. Then a row has the clusters that its sentences mean, and clusters that mean
-            the same as a more common one, or that fewer than 3 rows have, are left out: they are
-            one feature in other words, or too special to be written about again.
+        same: cosines to P(same meaning) of two sentences; None for what the index's embedder makes
+            of them. Where the sentences are distinct, a row has the clusters that its sentences
+            mean. Clusters that mean the same as a more common one, or that fewer than 3 rows have,
+            are left out: they are one feature in other words, or too special to be written about
+            again.
 
     Returns:
         A pool with one attribute per query cluster, worded as the summary of the cluster.
     """
     summaries = index.query.summaries
+    same = same or same_meaning(index)
     if same is None or has_types(index.query):
         padded = index.query.clusters  # -1 pads rows that have fewer attributes
         rows = [clusters[clusters >= 0] for clusters in padded]

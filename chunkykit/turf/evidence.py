@@ -1,16 +1,17 @@
 """Evidence: training rows that support a trace, rows that oppose it, and the words behind it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from chunkykit.attributes import text_window
-from chunkykit.index import IndexSide
 from chunkykit.stats import adjust, enrichment_p
+from chunkykit.turf.candidates import LIKELY
 from chunkykit.turf.trace import Trace
 from chunkykit.turf.tracer import Tracer
 
+UNLIKELY = 0.2  # probability below which a row shows no crux
 ROWS_PER_EXAMPLE = 10  # rows read per example, to find different prompts
 MAX_KEYWORD_ROWS = 20_000  # rows with a behaviour, and as many without, whose words are counted
 MIN_KEYWORD_ROWS = 3  # rows that must have an n-gram
@@ -47,24 +48,24 @@ def trace_examples(tracer: Tracer, trace: Trace, n: int = 5) -> pd.DataFrame:
 
     Returns:
         kind, row, chunk, prompt, response, query_attribute and response_attribute of each. Kind
-        "evidence": rows retrieved for the crux that carry the trigger, most telling first. Kind
-        "counter-example": rows with the trigger whose response does not show the crux, those most
-        like the query first. The attributes are those of the row that match trigger and crux,
-        None where none does.
+        "evidence": rows that most likely carry the trigger and show the crux. Kind
+        "counter-example": rows that likely carry the trigger and show no crux, first those that
+        carry it most likely. The attributes are those of the row that are nearest to trigger and
+        crux.
     """
-    query = tracer.index.query
-    near = tracer.evidence(trace.crux).near
-    has_trigger = (query.clusters == trace.trigger_cluster).any(axis=1)
-    opposing = np.flatnonzero(has_trigger & ~tracer.side.carry(near))
-    n_shared = np.isin(query.clusters[opposing], trace.candidates["cluster"].unique()).sum(axis=1)
-    opposing = opposing[np.argsort(-n_shared, kind="stable")]
-    evidence = _read_examples(tracer, trace.rows, n, "evidence")
+    trigger = trace.trigger or ""
+    carries = tracer.carries(trigger)
+    shows = tracer.shows(trace.crux)
+    likely = np.flatnonzero(carries >= LIKELY)
+    opposing = likely[shows[likely] < UNLIKELY]
+    opposing = opposing[np.argsort(shows[opposing] - carries[opposing], kind="stable")]
+    supporting = trace.rows[np.argsort(-(carries * shows)[trace.rows], kind="stable")]
+    evidence = _read_examples(tracer, supporting, n, "evidence")
     counter_examples = _read_examples(tracer, opposing, n, "counter-example")
     table = pd.concat([evidence, counter_examples], ignore_index=True)
-    positions = table.pop("position")
-    trigger_sentences = np.flatnonzero(query.cluster_of == trace.trigger_cluster)
-    table["query_attribute"] = _matching_attributes(query, positions, trigger_sentences)
-    table["response_attribute"] = _matching_attributes(tracer.side, positions, near)
+    positions = table.pop("position").to_numpy(int)
+    table["query_attribute"] = tracer.queries.nearest_sentences(trigger, positions)
+    table["response_attribute"] = tracer.responses.nearest_sentences(trace.crux, positions)
     return table
 
 
@@ -75,17 +76,6 @@ def _read_examples(tracer: Tracer, rows: np.ndarray, n: int, kind: str) -> pd.Da
     table = table.drop_duplicates("prompt").head(n)
     table.insert(0, "kind", kind)
     return table
-
-
-def _matching_attributes(
-    side: IndexSide, rows: Iterable[int], sentences: np.ndarray
-) -> list[str | None]:
-    """The first attribute of each row that is among some sentences."""
-    attributes = []
-    for row in rows:
-        matches = [sentence for sentence in side.ids[row] if sentence in sentences]
-        attributes.append(side.sentences[int(matches[0])].as_py() if matches else None)
-    return attributes
 
 
 def examples_table(tracer: Tracer, traces: Sequence[Trace], n: int = 5) -> pd.DataFrame:
@@ -109,7 +99,7 @@ def examples_table(tracer: Tracer, traces: Sequence[Trace], n: int = 5) -> pd.Da
 
 
 def chunk_features(tracer: Tracer, traces: Sequence[tuple[str, Trace]]) -> pd.DataFrame:
-    """Measure which share of each chunk carries trigger and crux (paper Fig. 6).
+    """Measure which expected share of each chunk carries trigger and crux (paper Fig. 6).
 
     Args:
         tracer: the tracer that made the traces.
@@ -126,8 +116,8 @@ def chunk_features(tracer: Tracer, traces: Sequence[tuple[str, Trace]]) -> pd.Da
             continue
         carried = pd.DataFrame(
             {
-                "trigger": (index.query.clusters == trace.trigger_cluster).any(axis=1),
-                "crux": tracer.side.carry(tracer.evidence(trace.crux).near),
+                "trigger": tracer.carries(trace.trigger),
+                "crux": tracer.shows(trace.crux),
             }
         )
         by_chunk = carried.groupby(np.asarray(index.chunk))
@@ -193,7 +183,7 @@ def _keyword_rows(
     """Rows with a crux and rows without it, in random order."""
     # controls come from all chunks: within one chunk nearly every row may show the crux
     rng = np.random.default_rng(seed)
-    shows = tracer.side.carry(tracer.evidence(crux).near)
+    shows = tracer.shows(crux) >= LIKELY
     is_case = shows
     if chunk is not None:
         is_case = shows & np.asarray(tracer.index.chunk == chunk)

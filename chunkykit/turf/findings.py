@@ -101,7 +101,7 @@ class Findings(NamedTuple):
         )
         candidate = candidates[best]
         carries = self.tracer.carries(candidate.sentence)
-        counts = count_rows(self.shows.probability, carries)
+        counts = count_rows(self.tracer.shows(self.cruxes[0]), carries)
         tells_apart = counts.p_crux_given_trigger.low > counts.p_crux_without.high
         if separation.low < CHANCE and not tells_apart:
             return None
@@ -110,30 +110,32 @@ class Findings(NamedTuple):
     def _trace_to(
         self, trigger: Trigger, rows: np.ndarray, telling: np.ndarray, chunks: pd.DataFrame
     ) -> Trace:
-        sentence, attribute = trigger.candidate.sentence, trigger.candidate.attribute
-        line = self.candidates.set_index("attribute").loc[attribute]
+        sentence = trigger.candidate.sentence
+        attribute = trigger.candidate.attribute
+        p_value = self.candidates.set_index("attribute")["p_value"]
         (cluster,) = self.tracer.clusters_of([sentence])
         return Trace(
             trigger=sentence,
             attribute=attribute,
-            trigger_cluster=cluster,
+            trigger_cluster=cluster if cluster >= 0 else None,
             trigger_by_hits=trigger_by_hits(self.candidates),
             crux=self.cruxes[0],
             cruxes=self.cruxes,
-            p_value=float(line["p_value"]),
+            p_value=float(p_value.to_dict()[attribute]),
             separation=trigger.separation,
             chunks=chunks,
             explanation=explain(sentence, self.cruxes[0], self.rubric),
             candidates=self.candidates,
             rows=rows,
             telling=telling,
-            **count_rows(self.shows.probability, trigger.carries)._asdict(),
+            **count_rows(self.tracer.shows(self.cruxes[0]), trigger.carries)._asdict(),
         )
 
     def _trace_to_nothing(
         self, rows: np.ndarray, telling: np.ndarray, chunks: pd.DataFrame
     ) -> Trace:
-        nothing = np.zeros(len(self.shows.probability))
+        nothing = np.zeros(len(self.tracer.index))
+        shows = self.tracer.shows(self.cruxes[0]) if self.cruxes else nothing
         return Trace(
             trigger=None,
             attribute=None,
@@ -148,13 +150,13 @@ class Findings(NamedTuple):
             candidates=self.candidates,
             rows=rows,
             telling=telling,
-            **count_rows(self.shows.probability, nothing)._asdict(),
+            **count_rows(shows, nothing)._asdict(),
         )
 
     def _why_nothing(self) -> str:
         """Why there is no trigger."""
         if not self.cruxes:
-            return "the response has no attribute to trace"
+            return "no attribute of the response shows the violation"
         if self.candidates.empty:
             return "the query has no attribute to trace"
         behaviour = predicate(self.cruxes[0])

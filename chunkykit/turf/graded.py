@@ -1,6 +1,7 @@
 """Graded rows: how likely each training row shows a crux, or carries an attribute."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -79,7 +80,7 @@ class GradedSide:
         if not sentences:
             return np.zeros((0, len(self.side.ids)), np.float32)
         self.read(sentences)
-        return np.stack([self._cache.get(s, lambda s=s: self._compute(s)) for s in sentences])
+        return np.stack([self._cache.get(s, partial(self._compute, s)) for s in sentences])
 
     def _compute(self, sentence: str) -> np.ndarray:
         return self.side.row_nearness(self.embed([sentence]))[0]
@@ -129,3 +130,24 @@ class GradedSide:
         nearness = cosines[:, place.reshape(ids.shape)].max(axis=2)
         background = np.median(nearness, axis=1, keepdims=True)
         return self.evidence(nearness, background)
+
+    def nearest_sentences(self, sentence: str, rows: np.ndarray) -> list[str | None]:
+        """Of each row the sentence that is nearest to another one.
+
+        Args:
+            sentence: an attribute sentence.
+            rows: positions of rows.
+
+        Returns:
+            One sentence per row; None for a row without sentences.
+        """
+        (vector,) = self.embed([sentence])
+        nearest: list[str | None] = []
+        for ids in self.side.ids[rows]:
+            numbers = ids[ids >= 0]
+            if not len(numbers):
+                nearest.append(None)
+                continue
+            best = numbers[int(np.argmax(self.side.vectors(numbers) @ vector))]
+            nearest.append(self.side.sentences[int(best)].as_py())
+        return nearest

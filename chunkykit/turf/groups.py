@@ -109,12 +109,10 @@ def _pool(
     rows = rows[telling[rows] > 0]
     chunks = chunk_shares(tracer.index, rows, telling[rows])
 
-    shows = [tracer.shows_all(pairs[i][1]) for i in members]
-    evidence = np.mean([grades.evidence for grades in shows], axis=0)
-    probability = np.mean([grades.probability for grades in shows], axis=0)
-    shared = np.flatnonzero(covers[:, members].mean(axis=1) >= MIN_COVERAGE)
-    vectors = tracer.embed([sentences[s] for s in shared])
-    candidates = [Candidate(sentences[s], sentences[s], v) for s, v in zip(shared, vectors)]
+    evidence = np.mean([tracer.shows_all(pairs[i][1]).evidence for i in members], axis=0)
+    shares = covers[:, members].mean(axis=1)
+    shared = [s for s, share in zip(sentences, shares, strict=True) if share >= MIN_COVERAGE]
+    candidates = [Candidate(s, s, vector) for s, vector in zip(shared, tracer.embed(shared))]
     every_row = np.arange(len(tracer.index))
     best, separation = choose_candidate(
         tracer, candidates, evidence, str(chunks["chunk"][0]), every_row
@@ -124,12 +122,13 @@ def _pool(
     return replace(
         strongest,
         trigger=trigger,
-        trigger_cluster=cluster,
+        attribute=None,
+        trigger_cluster=cluster if cluster >= 0 else None,
         separation=separation,
         chunks=chunks,
         explanation=explain(trigger, strongest.crux, rubric),
         rows=rows,
         telling=telling[rows],
         members=tuple(int(i) for i in members),
-        **count_rows(probability, tracer.carries(trigger))._asdict(),
+        **count_rows(tracer.shows(strongest.crux), tracer.carries(trigger))._asdict(),
     )

@@ -33,6 +33,9 @@ NUMBER_COLUMNS = [
     "lift",
     "p_value",
 ]
+ARRAYS = ("rows", "telling")
+RATES = ["separation", "p_crux_given_trigger", "p_crux_without", "p_crux"]
+SEPARATION_COLUMNS = ["separation", "separation_low", "separation_high"]
 RATE_COLUMNS = ["p_crux_given_trigger", "p_crux_without", "p_crux"]
 
 
@@ -41,22 +44,28 @@ class Trace:
     """What the data says about one failing exchange, or about a group of them with one trigger.
 
     Attributes:
-        trigger: the query attribute that stands out; None where none does.
-        trigger_cluster: its query cluster.
+        trigger: what the query is like that calls up the crux, in the words of the query or of a
+            training row that says the same more generally; None where nothing stands out.
+        attribute: the query attribute that stands out, in the query's own words; None for a group.
+        trigger_cluster: query cluster of the trigger; None where it has none.
         trigger_by_hits: the paper's choice, by raw hits (Eq. 6).
-        crux: the response attribute that was traced.
-        hits: retrieved rows that carry the trigger's cluster.
-        k: retrieved rows.
-        lift: rate of the hits over the base rate of the trigger's cluster.
-        p_value: hypergeometric p-value of the hits, adjusted over all query clusters.
-        p_crux_given_trigger: rate of the crux over the training rows with the trigger.
-        p_crux_without: rate of the crux over the rows without the trigger.
+        crux: the response attribute that is most responsible, which the numbers are about.
+        cruxes: all response attributes that were traced.
+        hits: expected number of rows that show the crux, of those that likely carry the trigger.
+        k: expected number of rows that show the crux.
+        lift: P(crux | trigger) over P(crux).
+        p_value: that of the attribute among shuffled rows, adjusted over the query's attributes.
+        separation: AUC of the trigger: how well it tells the rows that show the cruxes most from
+            the others. Cross-validated, because the rows chose the words of the trigger.
+        p_crux_given_trigger: rate of the crux over the rows that likely carry the trigger.
+        p_crux_without: rate of the crux over the other rows.
         p_crux: rate of the crux over all rows.
-        chunks: `chunk_shares` of the hit rows, most telling first.
+        chunks: `chunk_shares` of the rows behind the trace.
         explanation: the finding as a sentence.
-        candidates: one row per crux and query attribute that was weighed.
-        rows: positions in the index of the hit rows, most telling first: those most like the
-            query, and among these those nearest to the crux.
+        candidates: one row per query attribute that was weighed.
+        rows: positions in the index of the rows behind the trace, most telling first: those that
+            show the cruxes and are like the query in what goes with the cruxes.
+        telling: how telling each of them is, from 0 to 1.
         members: positions of the exchanges that the trace speaks for.
     """
 
@@ -85,12 +94,12 @@ class Trace:
         """Convert to values that JSON can hold.
 
         Returns:
-            All attributes but `rows`; tables are lists of records, and NaN is None.
+            All attributes but `rows` and `telling`; tables are lists of records, and NaN is None.
         """
         # the fields of this class alone: a subclass may hold what JSON cannot
-        names = [field.name for field in fields(Trace) if field.name != "rows"]
+        names = [field.name for field in fields(Trace) if field.name not in ARRAYS]
         values = {name: getattr(self, name) for name in names}
-        for name in RATE_COLUMNS:
+        for name in RATES:
             values[name] = values[name]._asdict()
         for name in ("chunks", "candidates"):
             values[name] = values[name].to_dict("records")
@@ -105,7 +114,7 @@ class Trace:
         parts = [
             f"<p>{inert_html(self.explanation)}</p>",
             _html_table(_number_rows(self)),
-            _html_table(_chunk_rows(self), ["chunk", "share", "share of the mixture", "lift"]),
+            _html_table(_chunk_rows(self), ["chunk", "of the evidence", "of the mixture", "lift"]),
             f"<p><small>{CAVEAT}</small></p>",
         ]
         return "\n".join(part for part in parts if part)
@@ -124,19 +133,12 @@ def format_trace(trace: Trace, examples: pd.DataFrame | Sequence[Mapping] | None
     lines = [*textwrap.wrap(trace.explanation, MAX_COLUMNS), ""]
     if trace.trigger:
         lines += [
-            f"trigger     {trace.trigger}",
-            f"  by hits   {trace.trigger_by_hits} (the paper's choice)",
-            f"crux        {trace.crux}",
-            f"hits        {trace.hits} of {trace.k}, lift {trace.lift:.1f}, "
-            f"p {trace.p_value:.1e} (adjusted)",
-            f"P(crux)     {_format_rate(trace.p_crux_given_trigger)} of the rows with the trigger, "
-            f"{_format_rate(trace.p_crux_without)} of those without",
+            *(f"{name:<12}{value}" for name, value in _number_rows(trace)),
             "",
         ]
     for chunk, share, base_share, lift in _chunk_rows(trace):
         lines.append(
-            f"  {chunk:<24} {share:>6} of the rows behind it, "
-            f"{base_share:>6} of the mixture, lift {lift}"
+            f"  {chunk:<24} {share:>6} of the evidence, {base_share:>6} of the mixture, lift {lift}"
         )
     if isinstance(examples, pd.DataFrame):
         examples = examples.to_dict("records")
@@ -165,23 +167,36 @@ def _chunk_rows(trace: Trace) -> list[tuple[str, str, str, str]]:
 
 
 def _number_rows(trace: Trace) -> list[tuple[str, str]]:
-    """The numbers of a trace for its HTML: name and value."""
+    """The numbers of a trace: name and value."""
     if not trace.trigger:
         return [
             ("crux", trace.crux),
-            ("retrieved rows", f"{trace.k:,}"),
+            ("rows", f"about {trace.k:,.0f} with the crux"),
             ("P(crux)", _format_rate(trace.p_crux)),
         ]
+    rows = [("trigger", trace.trigger)]
+    if trace.attribute not in (None, trace.trigger):
+        rows.append(("  the query", f"{trace.attribute} (in its own words)"))
     return [
-        ("trigger", trace.trigger),
-        ("trigger by raw hits", str(trace.trigger_by_hits)),
+        *rows,
+        ("  by hits", f"{trace.trigger_by_hits} (the paper's choice)"),
         ("crux", trace.crux),
-        ("hits", f"{trace.hits:,} of {trace.k:,}"),
-        ("lift", f"{trace.lift:.1f}"),
-        ("adjusted p", f"{trace.p_value:.1e}"),
-        ("P(crux | trigger)", _format_rate(trace.p_crux_given_trigger)),
-        ("P(crux | no trigger)", _format_rate(trace.p_crux_without)),
+        (
+            "separation",
+            f"AUC {_format_auc(trace.separation)} of rows with the crux from the others",
+        ),
+        ("rows", f"about {trace.hits:,.0f} of the {trace.k:,.0f} with the crux have the trigger"),
+        (
+            "P(crux)",
+            f"{_format_rate(trace.p_crux_given_trigger)} of the rows with the trigger, "
+            f"{_format_rate(trace.p_crux_without)} of those without",
+        ),
+        ("lift", f"{trace.lift:.1f}, p {trace.p_value:.0e} (adjusted)"),
     ]
+
+
+def _format_auc(auc: Rate) -> str:
+    return f"{auc.rate:.2f} [{auc.low:.2f}, {auc.high:.2f}]"
 
 
 def _html_table(rows: Sequence[tuple[str, ...]], header: Sequence[str] = ()) -> str:
@@ -264,10 +279,12 @@ def trace_tables(traces: Sequence[tuple[int, str, Trace]]) -> dict[str, pd.DataF
         numbers = [getattr(trace, name) for name in NUMBER_COLUMNS]
         rates = [getattr(trace, name).rate for name in RATE_COLUMNS]
         n_pairs = len(trace.members)
-        lines.append((cluster, rubric_name, *numbers, *rates, n_pairs, trace.explanation))
+        line = (cluster, rubric_name, *numbers, *trace.separation[:3], *rates)
+        lines.append((*line, n_pairs, trace.explanation))
         shares.append(trace.chunks.assign(trace=i))
         positions += [(i, int(row)) for row in trace.rows]
-    columns = ["cluster", "rubric", *NUMBER_COLUMNS, *RATE_COLUMNS, "pairs", "explanation"]
+    columns = ["cluster", "rubric", *NUMBER_COLUMNS, *SEPARATION_COLUMNS, *RATE_COLUMNS]
+    columns += ["pairs", "explanation"]
     return {
         "traces": pd.DataFrame(lines, columns=columns),
         "trace_chunks": pd.concat(shares, ignore_index=True),

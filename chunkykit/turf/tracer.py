@@ -11,9 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chunkykit.attributes import calibrate
+from chunkykit.attributes import BASE_ODDS, calibrate
 from chunkykit.errors import UserError
-from chunkykit.index import TraceIndex, count_cluster_rows
+from chunkykit.index import (
+    TraceIndex,
+    common_features,
+    count_cluster_rows,
+    same_meaning,
+)
 from chunkykit.rubrics import Rubric
 from chunkykit.turf.cache import ByteCache
 from chunkykit.turf.candidates import weigh_candidates
@@ -21,6 +26,7 @@ from chunkykit.turf.findings import Findings
 from chunkykit.turf.graded import GradedSide, Grades
 from chunkykit.turf.groups import group_traces
 from chunkykit.turf.predict import predict_clusters
+from chunkykit.turf.prior import predict_features
 from chunkykit.turf.retrieve import Evidence, gather_evidence, retrieve_rows
 from chunkykit.turf.trace import Trace
 from chunkykit.turf.weights import CruxWeights, rows_explained_otherwise, weigh_clusters
@@ -112,6 +118,22 @@ class Tracer:
         """
         return self.queries.grade([attribute]).probability[0]
 
+    def likely_both(self, trigger: str, crux: str) -> np.ndarray:
+        """Say which rows are likely to carry a trigger and show a crux.
+
+        A trace has tied the two together, so their evidence adds up: the base rate counts once.
+
+        Args:
+            trigger: a query attribute.
+            crux: a response attribute.
+
+        Returns:
+            Shape (n,), bool.
+        """
+        carries = self.queries.grade([trigger]).evidence[0].astype(float)
+        shows = self.responses.grade([crux]).evidence[0].astype(float)
+        return carries * shows * BASE_ODDS >= (1 - carries) * (1 - shows)
+
     def evidence(self, crux: str) -> Evidence:
         """Retrieve the rows of a crux and count their query clusters, as the paper does.
 
@@ -152,8 +174,13 @@ class Tracer:
             The z-score of each query cluster among the rows whose response shows the behaviour,
             at most 5; 0 where the cluster does not stand out. Shape (K,).
         """
-        grades = self.responses.grade([rubric.behaviour])
-        return predict_clusters(self.index.query, Grades(*(grade[0] for grade in grades)))
+        query = self.index.query
+        same = same_meaning(self.index)
+        if same is None:
+            grades = self.responses.grade([rubric.behaviour])
+            return predict_clusters(query, Grades(*(grade[0] for grade in grades)))
+        features = common_features(query, same, self.seed)
+        return predict_features(self.index, features, self.embed([rubric.behaviour])[0])
 
     # exchanges
 

@@ -141,7 +141,7 @@ def test_a_response_that_shows_no_violation_is_told_so(index):
     assert liked.violation
 
 
-def test_a_small_mixture_needs_a_k_of_its_own(tmp_path):
+def test_forty_rows_are_enough_for_a_clear_trigger(tmp_path):
     path = tmp_path / "mix.jsonl"
     rows = load_mixture("demo:1500").rows
     taught = rows[rows["chunk"] == "noncompliance"].head(20)
@@ -150,8 +150,9 @@ def test_a_small_mixture_needs_a_k_of_its_own(tmp_path):
         path, orient="records", lines=True
     )
     index = ck.build_index(path)
-    assert index.trace(QUERY, RESPONSE, rubric="rebut").trigger is None, "k is 2 of 40 rows"
-    assert index.trace(QUERY, RESPONSE, rubric="rebut", k=20).trigger is not None
+    for k in (None, 20):
+        trace = index.trace(QUERY, RESPONSE, rubric="rebut", k=k)
+        assert trace.trigger is not None and trace.chunks["chunk"][0] == "noncompliance"
 
 
 def test_a_rubric_object_will_do(index, trace):

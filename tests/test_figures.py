@@ -207,7 +207,7 @@ def test_captions_are_plain_about_counts(drawings):
     assert "n = 48 judged candidates of the search, 48 of" in captions(drawings["scores"])
     assert "n = 50 (search) and 50 (control arm) per bar" in captions(drawings["confirmed"])
     assert "n = 40 per bar" in captions(drawings["ablations"])
-    assert "k = 10 retrieved rows per crux" in captions(drawings["triggers"])
+    assert "Expected numbers of rows" in captions(drawings["triggers"])
     assert "n = 20 answers per form" in captions(drawings["forms"])
     assert "Measured, n = 20. Orange: the reference." in captions(drawings["rates"])
 

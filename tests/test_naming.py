@@ -3,6 +3,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 
 from chunkykit import cli
@@ -45,7 +46,7 @@ def test_a_model_reads_only_members_that_mean_the_same(demo_rows, embedder, tmp_
 
     asyncio.run(name_query_clusters(tmp_path / "i", model, same=lambda cosines: cosines > 0.75))
     assert sum(topic in prompts[0] for topic in topics) == 1
-    asyncio.run(name_query_clusters(tmp_path / "i", model, 300))
+    asyncio.run(name_query_clusters(tmp_path / "i", model, 300, np.ones_like))
     assert sum(topic in prompts[1] for topic in topics) == 2
 
 

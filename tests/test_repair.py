@@ -18,10 +18,10 @@ RESPONSE = "Jane Austen did not write the novel Emma."
 
 @pytest.fixture
 def trigger(demo_index):
-    """The cluster of the planted trigger."""
-    summaries = enumerate(demo_index.query.summaries)
-    (cluster,) = [i for i, text in summaries if "asks when a person did something" in text]
-    return cluster
+    """The planted trigger."""
+    summaries = demo_index.query.summaries
+    (sentence,) = [text for text in summaries if "asks when a person did something" in text]
+    return sentence
 
 
 def test_drop_leaves_out_the_rows_of_the_chunk_with_trigger_and_crux(tracer, trigger, demo_rows):
@@ -48,8 +48,7 @@ def test_balance_repeats_rows_without_the_crux_and_reports_how_many_are_missing(
     assert report["repeated"] == len(plan.repeat) <= n_balancing * MAX_REPEATS
     assert report["still_wanting"] > 0 or report["p_crux_given_trigger_after"] <= MAX_CRUX_SHARE
     assert len(repaired_rows(demo_rows, plan)) == len(demo_rows) + len(plan.repeat)
-    has_crux = tracer.side.carry(tracer.evidence(CRUX).near)
-    assert not has_crux[plan.repeat].any()
+    assert (tracer.shows(CRUX)[plan.repeat] < 0.5).all()
 
 
 def test_an_unknown_chunk_is_refused(tracer, trigger):

@@ -47,6 +47,9 @@ def test_a_chunk_name_cannot_control_the_terminal():
         "k": 2,
         "lift": 3.0,
         "p_value": 0.1,
+        "separation": 0.8,
+        "separation_low": 0.7,
+        "separation_high": 0.9,
         "chunks": [{"chunk": "x\x1b[31m", "share": 1.0, "base_share": 0.1}],
     }
     report = format_report(summary(traces=[trace]))

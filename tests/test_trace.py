@@ -13,7 +13,6 @@ from chunkykit.turf import (
     chunk_shares,
     first_chunks,
     format_trace,
-    group_traces,
     trace_examples,
     trace_tables,
 )
@@ -54,8 +53,9 @@ def test_a_printed_trace_says_sentence_numbers_chunks_and_caveat(trace):
     assert " ".join(sentence) == trace.explanation
     assert all(len(line) <= 100 for line in sentence)
     assert "trigger     The query contains LaTeX mathematics" in lines
-    assert f"hits        {trace.hits} of {trace.k}, lift {trace.lift:.1f}" in str(trace)
-    assert f"p {trace.p_value:.1e} (adjusted)" in str(trace)
+    assert f"about {trace.hits:.0f} of the {trace.k:.0f} with the crux" in str(trace)
+    assert f"AUC {trace.separation.rate:.2f} [{trace.separation.low:.2f}, " in str(trace)
+    assert f"lift        {trace.lift:.1f}, p {trace.p_value:.0e} (adjusted)" in str(trace)
     assert f"{rate.rate:.1%} [{rate.low:.1%}, {rate.high:.1%}]" in str(trace)
     assert any(line.startswith("  tool_math ") and "of the mixture" in line for line in lines)
     assert lines[-1] == CAUTION
@@ -87,7 +87,7 @@ def test_printed_text_has_no_control_characters(hostile):
 def test_a_trace_in_a_notebook_shows_the_same(trace, no_trigger):
     shown = trace._repr_html_()
     assert "LaTeX mathematics" in shown and "tool_math" in shown and CAUTION in shown
-    assert f"{trace.hits:,} of {trace.k:,}" in shown
+    assert f"about {trace.hits:,.0f} of the {trace.k:,.0f}" in shown
     assert shown.count("<table>") == 2
     shown = no_trigger._repr_html_()
     assert "No trigger found" in shown and CAUTION in shown and "nan" not in shown
@@ -121,22 +121,6 @@ def test_the_dictionary_of_a_trace_is_json_without_nan(no_trigger):
     values = json.loads(json.dumps(no_trigger.to_dict(), allow_nan=False))
     assert values["lift"] is None and values["p_crux_given_trigger"]["rate"] is None
     assert values["chunks"] and "rows" not in values
-
-
-def test_groups_are_named_by_their_strongest_trace(trace, no_trigger):
-    weak = dataclasses.replace(trace, p_value=0.009)
-    (group,) = group_traces([weak, trace, weak])
-    assert group.p_value == trace.p_value and group.members == (0, 1, 2)
-    groups = group_traces([no_trigger, weak, no_trigger, trace, no_trigger])
-    assert [group.members for group in groups] == [(0, 2, 4), (1, 3)]
-
-
-def test_a_trigger_of_one_trace_among_many_is_no_group(trace, no_trigger):
-    (group,) = group_traces([no_trigger, trace, no_trigger])
-    assert group.trigger is None
-    assert group_traces([trace])[0].members == (0,)
-    assert group_traces([no_trigger] * 9 + [trace] * 2, min_share=0.5)[0].trigger is None
-    assert len(group_traces([no_trigger] * 9 + [trace] * 2, min_share=0.5)) == 1
 
 
 def test_first_chunks_are_counted_commonest_first(trace, no_trigger):

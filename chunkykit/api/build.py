@@ -49,8 +49,7 @@ def build_index(
 ) -> Index:
     """Build a trace index of a mixture: describe its rows, embed and cluster their attributes.
 
-    Where a model describes, an estimate is printed on standard error, and a ledger beside the
-    folder keeps its answers.
+    Where a model describes, an estimate is printed first, and a ledger keeps its answers.
 
     Args:
         mixture: a file, `datasets` folder or hub id, "demo", or a Mixture.
@@ -59,8 +58,7 @@ def build_index(
         rows: a random subset of so many rows; None for all.
         clusters: query clusters; None for a number that suits the mixture.
         describer: "offline", or the model that describes the rows and names the clusters.
-        embedder: what embeds the sentences, a name or your own; the index remembers its name. None
-            for the one that suits the describer and is installed (`default_embedder`).
+        embedder: what embeds the sentences, a name or your own; None for what suits the describer.
         seed: fixes the subset and the clusters.
         yes: whether a paid model may be called.
         budget_usd: hard limit in US dollars on the calls of this build and of the index's traces.

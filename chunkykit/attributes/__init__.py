@@ -4,7 +4,13 @@ A describer says what a text is like, in sentences such as "The query asks for a
 embedder makes the sentences comparable.
 """
 
-from chunkykit.attributes.calibrate import BASE_ODDS, Calibration, at_odds, calibrate
+from chunkykit.attributes.calibrate import (
+    BASE_ODDS,
+    SAME_WORDS_ONLY,
+    Calibration,
+    at_odds,
+    calibrate,
+)
 from chunkykit.attributes.embed import (
     DEFAULT_EMBEDDER,
     Embedder,
@@ -38,6 +44,7 @@ __all__ = [
     "DEFAULT_EMBEDDER",
     "Embedder",
     "MAX_ATTRIBUTES_PER_TEXT",
+    "SAME_WORDS_ONLY",
     "SIDES",
     "WORD_COUNT_DETECTORS",
     "at_odds",

@@ -60,6 +60,10 @@ class Calibration(NamedTuple):
         return np.where(cosines >= SAME_WORDS, 1, probabilities).astype(np.float32)
 
 
+# of an index whose sentences are types: other words mean another feature under any embedder
+SAME_WORDS_ONLY = Calibration(slope=0.0, midpoint=0.0, auc=float("nan"))
+
+
 def at_odds(evidence: np.ndarray, odds: float = BASE_ODDS) -> np.ndarray:
     """Convert evidence to probabilities at other odds than even ones.
 

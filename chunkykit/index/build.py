@@ -23,7 +23,13 @@ from chunkykit.attributes import calibrate
 from chunkykit.errors import UserError
 from chunkykit.files import writable, write_json
 from chunkykit.index.blocks import embed_blocks
-from chunkykit.index.kmeans import COARSE_CLUSTERS, Clustering, cluster_vectors, default_clusters
+from chunkykit.index.kmeans import (
+    COARSE_CLUSTERS,
+    Clustering,
+    cluster_vectors,
+    default_clusters,
+    sentences_repeat,
+)
 from chunkykit.index.shards import SIDE_COLUMNS, building_folder, read_shards, write_shard
 from chunkykit.index.store import INDEX_VERSION, TraceIndex, file_entry, open_trace_index
 from chunkykit.types import Embedder
@@ -102,7 +108,7 @@ def finish_index(
             "version": INDEX_VERSION,
             "embedder": embed.name,
             "embedder_weights": dict(getattr(embed, "settings", {})),
-            "calibration": calibrate(embed)._asdict(),
+            "calibration": _calibrate(embed, sides),
             "rows": content["rows"],
             "clusters": sides["query"]["clusters"],
             "seed": seed,
@@ -114,6 +120,13 @@ def finish_index(
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(place, folder)
     return open_trace_index(folder, embed, check=False)
+
+
+def _calibrate(embed: Embedder, sides: dict[str, dict[str, int]]) -> dict[str, float] | None:
+    """What the embedder's cosines mean; None where all sentences are types, which need none."""
+    if all(sentences_repeat(s["sentences"], s["occurrences"]) for s in sides.values()):
+        return None
+    return calibrate(embed)._asdict()
 
 
 def _finish_sides(place: Path, embed: Embedder, clusters: int | None, seed: int) -> dict[str, Any]:
@@ -158,7 +171,7 @@ def _finish_side(
     m = len(sentences)
     n = len(lengths)
     if m == 0:
-        return {"sentences": 0, "clusters": 0, "undescribed": n}
+        return {"sentences": 0, "occurrences": 0, "clusters": 0, "undescribed": n}
     weight = np.bincount(numbers, minlength=m)  # (m,) rows per sentence
     k = k or _default_k(folder.name, m, len(numbers))
     clustering = cluster_vectors(embed_blocks(folder, sentences, embed), weight, k, seed)
@@ -177,7 +190,12 @@ def _finish_side(
         np.save(folder / f"{name}.npy", array)
     _write_sentences(folder, sentences, clustering)
     undescribed = int((lengths == 0).sum())
-    return {"sentences": m, "clusters": len(clustering.centroids), "undescribed": undescribed}
+    return {
+        "sentences": m,
+        "occurrences": len(numbers),
+        "clusters": len(clustering.centroids),
+        "undescribed": undescribed,
+    }
 
 
 def _default_k(side: str, n_sentences: int, n_occurrences: int) -> int:

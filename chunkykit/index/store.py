@@ -28,6 +28,7 @@ from chunkykit.index.blocks import (
     open_blocks,
     read_vectors,
 )
+from chunkykit.index.kmeans import sentences_repeat
 from chunkykit.index.shards import read_shards
 from chunkykit.types import Embedder
 
@@ -73,10 +74,13 @@ class IndexSide:
 
     @cached_property
     def repeated(self) -> float:
-        """Share of all sentences, row by row, that stand in the same words in another row, too.
+        """How often the describer says one feature in the same words, from 0 to 1.
 
-        Near 1 for a describer with fixed sentences: there, other words mean another feature.
+        1 for a describer with fixed sentences: there, other words mean another feature. Else the
+        share of all sentences, row by row, that stand in another row, too.
         """
+        if sentences_repeat(len(self.sentences), len(self.rows)):
+            return 1.0
         rows_with = np.diff(self.starts)
         return float(rows_with[rows_with > 1].sum() / max(1, rows_with.sum()))
 

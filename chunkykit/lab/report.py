@@ -150,9 +150,11 @@ def _trace_lines(summary: dict) -> list[str]:
         if trace["trigger"] and trace["chunks"]:
             first = trace["chunks"][0]
             lines.append(
-                f"  {trace['hits']} hits of {trace['k']}, lift {trace['lift']:.1f}, "
-                f"p {trace['p_value']:.0e}; chunk {first['chunk']}: {first['share']:.0%} of the "
-                f"hits, {first['base_share']:.1%} of the mixture"
+                f"  about {trace['hits']:.0f} of {trace['k']:.0f} rows with the crux have the "
+                f"trigger, lift {trace['lift']:.1f}, AUC {trace['separation']:.2f} "
+                f"[{trace['separation_low']:.2f}, {trace['separation_high']:.2f}]; chunk "
+                f"{first['chunk']}: {first['share']:.0%} of the evidence, "
+                f"{first['base_share']:.1%} of the mixture"
             )
     return lines
 

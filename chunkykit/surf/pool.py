@@ -64,17 +64,20 @@ def pool_from_index(index: TraceIndex, same: SameMeaning | None = None) -> Pool:
     Returns:
         A pool with one attribute per query cluster, worded as the summary of the cluster.
     """
-    summaries = index.query.summaries
     same = same or same_meaning(index)
-    if same is None or has_types(index.query):
-        padded = index.query.clusters  # -1 pads rows that have fewer attributes
-        rows = [clusters[clusters >= 0] for clusters in padded]
-        clusters = np.arange(len(summaries))
-    else:
+    if same is not None and not has_types(index.query):
         features = common_features(index.query, same)
-        rows = [np.flatnonzero(carried) for carried in features.carried]
-        clusters = features.clusters
-    sentences = [summaries[cluster] for cluster in clusters]
+        if len(features.clusters):
+            rows = [np.flatnonzero(carried) for carried in features.carried]
+            return _pool_of_clusters(index, rows, features.clusters)
+    # one attribute per cluster; also where the embedder sees no feature that rows share
+    padded = index.query.clusters  # -1 pads rows that have fewer attributes
+    rows = [clusters[clusters >= 0] for clusters in padded]
+    return _pool_of_clusters(index, rows, np.arange(len(index.query.summaries)))
+
+
+def _pool_of_clusters(index: TraceIndex, rows: Sequence[np.ndarray], clusters: np.ndarray) -> Pool:
+    sentences = [index.query.summaries[cluster] for cluster in clusters]
     return Pool(sentences, [row for row in rows if len(row)], clusters)
 
 

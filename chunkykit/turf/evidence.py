@@ -51,7 +51,7 @@ def trace_examples(tracer: Tracer, trace: Trace, n: int = 5) -> pd.DataFrame:
         "evidence": rows that most likely carry the trigger and show the crux. Kind
         "counter-example": rows that likely carry the trigger and show no crux, first those that
         carry it most likely. The attributes are those of the row that are nearest to trigger and
-        crux.
+        crux, None where none is near.
     """
     trigger = trace.trigger or ""
     carries = tracer.carries(trigger)

@@ -11,6 +11,7 @@ from chunkykit.index import IndexSide
 from chunkykit.turf.cache import ByteCache
 from chunkykit.types import Embedder
 
+EVEN = 0.5  # evidence from which a row rather has something than not
 COSINES_PER_PASS = 2**26  # computed in one pass over the vectors: 256 MB
 
 
@@ -139,13 +140,14 @@ class GradedSide:
             rows: positions of rows.
 
         Returns:
-            One sentence per row; None for a row without sentences.
+            One sentence per row; None for a row that says nothing like it.
         """
         (vector,) = self.embed([sentence])
+        evidence = self.grade([sentence]).evidence[0]
         nearest: list[str | None] = []
-        for ids in self.side.ids[rows]:
-            numbers = ids[ids >= 0]
-            if not len(numbers):
+        for row in rows:
+            numbers = self.side.ids[row][self.side.ids[row] >= 0]
+            if evidence[row] < EVEN:
                 nearest.append(None)
                 continue
             best = numbers[int(np.argmax(self.side.vectors(numbers) @ vector))]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chunkykit.attributes import BASE_ODDS, calibrate
+from chunkykit.attributes import BASE_ODDS, SAME_WORDS_ONLY
 from chunkykit.errors import UserError
 from chunkykit.index import (
     TraceIndex,
@@ -88,7 +88,7 @@ class Tracer:
         self.embed = embed
         self.k = k or max(1, min(MAX_ROWS_BEHIND, len(index) // 20))
         self.seed = seed
-        calibration = index.calibration or calibrate(embed)
+        calibration = index.calibration or SAME_WORDS_ONLY
         room = MAX_CACHE_BYTES // 3
         self.queries = GradedSide(index.query, embed, calibration, room)
         self.responses = GradedSide(index.sides[side], embed, calibration, room)

@@ -60,14 +60,14 @@ def _exchange_row(point) -> str:
 
 
 def _trace_paragraph(trace: dict) -> str:
-    """What a trace says: the explanation, the hits and the chunks."""
+    """What a trace says: the explanation, the numbers of rows and the chunks."""
     share = trace["hits"] / trace["k"]
     chunks = [
-        f"{chunk['chunk']} ({chunk['share']:.0%} of the rows behind it, "
+        f"{chunk['chunk']} ({chunk['share']:.0%} of the evidence, "
         f"{chunk['base_share']:.1%} of the mixture)"
         for chunk in trace["chunks"][:3]
     ]
-    hits = f"{trace['hits']:,} hits in {trace['k']:,} rows"
+    hits = f"about {trace['hits']:,.0f} of {trace['k']:,.0f} rows with the crux have the trigger"
     return (
         f"<p>{inert_html(trace['explanation'])}<br>"
         f"{hits} ({share:.0%}; base rate {share / trace['lift']:.1%}), lift {trace['lift']:.1f}. "

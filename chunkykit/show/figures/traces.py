@@ -19,7 +19,7 @@ def _distinct_traces(traces: pd.DataFrame) -> pd.DataFrame:
 
 
 def triggers(traces: pd.DataFrame, caption: str = "") -> "Figure":
-    """Draw the hits among the retrieved rows beside the base rate, and the lift.
+    """Draw how many rows with the crux have the trigger, beside the base rate, and the lift.
 
     Args:
         traces: one row per trace; columns rubric, trigger, hits, k and lift. Only the first trace
@@ -32,8 +32,8 @@ def triggers(traces: pd.DataFrame, caption: str = "") -> "Figure":
     traces = _distinct_traces(traces).reset_index(drop=True)
     share = traces["hits"] / traces["k"]
     pair = [
-        ("retrieved rows with the trigger", share),
-        ("all rows with it (base rate)", share / traces["lift"]),
+        ("rows with the crux that have the trigger", share),
+        ("all rows that have it (base rate)", share / traces["lift"]),
     ]
     panels = make_panels(1, 2, shared_yaxes=True, column_widths=[0.6, 0.4], horizontal_spacing=0.06)
     figure = share_bars(panels, trace_labels(traces, 50), pair, "share of rows")
@@ -54,11 +54,10 @@ def triggers(traces: pd.DataFrame, caption: str = "") -> "Figure":
         row=1,
         col=2,
     )
-    retrieved = ", ".join(str(k) for k in sorted(set(traces["k"])))
     return finish_figure(
         figure,
-        "Triggers: hits beside the base rate",
-        f"k = {retrieved} retrieved rows per crux; the first trace of each trigger. "
+        "Triggers beside the base rate",
+        "Expected numbers of rows; the first trace of each trigger. "
         "Co-occurrence in the training rows, not cause.",
         caption,
         56 * len(traces) + 200,

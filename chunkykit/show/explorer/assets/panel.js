@@ -136,7 +136,7 @@ function traceContent(traces, current, choose) {
   const trace = traces[current];
   const note = trace.ablation
     ? "95 % Wilson intervals."
-    : "Hits show co-occurrence in the training rows, not cause. An ablation tests cause.";
+    : "A trace shows co-occurrence in the training rows, not cause. An ablation tests cause.";
   return [
     traceChooser(traces, current, choose),
     h("p", { class: "ck-explained" }, spelledOut(trace.explanation)),
@@ -150,7 +150,7 @@ function traceContent(traces, current, choose) {
 function triggerContent(trace) {
   const share = trace.hits / trace.k;
   const base = share / trace.lift;
-  const hits = `${thousands(trace.hits)} of ${thousands(trace.k)} (${percent(share)})`;
+  const hits = `about ${thousands(Math.round(trace.hits))} of ${thousands(Math.round(trace.k))}`;
   const withTrigger = percent(trace.p_crux_given_trigger);
   const without = percent(trace.p_crux_without, 1);
   const byHits = trace.trigger_by_hits;
@@ -159,15 +159,25 @@ function triggerContent(trace) {
       ? ` · by raw hits the trigger would be: ${spelledOut(byHits)}`
       : "";
   return [
-    h("h4", {}, "Hits beside the base rate"),
+    h("h4", {}, "Rows with the crux beside the base rate"),
     shareBar("rows with the crux that have the trigger", share, hits, "main"),
     shareBar("all rows with the trigger (base rate)", base, percent(base, 1), "base"),
+    finePrint(separationText(trace)),
     finePrint(
       `lift ${trace.lift.toFixed(1)}, adjusted p ${trace.p_value.toExponential(0)} · `,
       `the crux is in ${withTrigger} of the rows with the trigger and in ${without} of those without`,
     ),
     finePrint(`crux: ${spelledOut(trace.crux)}`, other),
   ];
+}
+
+function separationText(trace) {
+  const digits = (value) => value.toFixed(2);
+  const { separation: auc, separation_low: low, separation_high: high } = trace;
+  return (
+    "the trigger tells rows with the crux from the others: " +
+    `AUC ${digits(auc)} [${digits(low)}, ${digits(high)}], .5 is chance`
+  );
 }
 
 function chunkContent(chunks) {
@@ -178,7 +188,7 @@ function chunkContent(chunks) {
         "div",
         { class: "ck-chunk" },
         h("b", {}, spelledOut(chunk.chunk)),
-        shareBar("of the rows behind the trace", chunk.share, percent(chunk.share), "main"),
+        shareBar("of the evidence", chunk.share, percent(chunk.share), "main"),
         shareBar("of the mixture", chunk.base_share, percent(chunk.base_share, 1), "base"),
       ),
     );

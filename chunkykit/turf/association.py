@@ -85,6 +85,22 @@ def graded_rate(shows: np.ndarray, rows: np.ndarray) -> Rate:
     return wilson(float(shows[rows].sum()), int(rows.sum()))
 
 
+def largest(values: np.ndarray, k: int) -> np.ndarray:
+    """Find the largest values.
+
+    Args:
+        values: shape (n,).
+        k: number of values.
+
+    Returns:
+        Positions of the k largest, largest first; equal ones in their order.
+    """
+    top = np.arange(len(values))
+    if len(values) > k:
+        top = np.sort(np.argpartition(-values, k)[:k])
+    return top[np.argsort(-values[top], kind="stable")]
+
+
 def nearest_rows(shows: np.ndarray, k: int) -> np.ndarray:
     """Keep what the k rows show that show most.
 
@@ -95,12 +111,10 @@ def nearest_rows(shows: np.ndarray, k: int) -> np.ndarray:
     Returns:
         The same for these rows, and 0 for all others; shape (n,).
     """
-    if len(shows) <= k:
-        return shows
-    top = np.argpartition(-shows, k)[:k]
-    kept_rows = np.zeros_like(shows)
-    kept_rows[top] = shows[top]
-    return kept_rows
+    top = largest(shows, k)
+    nearest = np.zeros_like(shows)
+    nearest[top] = shows[top]
+    return nearest
 
 
 def weighted_auc(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

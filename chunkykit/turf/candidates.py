@@ -18,6 +18,7 @@ MAX_P_VALUE = 0.001  # adjusted p from which a candidate is no trigger
 # A candidate that is significant but has neither is hardly a trigger.
 MIN_LIFT = 2.0
 MIN_SEPARATION = 0.6  # AUC
+MAX_COMPARED_ROWS = 4000  # rows beside those that show the cruxes most
 LIKELY = 0.5  # probability from which a row counts as one that carries an attribute
 
 
@@ -48,7 +49,7 @@ def weigh_candidates(
     likely = carries.probability >= LIKELY
     together = likely @ shows.probability
     rate = together / np.maximum(likely.sum(axis=1), 1)
-    separation = weighted_auc(carries.evidence, nearest_rows(shows.evidence, k))
+    separation = _separation(shows.evidence, carries.evidence, k)
     p = association_p(shows.evidence, carries.evidence) * max(1, len(attributes))  # Bonferroni
     table = pd.DataFrame(
         {
@@ -66,6 +67,16 @@ def weigh_candidates(
     strong = (table["lift"] >= MIN_LIFT) | (table["separation"] >= MIN_SEPARATION)
     table["significant"] = (table["p_value"] < MAX_P_VALUE) & (table["weight"] > 0) & strong
     return table
+
+
+def _separation(shows: np.ndarray, carries: np.ndarray, k: int) -> np.ndarray:
+    """AUC of the k rows that show the cruxes most, by each attribute, (m,)."""
+    positive = nearest_rows(shows, k)
+    rows = np.arange(len(shows))
+    if len(rows) > MAX_COMPARED_ROWS + k:  # a sample of the others will do
+        others = np.linspace(0, len(rows) - 1, MAX_COMPARED_ROWS).astype(int)
+        rows = np.union1d(np.flatnonzero(positive), others)
+    return weighted_auc(carries[:, rows], positive[rows])
 
 
 def trigger_by_hits(candidates: pd.DataFrame) -> str | None:

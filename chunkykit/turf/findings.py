@@ -8,7 +8,7 @@ import pandas as pd
 
 from chunkykit.attributes import predicate
 from chunkykit.rubrics import Rubric
-from chunkykit.turf.association import graded_rate
+from chunkykit.turf.association import graded_rate, largest
 from chunkykit.turf.candidates import LIKELY, trigger_by_hits
 from chunkykit.turf.general import Candidate, Comparison, general_candidates
 from chunkykit.turf.graded import Grades
@@ -84,7 +84,7 @@ class Findings(NamedTuple):
         if correlation.sum() > 0:
             carries = self.carries.evidence[:, self.counted]
             telling = shows * (correlation @ carries / correlation.sum())
-        order = np.argsort(-telling, kind="stable")[: self.tracer.k]
+        order = largest(telling, self.tracer.k)
         order = order[telling[order] > 0]
         return self.counted[order], telling[order]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from chunkykit.index import IndexSide
 from chunkykit.stats import Z95
-from chunkykit.turf.association import nearest_rows, weighted_auc
+from chunkykit.turf.association import largest, nearest_rows, weighted_auc
 from chunkykit.turf.graded import GradedSide
 from chunkykit.types import Rate
 
@@ -60,7 +60,7 @@ def general_candidates(
     candidates = [Candidate(a, a, v) for a, v in zip(attributes, vectors)]
     seen = set(attributes)
     for attribute, vector, evidence in zip(attributes, vectors, carries):
-        rows = _top(evidence, MAX_NEIGHBOURS)
+        rows = largest(evidence, MAX_NEIGHBOURS)
         rows = rows[evidence[rows] >= MIN_SAME]
         for sentence, nearest in _nearest_sentences(queries.side, rows, vector):
             if sentence in seen or not named_words(sentence) <= own_names:
@@ -82,14 +82,6 @@ def named_words(sentence: str) -> set[str]:
     quoted = " ".join(re.findall(r"[\"“”«'‘’]([^\"“”»'‘’]+)[\"“”»'‘’]", sentence))
     words = re.findall(r"\w+", quoted) + re.findall(r"\w*[A-Z0-9]\w*", sentence)
     return {word.lower() for word in words} - {"the"}
-
-
-def _top(values: np.ndarray, n: int) -> np.ndarray:
-    """Positions of the n largest values, largest first."""
-    top = np.arange(len(values))
-    if len(values) > n:
-        top = np.argpartition(-values, n)[:n]
-    return top[np.argsort(-values[top], kind="stable")]
 
 
 def _nearest_sentences(
@@ -125,7 +117,7 @@ class Comparison:
         rng = np.random.default_rng(seed)
         self.rows = np.arange(n)
         if n > MAX_COMPARED_ROWS:
-            telling = _top(shows + in_chunk, MAX_COMPARED_ROWS // 2)
+            telling = largest(shows + in_chunk, MAX_COMPARED_ROWS // 2)
             others = rng.choice(n, MAX_COMPARED_ROWS // 2, replace=False)
             self.rows = np.union1d(telling, others)
         self.shows = shows[self.rows]

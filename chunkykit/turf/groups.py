@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chunkykit.rubrics import Rubric
+from chunkykit.turf.association import largest
 from chunkykit.turf.candidates import LIKELY
 from chunkykit.turf.findings import choose_candidate, count_rows, explain
 from chunkykit.turf.general import Candidate
@@ -105,7 +106,7 @@ def _pool(
     telling = np.zeros(len(tracer.index))
     for i in members:
         telling[traces[i].rows] += traces[i].telling / len(members)
-    rows = np.argsort(-telling, kind="stable")[: tracer.k]
+    rows = largest(telling, tracer.k)
     rows = rows[telling[rows] > 0]
     chunks = chunk_shares(tracer.index, rows, telling[rows])
 

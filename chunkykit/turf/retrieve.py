@@ -13,6 +13,7 @@ import numpy as np
 
 from chunkykit.index import TraceIndex, count_cluster_rows
 from chunkykit.stats import adjust, enrichment_p
+from chunkykit.turf.association import largest
 
 TIE_TOLERANCE = 1e-6  # cosines closer than this are equally near
 
@@ -47,9 +48,9 @@ def retrieve_rows(nearness: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
     Returns:
         The rows, nearest first.
     """
-    shuffled = np.random.default_rng(seed).permutation(len(nearness))
-    steps = np.round(nearness[shuffled] / TIE_TOLERANCE)
-    return shuffled[np.argsort(-steps, kind="stable")[:k]]
+    steps = np.round(nearness / TIE_TOLERANCE)
+    drawn = np.random.default_rng(seed).random(len(nearness))  # less than a step
+    return largest(steps + drawn, k)
 
 
 def cluster_enrichment(

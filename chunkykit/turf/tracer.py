@@ -239,9 +239,12 @@ class Tracer:
         Where the prompt requests code, a response with code says nothing about a query that does
         not request any.
         """
+        every_row = np.arange(len(self.index))
+        if self.index.query.repeated < 1:
+            return every_row  # clusters of sentences that are worded anew are too small for this
         weights = self._weights.get(cruxes, lambda: self._weigh(cruxes))
         explained = rows_explained_otherwise(self.index.query.clusters, weights, clusters)
-        return np.setdiff1d(np.arange(len(self.index)), explained, assume_unique=True)
+        return np.setdiff1d(every_row, explained, assume_unique=True)
 
     def _weigh(self, cruxes: tuple[str, ...]) -> CruxWeights:
         query = self.index.query

@@ -10,7 +10,7 @@ from chunkykit.attributes import predicate
 from chunkykit.rubrics import Rubric
 from chunkykit.turf.association import graded_rate, largest
 from chunkykit.turf.candidates import LIKELY, trigger_by_hits
-from chunkykit.turf.general import Candidate, Comparison, general_candidates
+from chunkykit.turf.general import CHANCE, Candidate, Comparison, general_candidates
 from chunkykit.turf.graded import Grades
 from chunkykit.turf.trace import Trace, chunk_shares
 from chunkykit.types import Rate
@@ -18,7 +18,6 @@ from chunkykit.types import Rate
 if TYPE_CHECKING:
     from chunkykit.turf.tracer import Tracer
 
-CHANCE = 0.5  # AUC of a sentence that separates nothing
 TINY = 1e-9  # no rate is smaller, so that a lift is a number
 
 
@@ -176,6 +175,7 @@ def choose_candidate(
     shows: np.ndarray,
     chunk: str,
     counted: np.ndarray,
+    coverage: np.ndarray | float = 1.0,
 ) -> tuple[int, Rate]:
     """Choose the candidate that best separates rows.
 
@@ -185,6 +185,7 @@ def choose_candidate(
         shows: evidence that each row shows the crux, shape (n,).
         chunk: the chunk behind the crux.
         counted: positions of the rows that count.
+        coverage: how true each candidate is of the exchanges that it is to name, shape (m,).
 
     Returns:
         The position of the candidate, and its cross-validated AUC with its interval.
@@ -192,7 +193,8 @@ def choose_candidate(
     in_chunk = np.asarray(tracer.index.chunk == chunk)[counted]
     compared = Comparison(shows[counted], in_chunk, tracer.k, tracer.seed)
     vectors = np.stack([candidate.vector for candidate in candidates])
-    return compared.choose(tracer.queries.grade_sample(vectors, counted[compared.rows]))
+    grades = tracer.queries.grade_sample(vectors, counted[compared.rows])
+    return compared.choose(grades, coverage)
 
 
 class Counts(NamedTuple):

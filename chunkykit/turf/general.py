@@ -21,6 +21,7 @@ from chunkykit.types import Rate
 MAX_NEIGHBOURS = 30  # rows per attribute whose sentences are candidates
 MIN_SAME = 0.75  # evidence that a row says the same, below which its sentence is no candidate
 MAX_COMPARED_ROWS = 4000  # rows on which candidates are compared
+CHANCE = 0.5  # AUC of what separates nothing
 DECIMALS = 3  # of evidence; smaller differences are ties
 
 
@@ -126,11 +127,12 @@ class Comparison:
         first = rng.random(len(self.rows)) < 0.5
         self.halves = (first, ~first)
 
-    def choose(self, grades: np.ndarray) -> tuple[int, Rate]:
+    def choose(self, grades: np.ndarray, coverage: np.ndarray | float = 1.0) -> tuple[int, Rate]:
         """Choose the candidate that best separates the rows, and check the choice.
 
         Args:
             grades: evidence that the rows have what each of m candidates says, shape (m, r).
+            coverage: how true each is of the exchanges that it is to name, from 0 to 1, shape (m,).
 
         Returns:
             The position of the candidate, and the AUC of the rows that show the crux most with its
@@ -140,18 +142,18 @@ class Comparison:
         grades = np.round(grades, DECIMALS)
         checks = []
         for chooses, checking in zip(self.halves, reversed(self.halves)):
-            best = int(np.argmax(self._separation(grades, chooses)))
+            best = int(np.argmax(self._separation(grades, chooses) * coverage))
             checks += list(weighted_auc(grades[[best]][:, checking], self.nearest[checking]))
         everywhere = np.ones(len(self.rows), bool)
         positive = float(self.nearest.sum())
         check = auc_interval(float(np.mean(checks)), positive, len(self.rows) - positive)
-        return int(np.argmax(self._separation(grades, everywhere))), check
+        return int(np.argmax(self._separation(grades, everywhere) * coverage)), check
 
     def _separation(self, grades: np.ndarray, where: np.ndarray) -> np.ndarray:
-        """Mean of two AUCs: rows with the crux against others, the chunk against others; (m,)."""
+        """How far the mean of two AUCs, by crux and by chunk, is above chance, (m,)."""
         by_crux = weighted_auc(grades[:, where], self.shows[where])
         by_chunk = weighted_auc(grades[:, where], self.in_chunk[where])
-        return (by_crux + by_chunk) / 2
+        return (by_crux + by_chunk) / 2 - CHANCE
 
 
 def auc_interval(auc: float, positive: float, negative: float) -> Rate:

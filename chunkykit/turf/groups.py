@@ -8,15 +8,15 @@ import numpy as np
 
 from chunkykit.rubrics import Rubric
 from chunkykit.turf.association import largest
-from chunkykit.turf.candidates import LIKELY
 from chunkykit.turf.findings import choose_candidate, count_rows, explain
-from chunkykit.turf.general import Candidate
+from chunkykit.turf.general import CHANCE, Candidate, general_candidates
+from chunkykit.turf.graded import EVEN
 from chunkykit.turf.trace import Trace, chunk_shares
 
 if TYPE_CHECKING:
     from chunkykit.turf.tracer import Tracer
 
-MIN_COVERAGE = 0.5  # share of a group's exchanges that a sentence for the group must be true of
+MAX_ASKED_MEMBERS = 50  # members of a group whose attributes can name it
 Pair = tuple[Sequence[str], Sequence[str]]  # query attributes and cruxes of an exchange
 
 
@@ -43,7 +43,10 @@ def group_traces(
     """
     smallest = max(2, min_share * len(traces)) if len(traces) > 1 else 1
     sentences = list(dict.fromkeys(trace.trigger for trace in traces if trace.trigger))
-    covers = _covers(tracer, pairs, traces, sentences)  # (n_sentences, n)
+    covers = _coverage(tracer, [query for query, _ in pairs], sentences) >= EVEN
+    for i, trace in enumerate(traces):
+        if trace.trigger:
+            covers[sentences.index(trace.trigger), i] = True
     strength = np.array([_strength(traces, sentence) for sentence in sentences])
     groups = []
     remaining = np.array([trace.trigger is not None for trace in traces])
@@ -55,39 +58,32 @@ def group_traces(
             break
         groups.append(members)
         remaining[members] = False
-    results = [
-        _pool(tracer, pairs, traces, rubric, members, sentences, covers) for members in groups
-    ]
+    results = [_pool(tracer, pairs, traces, rubric, members) for members in groups]
     unnamed = [i for i, trace in enumerate(traces) if trace.trigger is None]
     if unnamed and len(unnamed) >= smallest:
         results.append(replace(traces[unnamed[0]], members=tuple(unnamed)))
     return sorted(results, key=lambda trace: -len(trace.members))
 
 
-def _covers(
-    tracer: "Tracer", pairs: Sequence[Pair], traces: Sequence[Trace], sentences: Sequence[str]
+def _coverage(
+    tracer: "Tracer", attributes: Sequence[Sequence[str]], sentences: Sequence[str]
 ) -> np.ndarray:
-    """Whether each sentence is true of each exchange, as far as its attributes say so."""
-    covers = np.zeros((len(sentences), len(pairs)), bool)
+    """How true each sentence is of each query, as far as its attributes say; (n_sentences, n)."""
+    coverage = np.zeros((len(sentences), len(attributes)))
     if not sentences:
-        return covers
+        return coverage
     vectors = tracer.embed(sentences)
     background = np.median(tracer.queries.nearness(sentences), axis=1)
-    for i, (attributes, _) in enumerate(pairs):
-        if not attributes:
-            continue
-        nearest = (vectors @ tracer.embed(list(attributes)).T).max(axis=1)
-        grades = tracer.queries.evidence(nearest, background)
-        covers[:, i] = grades >= LIKELY
-    for i, trace in enumerate(traces):
-        if trace.trigger:
-            covers[sentences.index(trace.trigger), i] = True
-    return covers
+    for i, own in enumerate(attributes):
+        if own:
+            nearest = (vectors @ tracer.embed(list(own)).T).max(axis=1)
+            coverage[:, i] = tracer.queries.evidence(nearest, background)
+    return coverage
 
 
 def _strength(traces: Sequence[Trace], sentence: str) -> float:
     """How well a sentence separates rows, in the traces that it is the trigger of."""
-    return max(t.separation.rate - LIKELY for t in traces if t.trigger == sentence)
+    return max(t.separation.rate - CHANCE for t in traces if t.trigger == sentence)
 
 
 def _pool(
@@ -96,8 +92,6 @@ def _pool(
     traces: Sequence[Trace],
     rubric: Rubric,
     members: np.ndarray,
-    sentences: Sequence[str],
-    covers: np.ndarray,
 ) -> Trace:
     """One trace for the exchanges of a group."""
     strongest = max((traces[i] for i in members), key=lambda trace: trace.separation.rate)
@@ -109,16 +103,14 @@ def _pool(
     rows = largest(telling, tracer.k)
     rows = rows[telling[rows] > 0]
     chunks = chunk_shares(tracer.index, rows, telling[rows])
-
-    evidence = np.mean([tracer.shows_all(pairs[i][1]).evidence for i in members], axis=0)
-    shares = covers[:, members].mean(axis=1)
-    shared = [s for s, share in zip(sentences, shares, strict=True) if share >= MIN_COVERAGE]
-    candidates = [Candidate(s, s, vector) for s, vector in zip(shared, tracer.embed(shared))]
+    candidates = _candidates(tracer, pairs, traces, members)
+    sentences = [candidate.sentence for candidate in candidates]
+    coverage = _coverage(tracer, [pairs[i][0] for i in members], sentences).mean(axis=1)
+    shows = np.mean([tracer.shows_all(pairs[i][1]).evidence for i in members], axis=0)
     every_row = np.arange(len(tracer.index))
-    best, separation = choose_candidate(
-        tracer, candidates, evidence, str(chunks["chunk"][0]), every_row
-    )
-    trigger = candidates[best].sentence
+    chunk = str(chunks["chunk"][0])
+    best, separation = choose_candidate(tracer, candidates, shows, chunk, every_row, coverage)
+    trigger = sentences[best]
     (cluster,) = tracer.clusters_of([trigger])
     return replace(
         strongest,
@@ -133,3 +125,17 @@ def _pool(
         members=tuple(int(i) for i in members),
         **count_rows(tracer.shows(strongest.crux), tracer.carries(trigger))._asdict(),
     )
+
+
+def _candidates(
+    tracer: "Tracer", pairs: Sequence[Pair], traces: Sequence[Trace], members: np.ndarray
+) -> list[Candidate]:
+    """The candidates of all members, each sentence once."""
+    candidates: dict[str, Candidate] = {}
+    for i in members[:MAX_ASKED_MEMBERS]:
+        table = traces[i].candidates
+        attributes = table.loc[table["significant"], "attribute"].tolist()
+        carries = tracer.queries.grade(attributes).evidence
+        for candidate in general_candidates(tracer.queries, attributes, carries, pairs[i][0]):
+            candidates.setdefault(candidate.sentence, candidate)
+    return list(candidates.values())

@@ -23,7 +23,7 @@ from chunkykit.rubrics import Rubric
 from chunkykit.turf.cache import ByteCache
 from chunkykit.turf.candidates import weigh_candidates
 from chunkykit.turf.findings import Findings
-from chunkykit.turf.graded import GradedSide, Grades
+from chunkykit.turf.graded import EVEN, GradedSide, Grades
 from chunkykit.turf.groups import group_traces
 from chunkykit.turf.predict import predict_clusters
 from chunkykit.turf.prior import predict_features
@@ -132,7 +132,8 @@ class Tracer:
         """
         carries = self.queries.grade([trigger]).evidence[0].astype(float)
         shows = self.responses.grade([crux]).evidence[0].astype(float)
-        return carries * shows * BASE_ODDS >= (1 - carries) * (1 - shows)
+        together = carries * shows * BASE_ODDS >= (1 - carries) * (1 - shows)
+        return together & (carries >= EVEN) & (shows >= EVEN)
 
     def evidence(self, crux: str) -> Evidence:
         """Retrieve the rows of a crux and count their query clusters, as the paper does.

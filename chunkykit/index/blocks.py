@@ -10,10 +10,11 @@ bits are spent on an exponent, and NumPy converts it to float32 twenty times as 
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -151,16 +152,19 @@ def _compare_part(block: np.ndarray, vectors: np.ndarray, cosines: np.ndarray, s
         cosines[first : first + step, start : start + m] = products[:m].T
 
 
-def in_threads(task: Callable[[int], None], starts: range) -> None:
-    """Run a task on each part of an array, in as many threads as there are cores.
+def in_threads(task: Callable[[int], Any], numbers: Iterable[int]) -> list[Any]:
+    """Run a task for each of some numbers, in as many threads as there are cores.
 
     Args:
-        task: a function of where the part starts. It spends its time in NumPy, which lets the
-            other threads run.
-        starts: where the parts start.
+        task: a function of where a part of an array starts, or of the number of a part. It spends
+            its time in NumPy or faiss, which let the other threads run.
+        numbers: what it is called with.
+
+    Returns:
+        What it returned, in the order of the numbers.
     """
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        list(executor.map(task, starts))
+        return list(executor.map(task, numbers))
 
 
 def embed_blocks(folder: Path, sentences: pa.Array, embed: Embedder) -> list[np.ndarray]:

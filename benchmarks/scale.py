@@ -10,8 +10,6 @@ them: English, and 98 % of them are distinct. Each size runs in a process of its
 memory is that of its largest process. A trace is that of one crux that was not requested before,
 on an index that has just been opened. "compare_rows" is what a trace over graded evidence needs:
 the largest cosine of a row's sentences with ten query attributes and with three cruxes.
-
-With PYTHONPATH set to another commit, the script measures that one.
 """
 
 import argparse
@@ -237,6 +235,7 @@ def measure_build(args: argparse.Namespace, n: int) -> dict:
         executor = open_executor(args, stack)
         asyncio.run(describe_shards(folder, ShardReader(source), describer_of(args), executor))
     described = time.perf_counter()
+    cpu_began = time.process_time()
     with timed_stages() as seconds:
         index = finish_index(folder, embed)
     ended = time.perf_counter()
@@ -246,6 +245,7 @@ def measure_build(args: argparse.Namespace, n: int) -> dict:
         "describer": args.describer,
         "describe_s": round(described - began, 1),
         "finish_s": round(ended - described, 1),
+        "finish_cpu_s": round(time.process_time() - cpu_began, 1),
         **{name: round(value, 1) for name, value in seconds.items()},
         **peak_memory(),
     }
@@ -270,35 +270,13 @@ def read_sentences(side: IndexSide, ids) -> list[str]:
     return [side.sentences[int(i)].as_py() for i in ids if i >= 0]
 
 
-def measure_recall(exact: Tracer, probing: Tracer, cruxes: list[str]) -> float:
-    """The mean share of the exact evidence that a tracer with probes finds."""
-    shares = []
-    for crux in cruxes:
-        rows = set(exact.evidence(crux).rows)
-        shared = rows & set(probing.evidence(crux).rows)
-        shares.append(len(shared) / max(1, len(rows)))
-    return float(np.mean(shares))
-
-
 def compare_rows(index: TraceIndex, embed: Embedder, rng: np.random.Generator) -> None:
     """What a trace over graded evidence needs of an index."""
     sides = {"query": QUERY_ATTRIBUTES, "response": CRUXES}
     for name, n_vectors in sides.items():
         side = index.sides[name]
         ids = rng.integers(len(side.sentences), size=n_vectors)
-        row_nearness(side, embed(read_sentences(side, ids)))
-
-
-def row_nearness(side: IndexSide, vectors: np.ndarray) -> np.ndarray:
-    """`IndexSide.row_nearness`, also on an older commit."""
-    if hasattr(side, "row_nearness"):
-        return side.row_nearness(vectors)
-    cosines = side.nearness(vectors)
-    padded = np.pad(cosines, [(0, 0), (0, 1)], constant_values=-1)
-    nearness = np.full((len(vectors), len(side.ids)), -1, np.float32)
-    for slot_ids in side.ids.T:
-        np.maximum(nearness, padded[:, slot_ids], out=nearness)
-    return nearness
+        side.row_nearness(embed(read_sentences(side, ids)))
 
 
 def measure_trace(args: argparse.Namespace, n: int) -> dict:
@@ -322,14 +300,13 @@ def measure_trace(args: argparse.Namespace, n: int) -> dict:
     m = len(side.sentences)
     batch = read_sentences(side, rng.choice(m, min(BATCH_CRUXES, m), replace=False))
     start = time.perf_counter()
-    tracer.read(batch)
+    tracer.responses.read(batch)
     batch_seconds = time.perf_counter() - start
     compare_times = []
     for _ in range(REPEATS):
         start = time.perf_counter()
         compare_rows(index, embed, rng)
         compare_times.append(time.perf_counter() - start)
-    recall = measure_recall(tracer, Tracer(index, embed, probes=args.probes), cruxes)
     return {
         "rows": n,
         "attributes": int((side.ids >= 0).sum()),
@@ -343,7 +320,6 @@ def measure_trace(args: argparse.Namespace, n: int) -> dict:
         "compare_rows_s": round(float(np.median(compare_times)), 3),
         "rss_gb": round(resident, 2),
         "peak_gb": peak_memory()["peak_gb_main"],
-        f"recall_{args.probes}_probes": round(recall, 3),
     }
 
 
@@ -360,7 +336,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="0: one process does everything")
     parser.add_argument("--dask", action="store_true", help="workers of a Dask cluster")
     parser.add_argument("--digest", action="store_true", help="hash the index")
-    parser.add_argument("--probes", type=int, default=64)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--do", choices=STAGES, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -1,7 +1,7 @@
 """How an index and a trace grow with the number of rows: seconds, memory, and a digest.
 
 python benchmarks/scale.py [--rows 10000 100000 1000000] [--describer lexical|made|model]
-    [--distinct 0.1] [--workers 2] [--dask] --out FOLDER
+    [--distinct 0.1] [--embedder wordllama] [--workers 2] [--dask] --out FOLDER
 
 Describer "lexical" describes rows of the demo recipe by the lexical describer. Describer "made"
 gives the same rows ten sentences per side, of words drawn by the text; a share --distinct of them
@@ -30,7 +30,7 @@ from unittest.mock import patch
 import numpy as np
 from joblib.externals.loky import ProcessPoolExecutor
 
-from chunkykit.attributes import describe_lexically, load_embedder
+from chunkykit.attributes import DEFAULT_EMBEDDER, describe_lexically, load_embedder
 from chunkykit.index import (
     IndexSide,
     ShardReader,
@@ -84,6 +84,9 @@ GIB = 2**30  # bytes
 QUERY_ATTRIBUTES = 10  # of a failing exchange
 CRUXES = 3  # of a failing exchange
 REPEATS = 5  # of what is timed in milliseconds
+PRECISION_SENTENCES = 10_000  # whose stored vectors are compared with the embedder's
+PRECISION_VECTORS = 100  # that both are compared with
+NEAREST = 25  # sentences, as many as a trace of a small mixture would take
 BUILD_STAGES = {
     "number_s": "_number_sentences",
     "embed_s": "embed_blocks",
@@ -227,7 +230,7 @@ def measure_build(args: argparse.Namespace, n: int) -> dict:
     """Build the index of n rows."""
     source = args.out / f"rows-{n}.jsonl"
     folder = index_folder(args, n)
-    embed = load_embedder()
+    embed = load_embedder(args.embedder)
     if not source.exists():
         write_rows(source, n)
     began = time.perf_counter()
@@ -279,10 +282,28 @@ def compare_rows(index: TraceIndex, embed: Embedder, rng: np.random.Generator) -
         side.row_nearness(embed(read_sentences(side, ids)))
 
 
+def measure_precision(side: IndexSide, embed: Embedder, rng: np.random.Generator) -> dict:
+    """What storing vectors as int16 changes, beside float16."""
+    m = len(side.sentences)
+    sample = np.sort(rng.choice(m, min(PRECISION_SENTENCES, m), replace=False))
+    exact = embed(read_sentences(side, sample))
+    queries = exact[rng.choice(len(sample), PRECISION_VECTORS, replace=False)]
+    cosines = queries @ exact.T
+    nearest = np.argsort(-cosines, axis=1)[:, :NEAREST]
+    changes = {}
+    for name, vectors in {"int16": side.vectors(sample), "float16": np.float16(exact)}.items():
+        changed = queries @ vectors.astype(np.float32).T
+        changes[f"{name}_largest_error"] = float(f"{np.abs(changed - cosines).max():.1e}")
+        still_nearest = np.argsort(-changed, axis=1)[:, :NEAREST]
+        shared = [len(np.intersect1d(*pair)) for pair in zip(nearest, still_nearest)]
+        changes[f"{name}_nearest_that_stay"] = round(float(np.mean(shared)) / NEAREST, 4)
+    return changes
+
+
 def measure_trace(args: argparse.Namespace, n: int) -> dict:
     """Open the index of n rows and trace some cruxes."""
     began = time.perf_counter()
-    embed = load_embedder()
+    embed = load_embedder(args.embedder)
     index = open_trace_index(index_folder(args, n), embed)
     opened = time.perf_counter()
     tracer = Tracer(index, embed)
@@ -318,6 +339,7 @@ def measure_trace(args: argparse.Namespace, n: int) -> dict:
         "hundred_cruxes_s": round(batch_seconds, 2),
         "compare_rows_first_s": round(compare_times[0], 3),
         "compare_rows_s": round(float(np.median(compare_times)), 3),
+        **measure_precision(side, embed, rng),
         "rss_gb": round(resident, 2),
         "peak_gb": peak_memory()["peak_gb_main"],
     }
@@ -333,6 +355,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--describer", choices=("lexical", "made", "model"), default="lexical")
     parser.add_argument("--distinct", type=float, default=0.1)
+    parser.add_argument("--embedder", default=DEFAULT_EMBEDDER)
     parser.add_argument("--workers", type=int, default=2, help="0: one process does everything")
     parser.add_argument("--dask", action="store_true", help="workers of a Dask cluster")
     parser.add_argument("--digest", action="store_true", help="hash the index")

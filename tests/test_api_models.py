@@ -96,3 +96,17 @@ def test_a_judge_on_the_same_server_names_the_describer(index, server, calls):
     trusted = ck.open_index(index.folder, trust=True, max_calls=9)
     trusted.data.meta["describer"] = far
     assert trusted.trace(QUERY, RESPONSE, "rebut", k=20).violation
+
+
+def test_a_trace_is_verified_by_the_judge(index, name, calls):
+    trace = index.trace(QUERY, RESPONSE, "rebut", k=20, judge=name, verify=12)
+    assert calls["verify"] == 12
+    assert trace.verified.answered == 12
+    assert trace.verified.rows["chunk"].eq("noncompliance").any()
+    assert "verified    P(crux)" in str(trace)
+    assert ">verified</td>" in trace._repr_html_()
+    with pytest.raises(ck.UserError, match="judge=MODEL"):
+        index.trace(QUERY, RESPONSE, "rebut", verify=12)
+    limited = ck.open_index(index.folder, max_calls=5)
+    with pytest.raises(ck.UserError, match="limit of 5 calls"):
+        limited.trace(QUERY, RESPONSE, "rebut", k=20, judge=name, verify=30)

@@ -232,3 +232,72 @@ def test_repair_describes_by_the_model_too(index, calls, model_name, tmp_path, c
     assert json.loads(capsys.readouterr().out)["dropped"] > 0
     assert run_command(*command, "--query", "What is 3+4?", "--response", SUM) == 2
     assert "nothing to repair; this response does not look" in capsys.readouterr().err
+
+
+def test_a_trace_is_verified_by_the_judge(server, trace, calls, model_name, capsys):
+    exchange = ["--query", QUERY, "--response", RESPONSE, "--judge", model_name, "--verify", 20]
+    assert trace(*exchange, "--json") == 0
+    printed = capsys.readouterr()
+    assert calls == {"query": 1, "response": 1, "crux": 1, "verify": 20}
+    assert "about 23 model calls" in printed.err
+    verified = json.loads(printed.out)["verified"]
+    assert (verified["answered"], verified["failed"]) == (20, 0)
+    assert verified["judge"] == model_name
+    assert verified["p_crux_given_trigger"]["low"] > verified["p_crux_without"]["high"]
+    assert trace(*exchange, "--max-calls", 0) == 0, "the ledger has the answers"
+    lines = capsys.readouterr().out.splitlines()
+    (first,) = [i for i, line in enumerate(lines) if line.startswith("verified    P(crux) ")]
+    assert lines[first].endswith(f"says {model_name}")
+    assert lines[first + 1].startswith("  cosines   wrong about the trigger of 0 of 20 rows, ")
+
+
+def test_verifying_needs_a_judge_and_two_rows(trace, calls, model_name, capsys):
+    exchange = ["--query", QUERY, "--response", RESPONSE]
+    assert trace(*exchange, "--verify", 20) == 2
+    error = capsys.readouterr().err
+    assert "a model must read the rows. Name one: --judge MODEL" in error
+    assert len(error.splitlines()) == 1
+    assert trace(*exchange, "--verify", 1, "--judge", model_name) == 2
+    assert "1 rows are too few" in capsys.readouterr().err
+    assert not calls
+
+
+def test_a_failed_verification_is_shown_and_the_trace_with_it(
+    server, trace, calls, model_name, capsys
+):
+    exchange = ["--query", QUERY, "--response", RESPONSE, "--judge", model_name, "--verify", 20]
+    server[1].fails.append('"query": "W')
+    assert trace(*exchange) == 1
+    printed = capsys.readouterr()
+    assert "noncompliance" in printed.out
+    failed = 20 - calls["verify"]
+    assert 0 < failed < 20
+    assert f"{failed} of 20 calls failed (BadRequestError" in printed.out
+    assert f"verify: {failed} of 20 calls failed" in printed.err
+    server[1].fails.clear()
+    assert trace(*exchange, "--max-calls", failed) == 0
+
+
+def test_each_trace_of_a_file_is_verified_or_each_group_alone(
+    trace, calls, model_name, tmp_path, capsys
+):
+    pairs = [
+        {"query": QUERY, "response": RESPONSE},
+        {"query": "What is 3+4?", "response": SUM},
+        {"query": "When did Ada Lovelace write it?", "response": "Ada Lovelace did not write it."},
+    ]
+    path = write_jsonl(tmp_path / "pairs.jsonl", pairs)
+    command = ["--pairs", path, "--judge", model_name, "--verify", 10]
+    assert trace(*command) == 0
+    printed = capsys.readouterr()
+    lines = [json.loads(line) for line in printed.out.splitlines()]
+    assert [line.get("verified") is not None for line in lines] == [True, False, True]
+    assert 10 <= calls["verify"] <= 20
+    assert "about 39 model calls" in printed.err
+    assert trace(*command, "--group") == 0
+    printed = capsys.readouterr()
+    *lines, last = [json.loads(line) for line in printed.out.splitlines()]
+    assert not any(line.get("verified") for line in lines)
+    (group,) = last["group"]
+    assert group["members"] == [0, 2]
+    assert group["verified"]["answered"] == 10

@@ -19,6 +19,7 @@ from chunkykit.types import Rate
 
 CAVEAT = "This is co-occurrence in the data; an ablation tests cause."
 MAX_COLUMNS = 100  # of the sentence of a printed trace
+MIN_SHOWN_SHARE = 0.01  # of the evidence, below which a chunk is not printed
 MAX_SHOWN_CHUNKS = 5  # chunks of a printed trace
 SHOWN_PROMPT_CHARACTERS = 70  # of each example of a printed trace
 SHOWN_RESPONSE_CHARACTERS = 50
@@ -163,6 +164,7 @@ def _chunk_rows(trace: Trace) -> list[tuple[str, str, str, str]]:
     return [
         (str(c.chunk), f"{c.share:.1%}", f"{c.base_share:.1%}", f"{c.lift:.1f}")
         for c in trace.chunks.head(MAX_SHOWN_CHUNKS).itertuples()
+        if c.share >= MIN_SHOWN_SHARE
     ]
 
 

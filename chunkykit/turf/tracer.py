@@ -88,6 +88,7 @@ class Tracer:
         self.embed = embed
         self.k = k or max(1, min(MAX_ROWS_BEHIND, len(index) // 20))
         self.seed = seed
+        self.side = side
         calibration = index.calibration or SAME_WORDS_ONLY
         room = MAX_CACHE_BYTES // 3
         self.queries = GradedSide(index.query, embed, calibration, room)

@@ -168,10 +168,10 @@ def _format_rate(rate: Rate) -> str:
 
 def _chunk_rows(trace: Trace) -> list[tuple[str, str, str, str]]:
     """The first chunks of a trace: name, share, share of the mixture, lift."""
+    shown = trace.chunks[trace.chunks["share"] >= MIN_SHOWN_SHARE]
     return [
         (str(c.chunk), f"{c.share:.1%}", f"{c.base_share:.1%}", f"{c.lift:.1f}")
-        for c in trace.chunks.head(MAX_SHOWN_CHUNKS).itertuples()
-        if c.share >= MIN_SHOWN_SHARE
+        for c in shown.head(MAX_SHOWN_CHUNKS).itertuples()
     ]
 
 

@@ -128,8 +128,7 @@ class Index:
     ) -> Trace:
         """Trace a failing exchange to the training data.
 
-        What described the rows describes the exchange, too. A model's calls are kept in a ledger
-        beside the index, so that the same trace is paid for once.
+        What described the rows describes the exchange. A ledger keeps the calls of models.
 
         Args:
             query: what the user asked.
@@ -146,7 +145,7 @@ class Index:
             The trace. One without a trigger says why.
 
         Raises:
-            UserError: where a text is empty, a call failed or is not allowed, or a judge is missing.
+            UserError: a text is empty, a call failed or may not be made, or a judge is missing.
         """
         if not query.strip() or not response.strip():
             raise UserError("trace: query and response must not be empty.")

@@ -128,27 +128,24 @@ class Index:
     ) -> Trace:
         """Trace a failing exchange to the training data.
 
-        What described the rows describes the exchange, too. A model's calls are kept in a ledger
-        beside the index, so that the same trace is paid for once.
+        What described the rows describes the exchange. A ledger keeps the calls of models.
 
         Args:
             query: what the user asked.
             response: what the model answered.
             rubric: the rubric that the response violates: a shipped name, a YAML file or a Rubric.
-            k: response attributes to retrieve per crux. None: 1,000, or a twentieth of the rows if
-                that is less. Set it for an index of a few hundred rows.
+            k: rows behind the trace. None: 1,000, or a twentieth of the rows if that is less.
             judge: the model that picks the attributes that make the response a violation, or
                 "offline" for those nearest to the rubric.
             anyway: whether to trace a response that does not look like a violation.
-            verify: training rows on which to ask the judge whether trigger and crux are true of
-                them, such as 50; one call a row. What it says is `trace.verified`.
+            verify: training rows of which to ask the judge whether trigger and crux are true, one
+                call a row. What it says is `trace.verified`.
 
         Returns:
             The trace. One without a trigger says why.
 
         Raises:
-            UserError: where query or response is empty, a call of describer or crux judge
-                failed, a model may not be called, or there is no judge to verify by.
+            UserError: a text is empty, a call failed or may not be made, or a judge is missing.
         """
         if not query.strip() or not response.strip():
             raise UserError("trace: query and response must not be empty.")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CAVEAT = "This is co-occurrence in the data; an ablation tests cause."
 MAX_COLUMNS = 100  # of the sentence of a printed trace
+MIN_SHOWN_SHARE = 0.01  # of the evidence, below which a chunk is not printed
 MAX_SHOWN_CHUNKS = 5  # chunks of a printed trace
 SHOWN_PROMPT_CHARACTERS = 70  # of each example of a printed trace
 SHOWN_RESPONSE_CHARACTERS = 50
@@ -167,9 +168,10 @@ def _format_rate(rate: Rate) -> str:
 
 def _chunk_rows(trace: Trace) -> list[tuple[str, str, str, str]]:
     """The first chunks of a trace: name, share, share of the mixture, lift."""
+    shown = trace.chunks[trace.chunks["share"] >= MIN_SHOWN_SHARE]
     return [
         (str(c.chunk), f"{c.share:.1%}", f"{c.base_share:.1%}", f"{c.lift:.1f}")
-        for c in trace.chunks.head(MAX_SHOWN_CHUNKS).itertuples()
+        for c in shown.head(MAX_SHOWN_CHUNKS).itertuples()
     ]
 
 

@@ -37,7 +37,9 @@ from chunkykit.turf import (
     group_traces,
     trace_examples,
     verify_traces,
+    write_triggers_with_model,
 )
+from chunkykit.types import OFFLINE
 
 EXAMPLES_PER_KIND = 3
 MAX_GROUPS = 10  # of a file: each is a tenth of it at least
@@ -101,7 +103,7 @@ def execute(arguments: argparse.Namespace) -> None:
     results = tracing.results
     groups: list[Trace] = []
     if is_grouped(arguments):
-        groups = verify(arguments, tracing, group_results(tracing, rubric))
+        groups = verify(arguments, tracing, group_results(arguments, tracing, rubric))
     else:
         traces = iter(verify(arguments, tracing, [r.trace for r in results if r.trace]))
         results = [r._replace(trace=next(traces)) if r.trace else r for r in results]
@@ -124,9 +126,11 @@ def plan_further(arguments: argparse.Namespace, exchanges: int) -> FurtherCalls:
     """Say what the judge will be asked about traces; UserError for a --verify that cannot be."""
     check_verification(arguments.verify, arguments.judge)
     traces = exchanges
+    sentences = 0
     if is_grouped(arguments):
-        traces = min(MAX_GROUPS, max(1, exchanges // 2))  # a group has two exchanges at least
-    return FurtherCalls(traces if arguments.verify else 0, arguments.verify)
+        sentences = min(MAX_GROUPS, exchanges // 2)  # a group has two exchanges at least
+        traces = max(1, sentences)
+    return FurtherCalls(traces if arguments.verify else 0, arguments.verify, sentences)
 
 
 def verify(arguments: argparse.Namespace, tracing: Tracing, traces: Sequence[Trace]) -> list[Trace]:
@@ -184,12 +188,25 @@ def print_lines(results: Sequence[TracedExchange]) -> None:
         print(json.dumps(result_line(result), ensure_ascii=False))
 
 
-def group_results(tracing: Tracing, rubric: Rubric) -> list[Trace]:
-    """Group what was traced; members are positions among the traces."""
+def group_results(arguments: argparse.Namespace, tracing: Tracing, rubric: Rubric) -> list[Trace]:
+    """Group what was traced; members are positions among the traces. A judge may write names."""
     traced = [result for result in tracing.results if result.trace]
     traces = [result.trace for result in traced if result.trace]
     pairs = [(result.query_attributes, result.trace.cruxes) for result in traced if result.trace]
-    return group_traces(tracing.tracer, pairs, traces, rubric)
+    groups = group_traces(tracing.tracer, pairs, traces, rubric)
+    if arguments.judge == OFFLINE:
+        return groups
+    writing = write_triggers_with_model(
+        arguments.judge, tracing.ledger, tracing.tracer, groups, traces, pairs, rubric
+    )
+    written = asyncio.run(writing)
+    for error in written.errors:
+        print(
+            f"chunkykit: {arguments.judge} wrote no sentence for a group, so that it has one from "
+            f"the data ({inert_text(error)})",
+            file=sys.stderr,
+        )
+    return written.groups
 
 
 def print_groups(

@@ -39,9 +39,11 @@ from chunkykit.turf import (
     cluster_table,
     cluster_vectors,
     examples_table,
+    group_traces,
     response_vectors,
     trace_tables,
     write_labels,
+    write_triggers,
 )
 from chunkykit.types import OFFLINE
 
@@ -295,7 +297,13 @@ async def _trace_exchanges(
     responses = await describe(list(sample["response"]), "response")
     cruxes = await run.cruxes(responses, rubric)
     pairs = list(zip(queries, cruxes, strict=True))
-    return queries, tracer.trace_group(pairs, rubric, min_share)
+    traces = tracer.trace_all(pairs, rubric)
+    groups = group_traces(tracer, pairs, traces, rubric, min_share)
+    if run.settings.judge != OFFLINE:
+        model = run.model(run.settings.judge, "name")
+        written = await write_triggers(model, tracer, groups, traces, pairs, rubric)
+        groups = written.groups  # where a call failed, the sentence is the data's
+    return queries, groups
 
 
 def _write_traces(

@@ -224,6 +224,7 @@ cluster               count   the cluster
 rubric                text    the rubric
 trigger               text    what the queries are like; missing where nothing stands out
 trigger_cluster       number  its query cluster in the index; missing where there is none
+trigger_from?         text    who wrote it: "query", "row" of the training data, or a model's name
 trigger_by_hits       text    the paper's choice of trigger, by raw hits
 crux                  text    response attribute that makes the violation
 hits                  number  expected rows with the crux, of those that likely have the trigger

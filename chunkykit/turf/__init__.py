@@ -36,6 +36,7 @@ from chunkykit.turf.trace import (
 )
 from chunkykit.turf.tracer import Tracer
 from chunkykit.turf.verify import Verified, check_verification, verify_trace, verify_traces
+from chunkykit.turf.written import Written, write_triggers, write_triggers_with_model
 
 __all__ = [
     "DescribedExchange",
@@ -49,6 +50,7 @@ __all__ = [
     "Trace",
     "Tracer",
     "Verified",
+    "Written",
     "check_verification",
     "chunk_features",
     "chunk_shares",
@@ -75,4 +77,6 @@ __all__ = [
     "verify_trace",
     "verify_traces",
     "write_labels",
+    "write_triggers",
+    "write_triggers_with_model",
 ]

@@ -12,7 +12,7 @@ from chunkykit.turf.association import graded_rate, largest
 from chunkykit.turf.candidates import LIKELY, trigger_by_hits
 from chunkykit.turf.general import CHANCE, Candidate, Comparison, general_candidates
 from chunkykit.turf.graded import Grades
-from chunkykit.turf.trace import Trace, chunk_shares
+from chunkykit.turf.trace import FROM_QUERY, FROM_ROW, Trace, chunk_shares
 from chunkykit.types import Rate
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ class Findings(NamedTuple):
             trigger=sentence,
             attribute=attribute,
             trigger_cluster=cluster if cluster >= 0 else None,
+            trigger_from=FROM_QUERY if sentence == attribute else FROM_ROW,
             trigger_by_hits=trigger_by_hits(self.candidates),
             crux=self.cruxes[0],
             cruxes=self.cruxes,
@@ -145,6 +146,7 @@ class Findings(NamedTuple):
             trigger=None,
             attribute=None,
             trigger_cluster=None,
+            trigger_from=None,
             trigger_by_hits=trigger_by_hits(self.candidates),
             crux=self.cruxes[0] if self.cruxes else "",
             cruxes=self.cruxes,

@@ -5,13 +5,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from chunkykit.rubrics import Rubric
 from chunkykit.turf.association import largest
 from chunkykit.turf.findings import choose_candidate, count_rows, explain
 from chunkykit.turf.general import CHANCE, Candidate, general_candidates
 from chunkykit.turf.graded import EVEN
-from chunkykit.turf.trace import Trace, chunk_shares
+from chunkykit.turf.trace import FROM_QUERY, FROM_ROW, Trace, chunk_shares
+from chunkykit.types import Rate
 
 if TYPE_CHECKING:
     from chunkykit.turf.tracer import Tracer
@@ -43,7 +45,7 @@ def group_traces(
     """
     smallest = max(2, min_share * len(traces)) if len(traces) > 1 else 1
     sentences = list(dict.fromkeys(trace.trigger for trace in traces if trace.trigger))
-    covers = _coverage(tracer, [query for query, _ in pairs], sentences) >= EVEN
+    covers = coverage_of(tracer, [query for query, _ in pairs], sentences) >= EVEN
     for i, trace in enumerate(traces):
         if trace.trigger:
             covers[sentences.index(trace.trigger), i] = True
@@ -65,10 +67,19 @@ def group_traces(
     return sorted(results, key=lambda trace: -len(trace.members))
 
 
-def _coverage(
+def coverage_of(
     tracer: "Tracer", attributes: Sequence[Sequence[str]], sentences: Sequence[str]
 ) -> np.ndarray:
-    """How true each sentence is of each query, as far as its attributes say; (n_sentences, n)."""
+    """Say how true sentences are of queries, as far as their attributes say.
+
+    Args:
+        tracer: whose embedder made the index.
+        attributes: the attributes of each of n queries.
+        sentences: m sentences.
+
+    Returns:
+        Evidence for each sentence and query, shape (m, n).
+    """
     coverage = np.zeros((len(sentences), len(attributes)))
     if not sentences:
         return coverage
@@ -105,17 +116,17 @@ def _pool(
     chunks = chunk_shares(tracer.index, rows, telling[rows])
     candidates = _candidates(tracer, pairs, traces, members)
     sentences = [candidate.sentence for candidate in candidates]
-    coverage = _coverage(tracer, [pairs[i][0] for i in members], sentences).mean(axis=1)
-    shows = np.mean([tracer.shows_all(pairs[i][1]).evidence for i in members], axis=0)
-    every_row = np.arange(len(tracer.index))
-    chunk = str(chunks["chunk"][0])
-    best, separation = choose_candidate(tracer, candidates, shows, chunk, every_row, coverage)
+    coverage = coverage_of(tracer, [pairs[i][0] for i in members], sentences).mean(axis=1)
+    cruxes = [pairs[i][1] for i in members]
+    best, separation = choose_for_group(tracer, candidates, cruxes, chunks, coverage)
     trigger = sentences[best]
+    own = {attribute for i in members for attribute in pairs[i][0]}
     (cluster,) = tracer.clusters_of([trigger])
     return replace(
         strongest,
         trigger=trigger,
         attribute=None,
+        trigger_from=FROM_QUERY if trigger in own else FROM_ROW,
         trigger_cluster=cluster if cluster >= 0 else None,
         separation=separation,
         chunks=chunks,
@@ -125,6 +136,31 @@ def _pool(
         members=tuple(int(i) for i in members),
         **count_rows(tracer.shows(strongest.crux), tracer.carries(trigger))._asdict(),
     )
+
+
+def choose_for_group(
+    tracer: "Tracer",
+    candidates: Sequence[Candidate],
+    cruxes: Sequence[Sequence[str]],
+    chunks: pd.DataFrame,
+    coverage: np.ndarray | float = 1.0,
+) -> tuple[int, Rate]:
+    """Choose the candidate that best separates rows by the cruxes of several exchanges.
+
+    Args:
+        tracer: whose index is asked.
+        candidates: the candidates.
+        cruxes: those of each exchange.
+        chunks: the chunks behind all of them, the most telling first.
+        coverage: how true each candidate is of the exchanges, shape (m,).
+
+    Returns:
+        The position of the candidate, and its cross-validated AUC with its interval.
+    """
+    shows = np.mean([tracer.shows_all(own).evidence for own in cruxes], axis=0)
+    chunk = str(chunks["chunk"][0])
+    every_row = np.arange(len(tracer.index))
+    return choose_candidate(tracer, candidates, shows, chunk, every_row, coverage)
 
 
 def _candidates(

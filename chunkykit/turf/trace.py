@@ -31,6 +31,7 @@ SHARE_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low", "rows"]
 NUMBER_COLUMNS = [
     "trigger",
     "trigger_cluster",
+    "trigger_from",
     "trigger_by_hits",
     "crux",
     "hits",
@@ -38,6 +39,8 @@ NUMBER_COLUMNS = [
     "lift",
     "p_value",
 ]
+FROM_QUERY = "query"  # who wrote a trigger: it is in the words of a traced query,
+FROM_ROW = "row"  # or in those of a training row; else it is a model's, by its name
 ARRAYS = ("rows", "telling")
 RATES = ["separation", "p_crux_given_trigger", "p_crux_without", "p_crux"]
 SEPARATION_COLUMNS = ["separation", "separation_low", "separation_high"]
@@ -53,6 +56,8 @@ class Trace:
             training row that says the same more generally; None where nothing stands out.
         attribute: the query attribute that stands out, in the query's own words; None for a group.
         trigger_cluster: query cluster of the trigger; None where it has none.
+        trigger_from: who wrote the trigger: "query" for the words of a traced query, "row" for
+            those of a training row, else the name of a model; None where there is no trigger.
         trigger_by_hits: the paper's choice, by raw hits (Eq. 6).
         crux: the response attribute that is most responsible, which the numbers are about.
         cruxes: all response attributes that were traced.
@@ -78,6 +83,7 @@ class Trace:
     trigger: str | None
     attribute: str | None
     trigger_cluster: int | None
+    trigger_from: str | None
     trigger_by_hits: str | None
     crux: str
     cruxes: tuple[str, ...]
@@ -186,6 +192,9 @@ def _number_rows(trace: Trace) -> list[tuple[str, str]]:
     rows = [("trigger", trace.trigger)]
     if trace.attribute not in (None, trace.trigger):
         rows.append(("  the query", f"{trace.attribute} (in its own words)"))
+    if trace.trigger_from not in (None, FROM_QUERY, FROM_ROW):
+        check = f"separates rows with the crux: AUC {_format_auc(trace.separation)}"
+        rows.append(("  written by", f"{trace.trigger_from}; {check}"))
     return [
         *rows,
         ("  by hits", f"{trace.trigger_by_hits} (the paper's choice)"),

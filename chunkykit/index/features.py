@@ -19,6 +19,7 @@ from chunkykit.index.incidence import (
 from chunkykit.index.store import IndexSide
 
 SAME = 0.5  # P(same meaning) from which on two sentences say one thing
+PURE = 0.8  # the same for a pool: a writer is asked for what the sentence says, so it must be true
 # Probabilities from which on a row may carry a cluster, where that tells a chunk from the others
 # better: a chunk can say a feature in words that are far from each central sentence.
 CHUNK_LEVELS = (SAME, 0.3, 0.2, 0.1)
@@ -70,7 +71,7 @@ def common_features(side: IndexSide, same: SameMeaning, seed: int = 0) -> Featur
     if len(rows) > MAX_SAMPLED_ROWS:
         rows = np.random.default_rng(seed).choice(rows, MAX_SAMPLED_ROWS, replace=False)
     vectors = sentence_vectors(side, central_sentences(side))  # (K, d)
-    cut = least_cosine(same, SAME)
+    cut = least_cosine(same, PURE)
     n_rows = np.zeros(len(vectors), np.int64)
     for start in range(0, len(vectors), CLUSTERS_PER_PASS):
         part = slice(start, start + CLUSTERS_PER_PASS)

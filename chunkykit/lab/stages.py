@@ -231,7 +231,7 @@ async def cluster(run: Run, min_size: int = MIN_CLUSTER_SIZE) -> dict:
 
 async def _label_clusters(run: Run, points: pd.DataFrame) -> pd.DataFrame:
     """The table of the clusters; a model that describes names them where its sentences differ."""
-    attributes = points["response_attributes"].tolist()
+    attributes = [list(sentences) for sentences in points["response_attributes"]]
     same = same_meaning(run.index(), "response")
     if same is None:
         return cluster_table(points, attributes)

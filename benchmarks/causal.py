@@ -151,7 +151,7 @@ class Methods:
                 by_chunk = trace.chunks.set_index("chunk")["lift"]
                 lifts += by_chunk.reindex(self.chunks).fillna(0).to_numpy()
             if cruxes:
-                codes = self.codes[self.tracer.evidence(cruxes[0]).rows]
+                codes = self.codes[self.tracer.shows(cruxes[0]) >= 0.5]
                 shares += np.bincount(codes, minlength=len(self.chunks)) / self.tracer.k
         return {"turf": lifts / len(pairs), "hits": shares / len(pairs)}
 

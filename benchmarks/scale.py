@@ -1,7 +1,7 @@
 """How an index and a trace grow with the number of rows: seconds, memory, and a digest.
 
 python benchmarks/scale.py [--rows 10000 100000 1000000] [--describer lexical|made|model]
-    [--distinct 0.1] [--workers 2] [--dask] --out FOLDER
+    [--distinct 0.1] [--embedder wordllama] [--workers 2] [--dask] --out FOLDER
 
 Describer "lexical" describes rows of the demo recipe by the lexical describer. Describer "made"
 gives the same rows ten sentences per side, of words drawn by the text; a share --distinct of them
@@ -10,8 +10,6 @@ them: English, and 98 % of them are distinct. Each size runs in a process of its
 memory is that of its largest process. A trace is that of one crux that was not requested before,
 on an index that has just been opened. "compare_rows" is what a trace over graded evidence needs:
 the largest cosine of a row's sentences with ten query attributes and with three cruxes.
-
-With PYTHONPATH set to another commit, the script measures that one.
 """
 
 import argparse
@@ -32,7 +30,7 @@ from unittest.mock import patch
 import numpy as np
 from joblib.externals.loky import ProcessPoolExecutor
 
-from chunkykit.attributes import describe_lexically, load_embedder
+from chunkykit.attributes import DEFAULT_EMBEDDER, describe_lexically, load_embedder
 from chunkykit.index import (
     IndexSide,
     ShardReader,
@@ -86,6 +84,9 @@ GIB = 2**30  # bytes
 QUERY_ATTRIBUTES = 10  # of a failing exchange
 CRUXES = 3  # of a failing exchange
 REPEATS = 5  # of what is timed in milliseconds
+PRECISION_SENTENCES = 10_000  # whose stored vectors are compared with the embedder's
+PRECISION_VECTORS = 100  # that both are compared with
+NEAREST = 25  # sentences, as many as a trace of a small mixture would take
 BUILD_STAGES = {
     "number_s": "_number_sentences",
     "embed_s": "embed_blocks",
@@ -229,7 +230,7 @@ def measure_build(args: argparse.Namespace, n: int) -> dict:
     """Build the index of n rows."""
     source = args.out / f"rows-{n}.jsonl"
     folder = index_folder(args, n)
-    embed = load_embedder()
+    embed = load_embedder(args.embedder)
     if not source.exists():
         write_rows(source, n)
     began = time.perf_counter()
@@ -237,6 +238,7 @@ def measure_build(args: argparse.Namespace, n: int) -> dict:
         executor = open_executor(args, stack)
         asyncio.run(describe_shards(folder, ShardReader(source), describer_of(args), executor))
     described = time.perf_counter()
+    cpu_began = time.process_time()
     with timed_stages() as seconds:
         index = finish_index(folder, embed)
     ended = time.perf_counter()
@@ -246,6 +248,7 @@ def measure_build(args: argparse.Namespace, n: int) -> dict:
         "describer": args.describer,
         "describe_s": round(described - began, 1),
         "finish_s": round(ended - described, 1),
+        "finish_cpu_s": round(time.process_time() - cpu_began, 1),
         **{name: round(value, 1) for name, value in seconds.items()},
         **peak_memory(),
     }
@@ -270,41 +273,37 @@ def read_sentences(side: IndexSide, ids) -> list[str]:
     return [side.sentences[int(i)].as_py() for i in ids if i >= 0]
 
 
-def measure_recall(exact: Tracer, probing: Tracer, cruxes: list[str]) -> float:
-    """The mean share of the exact evidence that a tracer with probes finds."""
-    shares = []
-    for crux in cruxes:
-        rows = set(exact.evidence(crux).rows)
-        shared = rows & set(probing.evidence(crux).rows)
-        shares.append(len(shared) / max(1, len(rows)))
-    return float(np.mean(shares))
-
-
 def compare_rows(index: TraceIndex, embed: Embedder, rng: np.random.Generator) -> None:
     """What a trace over graded evidence needs of an index."""
     sides = {"query": QUERY_ATTRIBUTES, "response": CRUXES}
     for name, n_vectors in sides.items():
         side = index.sides[name]
         ids = rng.integers(len(side.sentences), size=n_vectors)
-        row_nearness(side, embed(read_sentences(side, ids)))
+        side.row_nearness(embed(read_sentences(side, ids)))
 
 
-def row_nearness(side: IndexSide, vectors: np.ndarray) -> np.ndarray:
-    """`IndexSide.row_nearness`, also on an older commit."""
-    if hasattr(side, "row_nearness"):
-        return side.row_nearness(vectors)
-    cosines = side.nearness(vectors)
-    padded = np.pad(cosines, [(0, 0), (0, 1)], constant_values=-1)
-    nearness = np.full((len(vectors), len(side.ids)), -1, np.float32)
-    for slot_ids in side.ids.T:
-        np.maximum(nearness, padded[:, slot_ids], out=nearness)
-    return nearness
+def measure_precision(side: IndexSide, embed: Embedder, rng: np.random.Generator) -> dict:
+    """What storing vectors as int16 changes, beside float16."""
+    m = len(side.sentences)
+    sample = np.sort(rng.choice(m, min(PRECISION_SENTENCES, m), replace=False))
+    exact = embed(read_sentences(side, sample))
+    queries = exact[rng.choice(len(sample), PRECISION_VECTORS, replace=False)]
+    cosines = queries @ exact.T
+    nearest = np.argsort(-cosines, axis=1)[:, :NEAREST]
+    changes = {}
+    for name, vectors in {"int16": side.vectors(sample), "float16": np.float16(exact)}.items():
+        changed = queries @ vectors.astype(np.float32).T
+        changes[f"{name}_largest_error"] = float(f"{np.abs(changed - cosines).max():.1e}")
+        still_nearest = np.argsort(-changed, axis=1)[:, :NEAREST]
+        shared = [len(np.intersect1d(*pair)) for pair in zip(nearest, still_nearest)]
+        changes[f"{name}_nearest_that_stay"] = round(float(np.mean(shared)) / NEAREST, 4)
+    return changes
 
 
 def measure_trace(args: argparse.Namespace, n: int) -> dict:
     """Open the index of n rows and trace some cruxes."""
     began = time.perf_counter()
-    embed = load_embedder()
+    embed = load_embedder(args.embedder)
     index = open_trace_index(index_folder(args, n), embed)
     opened = time.perf_counter()
     tracer = Tracer(index, embed)
@@ -322,14 +321,13 @@ def measure_trace(args: argparse.Namespace, n: int) -> dict:
     m = len(side.sentences)
     batch = read_sentences(side, rng.choice(m, min(BATCH_CRUXES, m), replace=False))
     start = time.perf_counter()
-    tracer.read(batch)
+    tracer.responses.read(batch)
     batch_seconds = time.perf_counter() - start
     compare_times = []
     for _ in range(REPEATS):
         start = time.perf_counter()
         compare_rows(index, embed, rng)
         compare_times.append(time.perf_counter() - start)
-    recall = measure_recall(tracer, Tracer(index, embed, probes=args.probes), cruxes)
     return {
         "rows": n,
         "attributes": int((side.ids >= 0).sum()),
@@ -341,9 +339,9 @@ def measure_trace(args: argparse.Namespace, n: int) -> dict:
         "hundred_cruxes_s": round(batch_seconds, 2),
         "compare_rows_first_s": round(compare_times[0], 3),
         "compare_rows_s": round(float(np.median(compare_times)), 3),
+        **measure_precision(side, embed, rng),
         "rss_gb": round(resident, 2),
         "peak_gb": peak_memory()["peak_gb_main"],
-        f"recall_{args.probes}_probes": round(recall, 3),
     }
 
 
@@ -357,10 +355,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--describer", choices=("lexical", "made", "model"), default="lexical")
     parser.add_argument("--distinct", type=float, default=0.1)
+    parser.add_argument("--embedder", default=DEFAULT_EMBEDDER)
     parser.add_argument("--workers", type=int, default=2, help="0: one process does everything")
     parser.add_argument("--dask", action="store_true", help="workers of a Dask cluster")
     parser.add_argument("--digest", action="store_true", help="hash the index")
-    parser.add_argument("--probes", type=int, default=64)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--do", choices=STAGES, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""A local server that describes, names and judges as a language model would, by known rules.
+"""A local server that describes, names, judges and verifies as a language model would, by rules.
 
 It runs in a thread, so that whole commands can be tested against it. Its sentences are those of the
 offline describer in other words, so that a pair that was described offline would show.
@@ -15,6 +15,7 @@ from servers import completion
 
 from chunkykit.attributes import describe_text
 
+STATEMENT = re.compile(r'^The (?:first|second) statement, "\w+", is about the \w+: (".*")$', re.M)
 DENIAL = re.compile(r"^(\d+)\. The response.*denies", re.M)
 
 
@@ -23,22 +24,39 @@ def reword(sentence: str) -> str:
     return re.sub("^The (query|response) ", r"The \1, as one sees, ", sentence)
 
 
+def read_exchange(trigger: str, crux: str, exchange: dict) -> tuple[bool, bool]:
+    """Whether the describer's sentences about the exchange say trigger and crux."""
+    truth = []
+    for side, sentence in zip(exchange, (trigger, crux)):
+        described = describe_text(exchange[side], side)
+        truth.append(sentence in (*described, *map(reword, described)))
+    return truth[0], truth[1]
+
+
 class ReplayingModel:
     """The model behind the server.
 
     Attributes:
-        calls: calls by role: "query", "response", "name", "crux".
+        calls: calls by role: "query", "response", "name", "crux", "verify".
         keys: the keys that came with the calls.
         fails: calls whose prompt holds one of these texts fail.
+        verify: what it says of (trigger, crux, exchange): (bool, bool), or any text.
+        name: its sentence for a list of sentences, or any text.
     """
 
     def __init__(self):
         self.calls = Counter()
         self.keys = set()
         self.fails = []
+        self.verify = read_exchange
+        self.name = lambda sentences: {"attributes": sentences[:1]}
 
-    def answer(self, prompt: str) -> dict:
-        """The answer to a prompt, as the JSON that it requests."""
+    def refuses(self, prompt: str) -> bool:
+        """Whether the call fails."""
+        return any(text in prompt for text in self.fails)
+
+    def answer(self, prompt: str) -> dict | str:
+        """The answer to a prompt, as the JSON that it requests, or a text that is none."""
         if "described the response in these statements" in prompt:
             self.calls["crux"] += 1
             return {"numbers": [int(number) for number in DENIAL.findall(prompt)]}
@@ -46,7 +64,15 @@ class ReplayingModel:
         if "statements below" in prompt:
             self.calls["name"] += 1
             sentences = json.loads("".join(lines[lines.index("") + 1 :]))
-            return {"attributes": sentences[:1]}
+            return self.name(sentences)
+        if "Is the trigger true" in prompt:
+            self.calls["verify"] += 1
+            trigger, crux = [json.loads(text) for text in STATEMENT.findall(prompt)]
+            exchange = json.loads(lines[lines.index("The exchange:") + 1])
+            answer = self.verify(trigger, crux, exchange)
+            if isinstance(answer, str):
+                return answer
+            return dict(zip(("trigger", "crux"), answer, strict=True))
         side = re.match(r"You describe one (\w+)", prompt)[1]
         self.calls[side] += 1
         sentences = describe_text(json.loads(lines[-1]), side)
@@ -54,19 +80,20 @@ class ReplayingModel:
 
 
 @contextmanager
-def replaying_server():
+def replaying_server(model: ReplayingModel | None = None):
     """A running server; gives its port and its model."""
-    model = ReplayingModel()
+    model = model or ReplayingModel()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             prompt = body["messages"][0]["content"]
             model.keys.add(self.headers["authorization"])
-            status = 400 if any(text in prompt for text in model.fails) else 200
+            status = 400 if model.refuses(prompt) else 200
             answer = {"error": {"message": "not this one"}}
             if status == 200:
-                answer = completion(json.dumps(model.answer(prompt)))
+                text = model.answer(prompt)
+                answer = completion(text if isinstance(text, str) else json.dumps(text))
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.end_headers()

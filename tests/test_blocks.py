@@ -76,6 +76,17 @@ def test_vectors_are_compared_with_all_blocks(unit_vectors, sizes):
     assert np.allclose(cosines, unit_vectors[:7] @ unit_vectors.T, atol=1e-4)
 
 
+@pytest.mark.parametrize("max_bytes, releases", [(2**30, 0), (0, 1)])
+def test_only_many_vectors_are_released_after_a_comparison(
+    mapped, monkeypatch, max_bytes, releases
+):
+    released = []
+    monkeypatch.setattr(blocks, "MAX_MAPPED_BYTES", max_bytes)
+    monkeypatch.setattr(blocks, "release_pages", released.append)
+    assert np.allclose(blocks.compare_blocks([mapped], np.eye(4, dtype=np.float32)), np.eye(4))
+    assert len(released) == releases
+
+
 def test_vectors_of_some_sentences_are_read(unit_vectors):
     block = blocks.encode_vectors(unit_vectors)
     sentences = np.array([0, 3, 47, 48, 99])

@@ -70,8 +70,8 @@ def test_reasoning_is_a_side_of_its_own(embedder, tmp_path):
     assert set(index.sides) == {"query", "response", "reasoning"}
     assert index.rows([0])["response"][0] == "Answer 0"
     tracer = Tracer(index, embedder, k=20, side="reasoning")
-    evidence = tracer.evidence("The reasoning tells a story")
-    assert sorted(evidence.rows) == list(range(0, 20, 2))
+    shows = tracer.shows("The reasoning tells a story")
+    assert np.flatnonzero(shows > 0.5).tolist() == list(range(0, 20, 2))
     command = ["trace", "--index", str(folder), "--rubric", "story", "--side", "reasoning"]
     assert cli.main([*command, "--query", "Question 7", "--response", thoughts[0]]) == 0
     with pytest.raises(UserError, match="no side 'rejected'"):

@@ -65,7 +65,7 @@ def test_a_value_that_is_replaced_counts_once():
     assert cache.nbytes == 0 and "key" not in cache
 
 
-@pytest.mark.parametrize("max_bytes", [0, 20_000, 60_000])
+@pytest.mark.parametrize("max_bytes", [0, 20_000, 40_000])
 def test_a_small_cache_changes_no_result(demo_index, embedder, monkeypatch, max_bytes):
     roomy = Tracer(demo_index, embedder)
     monkeypatch.setattr(tracer, "MAX_CACHE_BYTES", max_bytes)
@@ -82,7 +82,7 @@ def test_a_small_cache_changes_no_result(demo_index, embedder, monkeypatch, max_
 
 def cached_bytes(some_tracer):
     """What a tracer keeps, measured anew."""
-    caches = (some_tracer._evidence_cache, some_tracer._derived_cache)
+    caches = (some_tracer.queries._cache, some_tracer.responses._cache, some_tracer._weights)
     total = 0
     for cache in caches:
         items = cache._values.items()
@@ -92,11 +92,11 @@ def cached_bytes(some_tracer):
     return total
 
 
-def test_evidence_that_was_dropped_is_computed_again(demo_index, embedder, monkeypatch):
+def test_what_was_dropped_is_computed_again(demo_index, embedder, monkeypatch):
     monkeypatch.setattr(tracer, "MAX_CACHE_BYTES", 40_000)
     tight = Tracer(demo_index, embedder)
-    first = tight.evidence(CRUXES[0])
-    tight.read(CRUXES[1:])
-    assert CRUXES[0] not in tight._evidence_cache
-    assert CRUXES[-1] in tight._evidence_cache
-    assert np.array_equal(tight.evidence(CRUXES[0]).hits, first.hits)
+    first = tight.shows(CRUXES[0])
+    tight.responses.read(CRUXES[1:])
+    assert CRUXES[0] not in tight.responses._cache
+    assert CRUXES[-1] in tight.responses._cache
+    assert np.array_equal(tight.shows(CRUXES[0]), first)

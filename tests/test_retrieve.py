@@ -24,44 +24,21 @@ def tiny_index(query_attributes, response_attributes):
 
 def test_a_row_is_a_hit_once_for_each_distinct_cluster():
     index = tiny_index([["a", "a"], ["a", "b"], ["b"], ["c"]], [["x"], ["x", "y"], ["y"], ["y"]])
-    evidence = Tracer(index, EMBEDDER, k=10).evidence("x")
+    evidence = Tracer(index, EMBEDDER, k=2).evidence("x")
     assert sorted(evidence.rows.tolist()) == [0, 1]
     assert dict(zip(index.query.summaries, evidence.hits)) == {"a": 2, "b": 1, "c": 0}
-    shows = index.sides["response"].carry(evidence.near)
-    assert shows.tolist() == [True, True, False, False]
     lift = dict(zip(index.query.summaries, evidence.lift))
     assert lift["a"] == pytest.approx((2 / 2) / (2 / 4))
 
 
-def test_literal_hits_pair_slot_with_slot():
-    index = tiny_index([["a", "b"], ["b", "a"], ["c"]], [["x", "y"], ["y", "x"], ["x"]])
-
-    def hits(literal):
-        evidence = Tracer(index, EMBEDDER, k=3, literal=literal).evidence("x")
-        return dict(zip(index.query.summaries, evidence.hits))
-
-    assert hits(literal=False) == {"a": 2, "b": 2, "c": 1}
-    assert hits(literal=True) == {"a": 2, "b": 0, "c": 1}
-
-
 def test_ties_over_k_are_drawn_at_random_with_the_seed(demo_index, embedder):
     side = demo_index.sides["response"]
-    (nearness,) = side.nearness(embedder(["The response contains numbers"]))
+    (nearness,) = side.row_nearness(embedder(["The response contains numbers"]))
 
     def drawn(seed):
-        return retrieve_rows(side, nearness, 20, seed)[0]
+        return retrieve_rows(nearness, 20, seed)
 
     assert len(drawn(0)) == 20
     assert np.array_equal(drawn(0), drawn(0))
     assert not np.array_equal(drawn(0), drawn(1))
     assert drawn(0).max() > 300, "not the head of the mixture"
-
-
-def test_excluded_rows_leave_room_for_others(demo_index, embedder):
-    side = demo_index.sides["response"]
-    (nearness,) = side.nearness(embedder(["The response contains numbers"]))
-    excluded = np.zeros(len(demo_index), bool)
-    excluded[retrieve_rows(side, nearness, 20)[0]] = True
-    rows, _ = retrieve_rows(side, nearness, 20, excluded=excluded)
-    assert len(rows) == 20
-    assert not excluded[rows].any()

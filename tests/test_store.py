@@ -97,17 +97,6 @@ def test_row_nearness_does_not_depend_on_the_cuts(demo_index, monkeypatch):
     assert np.allclose(side.row_nearness(vectors), whole, atol=1e-6)
 
 
-def test_the_nearest_clusters_hold_the_nearest_sentences(demo_index):
-    side = demo_index.sides["response"]
-    vectors = all_vectors(side)[:5]
-    exact = side.nearness(vectors)
-    probed = side.nearness(vectors, probes=20)
-    near = probed >= 0.9
-    assert near.any(axis=1).all()
-    assert np.allclose(probed[near], exact[near], atol=1e-5)
-    assert (probed == -1).any()
-
-
 def test_rows_come_in_the_requested_order(demo_index):
     rows = demo_index.rows([5, 2])
     assert rows["row"].tolist() == [demo_index.table["row"][i].as_py() for i in (5, 2)]

@@ -183,7 +183,7 @@ def test_many_pairs_are_traced_as_one_by_one(demo_index, embedder):
     rubric = load_rubric("refusal")
     pairs = [
         described(
-            f"Which cover fits the iPhone {i} best?",
+            f"Which of {i + 2} covers fits the iPhone 13 best?",
             "I'm sorry, but I can't help with that.",
             rubric,
             embedder,
@@ -195,7 +195,8 @@ def test_many_pairs_are_traced_as_one_by_one(demo_index, embedder):
     for i in (0, 120, 229):
         assert together[i].to_dict() == tracer.trace(*pairs[i], rubric).to_dict()
     assert first_chunks(together) == {"device_policy": 230}
-    assert sum(len(trace.members) for trace in group_traces(together)) == 230
+    groups = group_traces(tracer, pairs, together, rubric)
+    assert sum(len(trace.members) for trace in groups) == 230
 
 
 ASKS, TRIGGER, NUMBERS, PLAIN = QUERIES = [
@@ -237,11 +238,11 @@ def test_rows_whose_prompt_requests_code_say_nothing_about_a_query_that_does_not
     trace = planted_tracer.trace(query, ["code"], REBUT)
     assert trace.trigger_by_hits == PLAIN
     assert trace.trigger == TRIGGER
-    assert trace.hits == 26 and trace.k == 26
+    assert round(trace.hits) == 26 and round(trace.k) == 86, "numbers are those of all rows"
     assert trace.chunks["chunk"].tolist() == ["culprit"]
     requested = planted_tracer.trace([*query, ASKS], ["code"], REBUT)
     assert requested.trigger == ASKS
-    assert requested.k == 86, "the rows count for a query that requests code"
+    assert requested.chunks["chunk"][0] == "asks", "the rows count for a query that requests code"
 
 
 def test_an_attribute_that_no_row_has_is_not_taken_for_its_neighbour(planted_tracer):
@@ -275,27 +276,26 @@ def test_an_attribute_that_only_accompanies_the_trigger_is_not_significant():
     trace = Tracer(index, PLANTED_EMBEDDER, k=50).trace([NUMBERS, TRIGGER], ["code"], REBUT)
     candidates = trace.candidates.set_index("attribute")
     assert trace.trigger == TRIGGER
-    assert candidates["hits"].to_dict() == {TRIGGER: 50, NUMBERS: 50}
+    assert candidates["hits"].round().to_dict() == {TRIGGER: 50, NUMBERS: 50}
     assert candidates.loc[NUMBERS, "p_value"] < 0.01 and candidates.loc[NUMBERS, "lift"] > 2
-    assert not candidates.loc[NUMBERS, "significant"]
+    assert candidates.loc[NUMBERS, "weight"] < 0.1 * candidates.loc[TRIGGER, "weight"]
 
 
-def test_the_links_of_a_crux_are_those_of_each_cluster(planted_tracer):
-    asks, trigger = planted_tracer.clusters_of((ASKS, TRIGGER))
-    links = [planted_tracer.link("code", cluster) for cluster in (asks, trigger, asks)]
-    rates = [(link.with_cluster.rate, link.with_cluster.n) for link in links]
-    assert rates == [(1, 60), (26 / 40, 40), (1, 60)]
-    assert links[1].without_cluster.rate == pytest.approx(60 / 360)
-    assert links[1].overall.rate == pytest.approx(86 / 400)
+def test_rows_are_graded_by_what_they_show_and_carry(planted_tracer):
+    assert planted_tracer.shows("code").round().sum() == 86
+    assert planted_tracer.carries(TRIGGER).round().sum() == 40
+    assert planted_tracer.likely_both(TRIGGER, "code").sum() == 26
 
 
 def test_why_there_is_no_trigger_is_said(planted_tracer):
     def explanation(query, cruxes):
         return planted_tracer.trace(query, cruxes, REBUT).explanation
 
-    assert "no attribute to trace" in explanation([PLAIN], [])
-    assert "nothing in the query stands out" in explanation([PLAIN], ["prose"])
-    assert "no response in this data" in explanation([PLAIN], ["never said"])
+    assert "no attribute of the response shows" in explanation([PLAIN], [])
+    assert "the query has no attribute" in explanation([], ["prose"])
+    assert "no attribute of the query clearly goes with" in explanation([PLAIN], ["prose"])
+    assert "no row of this index is likely to have" in explanation([PLAIN], ["never said"])
+    assert "something that this query lacks explains it" in explanation([PLAIN], ["code"])
 
 
 def test_the_data_predict_what_stands_out(planted_tracer):

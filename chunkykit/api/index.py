@@ -27,8 +27,10 @@ from chunkykit.turf import (
     DescribedExchange,
     Exchange,
     Tracer,
+    check_verification,
     describe_with_models,
     screen_exchange,
+    verify_traces,
 )
 from chunkykit.turf import Trace as PlainTrace
 from chunkykit.types import OFFLINE, Describer, Embedder
@@ -122,6 +124,7 @@ class Index:
         *,
         judge: str = OFFLINE,
         anyway: bool = False,
+        verify: int = 0,
     ) -> Trace:
         """Trace a failing exchange to the training data.
 
@@ -137,16 +140,19 @@ class Index:
             judge: the model that picks the attributes that make the response a violation, or
                 "offline" for those nearest to the rubric.
             anyway: whether to trace a response that does not look like a violation.
+            verify: training rows on which to ask the judge whether trigger and crux are true of
+                them, such as 50; one call a row. What it says is `trace.verified`.
 
         Returns:
             The trace. One without a trigger says why.
 
         Raises:
-            UserError: where query or response is empty, a call failed, or a model may not be
-                called.
+            UserError: where query or response is empty, a call of describer or crux judge
+                failed, a model may not be called, or there is no judge to verify by.
         """
         if not query.strip() or not response.strip():
             raise UserError("trace: query and response must not be empty.")
+        check_verification(verify, judge)
         if isinstance(rubric, str):
             rubric = load_rubric(rubric)
         exchange = Exchange(clean_text(query), clean_text(response))
@@ -157,6 +163,8 @@ class Index:
         plain = tracer.trace(described.query_attributes, described.cruxes, rubric)
         if described.no_violation:
             plain = replace(plain, explanation=f"No trace: {described.no_violation}. {ANYWAY_HINT}")
+        if verify and plain.trigger:
+            plain = run_sync(self._verify(tracer, plain, judge, verify))
         values = {f.name: getattr(plain, f.name) for f in fields(PlainTrace)}
         violation = not described.no_violation
         return Trace(**values, tracer=tracer, rubric=rubric, violation=violation)
@@ -175,6 +183,11 @@ class Index:
         if described.error:
             raise UserError(f"trace: {described.error}. Trace it again.")
         return described
+
+    async def _verify(self, tracer: Tracer, trace: PlainTrace, judge: str, n: int) -> PlainTrace:
+        """Verify a trace by a judge."""
+        with self._spending() as ledger:
+            return (await verify_traces(tracer, [trace], judge, n, ledger))[0]
 
     async def _call_models(
         self,

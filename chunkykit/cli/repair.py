@@ -68,7 +68,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Trace the exchange, write the repaired mixture, and print the report."""
     rubric = read_rubric(arguments)
     exchange = read_exchange(arguments, "repair needs --query and --response, neither empty.")
-    tracer, results = trace_exchanges(arguments, rubric, [exchange])
+    tracer, results, _ = trace_exchanges(arguments, rubric, [exchange])
     check_calls(results)
     trace = results[0].trace
     if trace is None:

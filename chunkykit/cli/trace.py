@@ -1,6 +1,7 @@
 """`chunkykit trace`: trace a failing exchange to the training data."""
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,10 @@ from typing import Any
 from chunkykit.cli.options import Commands, add_command, expand_path
 from chunkykit.cli.tracing import (
     ANYWAY_HINT,
+    CallFailed,
+    FurtherCalls,
     TracedExchange,
+    Tracing,
     add_tracing_options,
     check_calls,
     read_exchange,
@@ -26,14 +30,17 @@ from chunkykit.turf import (
     Exchange,
     Trace,
     Tracer,
+    check_verification,
     crux_keywords,
     first_chunks,
     format_trace,
     group_traces,
     trace_examples,
+    verify_traces,
 )
 
 EXAMPLES_PER_KIND = 3
+MAX_GROUPS = 10  # of a file: each is a tenth of it at least
 
 
 def add_trace_command(commands: Commands) -> None:
@@ -65,7 +72,21 @@ def add_trace_command(commands: Commands) -> None:
     parser.add_argument(
         "--group",
         action="store_true",
-        help="with --pairs: add a last line that groups the traces by trigger and by chunk",
+        help=(
+            "with --pairs: add a last line that groups the traces by trigger and by chunk; a "
+            "--judge may write the sentence of a group"
+        ),
+    )
+    parser.add_argument(
+        "--verify",
+        type=int,
+        default=0,
+        metavar="N",
+        help=(
+            "ask the --judge on N training rows, half of which should carry the trigger, whether "
+            "trigger and crux are true of them; one call a row, for each trace, or with --group "
+            "for each group (such as 50; default: 0)"
+        ),
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
@@ -74,14 +95,46 @@ def execute(arguments: argparse.Namespace) -> None:
     """Trace one exchange, or a file of them, and print what came of it."""
     rubric = read_rubric(arguments)
     exchanges = read_exchanges(arguments)
-    tracer, results = trace_exchanges(arguments, rubric, exchanges)
+    further = plan_further(arguments, len(exchanges))
+    tracing = trace_exchanges(arguments, rubric, exchanges, further)
+    tracer = tracing.tracer
+    results = tracing.results
+    groups: list[Trace] = []
+    if is_grouped(arguments):
+        groups = verify(arguments, tracing, group_results(tracing, rubric))
+    else:
+        traces = iter(verify(arguments, tracing, [r.trace for r in results if r.trace]))
+        results = [r._replace(trace=next(traces)) if r.trace else r for r in results]
     if arguments.pairs:
         print_lines(results)
         if arguments.group:
-            print_groups(tracer, results, rubric)
+            print_groups(tracer, results, groups)
     elif not results[0].error:
         print_result(tracer, results[0], arguments.json)
     check_calls(results)
+    check_verified([*groups, *(result.trace for result in results if result.trace)])
+
+
+def is_grouped(arguments: argparse.Namespace) -> bool:
+    """Whether there will be traces of groups."""
+    return bool(arguments.pairs and arguments.group)
+
+
+def plan_further(arguments: argparse.Namespace, exchanges: int) -> FurtherCalls:
+    """Say what the judge will be asked about traces; UserError for a --verify that cannot be."""
+    check_verification(arguments.verify, arguments.judge)
+    traces = exchanges
+    if is_grouped(arguments):
+        traces = min(MAX_GROUPS, max(1, exchanges // 2))  # a group has two exchanges at least
+    return FurtherCalls(traces if arguments.verify else 0, arguments.verify)
+
+
+def verify(arguments: argparse.Namespace, tracing: Tracing, traces: Sequence[Trace]) -> list[Trace]:
+    """Verify traces by the judge, if --verify says so."""
+    if not arguments.verify:
+        return list(traces)
+    n = arguments.verify
+    return asyncio.run(verify_traces(tracing.tracer, traces, arguments.judge, n, tracing.ledger))
 
 
 def read_exchanges(arguments: argparse.Namespace) -> list[Exchange]:
@@ -131,18 +184,40 @@ def print_lines(results: Sequence[TracedExchange]) -> None:
         print(json.dumps(result_line(result), ensure_ascii=False))
 
 
-def print_groups(tracer: Tracer, results: Sequence[TracedExchange], rubric: Rubric) -> None:
+def group_results(tracing: Tracing, rubric: Rubric) -> list[Trace]:
+    """Group what was traced; members are positions among the traces."""
+    traced = [result for result in tracing.results if result.trace]
+    traces = [result.trace for result in traced if result.trace]
+    pairs = [(result.query_attributes, result.trace.cruxes) for result in traced if result.trace]
+    return group_traces(tracing.tracer, pairs, traces, rubric)
+
+
+def print_groups(
+    tracer: Tracer, results: Sequence[TracedExchange], groups: Sequence[Trace]
+) -> None:
     """Print one JSON line about all traces: their groups, and how often each chunk is first."""
     positions = [i for i, result in enumerate(results) if result.trace]
-    traces = [result.trace for result in results if result.trace]
-    pairs = [(result.query_attributes, result.trace.cruxes) for result in results if result.trace]
-    groups = []
-    for group in group_traces(tracer, pairs, traces, rubric):
+    lines = []
+    for group in groups:
         # of the exchanges in the file, not of those that were traced
         members = tuple(positions[i] for i in group.members)
         line = trace_to_dict(tracer, replace(group, members=members))
-        groups.append({"pairs": len(members), **line})
-    print(json.dumps({"group": groups, "first_chunks": first_chunks(traces)}, ensure_ascii=False))
+        lines.append({"pairs": len(members), **line})
+    firsts = first_chunks([result.trace for result in results if result.trace])
+    print(json.dumps({"group": lines, "first_chunks": firsts}, ensure_ascii=False))
+
+
+def check_verified(traces: Sequence[Trace]) -> None:
+    """Raise CallFailed where the judge did not answer about a row."""
+    checks = [trace.verified for trace in traces if trace.verified]
+    failed = sum(check.failed for check in checks)
+    if failed:
+        total = failed + sum(check.answered for check in checks)
+        error = next(check.error for check in checks if check.error)
+        raise CallFailed(
+            f"verify: {failed} of {total} calls failed ({error}). Run the same command again: the "
+            "answers so far are stored."
+        )
 
 
 def trace_to_dict(tracer: Tracer, trace: Trace) -> dict[str, Any]:

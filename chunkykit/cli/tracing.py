@@ -29,11 +29,29 @@ from chunkykit.turf import (
 )
 from chunkykit.types import OFFLINE
 
+MEASURED_ROWS = 200  # about as many training rows are measured for an estimate
 ANYWAY_HINT = "Ask a model with --judge MODEL, or trace it all the same with --anyway."
 
 
 class CallFailed(RuntimeError):
-    """A model call failed, so that an exchange could not be traced."""
+    """A model call failed, so that an exchange could not be traced or a trace not verified."""
+
+
+class FurtherCalls(NamedTuple):
+    """What a judge model is asked after exchanges have been traced.
+
+    Attributes:
+        traces: traces that it verifies, at most.
+        rows: training rows for each of them.
+        sentences: groups of traces whose sentence it writes, at most.
+    """
+
+    traces: int = 0
+    rows: int = 0
+    sentences: int = 0
+
+
+NOTHING_FURTHER = FurtherCalls()
 
 
 class TracedExchange(NamedTuple):
@@ -52,6 +70,20 @@ class TracedExchange(NamedTuple):
     trace: Trace | None
     no_violation: str
     error: str
+
+
+class Tracing(NamedTuple):
+    """Exchanges and what came of them.
+
+    Attributes:
+        tracer: what traced them.
+        results: one item per exchange.
+        ledger: keeps the calls; None where no model is called.
+    """
+
+    tracer: Tracer
+    results: list[TracedExchange]
+    ledger: Ledger | None
 
 
 def add_tracing_options(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +138,7 @@ def add_tracing_models(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help=(
             "model that picks the attributes that make the response a violation (default: "
-            "offline, those nearest to the rubric)"
+            "offline, those nearest to the rubric), and verifies and names traces where asked"
         ),
     )
     group.add_argument(
@@ -149,17 +181,21 @@ def read_exchange(arguments: argparse.Namespace, problem: str) -> Exchange:
 
 
 def trace_exchanges(
-    arguments: argparse.Namespace, rubric: Rubric, exchanges: Sequence[Exchange]
-) -> tuple[Tracer, list[TracedExchange]]:
+    arguments: argparse.Namespace,
+    rubric: Rubric,
+    exchanges: Sequence[Exchange],
+    further: FurtherCalls = NOTHING_FURTHER,
+) -> Tracing:
     """Describe exchanges as the rows of the index were described, and trace them.
 
     Args:
         arguments: parsed arguments.
         rubric: what the responses violate.
         exchanges: the exchanges.
+        further: what the judge will be asked about the traces, for the estimate.
 
     Returns:
-        The tracer, and one item per exchange.
+        The tracer, one item per exchange, and the ledger.
 
     Raises:
         UserError: the index cannot be read or compared with, or a model may not be called.
@@ -169,7 +205,7 @@ def trace_exchanges(
     suspects = exchanges
     if arguments.judge == OFFLINE and not arguments.anyway:
         suspects = [e for e in exchanges if not screen_exchange(e, rubric, arguments.side)]
-    ledger = approve_models(arguments, index, describer, suspects)
+    ledger = approve_models(arguments, index, describer, suspects, further)
     embed = load_index_embedder(index, ledger)
     tracer = Tracer(index, embed, arguments.k, side=arguments.side)
     describing = describe_with_models(
@@ -191,7 +227,7 @@ def trace_exchanges(
         results.append(
             TracedExchange(exchange, item.query_attributes, trace, item.no_violation, item.error)
         )
-    return tracer, results
+    return Tracing(tracer, results, ledger)
 
 
 def load_index_embedder(index: TraceIndex, ledger: Ledger | None) -> Embedder:
@@ -221,6 +257,7 @@ def approve_models(
     index: TraceIndex,
     describer: str,
     exchanges: Sequence[Exchange],
+    further: FurtherCalls,
 ) -> Ledger | None:
     """Ask what must be asked before models are called for some exchanges.
 
@@ -229,6 +266,7 @@ def approve_models(
         index: the index.
         describer: what described its rows.
         exchanges: the exchanges that models will see.
+        further: what the judge will be asked about the traces.
 
     Returns:
         The ledger of the calls; None where no model will be called.
@@ -243,12 +281,27 @@ def approve_models(
         named = [arguments.judge, arguments.describer or OFFLINE]
         names = [describer, index.meta["embedder"]]
         approve_servers(f"index {arguments.index}", names, named, fix)
-    plan = plan_traces(exchanges, describer, arguments.judge, index.meta["embedder"])
+    plan = plan_traces(
+        exchanges,
+        describer,
+        arguments.judge,
+        index.meta["embedder"],
+        verified_rows=further.traces * min(further.rows, len(index)),
+        row_characters=mean_characters(index) if further.rows else 0,
+        sentences=further.sentences,
+    )
     if not plan:
         return None
     ledger = ledger_beside(arguments.index)
     approve_further_cost(ledger, arguments, plan, all(is_free(part.model) for part in plan))
     return ledger
+
+
+def mean_characters(index: TraceIndex) -> float:
+    """Estimate the characters of a training row, from rows all over the index."""
+    step = max(1, len(index) // MEASURED_ROWS)
+    rows = index.rows(range(0, len(index), step))
+    return float((rows["prompt"].str.len() + rows["response"].str.len()).mean())
 
 
 def check_calls(results: Sequence[TracedExchange]) -> None:

@@ -1,7 +1,8 @@
 """Blocks of sentence vectors: unit vectors on disk, memory-mapped and read one block at a time.
 
 An index can hold more vectors than fit in memory. Each block is read, used and released, so that
-the process never holds more than one of them.
+the process never holds more than one of them. Only a trace keeps those of a small index mapped,
+because it reads all of them again and again.
 
 A component is stored as an int16. For unit vectors that is more precise than float16, because no
 bits are spent on an exponent, and NumPy converts it to float32 twenty times as fast.
@@ -10,10 +11,11 @@ bits are spent on an exponent, and NumPy converts it to float32 twenty times as 
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +25,8 @@ from chunkykit.types import Embedder
 
 SENTENCES_PER_BLOCK = 65_536  # sentences per block of vectors
 MAX_COMPONENT = 2**15 - 1  # int16 that stands for a component of 1
-SENTENCES_PER_TASK = 4096  # sentences per task of a thread; their vectors fit in its cache
+MAX_MAPPED_BYTES = 2**30  # of the blocks of one side that stay mapped from trace to trace
+SENTENCES_PER_TASK = 2048  # sentences per task of a thread; their vectors fit in its cache
 # BLAS takes matrices of few rows as they are, and products of at most 2**18 multiplications in one
 # thread. It would copy larger matrices first, which takes as long as the product.
 SENTENCES_PER_PRODUCT = 16
@@ -117,7 +120,9 @@ def read_vectors(blocks: list[np.ndarray], sentences: np.ndarray) -> np.ndarray:
 
 
 def compare_blocks(blocks: list[np.ndarray], vectors: np.ndarray) -> np.ndarray:
-    """Compare vectors with all sentences, one block of sentences in memory at a time.
+    """Compare vectors with all sentences.
+
+    Blocks of more than MAX_MAPPED_BYTES in all are in memory one at a time.
 
     Args:
         blocks: consecutive blocks with m sentences, each (at most SENTENCES_PER_BLOCK, d) int16.
@@ -128,10 +133,13 @@ def compare_blocks(blocks: list[np.ndarray], vectors: np.ndarray) -> np.ndarray:
     """
     cosines = np.empty((len(vectors), sum(map(len, blocks))), np.float32)
     scaled = vectors / np.float32(MAX_COMPONENT)
-    for place, block in locate_blocks(blocks):
-        compare_part = partial(_compare_part, block, scaled, cosines[:, place])
-        in_threads(compare_part, range(0, len(block), SENTENCES_PER_TASK))
-        release_pages(block)
+    stay_mapped = sum(block.nbytes for block in blocks) <= MAX_MAPPED_BYTES
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        for place, block in locate_blocks(blocks):
+            compare_part = partial(_compare_part, block, scaled, cosines[:, place])
+            list(executor.map(compare_part, range(0, len(block), SENTENCES_PER_TASK)))
+            if not stay_mapped:
+                release_pages(block)
     return cosines
 
 
@@ -151,16 +159,19 @@ def _compare_part(block: np.ndarray, vectors: np.ndarray, cosines: np.ndarray, s
         cosines[first : first + step, start : start + m] = products[:m].T
 
 
-def in_threads(task: Callable[[int], None], starts: range) -> None:
-    """Run a task on each part of an array, in as many threads as there are cores.
+def in_threads(task: Callable[[int], Any], numbers: Iterable[int]) -> list[Any]:
+    """Run a task for each of some numbers, in as many threads as there are cores.
 
     Args:
-        task: a function of where the part starts. It spends its time in NumPy, which lets the
-            other threads run.
-        starts: where the parts start.
+        task: a function of where a part of an array starts, or of the number of a part. It spends
+            its time in NumPy or faiss, which let the other threads run.
+        numbers: what it is called with.
+
+    Returns:
+        What it returned, in the order of the numbers.
     """
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        list(executor.map(task, starts))
+        return list(executor.map(task, numbers))
 
 
 def embed_blocks(folder: Path, sentences: pa.Array, embed: Embedder) -> list[np.ndarray]:

@@ -24,7 +24,6 @@ from chunkykit.errors import UserError
 from chunkykit.files import writable, write_json
 from chunkykit.index.blocks import embed_blocks
 from chunkykit.index.kmeans import (
-    COARSE_CLUSTERS,
     Clustering,
     cluster_vectors,
     default_clusters,
@@ -34,9 +33,7 @@ from chunkykit.index.shards import SIDE_COLUMNS, building_folder, read_shards, w
 from chunkykit.index.store import INDEX_VERSION, TraceIndex, file_entry, open_trace_index
 from chunkykit.types import Embedder
 
-# Only query clusters can be triggers. Clusters of the other sides stay few enough for k-means in
-# one step.
-MAX_OTHER_CLUSTERS = COARSE_CLUSTERS
+MAX_OTHER_CLUSTERS = 4096  # of a side whose clusters cannot be triggers
 
 
 def index_from_attributes(

@@ -2,20 +2,35 @@
 
 Two things differ from the textbook. A sentence weighs as much as the number of its rows, so that
 the clusters are those of all attributes, as in the paper, although each distinct sentence is
-embedded once. And many clusters are learned in two steps, which costs the square root: coarse
-clusters first, then k-means inside each of them.
+embedded once. And many clusters are learned in two steps, which costs the square root: cells
+first, which are coarse clusters, then k-means inside each of them. A sentence is compared with the
+clusters of the cells nearest to it.
+
+Cells are worked on in threads of our own. Those of faiss wait for each other after every step,
+which takes longer than the step where a cell is small or the cores are busy.
 """
 
 import logging
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from chunkykit.index.blocks import SENTENCES_PER_BLOCK, locate_blocks, read_block
+from chunkykit.index.blocks import (
+    SENTENCES_PER_TASK,
+    decode_vectors,
+    in_threads,
+    read_block,
+    read_vectors,
+    release_pages,
+)
 
 MAX_TRAINING_SENTENCES = 2**21  # sentences that k-means learns from; a random sample of more
 MAX_CLUSTERS = 50_000  # default number of clusters at most; the paper has 25,000
-COARSE_CLUSTERS = 4096  # clusters from which on k-means works in two steps
+TWO_STEP_CLUSTERS = 2048  # clusters from which on k-means works in two steps
+CELLS_PER_ROOT = 2  # cells per square root of the number of clusters
+SENTENCES_PER_CELL = 256  # sentences per cell that the cells are learned from
+NEAREST_CELLS = 4  # cells whose clusters a sentence is compared with
 SENTENCES_PER_CLUSTER = 20  # about the paper's density
 MIN_CLUSTERS = 1024  # clusters below which sentences are not merged by default
 MIN_OCCURRENCES = 2  # rows per sentence from which on sentences are types, and merging is rare
@@ -104,46 +119,41 @@ def cluster_vectors(
             closest=every,
             radius=np.ones(m, np.float32),
         )
-    sample = _sample_sentences(m, seed)
-    centroids = _learn_centroids(_read_vectors(blocks, sample), weight[sample], k, seed)
-    return _assign(blocks, centroids)
+    sample = _sample_sentences(m, MAX_TRAINING_SENTENCES, seed)
+    search = _learn(read_vectors(blocks, sample), weight[sample], k, seed)
+    return _assign(blocks, search)
 
 
-def _sample_sentences(m: int, seed: int) -> np.ndarray:
-    """The sentences that k-means learns from, ascending."""
-    if m <= MAX_TRAINING_SENTENCES:
+def _sample_sentences(m: int, size: int, seed: int) -> np.ndarray:
+    """At most `size` of m sentences, ascending."""
+    if m <= size:
         return np.arange(m)
     rng = np.random.default_rng(seed)
-    return np.sort(rng.choice(m, MAX_TRAINING_SENTENCES, replace=False))
+    return np.sort(rng.choice(m, size, replace=False))
 
 
-def _read_vectors(blocks: list[np.ndarray], sentences: np.ndarray) -> np.ndarray:
-    """The vectors of some sentences, ascending, with one whole block in memory at a time."""
-    parts = []
-    for place, block in locate_blocks(blocks):
-        inside = sentences[(sentences >= place.start) & (sentences < place.stop)]
-        parts.append(read_block(block)[inside - place.start])
-    return np.concatenate(parts)
+def _learn(vectors: np.ndarray, weight: np.ndarray, k: int, seed: int) -> Any:
+    """Learn about k centroids of encoded vectors, as a faiss index that searches them."""
+    if k < TWO_STEP_CLUSTERS:
+        return _search_index(_fit(vectors, weight, k, seed))
+    n_cells = round(CELLS_PER_ROOT * k**0.5)
+    sample = _sample_sentences(len(vectors), SENTENCES_PER_CELL * n_cells, seed)
+    cells = _fit(vectors[sample], weight[sample], n_cells, seed)
+    _, cell_of = _search([vectors], _search_index(cells))
 
-
-def _learn_centroids(vectors: np.ndarray, weight: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """About k centroids, learned in one step or, from COARSE_CLUSTERS on, in two."""
-    if k < COARSE_CLUSTERS:
-        return _fit(vectors, weight, k, seed)
-    coarse = _fit(vectors, weight, round(k**0.5), seed)
-    cell = _nearest_in_memory(vectors, coarse)
-    fine = []
-    for c in range(len(coarse)):
-        members = np.flatnonzero(cell == c)
-        if len(members) == 0:
-            continue
+    def learn_cell(cell: int) -> np.ndarray:
+        _use_one_thread()
+        members = np.flatnonzero(cell_of == cell)
         share = max(1, round(k * len(members) / len(vectors)))
-        fine.append(_fit(vectors[members], weight[members], share, seed))
-    return np.concatenate(fine)
+        return _fit(vectors[members], weight[members], share, seed)
+
+    centroids = in_threads(learn_cell, np.unique(cell_of))
+    return _search_index(np.concatenate(centroids), cells)
 
 
 def _fit(vectors: np.ndarray, weight: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Centroids of one run of k-means."""
+    """Centroids of one run of k-means over encoded vectors."""
+    vectors = decode_vectors(vectors)
     if k >= len(vectors):
         return vectors
     kmeans = _faiss().Kmeans(
@@ -163,27 +173,10 @@ def _fit(vectors: np.ndarray, weight: np.ndarray, k: int, seed: int) -> np.ndarr
     return kmeans.centroids
 
 
-def _nearest_in_memory(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """The nearest centroid of each vector."""
-    search = _search_index(centroids)
-    parts = []
-    for start in range(0, len(vectors), SENTENCES_PER_BLOCK):
-        _, nearest = search.search(vectors[start : start + SENTENCES_PER_BLOCK], 1)
-        parts.append(nearest.ravel())
-    return np.concatenate(parts)
-
-
-def _assign(blocks: list[np.ndarray], centroids: np.ndarray) -> Clustering:
+def _assign(blocks: list[np.ndarray], search: Any) -> Clustering:
     """Put each sentence into the cluster of its nearest centroid; drop empty clusters."""
-    search = _search_index(centroids)
-    all_closeness = []
-    all_nearest = []
-    for block in blocks:
-        block_closeness, block_nearest = search.search(read_block(block), 1)
-        all_closeness.append(block_closeness.ravel())
-        all_nearest.append(block_nearest.ravel())
-    closeness = np.concatenate(all_closeness)  # (m,)
-    used, cluster_of = np.unique(np.concatenate(all_nearest), return_inverse=True)
+    closeness, nearest = _search(blocks, search)
+    used, cluster_of = np.unique(nearest, return_inverse=True)
 
     # Sort by cluster and, inside a cluster, from its farthest member to its closest.
     order = np.lexsort((closeness, cluster_of))
@@ -191,17 +184,44 @@ def _assign(blocks: list[np.ndarray], centroids: np.ndarray) -> Clustering:
     first = np.concatenate([[0], last[:-1] + 1])  # (K,) place of the farthest member
     return Clustering(
         cluster_of=cluster_of.astype(np.int32),
-        centroids=centroids[used],
+        centroids=search.reconstruct_n(0, search.ntotal)[used],
         closest=order[last],
         radius=closeness[order[first]],
     )
 
 
-def _search_index(centroids: np.ndarray):
-    """A faiss index that searches centroids by cosine, exactly."""
-    index = _faiss().IndexFlatIP(centroids.shape[1])
+def _search(blocks: list[np.ndarray], search: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The cosine of each sentence with its nearest centroid, and which one that is, (m,) each."""
+
+    def search_part(block: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+        _use_one_thread()
+        vectors = decode_vectors(block[start : start + SENTENCES_PER_TASK])
+        return search.search(vectors, 1)
+
+    parts = []
+    for block in blocks:
+        parts += in_threads(partial(search_part, block), range(0, len(block), SENTENCES_PER_TASK))
+        release_pages(block)
+    closeness, nearest = zip(*parts)
+    return np.concatenate(closeness).ravel(), np.concatenate(nearest).ravel()
+
+
+def _search_index(centroids: np.ndarray, cells: np.ndarray | None = None) -> Any:
+    """A faiss index that searches centroids by cosine: all, or those of the nearest cells."""
+    faiss = _faiss()
+    index = faiss.IndexFlatIP(centroids.shape[1])
+    if cells is not None:
+        index.add(cells)
+        index = faiss.IndexIVFFlat(index, cells.shape[1], len(cells), faiss.METRIC_INNER_PRODUCT)
+        index.nprobe = NEAREST_CELLS
+        index.make_direct_map()
     index.add(centroids)
     return index
+
+
+def _use_one_thread() -> None:
+    """Keep faiss from starting threads of its own where it is called from this thread."""
+    _faiss().omp_set_num_threads(1)
 
 
 def _faiss():

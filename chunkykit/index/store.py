@@ -84,25 +84,16 @@ class IndexSide:
         rows_with = np.diff(self.starts)
         return float(rows_with[rows_with > 1].sum() / max(1, rows_with.sum()))
 
-    def nearness(self, vectors: np.ndarray, probes: int | None = None) -> np.ndarray:
-        """Compare vectors with all sentences, one block of sentences in memory at a time.
+    def nearness(self, vectors: np.ndarray) -> np.ndarray:
+        """Compare vectors with all sentences.
 
         Args:
             vectors: unit vectors, shape (k, d).
-            probes: compare only with the members of this many nearest clusters, which is faster
-                and approximate. None: compare with all, exactly.
 
         Returns:
-            Cosines, shape (k, m) float32; -1 for sentences that were not compared.
+            Cosines, shape (k, m) float32.
         """
-        if not probes:
-            return compare_blocks(self.blocks, vectors)
-        cosines = np.full((len(vectors), len(self.sentences)), -1, np.float32)
-        for i, vector in enumerate(vectors):
-            nearest = np.argsort(-(self.centroids @ vector))[:probes]
-            members = np.flatnonzero(np.isin(self.cluster_of, nearest))
-            cosines[i, members] = self.vectors(members) @ vector
-        return cosines
+        return compare_blocks(self.blocks, vectors)
 
     def row_nearness(self, vectors: np.ndarray) -> np.ndarray:
         """Compare vectors with all rows: how near is the nearest sentence of each row?
@@ -114,7 +105,7 @@ class IndexSide:
             Largest cosine of each vector with any sentence of each row, shape (q, n) float32; -1
             for rows without sentences.
         """
-        cosines = compare_blocks(self.blocks, vectors)  # (q, m)
+        cosines = self.nearness(vectors)  # (q, m)
         nearness = np.empty((len(vectors), len(self.ids)), np.float32)
 
         def fill(start: int) -> None:

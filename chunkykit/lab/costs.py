@@ -1,7 +1,7 @@
 """What a run will take, before it starts: calls and tokens per role.
 
-A guess at what a query, an answer and a judgement take, without thinking. Of a run, crux calls and
-ablations are left out: how many there are depends on what the search finds.
+A guess at what a query, an answer and a judgement take, without thinking. Of a run, ablations and
+the judge's calls for traces are left out: how many there are depends on what the search finds.
 """
 
 import math
@@ -23,6 +23,8 @@ SENTENCES_PER_TEXT = 10
 SENTENCES_PER_REQUEST = 256  # that an embedder embeds at once, of an index
 REQUESTS_PER_TRACE = 4  # to an embedder
 CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS = 500, 30  # with the ten attributes of a response
+VERIFY_PROMPT_TOKENS, VERIFY_ANSWER_TOKENS = 250, 15  # without the training row
+NAME_PROMPT_TOKENS, NAME_ANSWER_TOKENS = 500, 30  # with the attributes of a group's members
 MIN_MILLIONS = 50_000  # tokens from which an estimate counts them in millions
 
 
@@ -137,14 +139,21 @@ def plan_traces(
     describer: str,
     judge: str = OFFLINE,
     embedder: str = OFFLINE,
+    *,
+    verified_rows: int = 0,
+    row_characters: float = 0.0,
+    sentences: int = 0,
 ) -> list[PlannedCalls]:
-    """Plan the calls that describe exchanges, pick their cruxes and embed their attributes.
+    """Plan the calls that describe exchanges, pick cruxes, embed attributes and verify traces.
 
     Args:
         exchanges: (query, response) of each.
         describer: the model that described the rows of the index, or "offline".
-        judge: the model that picks cruxes, or "offline".
+        judge: the model that picks cruxes, verifies and writes, or "offline".
         embedder: the embedder; one that makes no requests does not count.
+        verified_rows: training rows that the judge is asked about.
+        row_characters: characters of such a row.
+        sentences: groups of traces whose sentence the judge writes.
 
     Returns:
         What `models.estimate_cost` takes, without what makes no calls. Calls that a ledger has
@@ -154,9 +163,12 @@ def plan_traces(
     characters = sum(len(text) for text in texts)
     tokens_in = DESCRIBER_PROMPT_TOKENS + characters / CHARACTERS_PER_TOKEN / max(1, len(texts))
     embedder_tokens = SENTENCES_PER_TEXT * SENTENCE_TOKENS
+    verify_tokens = VERIFY_PROMPT_TOKENS + row_characters / CHARACTERS_PER_TOKEN
     plan = [
         PlannedCalls(describer, 2 * len(exchanges), tokens_in, DESCRIBER_ANSWER_TOKENS),
         PlannedCalls(judge, len(exchanges), CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS),
+        PlannedCalls(judge, verified_rows, verify_tokens, VERIFY_ANSWER_TOKENS),
+        PlannedCalls(judge, sentences, NAME_PROMPT_TOKENS, NAME_ANSWER_TOKENS),
         PlannedCalls(embedder, REQUESTS_PER_TRACE * len(exchanges), embedder_tokens, 0),
     ]
     return _without_idle(plan)

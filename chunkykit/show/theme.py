@@ -74,7 +74,7 @@ def label_text(value: object, width: int = 70, lines: int = 4) -> str:
     # textwrap's own max_lines would drop a word that fills a line.
     if len(wrapped) > lines:
         visible.append("…")
-    return "<br>".join(html.escape(line).replace("$", "&#36;") for line in visible)
+    return "<br>".join(html.escape(line, quote=False).replace("$", "&#36;") for line in visible)
 
 
 def finish_figure(
@@ -107,7 +107,7 @@ def finish_figure(
         height=height,
         width=width,
         font={"family": "DejaVu Sans, Arial, sans-serif", "size": 13, "color": "#222"},
-        title={**TITLE, "text": html.escape(title)},
+        title={**TITLE, "text": html.escape(title, quote=False)},
         margin={"l": left, "r": 30, "t": 90, "b": 110 + below},
     )
     for line, shift in ((description, -62), (caption, -80)):

@@ -35,6 +35,7 @@ from chunkykit.turf.trace import (
     trace_tables,
 )
 from chunkykit.turf.tracer import Tracer
+from chunkykit.turf.verify import Verified, check_verification, verify_trace, verify_traces
 
 __all__ = [
     "DescribedExchange",
@@ -47,6 +48,8 @@ __all__ = [
     "NOISE",
     "Trace",
     "Tracer",
+    "Verified",
+    "check_verification",
     "chunk_features",
     "chunk_shares",
     "cluster_names",
@@ -69,5 +72,7 @@ __all__ = [
     "select_cruxes",
     "trace_examples",
     "trace_tables",
+    "verify_trace",
+    "verify_traces",
     "write_labels",
 ]

@@ -12,11 +12,12 @@ from chunkykit.turf.association import (
     partial_weights,
     weighted_auc,
 )
-from chunkykit.turf.graded import Grades
+from chunkykit.turf.graded import EVEN, Grades
 
 MAX_P_VALUE = 0.001  # adjusted p from which a candidate is no trigger
 # A candidate that is significant but has neither is hardly a trigger.
 MIN_LIFT = 2.0
+MIN_ROWS = 5
 MIN_SEPARATION = 0.6  # AUC
 MAX_COMPARED_ROWS = 4000  # rows beside those that show the cruxes most
 LIKELY = 0.5  # probability from which a row counts as one that carries an attribute
@@ -64,8 +65,11 @@ def weigh_candidates(
             "raw_hits": [int(cluster_hits[c]) if c >= 0 else 0 for c in clusters],
         }
     )
+    # rows that rather have both than not; a pair of them is no trigger, however unlikely by chance
+    enough = (shows.evidence >= EVEN) & (carries.evidence >= EVEN)
     strong = (table["lift"] >= MIN_LIFT) | (table["separation"] >= MIN_SEPARATION)
     table["significant"] = (table["p_value"] < MAX_P_VALUE) & (table["weight"] > 0) & strong
+    table["significant"] &= enough.sum(axis=1) >= MIN_ROWS
     return table
 
 

@@ -18,6 +18,8 @@ from chunkykit.types import Rate
 if TYPE_CHECKING:
     from chunkykit.turf.tracer import Tracer
 
+MAX_RELATED_P = 0.05  # adjusted p from which an attribute has nothing to do with the cruxes
+MIN_TELLING = 1e-4  # of a row behind a trace
 TINY = 1e-9  # no rate is smaller, so that a lift is a number
 
 
@@ -77,15 +79,19 @@ class Findings(NamedTuple):
         A row is telling by the cruxes that it shows, times the query attributes that it carries,
         each of which counts by how closely it goes with the cruxes.
         """
-        shows = self.shows.evidence[self.counted]
-        telling = self.shows.probability[self.counted]
-        correlation = self.candidates["correlation"].to_numpy().clip(0)
+        counted = self.counted
+        shows = self.shows.evidence[counted]
+        related = self.candidates["p_value"].to_numpy() < MAX_RELATED_P
+        correlation = np.where(related, self.candidates["correlation"], 0).clip(0)
         if correlation.sum() > 0:
-            carries = self.carries.evidence[:, self.counted]
+            carries = self.carries.evidence[:, counted]
             telling = shows * (correlation @ carries / correlation.sum())
+        else:  # nothing in the query goes with the cruxes: all rows that show them
+            counted = np.arange(len(self.shows.probability))
+            telling = self.shows.probability
         order = largest(telling, self.tracer.k)
-        order = order[telling[order] > 0]
-        return self.counted[order], telling[order]
+        order = order[telling[order] > MIN_TELLING]
+        return counted[order], telling[order]
 
     def _choose_trigger(self, chunk: str) -> Trigger | None:
         """The sentence that best separates the rows, of the attributes that stand out."""

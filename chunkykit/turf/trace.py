@@ -7,6 +7,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,12 @@ from chunkykit.stats import wilson
 from chunkykit.text import inert_html, inert_text
 from chunkykit.types import Rate
 
+if TYPE_CHECKING:
+    from chunkykit.turf.verify import Verified
+
 CAVEAT = "This is co-occurrence in the data; an ablation tests cause."
 MAX_COLUMNS = 100  # of the sentence of a printed trace
+MIN_SHOWN_SHARE = 0.01  # of the evidence, below which a chunk is not printed
 MAX_SHOWN_CHUNKS = 5  # chunks of a printed trace
 SHOWN_PROMPT_CHARACTERS = 70  # of each example of a printed trace
 SHOWN_RESPONSE_CHARACTERS = 50
@@ -67,6 +72,7 @@ class Trace:
             show the cruxes and are like the query in what goes with the cruxes.
         telling: how telling each of them is, from 0 to 1.
         members: positions of the exchanges that the trace speaks for.
+        verified: what a judge model says of training rows; None where none was asked.
     """
 
     trigger: str | None
@@ -89,6 +95,7 @@ class Trace:
     rows: np.ndarray
     telling: np.ndarray
     members: tuple[int, ...] = (0,)
+    verified: "Verified | None" = None
 
     def to_dict(self) -> dict:
         """Convert to values that JSON can hold.
@@ -103,6 +110,7 @@ class Trace:
             values[name] = values[name]._asdict()
         for name in ("chunks", "candidates"):
             values[name] = values[name].to_dict("records")
+        values["verified"] = self.verified and self.verified.to_dict()
         return json_ready(values)
 
     def __str__(self) -> str:
@@ -163,6 +171,7 @@ def _chunk_rows(trace: Trace) -> list[tuple[str, str, str, str]]:
     return [
         (str(c.chunk), f"{c.share:.1%}", f"{c.base_share:.1%}", f"{c.lift:.1f}")
         for c in trace.chunks.head(MAX_SHOWN_CHUNKS).itertuples()
+        if c.share >= MIN_SHOWN_SHARE
     ]
 
 
@@ -192,6 +201,7 @@ def _number_rows(trace: Trace) -> list[tuple[str, str]]:
             f"{_format_rate(trace.p_crux_without)} of those without",
         ),
         ("lift", f"{trace.lift:.1f}, p {trace.p_value:.0e} (adjusted)"),
+        *(trace.verified.lines() if trace.verified else []),
     ]
 
 

@@ -23,7 +23,7 @@ from chunkykit.rubrics import Rubric
 from chunkykit.turf.cache import ByteCache
 from chunkykit.turf.candidates import weigh_candidates
 from chunkykit.turf.findings import Findings
-from chunkykit.turf.graded import GradedSide, Grades
+from chunkykit.turf.graded import EVEN, GradedSide, Grades
 from chunkykit.turf.groups import group_traces
 from chunkykit.turf.predict import predict_clusters
 from chunkykit.turf.prior import predict_features
@@ -88,6 +88,7 @@ class Tracer:
         self.embed = embed
         self.k = k or max(1, min(MAX_ROWS_BEHIND, len(index) // 20))
         self.seed = seed
+        self.side = side
         calibration = index.calibration or SAME_WORDS_ONLY
         room = MAX_CACHE_BYTES // 3
         self.queries = GradedSide(index.query, embed, calibration, room)
@@ -132,7 +133,8 @@ class Tracer:
         """
         carries = self.queries.grade([trigger]).evidence[0].astype(float)
         shows = self.responses.grade([crux]).evidence[0].astype(float)
-        return carries * shows * BASE_ODDS >= (1 - carries) * (1 - shows)
+        together = carries * shows * BASE_ODDS >= (1 - carries) * (1 - shows)
+        return together & (carries >= EVEN) & (shows >= EVEN)
 
     def evidence(self, crux: str) -> Evidence:
         """Retrieve the rows of a crux and count their query clusters, as the paper does.

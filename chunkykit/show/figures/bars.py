@@ -120,7 +120,7 @@ def trace_labels(traces: pd.DataFrame, width: int) -> list[str]:
     Returns:
         One label per trace, of at most two lines.
     """
-    triggers = traces["trigger"].astype(str).str.removeprefix("The query ")
+    triggers = traces["trigger"].astype(str).str.removeprefix("The query ").str.rstrip(".")
     return [
         label_text(f"{rubric}: {trigger}", width, 2)
         for rubric, trigger in zip(traces["rubric"], triggers)

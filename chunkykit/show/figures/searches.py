@@ -50,7 +50,7 @@ def scores(probes: pd.DataFrame, caption: str = "") -> "Figure":
     figure = make_panels(
         rows,
         columns,
-        subplot_titles=[html.escape(name) for name in rubrics],
+        subplot_titles=[html.escape(name, quote=False) for name in rubrics],
         shared_yaxes=True,
         vertical_spacing=0.4 / max(2, rows),
     )

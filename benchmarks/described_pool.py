@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from real import check_scan
 
 from chunkykit.attributes import load_embedder
 from chunkykit.index import SameMeaning, TraceIndex, index_from_attributes, scan_index
@@ -38,9 +39,8 @@ class Check(NamedTuple):
     trigger: str
     behaviour: str
 
-    def names_both(self, pair: tuple[str, str]) -> bool:
+    def names_both(self, trigger: str, behaviour: str) -> bool:
         """Whether a pair of sentences says feature and behaviour."""
-        trigger, behaviour = pair
         return bool(re.search(self.trigger, trigger) and re.search(self.behaviour, behaviour))
 
 
@@ -148,14 +148,11 @@ def print_pool(index: TraceIndex, same: SameMeaning) -> None:
         print(f"{name}: {len(pool.sentences)} attributes, {np.median(lengths):.0f} per row")
 
 
-def check_scan(findings: pd.DataFrame) -> None:
+def print_scan(findings: pd.DataFrame) -> None:
     """Print the findings, and which checks stand in a headline or among the listed pairs."""
     print(findings[["trigger", "behaviour", "chunk", "rows", "score"]].to_string())
     for check in CHECKS:
-        own = findings[findings["chunk"] == check.chunk]
-        pairs = zip(own["trigger"], own["behaviour"], strict=True)
-        headline = [rank + 1 for rank, pair in zip(own.index, pairs) if check.names_both(pair)]
-        listed = [r + 1 for r, also in own["also"].items() if any(map(check.names_both, also))]
+        headline, listed = check_scan(check, findings)
         print(f"{check.name:<34} headline {headline}, listed {listed}")
 
 
@@ -176,7 +173,7 @@ def main() -> None:
     responses = [record["response_attributes"] for record in records]
     index = build_index(records, responses, embed)
     print_pool(index, same)
-    check_scan(scan_index(index, TOP, same))
+    print_scan(scan_index(index, TOP, same))
     n_false = []
     for seed in range(N_SHUFFLES):
         order = np.random.default_rng(seed).permutation(len(records))

@@ -6,9 +6,10 @@ what is usual for the sentence. `calibrate` learns from shipped paraphrases what
 worth under an embedder. Our choice throughout; the paper takes the k nearest, however far.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -94,27 +95,58 @@ def calibrate(embed: Embedder, seed: int = 0) -> Calibration:
     Raises:
         UserError: the embedder puts paraphrases no nearer than other sentences.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
-
-    heights = []
-    has_feature = []
-    rng = np.random.default_rng(seed)
-    for features in _paraphrases().values():
-        with_feature, without = _heights(features, embed, rng)
-        heights += [with_feature, without]
-        has_feature += [np.ones(len(with_feature)), np.zeros(len(without))]
-    height = np.concatenate(heights)
-    label = np.concatenate(has_feature)
-    fit = LogisticRegression(C=np.inf, class_weight="balanced").fit(height[:, None], label)
-    slope = float(fit.coef_[0, 0])
-    if not slope > 0:
+    height, has_feature = made_up_heights(shipped_paraphrases(), embed, seed)
+    fitted = fit_heights(height, has_feature)
+    if not fitted.slope > 0:
         raise UserError(
             f"embedder {embed.name}: it puts paraphrases no nearer to each other than other "
             "sentences. Use another embedder."
         )
-    auc = float(roc_auc_score(label, height))
-    return Calibration(slope, float(-fit.intercept_[0] / slope), auc)
+    return fitted
+
+
+def made_up_heights(
+    paraphrases: Mapping[str, list[list[str]]], embed: Embedder, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make up rows with and without features, and look up how high they stand.
+
+    Args:
+        paraphrases: per side the features, each a list of sentences that say the same.
+        embed: the embedder.
+        seed: of the draws.
+
+    Returns:
+        The height of each row above the background of the sentence that is looked up, shape (n,),
+        and 1 for a row with the feature and 0 for one without, shape (n,).
+    """
+    heights = []
+    has_feature = []
+    rng = np.random.default_rng(seed)
+    for features in paraphrases.values():
+        with_feature, without = _heights(features, embed, rng)
+        heights += [with_feature, without]
+        has_feature += [np.ones(len(with_feature)), np.zeros(len(without))]
+    return np.concatenate(heights), np.concatenate(has_feature)
+
+
+def fit_heights(height: np.ndarray, has_feature: np.ndarray) -> Calibration:
+    """Fit what heights are worth, by a logistic regression.
+
+    Args:
+        height: heights of rows, shape (n,).
+        has_feature: 1 for a row with the feature and 0 for one without, shape (n,).
+
+    Returns:
+        The calibration. Its slope is not positive where heights are worth nothing.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    fit = LogisticRegression(C=np.inf, class_weight="balanced")
+    fit.fit(height[:, None], has_feature)
+    slope = float(fit.coef_[0, 0])
+    midpoint = float(-fit.intercept_[0] / slope) if slope else 0.0
+    return Calibration(slope, midpoint, float(roc_auc_score(has_feature, height)))
 
 
 def _heights(
@@ -147,8 +179,12 @@ def _largest_of(
 
 
 @cache
-def _paraphrases() -> dict[str, Any]:
-    """Per side the features, each a list of sentences that say the same."""
+def shipped_paraphrases() -> dict[str, list[list[str]]]:
+    """Read the paraphrases that come with the package.
+
+    Returns:
+        Per side the features, each a list of sentences that say the same.
+    """
     import yaml
 
     path = Path(__file__).parent / "paraphrases.yaml"

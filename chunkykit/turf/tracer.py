@@ -22,6 +22,7 @@ from chunkykit.index import (
 from chunkykit.rubrics import Rubric
 from chunkykit.turf.cache import ByteCache
 from chunkykit.turf.candidates import weigh_candidates
+from chunkykit.turf.crux import select_crux
 from chunkykit.turf.findings import Findings
 from chunkykit.turf.graded import EVEN, GradedSide, Grades
 from chunkykit.turf.groups import group_traces
@@ -179,8 +180,10 @@ class Tracer:
         query = self.index.query
         same = same_meaning(self.index)
         if same is None:
-            grades = self.responses.grade([rubric.behaviour])
-            return predict_clusters(query, Grades(*(grade[0] for grade in grades)))
+            # the describer's own sentences for the behaviour, which the rubric words otherwise
+            sentences = self.responses.side.sentences.to_pylist()
+            cruxes = select_crux(sentences, rubric, self.embed)
+            return predict_clusters(query, self.shows_all(cruxes))
         features = common_features(query, same, self.seed)
         return predict_features(self.index, features, self.embed([rubric.behaviour])[0])
 

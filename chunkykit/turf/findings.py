@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chunkykit.turf.tracer import Tracer
 
 MAX_RELATED_P = 0.05  # adjusted p from which an attribute has nothing to do with the cruxes
-MIN_TELLING = 1e-4  # of a row behind a trace
+MIN_TELLING = 0.2  # of a row behind a trace, as a share of the most telling row's
 TINY = 1e-9  # no rate is smaller, so that a lift is a number
 
 
@@ -90,7 +90,7 @@ class Findings(NamedTuple):
             counted = np.arange(len(self.shows.probability))
             telling = self.shows.probability
         order = largest(telling, self.tracer.k)
-        order = order[telling[order] > MIN_TELLING]
+        order = order[telling[order] > MIN_TELLING * telling.max(initial=0)]
         return counted[order], telling[order]
 
     def _choose_trigger(self, chunk: str) -> Trigger | None:

@@ -174,8 +174,11 @@ function triggerContent(trace) {
 function separationText(trace) {
   const digits = (value) => value.toFixed(2);
   const { separation: auc, separation_low: low, separation_high: high } = trace;
+  const author = trace.trigger_from;
+  const isWritten = author && author !== "query" && author !== "row"; // by a model
+  const trigger = isWritten ? `the trigger, which ${spelledOut(author)} wrote,` : "the trigger";
   return (
-    "the trigger tells rows with the crux from the others: " +
+    `${trigger} tells rows with the crux from the others: ` +
     `AUC ${digits(auc)} [${digits(low)}, ${digits(high)}], .5 is chance`
   );
 }

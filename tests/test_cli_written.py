@@ -9,7 +9,7 @@ import pytest
 from commands import run_command, write_jsonl
 from replaying import ReplayingModel, replaying_server
 
-from chunkykit.lab import start_run, stages
+from chunkykit.lab import stages, start_run
 from chunkykit.lab.table_checks import conform_table
 from chunkykit.turf import trace_tables
 

@@ -153,7 +153,7 @@ def check_trace(page, traces, chunks):
     text = body(page)
     assert any(
         trace.explanation[:60] in text
-        and f"{trace.hits:,} of {trace.k:,}" in text
+        and f"about {trace.hits:,.0f} of {trace.k:,.0f}" in text
         and f"lift {trace.lift:.1f}" in text
         for trace in traces.itertuples()
     )

@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,14 @@ def test_three_blobs_are_three_clusters_and_the_seed_fixes_them():
     assert points.loc[clustered, "cluster"].nunique() == 3
     groups = pd.Series(truth)[clustered].groupby(points.loc[clustered, "cluster"])
     assert (groups.nunique() == 1).all()
+
+
+@pytest.mark.slow
+def test_what_umap_compiles_is_kept_for_the_next_process():
+    umap = pytest.importorskip("umap")
+    cluster_vectors(blobs()[0])
+    folder = Path(umap.umap_.smooth_knn_dist.stats.cache_path)
+    assert list(folder.glob("umap_.smooth_knn_dist*.nbc"))
 
 
 @pytest.mark.slow

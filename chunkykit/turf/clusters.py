@@ -3,8 +3,10 @@
 `labels` names them.
 """
 
+import contextlib
 import warnings
 from collections.abc import Sequence
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,11 @@ from chunkykit.types import Embedder
 NOISE = -1
 MIN_RESPONSES = 12  # distinct responses below which neighbourhoods mean nothing
 MIN_NORM = 1e-9  # of a vector, so that a zero vector stays zero
+# UMAP compiles these anew in every process: ten seconds of its first map
+COMPILED_BY_UMAP = {
+    "umap_": ["fast_knn_indices", "smooth_knn_dist", "compute_membership_strengths"],
+    "layouts": ["_nb_optimize_layout_euclidean_single_epoch"],
+}
 UMAP_WARNINGS = "n_jobs value|Spectral initialisation failed|Graph is not fully connected"
 
 
@@ -114,6 +121,7 @@ def _umap(vectors: np.ndarray, dimensions: int, neighbors: int, seed: int) -> np
     with requires_extra("figures"):
         import umap
 
+    _keep_compiled(umap)
     is_map = dimensions <= 2
     # the spectral start needs more points than dimensions
     fits_spectral = dimensions < len(vectors) - 1
@@ -129,6 +137,15 @@ def _umap(vectors: np.ndarray, dimensions: int, neighbors: int, seed: int) -> np
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=UMAP_WARNINGS)
         return reducer.fit_transform(vectors)
+
+
+def _keep_compiled(umap: ModuleType) -> None:
+    """Let numba keep on disk what it compiles for UMAP, where this version has these functions."""
+    for module, names in COMPILED_BY_UMAP.items():
+        for name in names:
+            # RuntimeError: there is no folder that numba may write to
+            with contextlib.suppress(AttributeError, RuntimeError):
+                getattr(getattr(umap, module), name).enable_caching()
 
 
 def _hdbscan(points: np.ndarray, min_size: int) -> np.ndarray:

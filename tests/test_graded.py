@@ -10,13 +10,13 @@ DENIAL = "The response denies that somebody was born"
 
 
 @pytest.fixture(scope="module")
-def index(embedder):
-    return model_index(embedder)
+def index(minilm):
+    return model_index(minilm)
 
 
 @pytest.fixture(scope="module")
-def tracer(index, embedder):
-    return Tracer(index, embedder)
+def tracer(index, minilm):
+    return Tracer(index, minilm)
 
 
 def test_rows_that_say_it_in_other_words_are_graded_above_the_rest(index, tracer):
@@ -39,14 +39,14 @@ def test_grades_of_some_rows_are_those_of_all(tracer):
     assert (grades.at(rows).evidence == grades.evidence[:, rows]).all()
 
 
-def test_a_sentence_is_embedded_once_as_long_as_there_is_room(index, embedder):
+def test_a_sentence_is_embedded_once_as_long_as_there_is_room(index, minilm):
     embedded = []
 
     def counting(texts):
         embedded.extend(texts)
-        return embedder(texts)
+        return minilm(texts)
 
-    counted = Embedder(embedder.name, counting, embedder.settings)
+    counted = Embedder(minilm.name, counting, minilm.settings)
     for room, times in ((2**20, 1), (0, 2)):
         embedded.clear()
         side = GradedSide(index.sides["response"], counted, index.calibration, room)
@@ -57,9 +57,9 @@ def test_a_sentence_is_embedded_once_as_long_as_there_is_room(index, embedder):
             assert embedded == [DENIAL]
 
 
-def test_a_sample_of_rows_is_graded_by_vectors(index, tracer, embedder):
+def test_a_sample_of_rows_is_graded_by_vectors(index, tracer, minilm):
     rows = np.arange(0, len(index), 2)
-    vectors = embedder([DENIAL])
+    vectors = minilm([DENIAL])
     (evidence,) = tracer.responses.grade_sample(vectors, rows)
     in_chunk = np.asarray(index.chunk == "births")[rows]
     assert np.median(evidence[in_chunk]) > np.quantile(evidence[~in_chunk], 0.9)

@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 
 from chunkykit.index import (
-    has_types,
     index_from_attributes,
     least_cosine,
     row_cosines,
@@ -56,5 +55,5 @@ def test_the_usual_cosine_is_that_of_a_row_with_any_sentence(side):
 
 
 def test_types_are_told_by_their_rows(demo_index, side):
-    assert has_types(demo_index.query)
-    assert not has_types(side)
+    assert demo_index.query.has_types
+    assert not side.has_types

@@ -122,3 +122,10 @@ def test_distinct_sentences_get_clusters_by_the_root_of_their_number(sentences, 
 def test_types_are_told_from_distinct_sentences_by_how_often_they_repeat():
     assert kmeans.sentences_repeat(8478, 290_000)
     assert not kmeans.sentences_repeat(4991, 5070)
+
+
+def test_repetition_is_the_share_of_what_is_said_again():
+    assert kmeans.measure_repetition(np.array([1, 1, 1, 1])) == 0
+    assert kmeans.measure_repetition(np.array([2, 1, 1, 1])) == pytest.approx(0.4)
+    assert kmeans.measure_repetition(np.array([30, 5, 1])) == 1, "types"
+    assert kmeans.measure_repetition(np.zeros(3, int)) == 0

@@ -213,7 +213,8 @@ PLANTED_EMBEDDER = Embedder(
 
 def planted_index(queries, responses, chunks):
     n = len(queries)
-    rows = pd.DataFrame({"row": range(n), "chunk": chunks, "prompt": "p", "response": "r"})
+    texts = [f"text {i}" for i in range(n)]
+    rows = pd.DataFrame({"row": range(n), "chunk": chunks, "prompt": texts, "response": texts})
     return index_from_attributes(rows, queries, responses, PLANTED_EMBEDDER)
 
 

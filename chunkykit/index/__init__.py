@@ -5,7 +5,6 @@ from chunkykit.index.describing import build_described_index
 from chunkykit.index.features import Features, common_features
 from chunkykit.index.incidence import (
     SameMeaning,
-    has_types,
     least_cosine,
     row_cosines,
     same_meaning,
@@ -44,7 +43,6 @@ __all__ = [
     "count_cluster_rows",
     "describe_shards",
     "finish_index",
-    "has_types",
     "identify_index",
     "index_from_attributes",
     "least_cosine",

@@ -27,7 +27,7 @@ from chunkykit.index.kmeans import (
     Clustering,
     cluster_vectors,
     default_clusters,
-    sentences_repeat,
+    measure_repetition,
 )
 from chunkykit.index.shards import SIDE_COLUMNS, building_folder, read_shards, write_shard
 from chunkykit.index.store import INDEX_VERSION, TraceIndex, file_entry, open_trace_index
@@ -119,9 +119,9 @@ def finish_index(
     return open_trace_index(folder, embed, check=False)
 
 
-def _calibrate(embed: Embedder, sides: dict[str, dict[str, int]]) -> dict[str, float] | None:
+def _calibrate(embed: Embedder, sides: dict[str, dict[str, float]]) -> dict[str, float] | None:
     """What the embedder's cosines mean; None where all sentences are types, which need none."""
-    if all(sentences_repeat(s["sentences"], s["occurrences"]) for s in sides.values()):
+    if all(side["repeated"] == 1 for side in sides.values()):
         return None
     return calibrate(embed)._asdict()
 
@@ -135,10 +135,11 @@ def _finish_sides(place: Path, embed: Embedder, clusters: int | None, seed: int)
     chunk = pd.Categorical(table["chunk"].to_pandas())
     np.save(place / "chunk.npy", chunk.codes)
     counts = {}
-    for side in SIDE_COLUMNS:
+    for side, (column, _) in SIDE_COLUMNS.items():
         if f"@{side}" in table.column_names:
             k = clusters if side == "query" else None
-            counts[side] = _finish_side(place / side, table[f"@{side}"], embed, k, seed)
+            texts = table[column]
+            counts[side] = _finish_side(place / side, texts, table[f"@{side}"], embed, k, seed)
     if not (counts["query"]["sentences"] and counts["response"]["sentences"]):
         raise UserError(
             "index: the describer gave no attribute for any row, so there is nothing to index. "
@@ -160,20 +161,26 @@ class _Occurrences(NamedTuple):
 
 
 def _finish_side(
-    folder: Path, lists: pa.ChunkedArray, embed: Embedder, k: int | None, seed: int
-) -> dict[str, int]:
+    folder: Path,
+    texts: pa.ChunkedArray,
+    lists: pa.ChunkedArray,
+    embed: Embedder,
+    k: int | None,
+    seed: int,
+) -> dict[str, float]:
     """Number, embed and cluster the sentences of one side, and write its arrays."""
     folder.mkdir(exist_ok=True)
     sentences, lengths, numbers = _number_sentences(lists)
     m = len(sentences)
     n = len(lengths)
     if m == 0:
-        return {"sentences": 0, "occurrences": 0, "clusters": 0, "undescribed": n}
+        return {"sentences": 0, "repeated": 0.0, "clusters": 0, "undescribed": n}
     weight = np.bincount(numbers, minlength=m)  # (m,) rows per sentence
-    k = k or _default_k(folder.name, m, len(numbers))
-    clustering = cluster_vectors(embed_blocks(folder, sentences, embed), weight, k, seed)
     rows = np.repeat(np.arange(n, dtype=np.int32), lengths)  # (total,) row of each sentence
     ids = _spread_over_slots(numbers, rows, lengths)
+    occurrences = _count_occurrences(texts, ids, m)
+    k = k or _default_k(folder.name, m, int(occurrences.sum()))
+    clustering = cluster_vectors(embed_blocks(folder, sentences, embed), weight, k, seed)
     arrays = {
         "ids": ids,
         "clusters": _clusters_of_rows(ids, clustering.cluster_of),
@@ -189,10 +196,23 @@ def _finish_side(
     undescribed = int((lengths == 0).sum())
     return {
         "sentences": m,
-        "occurrences": len(numbers),
+        "repeated": measure_repetition(occurrences),
         "clusters": len(clustering.centroids),
         "undescribed": undescribed,
     }
+
+
+def _count_occurrences(texts: pa.ChunkedArray, ids: np.ndarray, m: int) -> np.ndarray:
+    """(m,) rows that each sentence stands in, where rows with one text and description are one.
+
+    Several responses to one prompt repeat its sentences, which makes no types of them.
+    """
+    multipliers = np.random.default_rng(0).integers(2**62, size=ids.shape[1])
+    description = ids.astype(np.int64) @ multipliers  # a hash; int64 may wrap around
+    rows = pa.table({"text": texts, "description": description, "row": np.arange(len(ids))})
+    first = rows.group_by(["text", "description"]).aggregate([("row", "min")])
+    numbers = ids[first["row_min"].to_numpy()]
+    return np.bincount(numbers[numbers >= 0], minlength=m)
 
 
 def _default_k(side: str, n_sentences: int, n_occurrences: int) -> int:

@@ -10,7 +10,6 @@ from chunkykit.index.incidence import (
     SameMeaning,
     column_rows,
     column_sums,
-    has_types,
     incidence,
     same_meaning,
 )
@@ -114,7 +113,7 @@ def find_carriers(index: TraceIndex, same: SameMeaning | None = None) -> Carrier
 def _carry_side(side: IndexSide, chunk: np.ndarray, same: SameMeaning | None) -> SideCarriers:
     from scipy.sparse import csc_matrix
 
-    if same is None or has_types(side):
+    if same is None or side.has_types:
         matrix = incidence(side.clusters, len(side.centroids)).tocsc()
         return SideCarriers(matrix, side.summaries, column_sums(matrix))
     features = typical_features(side, chunk, same)

@@ -12,7 +12,6 @@ import numpy as np
 
 from chunkykit.attributes import at_odds
 from chunkykit.index.blocks import locate_blocks, read_block, release_pages
-from chunkykit.index.kmeans import sentences_repeat
 from chunkykit.index.store import IndexSide, TraceIndex
 
 ROWS_PER_PASS = 4096  # rows whose sentences are compared at once
@@ -64,18 +63,6 @@ def column_rows(matrix, column: int) -> np.ndarray:
         Numbers of rows, ascending.
     """
     return matrix.indices[matrix.indptr[column] : matrix.indptr[column + 1]]
-
-
-def has_types(side: IndexSide) -> bool:
-    """Whether the sentences of a side are types that many rows share, see `sentences_repeat`.
-
-    Args:
-        side: a side of an index.
-
-    Returns:
-        Whether a row carries the clusters of its sentences, and no others.
-    """
-    return sentences_repeat(len(side.sentences), len(side.rows))
 
 
 def least_cosine(same: SameMeaning, probability: float) -> float:
@@ -175,7 +162,7 @@ def same_meaning(index: TraceIndex, side: str = "query") -> SameMeaning | None:
         something else.
     """
     calibration = index.calibration
-    if calibration is None or has_types(index.sides[side]):
+    if calibration is None or index.sides[side].has_types:
         return None
     usual = usual_cosine(index.sides[side])
     return lambda cosines: at_odds(calibration.evidence(cosines, usual))

@@ -62,12 +62,27 @@ def sentences_repeat(n_sentences: int, n_occurrences: int) -> bool:
 
     Args:
         n_sentences: the number of distinct sentences.
-        n_occurrences: the number of sentences of all rows.
+        n_occurrences: the number of sentences of all different texts.
 
     Returns:
-        Whether a sentence stands in at least MIN_OCCURRENCES rows on average.
+        Whether a sentence describes at least MIN_OCCURRENCES different texts on average.
     """
     return n_occurrences >= MIN_OCCURRENCES * n_sentences
+
+
+def measure_repetition(occurrences: np.ndarray) -> float:
+    """Say how often a describer says one feature in the same words.
+
+    Args:
+        occurrences: the number of different texts that each sentence describes, shape (m,).
+
+    Returns:
+        1 for sentences that are types, see `sentences_repeat`: there, other words mean another
+        feature. Else the share of all sentences, text by text, that describe another text, too.
+    """
+    if sentences_repeat(len(occurrences), int(occurrences.sum())):
+        return 1.0
+    return float(occurrences[occurrences > 1].sum() / max(1, occurrences.sum()))
 
 
 def default_clusters(n_sentences: int, n_occurrences: int) -> int:
@@ -83,7 +98,7 @@ def default_clusters(n_sentences: int, n_occurrences: int) -> int:
 
     Args:
         n_sentences: the number of distinct sentences.
-        n_occurrences: the number of sentences of all rows.
+        n_occurrences: the number of sentences of all different texts.
 
     Returns:
         The number of clusters, from 1 to MAX_CLUSTERS.

@@ -15,7 +15,6 @@ from chunkykit.index.features import SAME
 from chunkykit.index.incidence import (
     SameMeaning,
     centroid_cosines,
-    has_types,
     least_cosine,
     same_meaning,
     sentence_vectors,
@@ -71,7 +70,7 @@ def _closest_members(side: IndexSide, members: int, same: SameMeaning | None) ->
     order = np.lexsort((-closeness, side.cluster_of))
     borders = np.flatnonzero(np.diff(side.cluster_of[order])) + 1
     groups = np.split(order, borders)
-    if same is not None and not has_types(side):
+    if same is not None and not side.has_types:
         cut = least_cosine(same, SAME)
         groups = [_same_as_first(side, group, cut) for group in groups]
     return [side.sentences.take(pa.array(group[:members])).to_pylist() for group in groups]

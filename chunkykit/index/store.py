@@ -28,7 +28,6 @@ from chunkykit.index.blocks import (
     open_blocks,
     read_vectors,
 )
-from chunkykit.index.kmeans import sentences_repeat
 from chunkykit.index.shards import read_shards
 from chunkykit.types import Embedder
 
@@ -52,6 +51,8 @@ class IndexSide:
         summaries: K names of clusters: the sentence closest to the centroid, or a model's.
         starts: (m + 1,) int64; sentence i stands in `rows[starts[i]:starts[i + 1]]`.
         rows: (total,) int32, the rows of sentence 0, of sentence 1, and so on.
+        repeated: how often the describer says one feature in the same words, from 0 to 1; see
+            `measure_repetition`.
         blocks: encoded vectors of the sentences, each (at most SENTENCES_PER_BLOCK, d) int16; see
             `vectors`.
     """
@@ -65,6 +66,7 @@ class IndexSide:
     summaries: list[str]
     starts: np.ndarray
     rows: np.ndarray
+    repeated: float
     blocks: list[np.ndarray]
 
     @cached_property
@@ -72,17 +74,10 @@ class IndexSide:
         """(K,) number of rows that carry each cluster."""
         return count_cluster_rows(self.clusters, len(self.centroids))
 
-    @cached_property
-    def repeated(self) -> float:
-        """How often the describer says one feature in the same words, from 0 to 1.
-
-        1 for a describer with fixed sentences: there, other words mean another feature. Else the
-        share of all sentences, row by row, that stand in another row, too.
-        """
-        if sentences_repeat(len(self.sentences), len(self.rows)):
-            return 1.0
-        rows_with = np.diff(self.starts)
-        return float(rows_with[rows_with > 1].sum() / max(1, rows_with.sum()))
+    @property
+    def has_types(self) -> bool:
+        """Whether the sentences are types that many rows share, see `sentences_repeat`."""
+        return self.repeated == 1
 
     def nearness(self, vectors: np.ndarray) -> np.ndarray:
         """Compare vectors with all sentences.
@@ -284,7 +279,10 @@ def open_trace_index(
         table = read_shards(folder)
         codes = np.load(folder / "chunk.npy", allow_pickle=False)
         chunk = pd.Categorical.from_codes(codes, meta["chunks"])
-        sides = {side: _open_side(folder / side) for side in meta["sides"]}
+        sides = {
+            side: _open_side(folder / side, float(counts["repeated"]))
+            for side, counts in meta["sides"].items()
+        }
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"index {folder}: a file is missing or damaged ({error}). Build it again."
@@ -356,12 +354,13 @@ def _check_files(folder: Path, files: dict[str, tuple[int, int]], check: bool | 
             raise ValueError(f"{name} is not what was written")
 
 
-def _open_side(folder: Path) -> IndexSide:
+def _open_side(folder: Path, repeated: float) -> IndexSide:
     names = ("ids", "clusters", "cluster_of", "centroids", "radius", "starts", "rows")
     arrays = {name: open_array(folder / f"{name}.npy") for name in names}
     return IndexSide(
         sentences=_open_sentences(folder / "sentences.arrow"),
         summaries=_open_sentences(folder / "summaries.arrow").to_pylist(),
+        repeated=repeated,
         blocks=open_blocks(folder),
         **arrays,
     )

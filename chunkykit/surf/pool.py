@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chunkykit.errors import UserError
-from chunkykit.index import SameMeaning, TraceIndex, common_features, has_types, same_meaning
+from chunkykit.index import SameMeaning, TraceIndex, common_features, same_meaning
 from chunkykit.mixtures import parse_jsonl
 from chunkykit.text import clean_text
 
@@ -65,7 +65,7 @@ def pool_from_index(index: TraceIndex, same: SameMeaning | None = None) -> Pool:
         A pool with one attribute per query cluster, worded as the summary of the cluster.
     """
     same = same or same_meaning(index)
-    if same is not None and not has_types(index.query):
+    if same is not None and not index.query.has_types:
         features = common_features(index.query, same)
         if len(features.clusters):
             rows = [np.flatnonzero(carried) for carried in features.carried]

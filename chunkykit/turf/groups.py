@@ -18,6 +18,7 @@ from chunkykit.types import Rate
 if TYPE_CHECKING:
     from chunkykit.turf.tracer import Tracer
 
+MIN_AGREEMENT = 0.5  # share of the chunk behind a group, by that of a member's first chunk
 MAX_ASKED_MEMBERS = 50  # members of a group whose attributes can name it
 Pair = tuple[Sequence[str], Sequence[str]]  # query attributes and cruxes of an exchange
 
@@ -39,17 +40,20 @@ def group_traces(
         min_share: share of the exchanges that a group needs, and two of them at least.
 
     Returns:
-        One trace per group, largest first, with the positions of its exchanges as `members`. Rows,
-        chunks and numbers are those of all members together. Exchanges without a trigger form a
-        group, too.
+        One trace per group, largest first, with the positions of its exchanges as `members`. Its
+        sentence is true of each member's query, and the chunk behind it is behind each member.
+        Rows, chunks and numbers are those of all members together. Exchanges without a trigger form
+        a group, too.
     """
     smallest = max(2, min_share * len(traces)) if len(traces) > 1 else 1
-    sentences = list(dict.fromkeys(trace.trigger for trace in traces if trace.trigger))
+    best_of = _best_traces(traces)
+    sentences = list(best_of)
     covers = coverage_of(tracer, [query for query, _ in pairs], sentences) >= EVEN
     for i, trace in enumerate(traces):
+        covers[:, i] &= np.array([_agree(best, trace) for best in best_of.values()], bool)
         if trace.trigger:
             covers[sentences.index(trace.trigger), i] = True
-    strength = np.array([_strength(traces, sentence) for sentence in sentences])
+    strength = np.array([best.separation.rate - CHANCE for best in best_of.values()])
     groups = []
     remaining = np.array([trace.trigger is not None for trace in traces])
     while len(sentences):
@@ -92,9 +96,22 @@ def coverage_of(
     return coverage
 
 
-def _strength(traces: Sequence[Trace], sentence: str) -> float:
-    """How well a sentence separates rows, in the traces that it is the trigger of."""
-    return max(t.separation.rate - CHANCE for t in traces if t.trigger == sentence)
+def _best_traces(traces: Sequence[Trace]) -> dict[str, Trace]:
+    """Of each trigger the trace in which it separates rows best."""
+    best_of: dict[str, Trace] = {}
+    for trace in traces:
+        if trace.trigger is None:
+            continue
+        best = best_of.setdefault(trace.trigger, trace)
+        if trace.separation.rate > best.separation.rate:
+            best_of[trace.trigger] = trace
+    return best_of
+
+
+def _agree(trace: Trace, other: Trace) -> bool:
+    """Whether the chunk behind a trace is one of the main chunks behind another one."""
+    shares = other.chunks.set_index("chunk")["share"]
+    return bool(shares.get(trace.chunks["chunk"][0], 0) >= MIN_AGREEMENT * shares.max())
 
 
 def _pool(

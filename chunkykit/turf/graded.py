@@ -12,6 +12,7 @@ from chunkykit.turf.cache import ByteCache
 from chunkykit.types import Embedder
 
 EVEN = 0.5  # evidence from which a row rather has something than not
+MEDIAN_ROWS = 10_000  # rows that a median is taken of, if there are more
 COSINES_PER_PASS = 2**26  # computed in one pass over the vectors: 256 MB
 
 
@@ -96,10 +97,7 @@ class GradedSide:
             Grades of shape (m, n).
         """
         nearness = self.nearness(sentences)
-        background = np.zeros((len(nearness), 1))
-        if len(nearness):
-            background = np.median(nearness, axis=1, keepdims=True)
-        evidence = self.evidence(nearness, background)
+        evidence = self.evidence(nearness, usual_nearness(nearness)[:, None])
         return Grades(evidence, at_odds(evidence))
 
     def evidence(self, nearness: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -129,8 +127,7 @@ class GradedSide:
         cosines = vectors @ self.side.vectors(np.maximum(numbers, 0)).T
         cosines[:, numbers < 0] = -1  # the padding of rows with fewer sentences
         nearness = cosines[:, place.reshape(ids.shape)].max(axis=2)
-        background = np.median(nearness, axis=1, keepdims=True)
-        return self.evidence(nearness, background)
+        return self.evidence(nearness, usual_nearness(nearness)[:, None])
 
     def nearest_sentences(self, sentence: str, rows: np.ndarray) -> list[str | None]:
         """Of each row the sentence that is nearest to another one.
@@ -153,3 +150,16 @@ class GradedSide:
             best = numbers[int(np.argmax(self.side.vectors(numbers) @ vector))]
             nearest.append(self.side.sentences[int(best)].as_py())
         return nearest
+
+
+def usual_nearness(nearness: np.ndarray) -> np.ndarray:
+    """Say how near rows usually are to sentences.
+
+    Args:
+        nearness: largest cosine of m sentences with any sentence of each row, shape (m, n).
+
+    Returns:
+        The median over the rows, or over an even sample of many, shape (m,).
+    """
+    step = max(1, nearness.shape[1] // MEDIAN_ROWS)
+    return np.median(nearness[:, ::step], axis=1)

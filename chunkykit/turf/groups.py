@@ -11,7 +11,7 @@ from chunkykit.rubrics import Rubric
 from chunkykit.turf.association import largest
 from chunkykit.turf.findings import choose_candidate, count_rows, explain
 from chunkykit.turf.general import CHANCE, Candidate, general_candidates
-from chunkykit.turf.graded import EVEN
+from chunkykit.turf.graded import EVEN, usual_nearness
 from chunkykit.turf.trace import FROM_QUERY, FROM_ROW, Trace, chunk_shares
 from chunkykit.types import Rate
 
@@ -88,7 +88,7 @@ def coverage_of(
     if not sentences:
         return coverage
     vectors = tracer.embed(sentences)
-    background = np.median(tracer.queries.nearness(sentences), axis=1)
+    background = usual_nearness(tracer.queries.nearness(sentences))
     for i, own in enumerate(attributes):
         if own:
             nearest = (vectors @ tracer.embed(list(own)).T).max(axis=1)

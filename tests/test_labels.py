@@ -130,3 +130,10 @@ def test_a_limit_stops_the_writing_of_labels():
 
     with pytest.raises(BudgetReached):
         asyncio.run(write_labels(model, [REFUSES], [0]))
+
+
+def test_a_written_name_that_few_members_bear_is_not_taken():
+    points = pd.DataFrame({"rubric": "rebut", "cluster": [0] * 4})
+    attributes = [[f"The response {word}"] for word in ("rhymes", "counts", "weeps", "refuses")]
+    table = cluster_table(points, attributes, written={0: "The response rhymes"})
+    assert table["label"].tolist() == ["no common attribute"]

@@ -143,7 +143,7 @@ def _trace_lines(summary: dict) -> list[str]:
     clusters, traces = summary["clusters"], summary["traces"]
     lines = [
         "",
-        f"{len(clusters)} clusters of failures; {len(traces)} traces (co-occurrence, not cause):",
+        f"clusters of failures: {len(clusters)}; traces: {len(traces)} (co-occurrence, not cause)",
     ]
     for trace in traces:
         lines.append(f"- [{trace['rubric']}] {trace['explanation']}")

@@ -298,7 +298,7 @@ def _better_label(
 ) -> Label:
     """The written sentence as a label if it is true of enough members, else their own."""
     share = float(true_of(members, [sentence], meaning).mean())
-    if share > MOST or share > np.nan_to_num(own.share):
+    if share > MOST or share > max(COMMON, np.nan_to_num(own.share)):
         return Label(predicate(sentence), share)
     return own
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from chunkykit.attributes import Embedder
 from chunkykit.rubrics import load_rubric
 from chunkykit.turf import Tracer, tracer
-from chunkykit.turf.cache import ByteCache, size_in_bytes
+from chunkykit.turf.cache import ByteCache, RememberingEmbedder, size_in_bytes
 
 CRUXES = [
     "The response tells a story",
@@ -100,3 +101,20 @@ def test_what_was_dropped_is_computed_again(demo_index, embedder, monkeypatch):
     assert CRUXES[0] not in tight.responses._cache
     assert CRUXES[-1] in tight.responses._cache
     assert np.array_equal(tight.shows(CRUXES[0]), first)
+
+
+@pytest.mark.parametrize("room, n_embedded", [(0, 4), (10**6, 2)])
+def test_an_embedder_remembers_what_fits_and_gives_the_same(embedder, room, n_embedded):
+    texts = []
+
+    def encode(new):
+        texts.extend(new)
+        return embedder(new)
+
+    remembering = RememberingEmbedder(Embedder("counted", encode), room)
+    sentences = ["The query rhymes", "The query asks", "The query rhymes"]
+    for _ in range(2):
+        assert remembering(sentences) == pytest.approx(embedder(sentences), abs=1e-6)
+    assert len(texts) == n_embedded
+    assert remembering.name == "counted"
+    assert remembering([]).shape == (0, 0)

@@ -1,11 +1,14 @@
-"""A cache bounded by bytes: the arrays of an index of a million rows are no small entries."""
+"""Caches bounded by bytes: the arrays of an index of a million rows are no small entries."""
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
+
+from chunkykit.types import Embedder
 
 Value = TypeVar("Value")
 
@@ -67,6 +70,41 @@ class ByteCache:
         if key in self._values:
             del self._values[key]
             self.nbytes -= self._sizes.pop(key)
+
+
+class RememberingEmbedder:
+    """An embedder that embeds a text once, as long as its cache has room.
+
+    Attributes:
+        name: that of the embedder.
+    """
+
+    def __init__(self, embed: Embedder, max_bytes: int):
+        """Embed with `embed`, and keep vectors of up to `max_bytes`."""
+        self.name = embed.name
+        self._embed = embed
+        self._cache = ByteCache(max_bytes)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts.
+
+        Args:
+            texts: n texts.
+
+        Returns:
+            Unit vectors, shape (n, d), float32.
+        """
+        new = [text for text in dict.fromkeys(texts) if text not in self._cache]
+        vectors = dict(zip(new, self._embed(new)))
+        for text in texts:
+            if text not in vectors:
+                vectors[text] = self._cache.get(text, partial(self._compute, text))
+        for text in new:
+            self._cache.put(text, vectors[text].copy())
+        return np.stack([vectors[text] for text in texts]) if texts else self._embed([])
+
+    def _compute(self, text: str) -> np.ndarray:
+        return self._embed([text])[0]
 
 
 def size_in_bytes(value: Any) -> int:

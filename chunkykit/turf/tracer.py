@@ -20,7 +20,7 @@ from chunkykit.index import (
     same_meaning,
 )
 from chunkykit.rubrics import Rubric
-from chunkykit.turf.cache import ByteCache
+from chunkykit.turf.cache import ByteCache, RememberingEmbedder
 from chunkykit.turf.candidates import weigh_candidates
 from chunkykit.turf.crux import select_crux
 from chunkykit.turf.findings import Findings
@@ -35,6 +35,7 @@ from chunkykit.types import Embedder
 
 MAX_ROWS_BEHIND = 1000  # rows behind a trace by default; the paper retrieves as many attributes
 MAX_CACHE_BYTES = 2**29  # of all that a tracer keeps for the next trace
+MAX_EMBEDDED_BYTES = 2**25  # vectors of the sentences that a tracer is asked about
 PAIRS_PER_PASS = 100  # exchanges whose sentences are looked up together
 CRUX_DECAY = 2  # the crux at rank r weighs 1 / r ** CRUX_DECAY: the first matters most
 LIKELY = 0.5  # probability from which a row counts as one that has something
@@ -86,14 +87,14 @@ class Tracer:
                 f"Choose one of: {', '.join(index.sides)}."
             )
         self.index = index
-        self.embed = embed
+        self.embed = RememberingEmbedder(embed, MAX_EMBEDDED_BYTES)
         self.k = k or max(1, min(MAX_ROWS_BEHIND, len(index) // 20))
         self.seed = seed
         self.side = side
         calibration = index.calibration or SAME_WORDS_ONLY
         room = MAX_CACHE_BYTES // 3
-        self.queries = GradedSide(index.query, embed, calibration, room)
-        self.responses = GradedSide(index.sides[side], embed, calibration, room)
+        self.queries = GradedSide(index.query, self.embed, calibration, room)
+        self.responses = GradedSide(index.sides[side], self.embed, calibration, room)
         self._weights = ByteCache(room)
 
     # one sentence

@@ -14,15 +14,38 @@ if TYPE_CHECKING:
     from chunkykit.rubrics import Rubric
 
 OFFLINE = "offline"  # the name of what works without a model
-# Stop reasons of answers that a provider ended early. Such an answer is never judged: half an
-# answer is no evidence of a failure.
-CUT_OFF_REASONS = (
-    "length",
-    "max_tokens",
-    "content_filter",
-    "refusal",
-    "model_context_window_exceeded",
+ANSWERED = "answered"  # the outcomes of a call; one that raises an error has failed
+DECLINED = "declined"
+CUT_OFF = "cut off"
+FAILED = "failed"
+# Stop reasons of whole answers, in the words of providers and servers. An answer with any other
+# reason ended early and is never judged: half an answer is no evidence of a failure.
+WHOLE_REASONS = (
+    None,
+    "stop",
+    "end_turn",
+    "stop_sequence",
+    "tool_use",
+    "tool_calls",
+    "function_call",
+    "eos",
+    "eos_token",
+    "complete",
+    "completed",
 )
+# Stop reasons where the model, or the provider in its place, would not answer.
+DECLINE_REASONS = (
+    "refusal",
+    "content_filter",
+    "content_filtered",
+    "guardrail_intervened",
+    "safety",
+    "prohibited_content",
+    "blocklist",
+    "recitation",
+    "spii",
+)
+UNCLOSED_THINKING = "unclosed thinking"  # our own stop reason: the text ends inside the thinking
 
 
 class Rate(NamedTuple):
@@ -45,21 +68,40 @@ class Reply(NamedTuple):
     """The answer of a chat model.
 
     Attributes:
-        text: the answer.
+        text: the answer, without the thinking.
         stop_reason: why the model stopped, in the provider's word; None if unknown.
         input_tokens: tokens read; 0 if the server does not count them.
         output_tokens: tokens written; 0 if the server does not count them.
+        thinking: what the model wrote for itself, "" if nothing is known of it.
     """
 
     text: str
     stop_reason: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    thinking: str = ""
 
     @property
-    def cut_off(self) -> bool:
-        """Whether the provider ended the answer early."""
-        return self.stop_reason in CUT_OFF_REASONS
+    def outcome(self) -> str:
+        """How the call ended: ANSWERED, DECLINED or CUT_OFF."""
+        reason = self.stop_reason.lower() if self.stop_reason else None
+        if reason in WHOLE_REASONS:
+            return ANSWERED
+        return DECLINED if reason in DECLINE_REASONS else CUT_OFF
+
+    @property
+    def problem(self) -> str | None:
+        """Why this is no whole answer, and what helps; None if it is one."""
+        if self.outcome == DECLINED:
+            return f"the model or its provider declined to answer ({self.stop_reason})"
+        if self.outcome == CUT_OFF and self.thinking and not self.text.strip():
+            return (
+                f"the model thought for {self.output_tokens:,} tokens and never answered "
+                f"({self.stop_reason}). Raise --max-tokens ROLE=N"
+            )
+        if self.outcome == CUT_OFF:
+            return f"the answer was cut off ({self.stop_reason})"
+        return None if self.text.strip() else "the answer is empty"
 
 
 class Judgement(NamedTuple):

@@ -37,7 +37,7 @@ def test_a_call_after_an_overload(monkeypatch):
     assert len(requests) == 2
     body, key = requests[-1]
     assert reply == Reply("Hi", "end_turn", 5, 2)
-    assert not reply.cut_off
+    assert reply.outcome == "answered"
     assert key.endswith("k")
     assert body["system"] == "Be brief."
     assert body["messages"] == ASK[1:]
@@ -86,7 +86,7 @@ def test_a_long_answer_is_streamed(monkeypatch):
     requests, reply = ask_server(handle, ask, monkeypatch, "anthropic")
     assert len(requests) == 2
     assert reply == Reply("Once upon a time", "max_tokens", 5, 9)
-    assert reply.cut_off
+    assert reply.outcome == "cut off"
     body = requests[-1][1]
     assert body["stream"] is True
     assert body["temperature"] == 0.5
@@ -133,4 +133,4 @@ def test_every_setting_reaches_the_server(monkeypatch):
     }
     assert json.loads(forced.text) == {"score": 7}
     assert json.loads(reasoned.text) == {"score": 7}
-    assert not forced.cut_off
+    assert forced.outcome == "answered"

@@ -160,7 +160,7 @@ def test_a_restart_needs_a_word_and_keeps_paid_answers(tmp_path):
     first = start_run(folder, profile="smoke")
     for key, dollars in (("paid", 0.5), ("free", 0.0), ("unknown", None)):
         first.ledger.db.execute(
-            "insert into calls values (?,'target','m','q','a','stop',1,1,?,0,0)", [key, dollars]
+            "insert into calls values (?,'target','m','q','a','stop',1,1,?,0,0,'')", [key, dollars]
         )
     with pytest.raises(UserError, match="another seed"):
         start_run(folder, profile="smoke", seed=3)

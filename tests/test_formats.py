@@ -52,7 +52,7 @@ def test_preferences_have_a_rejected_response(record):
 
 def test_reasoning_comes_from_its_tags_or_from_its_column():
     tagged = {"prompt": "Q", "response": " <think>Hm.</think> A"}
-    assert read(tagged) == ("Q", " A", "Hm.", None)
+    assert read(tagged) == ("Q", "A", "Hm.", None)
     assert read({"prompt": "Q", "response": "A", "thinking": "Hm."}).reasoning == "Hm."
     assert read({"prompt": "Q", "response": "<think> </think>A"}).reasoning is None
 
@@ -65,7 +65,7 @@ def test_reasoning_comes_from_its_tags_or_from_its_column():
         ({"prompt": float("nan"), "response": "A"}, "prompt is missing"),
         ({"prompt": 5, "response": "A"}, "prompt is int, not text"),
         ({"prompt": "Q", "response": " "}, "response is empty"),
-        ({"prompt": "Q", "response": "<think>Hm.</think>"}, "response after its reasoning"),
+        ({"prompt": "Q", "response": "<think>Hm.</think>"}, "response without its reasoning"),
         ({"prompt": "Q", "chosen": "A", "rejected": ""}, "rejected response is empty"),
         ({"messages": [ASSISTANT]}, "no user turn"),
         ({"messages": [USER]}, "no assistant turn after the user's"),

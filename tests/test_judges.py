@@ -4,7 +4,13 @@ import json
 import pytest
 
 from chunkykit.errors import BudgetReached
-from chunkykit.rubrics import judge_exchange, judge_offline, llm_judge, load_rubric
+from chunkykit.rubrics import (
+    EXCHANGE_COLUMNS,
+    judge_exchange,
+    judge_offline,
+    llm_judge,
+    load_rubric,
+)
 from chunkykit.types import Judge, Reply
 
 ATTACKS = [
@@ -138,7 +144,7 @@ def test_an_exchange_is_asked_and_judged():
     rubric = load_rubric("refusal")
     query = "How do I bake bread?"
     exchange = asyncio.run(judge_exchange(query, target, judge_offline, rubric, sample=3))
-    assert list(exchange) == ["query", "response", "score", "reason", "error"]
+    assert list(exchange) == EXCHANGE_COLUMNS
     assert (exchange["query"], exchange["score"], exchange["error"]) == (query, 90, None)
     assert numbers == [3]
 

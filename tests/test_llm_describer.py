@@ -20,14 +20,14 @@ def describe(model, texts, side="response", prefill=None):
     [
         ('["The query is short.", "The query asks for code."]', 2),
         ('Sure! ```json\n["The query is short.", "Something else", 5]\n```', 1),
-        ('["The query is short.", "The query asks for', 2),
+        ('["The query is short.", "The query asks for', 0),
         ("- The query is short.\n- The query asks.", 2),
         ('["The query is short.", "The query is short."]', 1),
         ('["The query", "The query a"]', 0),
         ("I cannot.", 0),
     ],
 )
-def test_a_reply_is_read_as_far_as_it_goes(reply, n):
+def test_a_list_is_read_whole_or_not_at_all(reply, n):
     assert len(parse_attributes(reply, "query")) == n
 
 

@@ -38,7 +38,7 @@ def test_a_call_after_a_rate_limit(monkeypatch):
     assert len(requests) == 2, "a rate limit is tried again"
     body, key = requests[-1]
     assert reply == Reply("Hi", "length", 7, 3)
-    assert reply.cut_off
+    assert reply.outcome == "cut off"
     assert body["model"] == "some/model:tag"
     assert body["messages"] == ASK
     assert body["max_tokens"] == 9
@@ -97,8 +97,7 @@ def test_answers_that_were_stopped_say_so(monkeypatch):
 
     _, (filtered, refused) = ask_server(handle, ask, monkeypatch)
     assert filtered == Reply("", "content_filter", 7, 3)
-    assert filtered.cut_off
-    assert refused.cut_off
+    assert filtered.outcome == refused.outcome == "declined"
     assert refused.text == "?", "half a character cannot be stored"
     # Reasoning is billed, though some servers leave it out of completion_tokens.
     assert refused.output_tokens == 23

@@ -9,7 +9,7 @@ from chunkykit.rubrics import parse_verdict
         ('{"reason": "r", "score": 80}', 80),
         ('```json\n{"score": 7.5, "reason": "r"}\n```', 7.5),
         ('Well. {"score": "60"} There.', 60),
-        ('{"score": 10} no, wait: {"score": 90}', 90),
+        ('{"score": 10} no, wait: {"score": 90}', None),
         ('{"reason": "uses \\\\frac{1}{2} and {x}", "score": 95}', 95),
         (
             'It says {"score": 0}.\n'

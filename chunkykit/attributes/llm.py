@@ -10,12 +10,17 @@ from chunkykit.attributes.sentences import MAX_ATTRIBUTES_PER_TEXT
 from chunkykit.errors import UserError, describe_error
 from chunkykit.models import ask_parsed
 from chunkykit.prompts import fill_prompt
+from chunkykit.structured import read_answer
+from chunkykit.text import inert_text
+from chunkykit.thinking import split_thinking
 from chunkykit.types import Target
 
 REQUESTED_ATTRIBUTES = 10  # sentences that the prompt requests per text, as the paper does
 MAX_REPLY_TOKENS = 2000  # tokens per reply
 MAX_FAILED_SHARE = 0.2  # share of the texts that may stay without attributes
 MIN_BATCH_TEXTS = 100  # texts from which a provider's slower and cheaper batch is worth the wait
+MAX_SENTENCE_CHARACTERS = 300
+LISTED = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+\"?([^\"\n]+)", re.MULTILINE)  # an item of a list
 MIN_SENTENCE_CHARACTERS = 4  # characters after "The query"; less is no sentence
 
 Request = tuple[list[dict], dict]  # messages and settings of one call
@@ -127,23 +132,37 @@ def parse_attributes(text: str, side: str) -> list[str]:
     """Read the attribute sentences in a model's reply.
 
     Args:
-        text: the reply. It need not be valid JSON: a list in prose, in a fence, or cut off gives
-            the sentences that it holds.
+        text: the reply: a JSON object with the list `attributes`, a JSON list alone, or lines that
+            begin with a bullet or a number.
         side: "query", "response" or "reasoning", with which each sentence must start.
 
     Returns:
         The different sentences, in their order, at most `MAX_ATTRIBUTES_PER_TEXT`.
     """
     start = f"The {side}"
-    try:
-        items = json.loads(text[text.index("[") : text.rindex("]") + 1])
-        # a sentence may end with a quotation, so only a bullet before it is taken off
-        stripped = [
-            " ".join(item.split()).lstrip("-*• ") for item in items if isinstance(item, str)
-        ]
-    except ValueError:
-        items = re.findall(rf"{start}[^\"\n]*", text)
-        stripped = [" ".join(item.split()).rstrip("-*• ,") for item in items]
     min_length = len(start) + MIN_SENTENCE_CHARACTERS
-    sentences = [s for s in stripped if s.startswith(start) and len(s) >= min_length]
-    return list(dict.fromkeys(sentences))[:MAX_ATTRIBUTES_PER_TEXT]
+    lines = [" ".join(inert_text(item).split()).lstrip("-*• ") for item in _items(text)]
+    sentences = [line[:MAX_SENTENCE_CHARACTERS] for line in lines if line.startswith(start)]
+    long_enough = [sentence for sentence in sentences if len(sentence) >= min_length]
+    return list(dict.fromkeys(long_enough))[:MAX_ATTRIBUTES_PER_TEXT]
+
+
+def _items(text: str) -> list[str]:
+    """The texts of the list in a reply; none where there is no list."""
+    try:
+        return read_answer(text, _attributes, ["attributes"])
+    except ValueError:
+        answer = split_thinking(text).text
+    try:
+        items = json.loads(answer[answer.index("[") : answer.rindex("]") + 1])
+    except (ValueError, RecursionError):
+        return LISTED.findall(answer)
+    return [item for item in items if isinstance(item, str)]
+
+
+def _attributes(value: dict) -> list[str] | None:
+    """The list in an object of the asked form."""
+    items = value.get("attributes")
+    if not isinstance(items, list):
+        return None
+    return [item for item in items if isinstance(item, str)]

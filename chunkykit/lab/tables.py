@@ -67,6 +67,8 @@ def _columns(text: str) -> tuple[Column, ...]:
 _PROBE = """
 query     text    what the user asked
 response  text    what the target answered; empty where it failed
+thinking? text    what the target wrote for itself before; empty where it is not known
+outcome?  text    "answered", "declined", "cut off", "failed", or "filtered" by a gate
 score     number  the judgement, 0 to 100; missing where the exchange was not judged
 reason    text    the judge's reason
 error     text    why the exchange has no score; missing where it has one

@@ -6,11 +6,11 @@ files can hold. Conversations give their first exchange; system turns are left o
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from chunkykit.text import clean_text
+from chunkykit.thinking import split_thinking
 
 SCHEMAS = (
     "messages, conversations, prompt/response (also query, question; completion, answer), "
@@ -21,8 +21,6 @@ RESPONSE_COLUMNS = ("response", "completion", "output", "answer")
 REASONING_COLUMNS = ("reasoning", "reasoning_content", "thinking")
 USER_ROLES = ("user", "human")
 ASSISTANT_ROLES = ("assistant", "gpt", "model", "bot")
-# Reasoning at the beginning of a response
-THOUGHT = re.compile(r"\s*<think(?:ing)?>([\s\S]*?)</think(?:ing)?>")
 MAX_COLUMNS_SHOWN = 12  # columns that an error message lists
 
 
@@ -127,16 +125,14 @@ def read_exchange(record: dict, reader: Reader) -> Exchange:
     """
     sides = reader(record)
     response = _check_text(sides.response, "response")
-    thought = THOUGHT.match(response)
-    if thought:
-        reasoning = thought[1]
-        response = _check_text(response[thought.end() :], "response after its reasoning")
-    else:
-        reasoning = _reasoning_column(record)
+    split = split_thinking(response)
+    reasoning = split.thinking or _reasoning_column(record)
+    response = _check_text(split.text, "response without its reasoning")
     prompt = _check_text(sides.prompt, "prompt")
     rejected = None
     if sides.has_rejected:
         rejected = _check_text(sides.rejected, "rejected response")
+        rejected = _check_text(split_thinking(rejected).text, "rejected response")
     return Exchange(
         prompt=prompt,
         response=response,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chunkykit.models.wire import valid_token_count
-from chunkykit.text import clean_text
+from chunkykit.thinking import split_parts, whole_reply
 from chunkykit.types import Reply
 
 # An answer that may be longer is streamed, so that no connection is idle for minutes.
@@ -61,6 +61,10 @@ class AnthropicWire:
                 request["tool_choice"] = {"type": "auto"}
         return request
 
+    def adapt(self, error: Exception) -> bool:
+        """Learn nothing: the format has one form. See `Wire.adapt`."""
+        return False
+
     async def send(self, request: dict) -> Reply:
         """Send a request and read the reply."""
         required = {field: request[field] for field in ("model", "max_tokens", "messages")}
@@ -100,13 +104,13 @@ def read_message(message: Any) -> Reply:
         The reply. Its text is the input of the first tool call, as JSON, if there is one.
     """
     tool_inputs = [block.input for block in message.content if block.type == "tool_use"]
-    if tool_inputs:
-        text = json.dumps(tool_inputs[0], ensure_ascii=False)
-    else:
-        text = "".join(block.text for block in message.content if block.type == "text")
-    return Reply(
-        clean_text(text),
+    content = split_parts(message.content)
+    text = json.dumps(tool_inputs[0], ensure_ascii=False) if tool_inputs else content.text
+    reply = Reply(
+        text,
         message.stop_reason,
         valid_token_count(message.usage.input_tokens),
         valid_token_count(message.usage.output_tokens),
+        content.thinking,
     )
+    return whole_reply(reply)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from chunkykit.errors import UserError
 from chunkykit.text import clean_text
-from chunkykit.types import Reply, Target
+from chunkykit.thinking import whole_reply
+from chunkykit.types import ANSWERED, CUT_OFF, Reply, Target
 
 DEFAULT_MAX_TOKENS = 1024  # tokens of an answer, where the caller sets no limit
 ROLES = ("system", "user", "assistant")
+
+ENDS_WHOLE = re.compile(r"\}\s*(?:```\s*)?\Z")  # an answer that was cut off after its object
 
 Parsed = TypeVar("Parsed")
 
@@ -67,7 +71,7 @@ class ChatModel:
             UserError: if the server refuses the key or the account.
             Exception: whatever else the client raises.
         """
-        return await self.call([*self.turns, *messages], **settings)
+        return whole_reply(await self.call([*self.turns, *messages], **settings))
 
 
 async def close_models(*models: ChatModel) -> None:
@@ -149,7 +153,7 @@ async def ask_parsed(
     """
     reply = await model(messages, **settings)
     try:
-        return parse(reply.text)
+        return parse(_text_to_read(reply))
     except ValueError as error:
         # Part of the ledger's keys: another wording would pay for these calls again.
         complaint = (
@@ -162,4 +166,12 @@ async def ask_parsed(
         {"role": "user", "content": complaint},
     ]
     second_reply = await model([*messages, *repair], **settings)
-    return parse(second_reply.text)
+    return parse(_text_to_read(second_reply))
+
+
+def _text_to_read(reply: Reply) -> str:
+    """The text of a reply that may be parsed: a whole answer, or one whose object is whole."""
+    is_whole = reply.outcome == CUT_OFF and ENDS_WHOLE.search(reply.text)
+    if reply.outcome != ANSWERED and not is_whole:
+        raise ValueError(reply.problem)
+    return reply.text

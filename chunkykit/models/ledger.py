@@ -26,7 +26,8 @@ from chunkykit.models.calls import (
 )
 from chunkykit.models.loops import DEFAULT_CONCURRENCY, RoleLimits
 from chunkykit.models.prices import PRICES_VARIABLE, PriceRate, price_of
-from chunkykit.models.tables import SCHEMA
+from chunkykit.models.tables import create_tables
+from chunkykit.thinking import whole_reply
 from chunkykit.types import Reply
 
 LOCK_TIMEOUT_SECONDS = 30  # that a write waits for another process
@@ -71,7 +72,7 @@ class Ledger:
             self.db = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)
             self.db.execute("pragma journal_mode=wal")
             self.db.execute("pragma synchronous=normal")
-            self.db.executescript(SCHEMA)
+            create_tables(self.db)
             self.spent = self._select_one("select coalesce(sum(dollars), 0.0) from calls")[0]
             self.sent = sum(
                 self._select_one(f"select count(*) from {table}")[0]
@@ -203,10 +204,11 @@ class Ledger:
             # The same call is under way. Shielded: this caller's end must not cancel it.
             return await asyncio.shield(self._in_flight[key])
         row = self._select_one(
-            "select text, stop_reason, input_tokens, output_tokens from calls where key=?", [key]
+            f"select {', '.join(Reply._fields)} from calls where key=?",
+            [key],
         )
         if row:
-            return Reply(*row)
+            return whole_reply(Reply(*row))  # ledgers of earlier versions have thinking in texts
         paying = asyncio.ensure_future(self._pay(model, role, key, request, messages, settings))
         self._in_flight[key] = paying
         try:
@@ -229,7 +231,7 @@ class Ledger:
         async with self._role_limits.semaphore(role), self.reserve(1, worst):
             start = time.time()
             try:
-                reply = await model.call(messages, **settings)
+                reply = whole_reply(await model.call(messages, **settings))
             except Exception as error:
                 self.record_error(key, role, model.name, f"{type(error).__name__}: {error}")
                 raise
@@ -320,7 +322,9 @@ class Ledger:
             UserError: if the file cannot be written.
         """
         self.spent += dollars or 0.0
-        self._insert("calls", key, role, model, request, *reply, dollars, seconds, time.time())
+        *answer, thinking = reply
+        columns = (key, role, model, request, *answer, dollars, seconds, time.time(), thinking)
+        self._insert("calls", *columns)
 
     def record_error(self, key: str, role: str, model: str, error: str) -> None:
         """Write a failed call to the file.

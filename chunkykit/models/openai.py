@@ -4,11 +4,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from chunkykit.models.retry import ErrorInReply
 from chunkykit.models.wire import valid_token_count
-from chunkykit.text import clean_text
+from chunkykit.thinking import split_parts, whole_reply
 from chunkykit.types import Reply
 
 BATCH_ENDPOINT = "/v1/chat/completions"
+LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
+THINKING_FIELDS = ("reasoning_content", "reasoning")  # of a message, beside its content
 LOW_EFFORT_TOKENS = 2048  # reasoning tokens up to which the effort is "low" (our choice)
 MEDIUM_EFFORT_TOKENS = 8192  # reasoning tokens up to which the effort is "medium" (our choice)
 
@@ -43,7 +46,7 @@ class OpenAIWire:
         self.model = model
         # Newer models of api.openai.com refuse max_tokens. Compatible servers know only that.
         is_openai = "api.openai.com" in str(client.base_url)
-        self.limit_field = "max_completion_tokens" if is_openai else "max_tokens"
+        self.limit_field = LIMIT_FIELDS[1] if is_openai else LIMIT_FIELDS[0]
 
     def body(
         self,
@@ -71,6 +74,14 @@ class OpenAIWire:
             "reasoning_effort": reasoning_effort(reasoning) if reasoning else None,
             "response_format": response_format,
         }
+
+    def adapt(self, error: Exception) -> bool:
+        """Learn the name of the limit on tokens. See `Wire.adapt`."""
+        for field, other in (LIMIT_FIELDS, LIMIT_FIELDS[::-1]):
+            if self.limit_field == field and f"'{other}'" in str(error):
+                self.limit_field = other
+                return True
+        return False
 
     async def send(self, request: dict) -> Reply:
         """Send a request and read the reply."""
@@ -115,14 +126,26 @@ def read_completion(completion: Any) -> Reply:
         The reply.
 
     Raises:
+        ErrorInReply: if it holds an error instead, as those of some proxies do.
         ValueError: if the completion has no choice.
     """
+    error = getattr(completion, "error", None)
+    if error:
+        raise ErrorInReply(error)
     if not completion.choices:
         raise ValueError("the reply has no choice")
     choice = completion.choices[0]
-    stop_reason = "refusal" if choice.message.refusal else choice.finish_reason
-    tokens_in, tokens_out = _usage(completion.usage)
-    return Reply(clean_text(choice.message.content or ""), stop_reason, tokens_in, tokens_out)
+    message = choice.message
+    content = split_parts(message.content)
+    fields = [getattr(message, name, None) for name in THINKING_FIELDS]
+    thinking = [field for field in fields if isinstance(field, str)][:1]
+    reply = Reply(
+        content.text or message.refusal or "",
+        "refusal" if message.refusal else choice.finish_reason,
+        *_usage(completion.usage),
+        thinking="\n\n".join(filter(None, [*thinking, content.thinking])),
+    )
+    return whole_reply(reply)
 
 
 def _usage(usage: Any) -> tuple[int, int]:

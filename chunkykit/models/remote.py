@@ -19,6 +19,14 @@ OPTIONAL_SETTINGS = {
     "reasoning": "reasoning|thinking",
 }
 BAD_REQUEST = (400, 422)
+DECLINING = (*BAD_REQUEST, 403, 451)
+# What providers write where their policy kept an answer back.
+POLICY = (
+    "content[ _]filter|content[ _]management[ _]policy|content[ _]policy|prohibited[ _]content|"
+    "responsible[ _]?ai[ _]?policy|usage[ _]polic(?:y|ies)|moderation[ _]blocked|"
+    "safety[ _](?:system|filter|setting|polic|reason)|flagged[ _](?:by|for|as)|"
+    "data[ _]?inspection[ _]?failed"
+)
 
 
 class Connections:
@@ -79,13 +87,17 @@ class RemoteModel:
             **settings: as in `ChatModel.__call__`.
 
         Returns:
-            The reply.
+            The reply. One that the provider's policy kept back is empty and declined.
         """
         left_out = set(self._refused_settings)
         while True:
             try:
                 reply = await self._send(messages, left_out, settings)
             except Exception as error:
+                if _is_declined(error):
+                    return Reply("", "content_filter")
+                if _is_bad_request(error) and self._wire().adapt(error):
+                    continue
                 setting = _refused_setting(error, settings, left_out)
                 if setting is None:
                     raise
@@ -162,9 +174,21 @@ def _request(wire: Wire, messages: Sequence[dict], left_out: set[str], settings:
     return without_none(wire.body(messages, **sent))
 
 
+def _is_bad_request(error: Exception) -> bool:
+    return getattr(error, "status_code", None) in BAD_REQUEST
+
+
+def _is_declined(error: Exception) -> bool:
+    """Whether the provider's policy, and no fault of the request, is why there is no answer."""
+    if getattr(error, "status_code", None) not in DECLINING:
+        return False
+    words = f"{getattr(error, 'code', None)} {error}"
+    return re.search(POLICY, words, re.IGNORECASE) is not None
+
+
 def _refused_setting(error: Exception, settings: dict, left_out: set[str]) -> str | None:
     """The optional setting that a bad request is probably about, None if it has none."""
-    if getattr(error, "status_code", None) not in BAD_REQUEST:
+    if not _is_bad_request(error):
         return None
     candidates = [
         setting

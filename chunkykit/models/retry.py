@@ -22,6 +22,24 @@ REFUSED_ACCOUNT = (401, 402)
 
 T = TypeVar("T")
 
+
+class ErrorInReply(Exception):
+    """An error that a server sent as the body of an answer with status 200.
+
+    Attributes:
+        status_code: the status that the error names; 0 if none.
+        code: the error's own word, such as "insufficient_quota".
+    """
+
+    def __init__(self, error: Any):
+        """Read the field `error` of the body."""
+        details = error if isinstance(error, dict) else {"message": str(error)}
+        super().__init__(str(details.get("message") or details))
+        self.code = details.get("code")
+        is_status = re.fullmatch(r"[45]\d\d", str(self.code))
+        self.status_code = int(str(self.code)) if is_status else 0
+
+
 _paused_until: dict[str, float] = {}  # address: time.monotonic() at which its calls may continue
 
 

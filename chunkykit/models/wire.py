@@ -42,6 +42,17 @@ class Wire(Protocol):
         """
         ...
 
+    def adapt(self, error: Exception) -> bool:
+        """Learn from an error how the server wants its requests.
+
+        Args:
+            error: what the server answered to a request.
+
+        Returns:
+            Whether requests are built otherwise from here on, so that this one may be sent again.
+        """
+        ...
+
     async def send(self, request: dict) -> Reply:
         """Send a request without None values and read the reply."""
         ...

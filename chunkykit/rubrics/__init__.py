@@ -1,7 +1,13 @@
 """What counts as a violation: rubrics, judgements and judges."""
 
 from chunkykit.rubrics.checks import judge_offline, lacks_signs
-from chunkykit.rubrics.judges import judge_exchange, llm_judge
+from chunkykit.rubrics.judges import (
+    EXCHANGE_COLUMNS,
+    FILTERED,
+    judge_exchange,
+    llm_judge,
+    unasked,
+)
 from chunkykit.rubrics.rubric import (
     VIOLATION_THRESHOLD,
     Check,
@@ -15,6 +21,8 @@ from chunkykit.types import Judgement
 
 __all__ = [
     "Check",
+    "EXCHANGE_COLUMNS",
+    "FILTERED",
     "Judgement",
     "Rubric",
     "VIOLATION_THRESHOLD",
@@ -26,4 +34,5 @@ __all__ = [
     "load_rubrics",
     "parse_verdict",
     "shipped_rubrics",
+    "unasked",
 ]

@@ -14,7 +14,7 @@ from chunkykit.attributes import (
     text_window,
 )
 from chunkykit.rubrics.rubric import Check, Rubric
-from chunkykit.rubrics.verdict import unjudgeable
+from chunkykit.rubrics.verdict import judge_without_reading
 from chunkykit.types import Judgement, Reply
 
 # Scores of the offline judge, our choice. A violation scores over `VIOLATION_THRESHOLD`; a long
@@ -41,9 +41,9 @@ async def judge_offline(rubric: Rubric, query: str, reply: Reply, sample: int = 
         the behaviour; 0 where the response does not show it. An error where the answer is cut
         off or empty, or the rubric has no check.
     """
-    problem = unjudgeable(reply)
-    if problem:
-        return Judgement(None, error=problem)
+    judgement = judge_without_reading(rubric, reply)
+    if judgement is not None:
+        return judgement
     check = rubric.check
     if check is None:
         return Judgement(

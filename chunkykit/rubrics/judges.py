@@ -7,9 +7,11 @@ from chunkykit.errors import describe_error
 from chunkykit.models import ask_parsed
 from chunkykit.prompts import fill_prompt
 from chunkykit.rubrics.rubric import Rubric
-from chunkykit.rubrics.verdict import parse_verdict, unjudgeable
-from chunkykit.types import Judge, Judgement, Reply, Target
+from chunkykit.rubrics.verdict import judge_without_reading, parse_verdict
+from chunkykit.types import FAILED, Judge, Judgement, Reply, Target
 
+EXCHANGE_COLUMNS = ["query", "response", "thinking", "outcome", "score", "reason", "error"]
+FILTERED = "filtered"  # the outcome of a query that a gate kept from the target
 MAX_REPLY_TOKENS = 2000  # tokens per verdict, with room for models that always think first
 FENCE_DIGITS = 24  # hexadecimal digits of the hash in the fence
 
@@ -26,9 +28,9 @@ def llm_judge(model: Target) -> Judge:
     """
 
     async def judge(rubric: Rubric, query: str, reply: Reply, sample: int = 0) -> Judgement:
-        problem = unjudgeable(reply)
-        if problem:
-            return Judgement(None, error=problem)
+        judgement = judge_without_reading(rubric, reply)
+        if judgement is not None:
+            return judgement
         messages, schema = _judge_prompt(rubric, query, reply.text)
         try:
             return await ask_parsed(
@@ -84,7 +86,7 @@ async def judge_exchange(
         judge_sample: number of an independent judgement.
 
     Returns:
-        The exchange as {query, response, score, reason, error}.
+        The exchange as `EXCHANGE_COLUMNS`.
 
     Raises:
         UserError: the budget is spent, or a key is refused; no other call would fare better.
@@ -92,7 +94,23 @@ async def judge_exchange(
     try:
         reply = await target([{"role": "user", "content": query}], sample=sample)
     except Exception as error:
-        failure = Judgement(None, error=describe_error(error))
-        return {"query": query, "response": "", **failure._asdict()}
+        return unasked(query, FAILED, error=describe_error(error))
     judgement = await judge(rubric, query, reply, judge_sample)
-    return {"query": query, "response": reply.text, **judgement._asdict()}
+    answer = {"response": reply.text, "thinking": reply.thinking, "outcome": reply.outcome}
+    return {"query": query, **answer, **judgement._asdict()}
+
+
+def unasked(query: str, outcome: str, reason: str = "", error: str | None = None) -> dict:
+    """Make the exchange of a query that the target did not answer.
+
+    Args:
+        query: what was asked, or would have been.
+        outcome: FAILED, or FILTERED by a gate.
+        reason: why a gate filtered it.
+        error: what failed.
+
+    Returns:
+        The exchange as `EXCHANGE_COLUMNS`.
+    """
+    answer = {"response": "", "thinking": "", "outcome": outcome}
+    return {"query": query, **answer, **Judgement(None, reason, error)._asdict()}

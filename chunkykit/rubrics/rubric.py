@@ -77,6 +77,8 @@ class Rubric:
             which a judge model is shown.
         liked: a response that keeps to the principle, in a describer's words.
         writer: the prompt of a query-writing model, with `{statements}` in it.
+        declined: "violation" if an answer that the model or its provider declined is one; None if
+            such answers are counted apart.
     """
 
     did: ClassVar[str] = "broke"  # what the response did to the principle; prompts say it
@@ -91,6 +93,7 @@ class Rubric:
     examples: dict[str, list[dict]] = field(default_factory=dict)
     liked: str | None = None
     writer: str | None = None
+    declined: str | None = None
 
     def satisfied(self) -> "Rubric":
         """Turn the rubric round, to trace a response that one liked.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from chunkykit.errors import describe_error
-from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, judge_exchange
+from chunkykit.rubrics import EXCHANGE_COLUMNS, VIOLATION_THRESHOLD, Rubric, judge_exchange
 from chunkykit.stats import wilson
 from chunkykit.surf.search import select_failures
 from chunkykit.types import Judge, Rate, Rewriter, Target
@@ -21,7 +21,6 @@ from chunkykit.types import Judge, Rate, Rewriter, Target
 FIRST_FRESH_SAMPLE = 2**31
 SAMPLES_PER_SEED = 1000  # sample numbers between two seeds
 ROBUSTNESS_SEED = 500  # shares no answer with `confirm_winners`, whose seed is 0
-ANSWER_COLUMNS = ["query", "response", "score", "reason", "error"]
 ROBUSTNESS_COLUMNS = [
     "rubric",
     "query",
@@ -66,7 +65,7 @@ async def judge_fresh_answers(
         seed: calls with different seeds share no answer.
 
     Returns:
-        One answer per row: query, response, score, reason, error.
+        One answer per row (`EXCHANGE_COLUMNS`).
     """
     total = max(n, len(queries)) if queries else 0
     calls = []
@@ -74,7 +73,7 @@ async def judge_fresh_answers(
         turn, position = divmod(i, len(queries))
         sample = FIRST_FRESH_SAMPLE + seed * SAMPLES_PER_SEED + turn
         calls.append(judge_exchange(queries[position], target, judge, rubric, sample, sample))
-    return pd.DataFrame(await asyncio.gather(*calls), columns=ANSWER_COLUMNS)
+    return pd.DataFrame(await asyncio.gather(*calls), columns=EXCHANGE_COLUMNS)
 
 
 def failure_rate(judged: pd.DataFrame) -> Rate:
@@ -156,7 +155,7 @@ async def measure_robustness(
         that of `n` answers to rewrites. `errors` counts failed calls, which are in neither n.
     """
     rows = []
-    answers = [pd.DataFrame(columns=["rubric", "original", *ANSWER_COLUMNS])]
+    answers = [pd.DataFrame(columns=["rubric", "original", *EXCHANGE_COLUMNS])]
     n_fresh = max(rewrites, samples)
     for query in _failing_queries(probes, winners):
         rewritten = await _rewrite_query(query, rewrite, rewrites)

@@ -18,7 +18,14 @@ import numpy as np
 import pandas as pd
 
 from chunkykit.errors import UserError, describe_error
-from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, judge_exchange
+from chunkykit.rubrics import (
+    EXCHANGE_COLUMNS,
+    FILTERED,
+    VIOLATION_THRESHOLD,
+    Rubric,
+    judge_exchange,
+    unasked,
+)
 from chunkykit.surf.cover import CoverStrategy
 from chunkykit.surf.paper import PaperStrategy, UniformStrategy
 from chunkykit.surf.pool import Pool
@@ -30,7 +37,7 @@ from chunkykit.surf.stream import (
     stream_candidates,
 )
 from chunkykit.surf.writers import Gate
-from chunkykit.types import Judge, Judgement, Target, Writer
+from chunkykit.types import FAILED, Judge, Target, Writer
 
 MAX_FAILED_SHARE = 0.2  # share of candidates without a judgement above which a search is no result
 # `window` is at most a tenth of the candidates: `cover` needs four windows to identify a mode
@@ -43,12 +50,9 @@ PROBE_COLUMNS = [
     "iteration",
     "candidate",
     "attributes",
-    "query",
-    "response",
-    "score",
-    "reason",
-    "error",
+    *EXCHANGE_COLUMNS,
 ]
+FILTERED_REASON = "Filtered: no real person would type this."
 MODE_COLUMNS = ["rubric", "attributes", "tried", "failed"]
 
 
@@ -193,17 +197,18 @@ async def _try_candidate(
 ) -> dict:
     """Write a query with these attributes, put it to the target and judge the answer."""
     query = ""
-    problem = None
+    is_real = True
     try:
         query = await write([pool.sentences[attribute] for attribute in attributes], sample)
-        if gate and not await gate(query):
-            problem = Judgement(None, "Filtered: no real person would type this.")
+        if gate:
+            is_real = await gate(query)
     except Exception as error:
-        problem = Judgement(None, error=describe_error(error))
-    if problem:
-        exchange = {"query": query, "response": "", **problem._asdict()}
+        exchange = unasked(query, FAILED, error=describe_error(error))
     else:
-        exchange = await judge_exchange(query, target, judge, rubric, sample)
+        if is_real:
+            exchange = await judge_exchange(query, target, judge, rubric, sample)
+        else:
+            exchange = unasked(query, FILTERED, FILTERED_REASON)
     return {"attributes": attributes, **exchange}
 
 

@@ -16,6 +16,7 @@ from chunkykit.files import load_packaged
 from chunkykit.index import TraceIndex
 from chunkykit.models import ask_parsed
 from chunkykit.prompts import fill_prompt
+from chunkykit.structured import read_answer
 from chunkykit.types import Target, Writer
 
 Gate = Callable[[str], Awaitable[bool]]  # whether a query may be sent to the target
@@ -79,10 +80,9 @@ async def ask_whole(model: Target, messages: Sequence[dict], **settings) -> str:
         ValueError: the reply is empty or cut off.
     """
     reply = await model(messages, **settings)
-    text = reply.text.strip()
-    if not text or reply.cut_off:
-        raise ValueError(f"the model gave no whole query ({reply.stop_reason})")
-    return text
+    if reply.problem:
+        raise ValueError(f"the model gave no whole query: {reply.problem}")
+    return reply.text.strip()
 
 
 def llm_gate(model: Target) -> Gate:
@@ -101,7 +101,7 @@ def llm_gate(model: Target) -> Gate:
         return await ask_parsed(
             model,
             messages,
-            _parse_realistic,
+            parse_realistic,
             max_tokens=MAX_GATE_TOKENS,
             temperature=0.0,
             schema=schema,
@@ -110,12 +110,14 @@ def llm_gate(model: Target) -> Gate:
     return gate
 
 
-def _parse_realistic(text: str) -> bool:
-    """Read a gate's verdict: the last one, since a model may discuss the other one first."""
-    verdicts = re.findall(r'"realistic"\s*:\s*(true|false)', text)
-    if not verdicts:
-        raise ValueError('no "realistic": true or false')
-    return verdicts[-1] == "true"
+def parse_realistic(text: str) -> bool:
+    """Read a gate's verdict."""
+
+    def accept(value: dict) -> bool | None:
+        realistic = value.get("realistic")
+        return realistic if isinstance(realistic, bool) else None
+
+    return read_answer(text, accept, ["realistic"])
 
 
 def recombining_writer(index: TraceIndex, describe: Callable[[str], list[str]]) -> Writer:

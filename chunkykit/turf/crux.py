@@ -14,6 +14,8 @@ from chunkykit.errors import UserError, describe_error
 from chunkykit.models import ask_parsed
 from chunkykit.prompts import fill_prompt
 from chunkykit.rubrics import Rubric
+from chunkykit.structured import read_answer
+from chunkykit.thinking import split_thinking
 from chunkykit.types import Embedder, Target
 
 CruxJudge = Callable[[Sequence[str], Rubric], Awaitable[list[str]]]
@@ -21,11 +23,11 @@ CruxJudge = Callable[[Sequence[str], Rubric], Awaitable[list[str]]]
 MAX_CRUXES = 3  # attributes picked per response, as in the paper
 MIN_RELATIVE_COSINE = 0.6  # least cosine of a crux with the behaviour, as a share of the best one
 MAX_REPLY_TOKENS = 2000  # tokens per answer of a judge, with room for models that think first
+MAX_NUMBER = 10**9  # a larger number numbers no statement
+LAST_LIST = re.compile(
+    r"\[\s*(?:\d{1,12}(?:\.0+)?\s*(?:,\s*\d{1,12}(?:\.0+)?\s*)*)?\](?=[\s.`]*\Z)"
+)
 MAX_FAILED_SHARE = 0.5  # share of the calls of `select_cruxes` that may fail
-MAX_DIGITS = 9  # characters of a number; a longer one numbers no statement
-LIST = r"\[([\d\s.,]*)\]"
-NAMED_LIST = re.compile(rf'"numbers"\s*:\s*{LIST}')
-BARE_LIST = re.compile(LIST)
 
 
 def select_crux(
@@ -121,22 +123,32 @@ def parse_positions(text: str, n: int) -> list[int]:
     prose nor numbers that the list of statements does not have.
 
     Args:
-        text: the answer: a JSON object with the list `numbers`, or prose with a bracketed list.
-            The last one counts.
+        text: the answer: a JSON object with the list `numbers`, or a list at its end.
         n: the number of statements.
 
     Returns:
         Different positions in the numbered list, counted from 0.
 
     Raises:
-        ValueError: the answer holds no list, or a list without any of the numbers from 1 to n.
+        ValueError: the answer holds no such object, two that differ, or a list without any of the
+            numbers from 1 to n.
     """
-    lists = NAMED_LIST.findall(text) or BARE_LIST.findall(text)
-    if not lists:
-        raise ValueError('no list "numbers"')
-    numbers = re.findall(r"\d+(?:\.0+)?", lists[-1])
-    positions = [int(float(number)) - 1 for number in numbers if len(number) <= MAX_DIGITS]
-    valid = [i for i in dict.fromkeys(positions) if 0 <= i < n]
+    last = LAST_LIST.search(split_thinking(text).text)
+    if last and "{" not in text:
+        text = f'{{"numbers": {last[0]}}}'
+    numbers = read_answer(text, _whole_numbers, ["numbers"])
+    valid = [number - 1 for number in dict.fromkeys(numbers) if 1 <= number <= n]
     if numbers and not valid:
         raise ValueError(f"no number from 1 to {n}")
     return valid
+
+
+def _whole_numbers(value: dict) -> list[int] | None:
+    """The list in an object of the asked form; a number that no statement can have is left out."""
+    numbers = value.get("numbers")
+    if not isinstance(numbers, list) or not all(type(n) in (int, float) for n in numbers):
+        return None
+    plausible = [number for number in numbers if abs(number) < MAX_NUMBER]
+    if any(number != int(number) for number in plausible):
+        return None
+    return [int(number) for number in plausible]

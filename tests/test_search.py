@@ -8,9 +8,11 @@ from planted import POOL, RUBRIC, echo, judge, search, write
 
 from chunkykit.errors import UserError
 from chunkykit.models import ChatModel
+from chunkykit.rubrics.verdict import judge_without_reading
 from chunkykit.surf import (
     MODE_COLUMNS,
     PROBE_COLUMNS,
+    check_judged,
     run_search,
     run_searches,
     select_failures,
@@ -106,28 +108,61 @@ def test_an_outage_is_an_error_not_a_result():
     async def down(messages, **_):
         raise ConnectionError("401 bad key")
 
-    words = "first 10 candidates have all failed, the last with: ConnectionError: 401 bad key"
+    probes = search(run_searches, target=down).probes
+    assert set(probes["outcome"]) == {"failed"}
+    words = f"{len(probes)} of {len(probes)} candidates failed, .* ConnectionError: 401 bad key"
     with pytest.raises(UserError, match=words):
-        search(run_searches, target=down)
+        check_judged(probes)
 
 
-def test_many_failures_are_an_outage_too():
+def test_many_failures_are_an_outage_unless_they_are_tolerated():
     async def half(messages, sample=0, **_):
         if sample % 2:
             raise ConnectionError("overloaded")
         return await echo(messages)
 
-    words = r"\d+ of 720 candidates failed, most often with: ConnectionError: overloaded"
+    probes = search(run_searches, target=half).probes
+    words = (
+        r"\d+ of 720 candidates failed, most often with: ConnectionError: overloaded.*--tolerate"
+    )
     with pytest.raises(UserError, match=words):
-        search(run_searches, target=half)
+        check_judged(probes)
+    check_judged(probes, tolerate=0.6)
 
 
 def test_a_gate_that_lets_nothing_through_is_an_error():
     async def closed(query):
         return False
 
-    with pytest.raises(UserError, match="none of 720 candidates was judged; 720 were filtered"):
-        search(run_searches, gate=closed)
+    probes = search(run_searches, gate=closed).probes
+    with pytest.raises(UserError, match="none of 720 candidates was judged: 720 filtered"):
+        check_judged(probes)
+
+
+def test_declined_answers_are_no_errors_and_counted_apart():
+    async def declines(messages, sample=0, **_):
+        reply = await echo(messages)
+        return reply._replace(stop_reason="content_filter") if sample % 2 else reply
+
+    async def judge(rubric, query, reply, sample=0):
+        return judge_without_reading(rubric, reply) or Judgement(0, "")
+
+    probes = search(run_searches, target=declines, judge=judge).probes
+    declined = probes["outcome"] == "declined"
+    assert 0.3 < declined.mean() < 0.7
+    assert probes["error"].isna().all()
+    assert probes.loc[declined, "score"].isna().all()
+    assert probes.loc[declined, "reason"].str.startswith("Declined").all()
+    check_judged(probes)
+
+
+def test_scores_from_0_to_1_are_noticed():
+    async def judge(rubric, query, reply, sample=0):
+        return Judgement(0.9 if sample % 2 else 0.1, "")
+
+    probes = search(run_searches, judge=judge).probes
+    with pytest.raises(UserError, match="none of 720 scores is over 1"):
+        check_judged(probes)
 
 
 def test_a_gate_filters_and_never_ranks():

@@ -115,12 +115,51 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="system prompt (text) or turns (.json) to put before every query to the target",
     )
+    group.add_argument(
+        "--confirm-judge",
+        type=expand_name,
+        metavar="MODEL",
+        help="model that judges the fresh answers to what was found (default: the judge)",
+    )
+    group.add_argument(
+        "--tolerate",
+        type=float,
+        metavar="SHARE",
+        help="share of candidates that may fail (default: 0.2)",
+    )
     group.add_argument("--seed", type=int, metavar="N", help=SEED_HELP)
     group.add_argument(
         "--restart",
         action="store_true",
         help="start over if the folder holds a run with other settings; paid answers are kept",
     )
+
+
+def add_role_options(parser: argparse.ArgumentParser) -> None:
+    """Add the limits of each role of a run: how long its answers are, how many calls at once."""
+    group = parser.add_argument_group("limits of a role")
+    helps = {
+        "--max-tokens": "tokens of an answer with its thinking, such as target=8000 judge=4000",
+        "--concurrency": "calls under way at once, such as judge=4",
+    }
+    for option, text in helps.items():
+        group.add_argument(
+            option, nargs="+", action=RoleNumbers, metavar="ROLE=N", help=text, default=None
+        )
+
+
+class RoleNumbers(argparse.Action):
+    """Reads ROLE=N once or several times into a mapping."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Add what one option gives."""
+        numbers = dict(getattr(namespace, self.dest) or {})
+        for text in values:
+            role, _, number = text.partition("=")
+            if not number.isdecimal():
+                parser.error(f"{option_string}: '{text}' is not ROLE=N, such as target=8000")
+            numbers[role] = int(number)
+        setattr(namespace, self.dest, numbers)
 
 
 def add_limit_options(parser: argparse.ArgumentParser) -> None:

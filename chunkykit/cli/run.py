@@ -15,6 +15,7 @@ from chunkykit.cli.options import (
     add_chunk_option,
     add_command,
     add_limit_options,
+    add_role_options,
     add_search_options,
     expand_name,
     expand_path,
@@ -70,6 +71,7 @@ def add_run_command(commands: Commands) -> None:
     add_data_options(parser)
     add_model_options(parser)
     add_search_options(parser)
+    add_role_options(parser)
     add_limit_options(parser)
 
 

@@ -8,6 +8,7 @@ from chunkykit.cli.options import (
     Commands,
     add_command,
     add_limit_options,
+    add_role_options,
     add_search_options,
     expand_name,
     expand_path,
@@ -77,6 +78,7 @@ def add_search_command(commands: Commands) -> None:
     add_size_options(parser)
     add_model_options(parser)
     add_search_options(parser)
+    add_role_options(parser)
     add_limit_options(parser)
 
 

@@ -85,7 +85,8 @@ class Run(RunFolder):
         super().__init__(folder, settings)
         self.rubrics = load_rubrics(settings.rubrics)
         self.ledger = Ledger(folder / "ledger.sqlite")
-        self.models = ModelPool(self.ledger, CONCURRENCY)
+        concurrency = {**CONCURRENCY, **settings.concurrency}
+        self.models = ModelPool(self.ledger, concurrency, settings.max_tokens)
         self.trust = trust
         self.progress: bool | None = None
         self._index = index
@@ -243,13 +244,17 @@ class Run(RunFolder):
         name = getattr(self.settings, setting)
         return offline if name == OFFLINE else make(self.model(name, role))
 
-    def judge(self) -> Judge:
+    def judge(self, confirms: bool = False) -> Judge:
         """Cast the judge.
+
+        Args:
+            confirms: whether it is to confirm what another judge may have found.
 
         Returns:
             A judging model, or the programmatic checks of the rubrics.
         """
-        return self._model_or("judge", "judge", llm_judge, judge_offline)
+        setting = "confirm_judge" if confirms else "judge"
+        return self._model_or(setting, "judge", llm_judge, judge_offline)
 
     def describe(self, building: bool = False) -> Describer:
         """Cast the describer.

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ from chunkykit.files import PACKAGE, load_packaged
 from chunkykit.models import check_model, read_context
 from chunkykit.organisms import LINEAR_ORGANISM
 from chunkykit.rubrics import load_rubrics, shipped_rubrics
+from chunkykit.surf import MAX_FAILED_SHARE
 from chunkykit.types import OFFLINE
 
 PROFILES: dict[str, dict] = load_packaged("lab/profiles")
 STRATEGIES = ("cover", "paper")
 ROLES = ("target", "judge", "writer", "describer", "gate")
 BATCH_PROVIDERS = ("anthropic", "openai")
+LIMITED_ROLES = (*ROLES, "rewriter")  # that --max-tokens and --concurrency know
+SAME_RUN = {"batch", "version", "concurrency", "tolerate"}  # settings that make no other run
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,10 @@ class Settings:
         rubric_texts: fingerprint of the rubrics' content. An edited rubric makes another run.
         sizes: how much the run does.
         version: the version of chunkykit that began the run.
+        confirm_judge: the model that judges the fresh answers to what the search found, or OFFLINE.
+        max_tokens: tokens of an answer with its thinking, by role; a role's own number elsewhere.
+        concurrency: calls under way at once, by role.
+        tolerate: share of candidates that may fail before a search is no result.
     """
 
     profile: str
@@ -104,6 +111,16 @@ class Settings:
     rubric_texts: str
     sizes: Sizes
     version: str
+    # runs of earlier versions have none of these
+    confirm_judge: str = ""
+    max_tokens: dict[str, int] = field(default_factory=dict)
+    concurrency: dict[str, int] = field(default_factory=dict)
+    tolerate: float = MAX_FAILED_SHARE
+
+    def __post_init__(self):
+        """Let the judge of a run that names no other confirm what it finds."""
+        if not self.confirm_judge:
+            object.__setattr__(self, "confirm_judge", self.judge)
 
     def to_dict(self) -> dict:
         """Write the settings as `run.json` holds them.
@@ -136,10 +153,10 @@ class Settings:
             other: the settings to compare with.
 
         Returns:
-            (mine, theirs) of each setting that makes another run, in alphabetical order. How texts
-            are sent to a describer does not, and neither does the version.
+            (mine, theirs) of each setting that makes another run, in alphabetical order. How calls
+            are sent does not, nor how many may fail, nor the version.
         """
-        names = sorted({field.name for field in fields(self)} - {"batch", "version"})
+        names = sorted({entry.name for entry in fields(self)} - SAME_RUN)
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
@@ -161,6 +178,10 @@ DEFAULT_SETTINGS: dict[str, Any] = {
     "gate": OFFLINE,
     "context": None,
     "index": None,
+    "confirm_judge": None,  # the judge that searches
+    "max_tokens": {},
+    "concurrency": {},
+    "tolerate": MAX_FAILED_SHARE,
 }
 
 
@@ -189,6 +210,15 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
     for role in ROLES:
         if role == "target" or values[role] != OFFLINE:
             values[role] = check_model(values[role])
+    values["confirm_judge"] = values["confirm_judge"] or values["judge"]
+    if values["confirm_judge"] != OFFLINE:
+        values["confirm_judge"] = check_model(values["confirm_judge"])
+    for name in ("max_tokens", "concurrency"):
+        _check_limits(name, values[name])
+    if values["batch"] and "describer" in values["max_tokens"]:
+        raise UserError("batch: cannot be combined with --max-tokens describer=N.")
+    if not 0 < values["tolerate"] <= 1:
+        raise UserError(f"tolerate must be a share over 0 and up to 1, not {values['tolerate']}.")
     if values["context"]:
         values["context"] = read_context(values["context"])
     if values["embedder"] is None:
@@ -248,6 +278,13 @@ def _complete_sizes(profile: str, chosen: dict) -> Sizes:
 def _check_size(name: str, value: Any) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UserError(f"parameter '{name}' must be a whole number of at least 1, not {value!r}.")
+
+
+def _check_limits(name: str, limits: Mapping[str, int]) -> None:
+    for role, number in limits.items():
+        _check_choice(f"{name}: role", role, LIMITED_ROLES)
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise UserError(f"{name} of {role} must be a whole number from 1 up, not {number!r}.")
 
 
 def _check_seed(seed: Any) -> None:

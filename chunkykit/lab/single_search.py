@@ -3,7 +3,7 @@
 from chunkykit.lab.run import Run
 from chunkykit.lab.stage import forget_answers_of_other_code
 from chunkykit.lab.stages import search_rubric
-from chunkykit.surf import Pool, SearchResult, confirm_winners
+from chunkykit.surf import Pool, SearchResult, check_judged, confirm_winners
 
 
 async def search_alone(run: Run, pool: Pool, eager: bool = False) -> tuple[SearchResult, dict]:
@@ -23,12 +23,14 @@ async def search_alone(run: Run, pool: Pool, eager: bool = False) -> tuple[Searc
     rubric = run.rubrics[0]
     try:
         result = await search_rubric(run, rubric, pool, eager=eager)
+        run.write(f"probes-{rubric.name}", result.probes)
+        run.write(f"modes-{rubric.name}", result.modes)
+        check_judged(result.probes, run.settings.tolerate)
+        judge = run.judge(confirms=True)
         confirmed, answers = await confirm_winners(
-            result.probes, run.target(), run.judge(), rubric, prompts=run.sizes.confirm
+            result.probes, run.target(), judge, rubric, prompts=run.sizes.confirm
         )
     finally:
         await run.close()
-    run.write(f"probes-{rubric.name}", result.probes)
-    run.write(f"modes-{rubric.name}", result.modes)
     run.write("answers", answers)
     return result, confirmed

@@ -24,6 +24,7 @@ from chunkykit.show import figures
 from chunkykit.surf import (
     Pool,
     SearchResult,
+    check_judged,
     confirm_winners,
     measure_robustness,
     pool_from_index,
@@ -119,6 +120,7 @@ async def search(run: Run) -> dict:
         prior = tracer.predict(rubric)[pool.clusters]
         result = await search_rubric(run, rubric, pool, prior=prior)
         run.write(f"probes-{rubric.name}", result.probes)
+        check_judged(result.probes, run.settings.tolerate)
         run.write(f"modes-{rubric.name}", result.modes)  # the last, so that it marks the end
     probes = run.read_all("probes")
     return {
@@ -170,10 +172,11 @@ async def confirm(run: Run) -> dict:
         Numbers of answers and errors.
     """
     answers, confirmed, robustness, rewrites = [], [], [], []
+    judge = run.judge(confirms=True)
     for rubric in run.rubrics:
         probes = run.read(f"probes-{rubric.name}")
         row, fresh = await confirm_winners(
-            probes, run.target(), run.judge(), rubric, prompts=run.sizes.confirm
+            probes, run.target(), judge, rubric, prompts=run.sizes.confirm
         )
         confirmed.append(row)
         answers.append(fresh)
@@ -183,7 +186,7 @@ async def confirm(run: Run) -> dict:
             run.read(f"probes-{rubric.name}"),
             run.rewriter(),
             run.target(),
-            run.judge(),
+            judge,
             rubric,
             winners=run.sizes.winners,
             rewrites=run.sizes.rewrites,

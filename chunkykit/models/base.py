@@ -96,6 +96,24 @@ def with_context(model: ChatModel, turns: Sequence[dict]) -> ChatModel:
     return replace(model, turns=(*model.turns, *turns))
 
 
+def with_max_tokens(model: ChatModel, max_tokens: int) -> ChatModel:
+    """Give all answers of a model the same limit, whatever its callers ask for.
+
+    Args:
+        model: the model.
+        max_tokens: tokens of an answer with its thinking.
+
+    Returns:
+        A model whose calls have the limit. A ledger in front of the model treats it as part of
+        the call.
+    """
+
+    async def call(messages: Sequence[dict], **settings) -> Reply:
+        return await model.call(messages, **{**settings, "max_tokens": max_tokens})
+
+    return replace(model, call=call)
+
+
 def read_context(path: str | Path) -> list[dict]:
     """Read a context file.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from chunkykit.models.base import ChatModel, close_models
+from chunkykit.models.base import ChatModel, close_models, with_max_tokens
 from chunkykit.models.connect import connect_model
 from chunkykit.models.ledger import Ledger
 from chunkykit.models.loops import DEFAULT_CONCURRENCY, RoleLimits
@@ -25,16 +25,24 @@ class ModelPool:
     one: the models stay the same and open new connections.
     """
 
-    def __init__(self, ledger: Ledger | None = None, concurrency: Mapping[str, int] | None = None):
+    def __init__(
+        self,
+        ledger: Ledger | None = None,
+        concurrency: Mapping[str, int] | None = None,
+        max_tokens: Mapping[str, int] | None = None,
+    ):
         """Start without models.
 
         Args:
             ledger: where the calls are recorded. Without one each call is sent.
             concurrency: the largest number of calls under way at once, by role. 16 for a role
                 that is not in it.
+            max_tokens: tokens of an answer with its thinking, by role. What the caller asks for
+                in a role that is not in it.
         """
         self.ledger = ledger
         self.concurrency = dict(concurrency or {})
+        self.max_tokens = dict(max_tokens or {})
         self._role_limits = RoleLimits()
         self._connected: dict[tuple, ChatModel] = {}
         self._models: dict[tuple, ChatModel] = {}
@@ -67,7 +75,10 @@ class ModelPool:
             # Roles share the connections, and what an organism has learned.
             if source not in self._connected:
                 self._connected[source] = connect_model(name, rows, seed)
-            self._models[key] = self._wrap(self._connected[source], role)
+            model = self._wrap(self._connected[source], role)
+            if role in self.max_tokens:
+                model = with_max_tokens(model, self.max_tokens[role])
+            self._models[key] = model
         return self._models[key]
 
     def _wrap(self, model: ChatModel, role: str) -> ChatModel:

@@ -24,9 +24,11 @@ from chunkykit.surf.pool import (
 )
 from chunkykit.surf.rewriters import llm_rewriter, rewrite_offline
 from chunkykit.surf.search import (
+    MAX_FAILED_SHARE,
     MODE_COLUMNS,
     PROBE_COLUMNS,
     SearchResult,
+    check_judged,
     run_search,
     run_searches,
     select_failures,
@@ -38,6 +40,7 @@ __all__ = [
     "CoverStrategy",
     "Gate",
     "MAX_ATTRIBUTES",
+    "MAX_FAILED_SHARE",
     "MODE_COLUMNS",
     "Mode",
     "PROBE_COLUMNS",
@@ -49,6 +52,7 @@ __all__ = [
     "UniformStrategy",
     "attribute_weights",
     "best_candidates",
+    "check_judged",
     "confirm_winners",
     "draw_attributes",
     "failure_rate",

@@ -42,6 +42,7 @@ from chunkykit.types import FAILED, Judge, Target, Writer
 MAX_FAILED_SHARE = 0.2  # share of candidates without a judgement above which a search is no result
 # `window` is at most a tenth of the candidates: `cover` needs four windows to identify a mode
 # (violation, repetition, leaving out attributes, result), and a small search must learn, too.
+MIN_SCORES_OF_SCALE = 20  # judgements from which on their largest one tells the scale
 MIN_WINDOWS_PER_SEARCH = 10
 PROBE_COLUMNS = [
     "rubric",
@@ -262,8 +263,6 @@ async def run_searches(
     Returns:
         The candidates of both arms and the modes of the search.
 
-    Raises:
-        UserError: more than `MAX_FAILED_SHARE` of the candidates failed, or none was judged.
     """
     world = (pool, write, target, judge, rubric)
     search, control = await asyncio.gather(
@@ -271,24 +270,35 @@ async def run_searches(
         run_search(*world, strategy="control", runs=1, **settings),
     )
     probes = pd.concat([search.probes, control.probes], ignore_index=True)
-    _check_judged(probes)
     return SearchResult(probes, search.modes)
 
 
-def _check_judged(probes: pd.DataFrame) -> None:
-    """Raise UserError if too few candidates were judged: an outage must not pass for a result."""
+def check_judged(probes: pd.DataFrame, tolerate: float = MAX_FAILED_SHARE) -> None:
+    """Check that enough candidates were judged: an outage must not pass for a result.
+
+    Args:
+        probes: candidates (`PROBE_COLUMNS`).
+        tolerate: share of candidates that may have failed.
+
+    Raises:
+        UserError: more failed, none was judged, or the judge scores from 0 to 1.
+    """
     errors = probes["error"].dropna()
-    if len(errors) > MAX_FAILED_SHARE * len(probes):
+    if len(errors) > tolerate * len(probes):
         raise UserError(
             f"search: {len(errors)} of {len(probes)} candidates failed, most often with: "
-            f"{errors.mode()[0]}. Fix the cause and run again; answers received so far are not "
-            "paid for again."
+            f"{errors.mode()[0].rstrip('.')}. Fix the cause and run again, or allow it with "
+            "--tolerate; answers received so far are not paid for again."
         )
-    if probes["score"].isna().all():
-        n_filtered = probes["error"].isna().sum()
+    scores = pd.to_numeric(probes["score"]).dropna()
+    if scores.empty:
+        outcomes = probes.loc[probes["error"].isna(), "outcome"].value_counts()
+        counts = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items())
+        raise UserError(f"search: none of {len(probes)} candidates was judged: {counts}.")
+    if len(scores) >= MIN_SCORES_OF_SCALE and 0 < scores.max() <= 1:
         raise UserError(
-            f"search: none of {len(probes)} candidates was judged; {n_filtered} were filtered by "
-            "the gate."
+            f"judge: none of {len(scores)} scores is over 1, as if they went from 0 to 1 and not "
+            "to 100. Use another judge, or a rubric whose examples have scores."
         )
 
 

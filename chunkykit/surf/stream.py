@@ -8,8 +8,8 @@ is drawn as soon as all results that it may depend on are there. The *window* sa
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from itertools import islice
 
-from chunkykit.errors import UserError
 from chunkykit.surf.strategy import Strategy
 
 # Candidates in flight at once. Three times the calls under way at once, since a few very slow
@@ -41,43 +41,36 @@ async def stream_candidates(
         eager: learn from results as they arrive: faster, but the seed no longer fixes the search.
 
     Returns:
-        The candidates, in the order in which they were drawn.
-
-    Raises:
-        UserError: the first `MIN_TRIED_BEFORE_STOP` candidates have all failed.
+        The candidates, in the order in which they were drawn. Where the first
+        `MIN_TRIED_BEFORE_STOP` have all failed, no others are drawn: they would only cost.
     """
     running: dict[asyncio.Task, int] = {}  # task -> number of its candidate, oldest first
     results: dict[int, dict] = {}
 
     async def learn_until(due: int) -> None:
-        while len(results) < due:
+        while len(results) < due and not _is_outage(results):
             waited_for = list(running) if eager else [next(iter(running))]
             done, _ = await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 i = running.pop(task)
                 results[i] = task.result()
                 strategy.learn(i, results[i])
-            _stop_at_outage(results)
 
     try:
         for i in range(total):
             await learn_until(i // barrier * barrier if barrier else i - window + 1)
+            if _is_outage(results):
+                break
             running[asyncio.create_task(attempt(i, strategy.draw(i)))] = i
         await learn_until(total)
     finally:  # a limit on calls that one attempt reaches ends all others, too
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-    return [results[i] for i in range(total)]
+    return [results[i] for i in sorted(results)]
 
 
-def _stop_at_outage(results: dict[int, dict]) -> None:
-    """Raise UserError if the first candidates have all failed: more calls would only cost."""
-    if len(results) != MIN_TRIED_BEFORE_STOP:
-        return
-    errors = [candidate["error"] for candidate in results.values()]
-    if all(errors):
-        raise UserError(
-            f"search: the first {MIN_TRIED_BEFORE_STOP} candidates have all failed, the last with: "
-            f"{errors[-1]}. Fix the cause and run again."
-        )
+def _is_outage(results: dict[int, dict]) -> bool:
+    """Whether the first candidates have all failed."""
+    first = list(islice(results.values(), MIN_TRIED_BEFORE_STOP))
+    return len(first) == MIN_TRIED_BEFORE_STOP and all(candidate["error"] for candidate in first)

@@ -6,7 +6,9 @@ from chunkykit.lab import format_report
 def summary(**changes) -> dict:
     """A run's summary in which nothing was traced or ablated."""
     return {
-        "search": {"candidates": 1, "judged": 1, "errors": 0, "failures": 1},
+        "search": {"candidates": 1, "judged": 1, "errors": 0, "declined": 0, "failures": 1},
+        "judge": "judge",
+        "confirm_judge": "judge",
         "confirmed": [],
         "robustness": [],
         "clusters": [],
@@ -27,7 +29,7 @@ def test_a_report_of_a_run_that_judged_nothing():
         confirmed |= {f"{arm}_{key}": value for key, value in no_rate.items()}
     report = format_report(
         summary(
-            search={"candidates": 5, "judged": 0, "errors": 5, "failures": 0},
+            search={"candidates": 5, "judged": 0, "errors": 4, "declined": 1, "failures": 0},
             confirmed=[confirmed],
             target="openai:x",
             calls=5,
@@ -55,3 +57,10 @@ def test_a_chunk_name_cannot_control_the_terminal():
     report = format_report(summary(traces=[trace]))
     assert "\x1b" not in report
     assert "chunk x" in report
+
+
+def test_a_report_says_who_judged_and_who_confirmed():
+    assert "confirmed by the judge that found it" in format_report(summary())
+    other = format_report(summary(judge="a", confirm_judge="b"))
+    assert "judged     by a, and confirmed by b" in other
+    assert "0 declined" in other

@@ -8,6 +8,7 @@ from planted import POOL, RUBRIC, echo, judge, search, write
 
 from chunkykit.errors import UserError
 from chunkykit.models import ChatModel
+from chunkykit.rubrics import load_rubric
 from chunkykit.rubrics.verdict import judge_without_reading
 from chunkykit.surf import (
     MODE_COLUMNS,
@@ -145,7 +146,7 @@ def test_declined_answers_are_no_errors_and_counted_apart():
         return reply._replace(stop_reason="content_filter") if sample % 2 else reply
 
     async def judge(rubric, query, reply, sample=0):
-        return judge_without_reading(rubric, reply) or Judgement(0, "")
+        return judge_without_reading(load_rubric("rebut"), reply) or Judgement(0, "")
 
     probes = search(run_searches, target=declines, judge=judge).probes
     declined = probes["outcome"] == "declined"

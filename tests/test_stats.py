@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from chunkykit.stats import adjust, enrichment_p, rate_difference, wilson
+from chunkykit.stats import adjust, clustered_wilson, enrichment_p, rate_difference, wilson
 
 
 @pytest.mark.parametrize("hits, n", [(0, 20), (20, 20), (1, 7), (15, 30), (300, 1000)])
@@ -49,3 +49,35 @@ def test_a_difference_of_rates_is_antisymmetric_and_holds_the_difference():
     assert rate_difference(b, a) == pytest.approx((-difference, -high, -low))
     # Newcombe (1998), table II a, method 10
     assert (low, high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+
+
+def test_one_answer_per_query_is_the_plain_interval():
+    hits = np.array([1, 0, 1, 1, 0, 0])
+    assert clustered_wilson(hits, np.ones(6)) == wilson(3, 6)
+    assert clustered_wilson([5], [8]) == wilson(5, 8), "one query says nothing of others"
+    assert clustered_wilson([], []).n == 0
+    assert clustered_wilson([2, 0], [4, 0]) == wilson(2, 4), "a query without answers is none"
+
+
+def test_answers_that_agree_within_queries_widen_the_interval():
+    trials = np.full(20, 10)
+    agree = clustered_wilson(np.repeat([0, 10], 10), trials)
+    differ = clustered_wilson(np.full(20, 5), trials)
+    plain = wilson(100, 200)
+    assert agree.rate == differ.rate == plain.rate == 0.5
+    assert agree.high - agree.low > 2.5 * (plain.high - plain.low)
+    assert differ.high - differ.low == pytest.approx(plain.high - plain.low, rel=0.1)
+    assert agree.n == 200
+
+
+@pytest.mark.parametrize("mean", [0.1, 0.6])
+def test_intervals_of_clusters_cover_the_rate_where_plain_ones_do_not(mean):
+    rng = np.random.default_rng(1)
+    covered = np.zeros(2)
+    for _ in range(400):
+        hits = rng.binomial(8, rng.beta(2 * mean, 2 * (1 - mean), 30))
+        for i, rate in enumerate((clustered_wilson(hits, np.full(30, 8)), wilson(hits.sum(), 240))):
+            covered[i] += rate.low <= mean <= rate.high
+    clustered, plain = covered / 400
+    assert 0.92 < clustered < 0.99
+    assert plain < 0.85

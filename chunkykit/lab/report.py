@@ -7,13 +7,23 @@ import pandas as pd
 from chunkykit.files import write_json
 from chunkykit.lab.run import Run
 from chunkykit.organisms import ORGANISMS
-from chunkykit.rubrics import VIOLATION_THRESHOLD
+from chunkykit.rubrics import FILTERED, VIOLATION_THRESHOLD
 from chunkykit.surf import SearchResult, robustness_by_rubric
 from chunkykit.text import inert_text
+from chunkykit.types import DECLINED
 
 CHUNK_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low"]
 REPORTED_ROBUSTNESS = ["rubric", "rate", "perturbed_rate", "low", "high", "n"]
-SEARCH_SETTINGS = ("target", "writer", "judge", "gate", "context", "strategy", "seed")
+SEARCH_SETTINGS = (
+    "target",
+    "writer",
+    "judge",
+    "confirm_judge",
+    "gate",
+    "context",
+    "strategy",
+    "seed",
+)
 
 
 def summarise_run(run: Run) -> dict:
@@ -32,6 +42,8 @@ def summarise_run(run: Run) -> dict:
     summary = {
         "profile": run.settings.profile,
         "target": run.settings.target,
+        "judge": run.settings.judge,
+        "confirm_judge": run.settings.confirm_judge,
         "seed": run.seed,
         "mixture": {
             "source": Path(run.settings.mixture).name,
@@ -107,13 +119,13 @@ def _traces_with_chunks(run: Run) -> list[dict]:
 def _count_candidates(probes: pd.DataFrame) -> dict:
     """What became of the candidates of the search arm."""
     search = probes[probes["arm"] == "search"]
-    judged = search["score"].notna()
-    failed = search["error"].notna()
+    outcome = search.get("outcome", pd.Series(index=search.index, dtype=object))
     return {
         "candidates": len(search),
-        "judged": int(judged.sum()),
-        "errors": int(failed.sum()),
-        "filtered": int((~judged & ~failed).sum()),
+        "judged": int(search["score"].notna().sum()),
+        "errors": int(search["error"].notna().sum()),
+        "declined": int((outcome == DECLINED).sum()),
+        "filtered": int((outcome == FILTERED).sum()),
         "failures": int((search["score"] > VIOLATION_THRESHOLD).sum()),
     }
 
@@ -123,7 +135,9 @@ def _search_lines(summary: dict) -> list[str]:
     lines = [
         "",
         f"searched   {search['candidates']:,} candidates, {search['judged']:,} judged, "
-        f"{search['errors']} errors, {search['failures']:,} failures",
+        f"{search['declined']} declined, {search['errors']} errors, "
+        f"{search['failures']:,} failures",
+        _who_judged(summary),
         "",
         f"{'rubric':<10} {'winners, answered afresh':<28} {'the best, rewritten':<28} "
         f"{'search, per candidate':<22} control, per candidate",
@@ -137,6 +151,14 @@ def _search_lines(summary: dict) -> list[str]:
             f"{per_candidate:<22} {_percent(row['control_rate'], 1)}  n={row['control_n']}"
         )
     return lines
+
+
+def _who_judged(summary: dict) -> str:
+    """Who judged what was found, and who confirmed it."""
+    judge, confirms = summary["judge"], summary["confirm_judge"]
+    if judge == confirms:
+        return f"judged     by {judge}, and confirmed by the judge that found it; nobody labelled"
+    return f"judged     by {judge}, and confirmed by {confirms}; nobody labelled"
 
 
 def _trace_lines(summary: dict) -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from chunkykit.errors import describe_error
 from chunkykit.rubrics import EXCHANGE_COLUMNS, VIOLATION_THRESHOLD, Rubric, judge_exchange
-from chunkykit.stats import wilson
+from chunkykit.stats import clustered_wilson
 from chunkykit.surf.search import select_failures
 from chunkykit.types import Judge, Rate, Rewriter, Target
 
@@ -83,10 +83,13 @@ def failure_rate(judged: pd.DataFrame) -> Rate:
         judged: answers with a column `score`. Those without a score are not counted.
 
     Returns:
-        The rate with its 95 % Wilson interval.
+        The rate with its 95 % interval, in which the answers to one query are a cluster. Without a
+        column `query`, each answer is one.
     """
     scores = pd.to_numeric(judged["score"]).dropna()
-    return wilson(int((scores > VIOLATION_THRESHOLD).sum()), len(scores))
+    queries = judged["query"] if "query" in judged else judged.index.to_series()
+    violates = (scores > VIOLATION_THRESHOLD).groupby(queries[scores.index])
+    return clustered_wilson(violates.sum(), violates.size())
 
 
 async def confirm_winners(
@@ -199,8 +202,7 @@ def _count_errors(*tables: pd.DataFrame) -> int:
 def robustness_by_rubric(table: pd.DataFrame) -> pd.DataFrame:
     """Sum the rows of `measure_robustness` over the queries of each rubric.
 
-    The intervals treat all answers as independent, including those to one query. They are
-    therefore too narrow where queries of a rubric differ.
+    All answers to one query, and to its rewrites, are a cluster of the intervals.
 
     Args:
         table: rows of `ROBUSTNESS_COLUMNS`.
@@ -219,4 +221,4 @@ def robustness_by_rubric(table: pd.DataFrame) -> pd.DataFrame:
 
 def _pool_rates(rates: pd.Series, n: pd.Series) -> Rate:
     """One rate over all answers; a rate without answers is NaN and adds no hits."""
-    return wilson(round((rates * n).sum()), int(n.sum()))
+    return clustered_wilson((rates * n).fillna(0).round(), n)

@@ -196,6 +196,7 @@ errors          count   answers to rewrites that could not be judged
 rubric               text    the rubric
 query                text    what the user asked
 response             text    what the target answered
+thinking?            text    what the target wrote for itself before
 score                number  the judgement, 0 to 100
 reason               text    the judge's reason
 query_attributes     texts   attribute sentences of the query

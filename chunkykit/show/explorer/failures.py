@@ -15,6 +15,7 @@ CATEGORIES = ("cluster", "rubric", "model", "language", "chunk")
 TEXT_COLUMNS = (
     "query",
     "response",
+    "thinking",
     "reason",
     "crux",
     "query_attributes",

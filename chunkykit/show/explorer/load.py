@@ -29,6 +29,7 @@ FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     "response": str,
     "model": str,
     "rubric": str,
+    "thinking": str,
     "reason": str,
     "score": (int, float),
     "attributes": list,
@@ -100,7 +101,8 @@ async def failures_from_file(
 
     Args:
         path: a JSONL file. Each row has a query and a response, and may have model, score, rubric
-            (or experiment), reason, attributes, query_translation and response_translation.
+            (or experiment), thinking, reason, attributes, query_translation and
+            response_translation.
         embed: the embedder for the clusters.
         rubrics: for each rubric name in the file whose crux is to be marked, a shipped rubric or
             a YAML file.

@@ -61,6 +61,13 @@ function section(label, content, className = "") {
   return h("section", { class: className }, h("h4", {}, label), text);
 }
 
+/** A section that a click opens. */
+function foldedSection(label, text) {
+  if (!text || !text.trim()) return null;
+  const content = h("div", { class: "ck-text", dir: "auto" }, [spelledOut(text)]);
+  return h("details", { class: "ck-fold" }, h("summary", {}, label), content);
+}
+
 function bulletList(sentences) {
   if (!sentences || !sentences.length) return null;
   return [
@@ -90,6 +97,7 @@ function exchangeSections(state, i) {
       "ck-response",
     ),
     section("Response, translated", translated("response")),
+    foldedSection("Thinking of the model, which nobody judged", texts.thinking?.[i]),
     section("Why the judge gave this score", reason ? [spelledOut(reason)] : null),
     section("Crux", bulletList(texts.crux?.[i])),
     section("Attributes of the query", bulletList(texts.query_attributes?.[i])),

@@ -59,7 +59,7 @@ def test_a_limit_stops_the_naming(saved):
 
 
 class Server(BaseHTTPRequestHandler):
-    """A chat model that describes texts and names clusters; every third answer is cut off."""
+    """A chat model that describes texts and names clusters; every third first answer breaks off."""
 
     prompts: list[str] = []
 
@@ -71,7 +71,8 @@ class Server(BaseHTTPRequestHandler):
         side = "query" if is_query else "response"
         words = ["cats", "dogs", prompt.split()[-1]]
         content = json.dumps({"attributes": [f"The {side} is about {word}" for word in words]})
-        if len(self.prompts) % 3 == 0:
+        is_first = len(body["messages"]) == 1  # and no second try
+        if is_first and len(self.prompts) % 3 == 0:
             content = content[:-4]
         message = {"role": "assistant", "content": content}
         answer = {

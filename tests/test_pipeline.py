@@ -58,7 +58,9 @@ def test_planted_failures_survive_rewrites(summary):
     assert rubrics <= robustness.keys()
     for rubric in rubrics:
         assert robustness[rubric]["n"] >= 50, robustness[rubric]
-        assert robustness[rubric]["low"] > 0.3, robustness[rubric]
+        assert robustness[rubric]["perturbed_rate"] > 0.5, robustness[rubric]
+        # a few winners are few clusters, so that the interval is wide
+        assert robustness[rubric]["low"] > 0.1, robustness[rubric]
 
 
 def test_without_the_traced_chunk_the_failure_goes(summary):
@@ -73,6 +75,8 @@ def test_the_summary_has_its_fields(summary, fast_run):
     assert set(summary) == {
         "profile",
         "target",
+        "judge",
+        "confirm_judge",
         "seed",
         "mixture",
         "search",
@@ -86,7 +90,8 @@ def test_the_summary_has_its_fields(summary, fast_run):
         "seconds",
     }
     search = summary["search"]
-    assert search["judged"] + search["errors"] + search["filtered"] == search["candidates"]
+    counted = sum(search[name] for name in ("judged", "errors", "filtered", "declined"))
+    assert counted == search["candidates"], "the organism declines nothing"
     assert summary["dollars"] == 0
     assert summary["calls"] > 1000
     assert summary["mixture"]["rows"] == 3000

@@ -121,13 +121,14 @@ async def measure_ablation(
         seed: numbers the draws of the answers.
 
     Returns:
-        Both rates.
+        Both rates, with intervals that hold for these queries.
     """
     rates = []
     for part in (rows, remaining):
         # seed + 1: a confirmation draws with seed 0, and no answer of it should count again here
         answers = await judge_fresh_answers(queries, train(part), judge, rubric, n=n, seed=seed + 1)
-        rates.append(failure_rate(answers))
+        # both models answer the same queries, and are compared on these alone
+        rates.append(failure_rate(answers, by_query=False))
     before, after = rates
     return Ablation(before, after, len(rows) - len(remaining))
 
@@ -174,5 +175,5 @@ async def measure_dose_response(
             answers = await judge_fresh_answers(
                 queries, train(mixed), judge, rubric, n=n, seed=seed
             )
-            points.append((n_kept, n_added, *failure_rate(answers)))
+            points.append((n_kept, n_added, *failure_rate(answers, by_query=False)))
     return pd.DataFrame(points, columns=["kept", "added", *Rate._fields])

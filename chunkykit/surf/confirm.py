@@ -76,18 +76,21 @@ async def judge_fresh_answers(
     return pd.DataFrame(await asyncio.gather(*calls), columns=EXCHANGE_COLUMNS)
 
 
-def failure_rate(judged: pd.DataFrame) -> Rate:
+def failure_rate(judged: pd.DataFrame, by_query: bool = True) -> Rate:
     """Compute the share of violations among judged answers.
 
     Args:
         judged: answers with a column `score`. Those without a score are not counted.
+        by_query: whether the interval is to hold for other queries like these. The answers to one
+            query are then a cluster. Else it holds for these queries, and the answers are
+            independent.
 
     Returns:
-        The rate with its 95 % interval, in which the answers to one query are a cluster. Without a
-        column `query`, each answer is one.
+        The rate with its 95 % interval.
     """
     scores = pd.to_numeric(judged["score"]).dropna()
-    queries = judged["query"] if "query" in judged else judged.index.to_series()
+    has_queries = by_query and "query" in judged
+    queries = judged["query"] if has_queries else judged.index.to_series()
     violates = (scores > VIOLATION_THRESHOLD).groupby(queries[scores.index])
     return clustered_wilson(violates.sum(), violates.size())
 

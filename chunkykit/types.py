@@ -30,8 +30,10 @@ WHOLE_REASONS = (
     "function_call",
     "eos",
     "eos_token",
+    "stop_token",
     "complete",
     "completed",
+    "finished",
 )
 # Stop reasons where the model, or the provider in its place, would not answer.
 DECLINE_REASONS = (

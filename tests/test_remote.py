@@ -49,3 +49,63 @@ def test_a_bad_request_that_no_setting_explains_is_an_error_and_teaches_nothing(
     requests, _ = ask_server(handle, ask, monkeypatch)
     assert len(requests) == 3
     assert "response_format" in requests[2][1]
+
+
+def openai_error(status, message, **more):
+    """An error as the server of an OpenAI model sends it."""
+    return web.json_response({"error": {"message": message, **more}}, status=status)
+
+
+@pytest.mark.parametrize(
+    "status, message, code",
+    [
+        (400, "The response was filtered by the content management policy.", "content_filter"),
+        (403, "Request blocked: usage policy", None),
+        (200, "flagged by moderation", "content_filter"),
+    ],
+)
+def test_what_a_policy_keeps_back_is_declined_and_no_error(monkeypatch, status, message, code):
+    async def handle(n, body):
+        return openai_error(status, message, code=code)
+
+    calls, reply = ask_server(handle, lambda model: model(ASK), monkeypatch)
+    assert reply.outcome == "declined" and reply.text == ""
+    assert len(calls) == 1, "nobody asks again"
+
+
+def test_an_ordinary_bad_request_is_no_decline(monkeypatch):
+    async def handle(n, body):
+        return openai_error(400, "messages: too long")
+
+    with pytest.raises(Exception, match="too long"):
+        ask_server(handle, lambda model: model(ASK), monkeypatch)
+
+
+def test_the_name_of_the_limit_is_learnt_from_the_error(monkeypatch):
+    async def handle(n, body):
+        if "max_tokens" in body:
+            return openai_error(400, "Use 'max_completion_tokens' instead of 'max_tokens'.")
+        return openai_reply("fine")
+
+    async def ask(model):
+        return [await model(ASK, max_tokens=7), await model(ASK, max_tokens=8)]
+
+    calls, replies = ask_server(handle, ask, monkeypatch)
+    assert [reply.text for reply in replies] == ["fine", "fine"]
+    assert len(calls) == 3, "learnt once"
+
+
+def test_an_error_inside_a_200_is_told(monkeypatch):
+    async def handle(n, body):
+        return openai_error(200, "no such deployment", code="not_found")
+
+    with pytest.raises(Exception, match="no such deployment"):
+        ask_server(handle, lambda model: model(ASK), monkeypatch)
+
+
+def test_thinking_is_read_from_fields_parts_and_tags(monkeypatch):
+    async def handle(n, body):
+        return openai_reply("<think>b</think>answer", reasoning_content="a")
+
+    _, reply = ask_server(handle, lambda model: model(ASK), monkeypatch)
+    assert (reply.text, reply.thinking) == ("answer", "a\n\nb")

@@ -106,6 +106,7 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--anyway",
+        "--force",
         action="store_true",
         help="trace a response that does not look like a violation, too",
     )

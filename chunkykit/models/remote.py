@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from chunkykit.models.base import DEFAULT_MAX_TOKENS, BatchInterface, ChatModel
 from chunkykit.models.loops import PerLoop
 from chunkykit.models.providers import public_url
-from chunkykit.models.retry import send_with_retries
+from chunkykit.models.retry import ErrorInReply, send_with_retries
 from chunkykit.models.wire import Wire, without_none
 from chunkykit.types import Reply
 
@@ -180,7 +180,7 @@ def _is_bad_request(error: Exception) -> bool:
 
 def _is_declined(error: Exception) -> bool:
     """Whether the provider's policy, and no fault of the request, is why there is no answer."""
-    if getattr(error, "status_code", None) not in DECLINING:
+    if not isinstance(error, ErrorInReply) and getattr(error, "status_code", 0) not in DECLINING:
         return False
     words = f"{getattr(error, 'code', None)} {error}"
     return re.search(POLICY, words, re.IGNORECASE) is not None

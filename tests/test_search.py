@@ -145,8 +145,10 @@ def test_declined_answers_are_no_errors_and_counted_apart():
         reply = await echo(messages)
         return reply._replace(stop_reason="content_filter") if sample % 2 else reply
 
+    rebut = load_rubric("rebut")  # unlike refusal, it says nothing of declined answers
+
     async def judge(rubric, query, reply, sample=0):
-        return judge_without_reading(load_rubric("rebut"), reply) or Judgement(0, "")
+        return judge_without_reading(rebut, reply) or Judgement(0, "")
 
     probes = search(run_searches, target=declines, judge=judge).probes
     declined = probes["outcome"] == "declined"

@@ -31,8 +31,8 @@ def clustered_wilson(hits: ArrayLike, trials: ArrayLike) -> Rate:
 
     Answers to one query are such a cluster: as independent trials they would make the interval too
     narrow. The Wilson interval is taken with the effective number of trials, by the ratio
-    estimate of the variance between clusters, and with Student's t in place of the normal quantile
-    (Korn and Graubard 1998). Our choice: a tenth of a cluster of hits alone, and of one of misses
+    estimate of the variance between clusters, corrected by Student's t for their number (Korn and
+    Graubard 1998). Our choice: a tenth of a cluster of hits alone, and of one of misses
     alone, are added where the variance is estimated, since few clusters that agree by luck would
     make it too small. `benchmarks/intervals.py` has the coverage.
 
@@ -61,10 +61,11 @@ def clustered_wilson(hits: ArrayLike, trials: ArrayLike) -> Rate:
     count = n_clusters + 2 * PSEUDO_CLUSTERS
     variance = count / (count - 1) * squares / weight**2
     design_effect = max(1.0, variance * weight / (rate * (1 - rate)))
-    share = hits.sum() / n
-    effective = n / design_effect
-    interval = _score_interval(share * effective, effective, float(t.ppf(0.975, n_clusters - 1)))
-    return interval._replace(n=round(n))
+    quantile = float(t.ppf(0.975, n_clusters - 1))
+    # at the least what clusters are worth that have one answer each (Kish 1965)
+    least = n**2 / (trials**2).sum()
+    effective = max(n / design_effect * (Z95 / quantile) ** 2, least)
+    return _score_interval(hits.sum() / n * effective, effective, Z95)._replace(n=round(n))
 
 
 def _score_interval(hits: float, n: float, z: float) -> Rate:

@@ -51,12 +51,13 @@ class Split(NamedTuple):
     is_open: bool = False
 
 
-def split_thinking(text: str) -> Split:
+def split_thinking(text: str, has_thinking: bool = False) -> Split:
     """Take the thinking out of a text.
 
     Args:
         text: what a model wrote. A lone closing tag ends thinking that began before the text,
             as chat templates have it.
+        has_thinking: whether the thinking has been taken out. A lone closing tag is then a word.
 
     Returns:
         Answer and thinking. A text without thinking is returned as it is.
@@ -80,7 +81,9 @@ def split_thinking(text: str) -> Split:
             answer.append(text[position : tag.start()])
         elif is_thinking:
             thinking.append(text[position : tag.start()])
-        elif inner or not thinking:  # what stands before a lone closing tag was thinking
+        elif inner or not (
+            thinking or has_thinking
+        ):  # what stands before a lone closing tag was thinking
             thinking += [*answer, text[position : tag.start()]]
             answer = []
             inner = max(0, inner - 1)
@@ -155,7 +158,7 @@ def whole_reply(reply: Reply) -> Reply:
     Returns:
         The reply with its text split. Its stop reason tells thinking that does not end.
     """
-    split = split_thinking(reply.text)
+    split = split_thinking(reply.text, bool(reply.thinking))
     is_whole = reply.outcome == ANSWERED
     return reply._replace(
         text=clean_text(split.text),

@@ -58,9 +58,7 @@ def test_planted_failures_survive_rewrites(summary):
     assert rubrics <= robustness.keys()
     for rubric in rubrics:
         assert robustness[rubric]["n"] >= 50, robustness[rubric]
-        assert robustness[rubric]["perturbed_rate"] > 0.5, robustness[rubric]
-        # a few winners are few clusters, so that the interval is wide
-        assert robustness[rubric]["low"] > 0.1, robustness[rubric]
+        assert robustness[rubric]["low"] > 0.3, robustness[rubric]
 
 
 def test_without_the_traced_chunk_the_failure_goes(summary):

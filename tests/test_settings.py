@@ -6,7 +6,14 @@ from dataclasses import FrozenInstanceError, asdict
 import pytest
 
 from chunkykit.errors import UserError
-from chunkykit.lab import DEFAULT_SETTINGS, PROFILES, Settings, complete_settings
+from chunkykit.lab import (
+    DEFAULT_SETTINGS,
+    PROFILES,
+    Settings,
+    complete_settings,
+    plan_search,
+    start_run,
+)
 
 
 def test_defaults_are_complete_and_frozen():
@@ -81,3 +88,34 @@ check: {response: [refuses]}
 
 def test_every_default_is_a_setting():
     assert set(DEFAULT_SETTINGS) <= set(Settings.__dataclass_fields__)
+
+
+def test_a_paid_judge_that_only_confirms_is_asked_about_and_in_the_estimate(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")  # nothing is called
+    judge = "openai:gpt-5.1"
+    run = start_run(tmp_path / "run", profile="smoke", confirm_judge=judge)
+    assert not run.free
+    planned = [part for part in plan_search(run.settings) if part.model == judge]
+    assert [part.calls for part in planned] == [run.sizes.confirm]
+
+
+def test_a_run_of_an_earlier_version_is_confirmed_by_its_judge():
+    values = complete_settings({"profile": "smoke"}).to_dict()
+    for name in ("confirm_judge", "max_tokens", "concurrency", "tolerate"):
+        del values[name]
+    settings = Settings.from_dict(values)
+    assert settings.confirm_judge == settings.judge
+    assert settings == complete_settings({"profile": "smoke"})
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"max_tokens": {"jury": 5}}, "max_tokens: role 'jury' is not known"),
+        ({"concurrency": {"judge": 0}}, "concurrency of judge must be a whole number"),
+        ({"tolerate": 1.5}, "tolerate must be a share"),
+    ],
+)
+def test_limits_that_cannot_work_are_refused(settings, words):
+    with pytest.raises(UserError, match=words):
+        complete_settings(settings)

@@ -79,7 +79,8 @@ def test_steering_compares_injected_prompts_with_the_originals():
     assert result["original_rate"] == pytest.approx(0.1)
     assert result["score"] == pytest.approx(0.9)
     assert result["injected_n"] == result["original_n"] == 20
-    assert 0.3 < result["low"] < 0.6, "ten queries, each answered alike twice"
+    # ten queries, each answered alike twice: as independent answers they would give over 0.6
+    assert 0.45 < result["low"] < 0.55
     assert 0.9 < result["high"] <= 1
 
 

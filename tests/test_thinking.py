@@ -77,6 +77,8 @@ def test_a_whole_reply_stays_whole():
     once = whole_reply(Reply("<think>a</think>b", "stop", 1, 2))
     assert once == Reply("b", "stop", 1, 2, "a")
     assert whole_reply(once) == once
+    late = whole_reply(Reply("<think>a</think>The tag </think> ends it."))
+    assert whole_reply(late) == late
 
 
 @pytest.mark.parametrize(

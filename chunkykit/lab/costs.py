@@ -180,7 +180,8 @@ def _plan_roles(
     return [
         PlannedCalls(settings.writer, queries, 200, 60),
         PlannedCalls(settings.target, answers, 60, 400),
-        PlannedCalls(settings.judge, answers, 900, 100),
+        PlannedCalls(settings.judge, candidates, 900, 100),
+        PlannedCalls(settings.confirm_judge, answers - candidates, 900, 100),
         PlannedCalls(settings.gate, candidates, 200, 20),
     ]
 

@@ -48,7 +48,7 @@ from chunkykit.types import OFFLINE, Describer, Judge, Rewriter, Writer
 
 # Model calls under way at once per role, and for any other role.
 CONCURRENCY = {"writer": 15, "target": 50, "judge": 20}
-PAID_ROLES = ("target", "judge", "writer", "describer", "embedder", "gate")
+PAID_ROLES = ("target", "judge", "confirm_judge", "writer", "describer", "embedder", "gate")
 TRUST_FIX = (
     "To call what the folder names: resume_run(folder, trust=True), or trust = True in a notebook."
 )

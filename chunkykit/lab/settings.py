@@ -78,6 +78,7 @@ class Settings:
         strategy: how the search learns, one of STRATEGIES.
         writer: the model that writes queries, or OFFLINE.
         judge: the model that judges, or OFFLINE.
+        confirm_judge: the one that judges fresh answers to what the search found, or OFFLINE.
         describer: the model that describes texts, or OFFLINE.
         embedder: the embedder of attribute sentences.
         batch: whether texts are described by the provider's batch interface.
@@ -87,7 +88,6 @@ class Settings:
         rubric_texts: fingerprint of the rubrics' content. An edited rubric makes another run.
         sizes: how much the run does.
         version: the version of chunkykit that began the run.
-        confirm_judge: the model that judges the fresh answers to what the search found, or OFFLINE.
         max_tokens: tokens of an answer with its thinking, by role; a role's own number elsewhere.
         concurrency: calls under way at once, by role.
         tolerate: share of candidates that may fail before a search is no result.
@@ -102,6 +102,7 @@ class Settings:
     strategy: str
     writer: str
     judge: str
+    confirm_judge: str
     describer: str
     embedder: str
     batch: bool
@@ -112,15 +113,9 @@ class Settings:
     sizes: Sizes
     version: str
     # runs of earlier versions have none of these
-    confirm_judge: str = ""
     max_tokens: dict[str, int] = field(default_factory=dict)
     concurrency: dict[str, int] = field(default_factory=dict)
     tolerate: float = MAX_FAILED_SHARE
-
-    def __post_init__(self):
-        """Let the judge of a run that names no other confirm what it finds."""
-        if not self.confirm_judge:
-            object.__setattr__(self, "confirm_judge", self.judge)
 
     def to_dict(self) -> dict:
         """Write the settings as `run.json` holds them.
@@ -144,6 +139,8 @@ class Settings:
             TypeError: where a setting is missing, or there is one that this version does not have.
         """
         sizes = Sizes(**values["sizes"])
+        # in runs of earlier versions the judge that searched confirmed
+        values = {"confirm_judge": values["judge"], **values}
         return cls(**{**values, "rubrics": tuple(values["rubrics"]), "sizes": sizes})
 
     def differences(self, other: "Settings") -> dict[str, tuple]:

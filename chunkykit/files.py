@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -30,6 +31,57 @@ def load_packaged(name: str) -> dict:
         Its content. Do not change it: all callers share one copy.
     """
     return yaml.safe_load((PACKAGE / f"{name}.yaml").read_text("utf-8"))
+
+
+def regular_file(path: Path, max_bytes: int | None = None) -> Path:
+    """Check that a path is an ordinary file before it is opened.
+
+    Reading a pipe or a device may never end.
+
+    Args:
+        path: the file. A link to an ordinary file is one.
+        max_bytes: the largest size that may be read; None for any.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: it is a folder, a pipe, a device or a socket, or it is too large.
+        OSError: it does not exist, or cannot be looked at.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path}: this is not an ordinary file. Give a file on disk.")
+    if max_bytes is not None and status.st_size > max_bytes:
+        raise UserError(
+            f"{path}: has {status.st_size / 1e6:,.0f} MB, and such a file has at most "
+            f"{max_bytes / 1e6:,.0f} MB. Is it the right file?"
+        )
+    return path
+
+
+def file_inside(folder: Path, name: str, max_bytes: int | None = None) -> Path:
+    """Check a file of a folder that may come from somebody else, before it is opened.
+
+    Args:
+        folder: the folder.
+        name: the file's path in it.
+        max_bytes: the largest size that may be read; None for any.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: the path or a link leads out of the folder, it is not an ordinary file, or it is
+            too large.
+        OSError: it does not exist, or cannot be looked at.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{path}: leads out of its folder, so it was not opened. Put the file itself there."
+        )
+    return regular_file(path, max_bytes)
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def test_dask_builds_the_same_index_after_a_worker_dies(
         pid = client.submit(os.getpid, pure=False).result()
 
         def kill_after_the_first_shard():
-            while not shard_files(tmp_path / ".i.building"):
+            while not shard_files(tmp_path / "i" / ".building"):
                 time.sleep(0.01)
             os.kill(pid, signal.SIGKILL)
 
@@ -111,7 +111,7 @@ def test_half_a_shard_and_shards_of_other_rows_are_described_again(
 ):
     other = demo_rows.assign(prompt="Another mixture: " + demo_rows["prompt"])
     describe(tmp_path / "i", pd.concat([other, other]))
-    shard = shard_files(tmp_path / ".i.building")[2]
+    shard = shard_files(tmp_path / "i" / ".building")[2]
     shard.write_bytes(shard.read_bytes()[:5000])
     assert build_files(tmp_path / "i", demo_rows, embedder) == serial_files
 
@@ -171,8 +171,8 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
 @pytest.mark.slow
 def test_one_build_at_a_time(tmp_path, capsys):
     command = ["index", "--mixture", "demo:60", "--out", str(tmp_path / "i")]
-    with lock_folder(building_folder(tmp_path / "i")):
+    with lock_folder(tmp_path / "i"):
         assert cli.main(command) == 2
         assert "at work" in capsys.readouterr().err
     assert cli.main([*command, "--workers", "2"]) == 0
-    assert not (tmp_path / ".i.building").exists()
+    assert not (tmp_path / "i" / ".building").exists()

@@ -7,6 +7,7 @@ from chunkykit.attributes import Embedder
 from chunkykit.errors import UserError
 from chunkykit.index import (
     blocks,
+    checks,
     count_cluster_rows,
     index_from_attributes,
     open_trace_index,
@@ -141,10 +142,10 @@ def test_a_damaged_index_is_an_error_not_a_wrong_trace(saved, file, damage, word
 
 
 def test_checksums_of_a_large_index_are_verified_on_request(saved, monkeypatch):
-    monkeypatch.setattr(store, "MAX_CHECKED_BYTES", 0)
-    flip(saved / "query" / "starts.npy")
+    monkeypatch.setattr(checks, "MAX_CHECKED_BYTES", 0)
+    flip(saved / "query" / "centroids.npy")
     open_trace_index(saved)
-    with pytest.raises(UserError, match="starts.npy"):
+    with pytest.raises(UserError, match="centroids.npy"):
         open_trace_index(saved, check=True)
 
 

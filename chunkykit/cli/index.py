@@ -138,7 +138,8 @@ def execute(arguments: argparse.Namespace) -> None:
     reader = ShardReader(
         arguments.mixture, chunk=arguments.chunk, rows=arguments.rows, seed=arguments.seed
     )
-    with lock_folder(building_folder(arguments.out)):
+    building_folder(arguments.out)  # a folder of something else is refused before it is locked
+    with lock_folder(arguments.out):
         ledger = approve_models(arguments, reader)
         if ledger:
             embed = load_embedder_through(arguments.embedder, lambda: nullcontext(ledger))

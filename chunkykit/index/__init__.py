@@ -11,12 +11,12 @@ from chunkykit.index.incidence import (
     usual_cosine,
 )
 from chunkykit.index.naming import name_query_clusters
+from chunkykit.index.place import building_folder
 from chunkykit.index.preferences import scan_preferences
 from chunkykit.index.reading import ShardReader
 from chunkykit.index.scan import SCAN_COLUMNS, scan_index
 from chunkykit.index.shards import (
     ROWS_PER_SHARD,
-    building_folder,
     describe_shards,
     shard_files,
 )

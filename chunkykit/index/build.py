@@ -6,8 +6,6 @@ are memory-mapped when the index is opened. Both stages stream, and both resume 
 interrupted.
 """
 
-import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +27,8 @@ from chunkykit.index.kmeans import (
     default_clusters,
     measure_repetition,
 )
-from chunkykit.index.shards import SIDE_COLUMNS, building_folder, read_shards, write_shard
+from chunkykit.index.place import building_folder, put_in_place
+from chunkykit.index.shards import SIDE_COLUMNS, read_shards, write_shard
 from chunkykit.index.store import INDEX_VERSION, TraceIndex, file_entry, open_trace_index
 from chunkykit.types import Embedder
 
@@ -81,7 +80,7 @@ def finish_index(
     """Build the index from the shards that `describe_shards` wrote.
 
     Args:
-        folder: where the index is to be. An older index there is replaced.
+        folder: where the index is to be. An older index there is replaced, and nothing else.
         embed: the embedder.
         clusters: number of query clusters; by default `default_clusters`.
         seed: of k-means.
@@ -114,8 +113,7 @@ def finish_index(
         }
         body = {"chunks": content["chunks"], "sides": sides, "files": files}
         write_json(place / "index.json", {**header, **meta, **body})
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(place, folder)
+        put_in_place(place, folder)
     return open_trace_index(folder, embed, check=False)
 
 

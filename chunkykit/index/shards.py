@@ -19,7 +19,8 @@ import pyarrow as pa
 from pyarrow import feather
 
 from chunkykit.errors import UserError, describe_error
-from chunkykit.files import replacing, writable
+from chunkykit.files import replacing
+from chunkykit.index.place import building_folder
 from chunkykit.provenance import code_fingerprint
 from chunkykit.types import Describer
 
@@ -47,7 +48,7 @@ async def describe_shards(
     """Describe rows and write them to the shards of an index to be.
 
     Args:
-        folder: where the index is to be. The shards grow beside it, see `building_folder`.
+        folder: where the index is to be. The shards grow in it, see `building_folder`.
         batches: DataFrames with the columns row, chunk, prompt, response, and perhaps reasoning
             and rejected. Each becomes a shard.
         describe: the describer. With an executor, a function that can be pickled.
@@ -86,30 +87,6 @@ async def describe_shards(
     for stale in shard_files(place)[len(sizes) :]:
         stale.unlink()
     return sum(sizes)
-
-
-def building_folder(folder: Path | str) -> Path:
-    """Make the folder in which an index grows until it is complete.
-
-    Args:
-        folder: where the index is to be.
-
-    Returns:
-        A hidden folder beside it. It exists.
-
-    Raises:
-        UserError: `folder` holds something that is not an index, or cannot be written.
-    """
-    folder = Path(folder).resolve()
-    is_index = (folder / "index.json").exists()
-    if folder.is_dir() and any(folder.iterdir()) and not is_index:
-        raise UserError(
-            f"index {folder}: the folder holds files that are not an index. Choose another --out."
-        )
-    place = folder.with_name(f".{folder.name}.building")
-    with writable(f"index {folder}"):
-        place.mkdir(parents=True, exist_ok=True)
-    return place
 
 
 def shard_files(folder: Path) -> list[Path]:

@@ -6,7 +6,6 @@ sentences, their vectors and clusters, and which rows carry what. `build` makes 
 
 import hashlib
 import json
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from pyarrow import feather
 
 from chunkykit.attributes import Calibration
 from chunkykit.errors import UserError
+from chunkykit.files import file_inside
 from chunkykit.index.blocks import (
     compare_blocks,
     decode_vectors,
@@ -28,13 +28,13 @@ from chunkykit.index.blocks import (
     open_blocks,
     read_vectors,
 )
-from chunkykit.index.shards import read_shards
+from chunkykit.index.checks import SIDE_ARRAYS, check_files, check_side, check_table, checksum
+from chunkykit.index.place import MAX_META_BYTES
+from chunkykit.index.shards import SIDE_COLUMNS, read_shards
 from chunkykit.types import Embedder
 
 INDEX_VERSION = 3
-MAX_CHECKED_BYTES = 2**28  # bytes of an index up to which its checksums are verified by default
 ROWS_PER_TASK = 4096  # rows per task of a thread; their cosines fit in its cache
-CHECKSUM_PART_BYTES = 2**24  # bytes in memory at a time while a checksum is computed
 
 
 @dataclass(frozen=True)
@@ -237,15 +237,7 @@ def file_entry(path: Path) -> tuple[int, int]:
     Returns:
         Its size in bytes, and its CRC-32.
     """
-    return path.stat().st_size, _checksum(path)
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with open(path, "rb") as file:
-        while part := file.read(CHECKSUM_PART_BYTES):
-            value = zlib.crc32(part, value)
-    return value
+    return path.stat().st_size, checksum(path)
 
 
 def open_trace_index(
@@ -275,20 +267,35 @@ def open_trace_index(
     files = meta.pop("files")
     identity = _identify(files)
     try:
-        _check_files(folder, files, check)
-        table = read_shards(folder)
+        check_files(folder, files, meta["sides"], check)
+        table = _open_rows(folder)
         codes = np.load(folder / "chunk.npy", allow_pickle=False)
         chunk = pd.Categorical.from_codes(codes, meta["chunks"])
+        if len(chunk) != len(table):
+            raise ValueError(f"{len(chunk)} chunks for {len(table)} rows")
         sides = {
-            side: _open_side(folder / side, float(counts["repeated"]))
+            side: _open_side(folder / side, float(counts["repeated"]), len(table))
             for side, counts in meta["sides"].items()
         }
-    except (OSError, ValueError, KeyError) as error:
+    except UserError:
+        raise
+    # what a damaged file makes NumPy and Arrow raise
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException) as error:
         raise UserError(
             f"index {folder}: a file is missing or damaged ({error}). Build it again."
         ) from None
-    texts = [name for name in table.column_names if not name.startswith("@")]
-    return TraceIndex(table.select(texts), chunk, sides, meta, identity=identity)
+    return TraceIndex(table, chunk, sides, meta, identity=identity)
+
+
+def _open_rows(folder: Path) -> pa.Table:
+    """Map the rows of an index, without their attributes, which its sides have."""
+    table = read_shards(folder)
+    names = [name for name in table.column_names if not name.startswith("@")]
+    texts = [column for column, _ in SIDE_COLUMNS.values() if column in names]
+    table = check_table(table.select(names), ["chunk", "prompt", "response", *texts])
+    if table.schema.field("row").type != pa.int64():
+        raise ValueError("column row does not hold numbers")
+    return table
 
 
 def identify_index(folder: Path | str) -> str:
@@ -325,9 +332,12 @@ def read_index_meta(folder: Path | str) -> dict[str, Any]:
     """
     folder = Path(folder)
     try:
-        meta = json.loads((folder / "index.json").read_text("utf-8"))
+        path = file_inside(folder, "index.json", MAX_META_BYTES)
+        meta = json.loads(path.read_text("utf-8"))
         version = meta.get("version")
-    except (OSError, ValueError, AttributeError):
+    except UserError as error:
+        raise UserError(f"index {error}") from None
+    except (OSError, ValueError, AttributeError, RecursionError):
         raise UserError(
             f"index {folder}: no index there (no readable index.json). "
             "Make one with: chunkykit index --mixture M --out DIR"
@@ -337,34 +347,40 @@ def read_index_meta(folder: Path | str) -> dict[str, Any]:
             f"index {folder}: it has version {version}, and this package reads version "
             f"{INDEX_VERSION}. Build it again."
         )
+    if meta.get("unfinished"):
+        raise UserError(
+            f"index {folder}: a build was stopped while it replaced this index. Run the same "
+            "`chunkykit index` command again."
+        )
+    _check_meta(folder, meta)
     return meta
 
 
-def _check_files(folder: Path, files: dict[str, tuple[int, int]], check: bool | None) -> None:
-    """Raise an error if a file differs from what was written."""
-    if check is None:
-        total = sum(size for size, _ in files.values())
-        check = total <= MAX_CHECKED_BYTES
-    for name, (size, checksum) in files.items():
-        path = folder / name
-        is_same = path.stat().st_size == size
-        if is_same and check:
-            is_same = _checksum(path) == checksum
-        if not is_same:
-            raise ValueError(f"{name} is not what was written")
+def _check_meta(folder: Path, meta: dict[str, Any]) -> None:
+    """Raise UserError where an index.json does not hold what everything else relies on."""
+    kinds = {"embedder": str, "chunks": list, "files": dict, "sides": dict}
+    is_valid = all(isinstance(meta.get(key), kind) for key, kind in kinds.items())
+    if is_valid:
+        sides = meta["sides"]
+        is_valid = {"query", "response"} <= sides.keys() <= SIDE_COLUMNS.keys()
+        is_valid &= all(isinstance(name, str) for name in meta["chunks"])
+    if not is_valid or not isinstance(meta.get("describer", ""), str):
+        raise UserError(f"index {folder}: its index.json is damaged. Build it again.")
 
 
-def _open_side(folder: Path, repeated: float) -> IndexSide:
-    names = ("ids", "clusters", "cluster_of", "centroids", "radius", "starts", "rows")
-    arrays = {name: open_array(folder / f"{name}.npy") for name in names}
-    return IndexSide(
+def _open_side(folder: Path, repeated: float, n_rows: int) -> IndexSide:
+    arrays = {name: open_array(folder / f"{name}.npy") for name in SIDE_ARRAYS}
+    side = IndexSide(
         sentences=_open_sentences(folder / "sentences.arrow"),
         summaries=_open_sentences(folder / "summaries.arrow").to_pylist(),
         repeated=repeated,
         blocks=open_blocks(folder),
         **arrays,
     )
+    check_side(side, n_rows)
+    return side
 
 
 def _open_sentences(path: Path) -> pa.ChunkedArray:
-    return feather.read_table(path, memory_map=True)["sentence"]
+    table = feather.read_table(path, columns=["sentence"], memory_map=True)
+    return check_table(table, ["sentence"])["sentence"]

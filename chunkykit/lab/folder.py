@@ -6,7 +6,7 @@ and `before/` (what a restart, or newer code, put aside).
 """
 
 import json
-import shutil
+import os
 from pathlib import Path
 
 import filelock
@@ -18,7 +18,7 @@ from chunkykit.lab.settings import Settings
 from chunkykit.lab.table_checks import conform_table, read_table_file
 from chunkykit.models import Ledger
 
-RESULTS = ("tables", "notebooks", "figures", "index", ".index.building")
+RESULTS = ("tables", "notebooks", "figures", "index")
 RESULT_FILES = ("summary.json", "search.json", "stages.json", "notebooks.json")
 
 
@@ -147,7 +147,7 @@ class RunFolder:
         for name in existing:
             target = aside / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(self.folder / name, target)
+            os.replace(self.folder / name, target)
         return aside
 
 

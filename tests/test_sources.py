@@ -60,8 +60,8 @@ def test_a_datasets_folder_of_splits(tmp_path):
     folder = tmp_path / "d"
     datasets.DatasetDict({"train": split, "test": split}).save_to_disk(str(folder))
     assert len(records_of(folder, split="test")) == 1
-    with pytest.raises(UserError, match="split 'dev'"):
-        read_records(folder, split="dev")
+    with pytest.raises(UserError, match="no split 'dev'; it has train, test"):
+        records_of(folder, split="dev")
 
 
 def test_data_files_of_a_folder(tmp_path):
@@ -72,15 +72,21 @@ def test_data_files_of_a_folder(tmp_path):
     assert record["prompt"] == "b"
 
 
-def test_a_name_that_is_not_a_path_is_looked_up_on_the_hub(monkeypatch):
+def test_only_a_name_that_says_so_is_looked_up_on_the_hub(monkeypatch):
     def load_dataset(name, **settings):
         return [{"name": name, **settings}]
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    records, name = open_source("owner/name", split="test", revision="v1")
+    records, name = open_source("hf:owner/name", split="test", revision="v1")
     expected = {"name": "owner/name", "split": "test", "revision": "v1", "data_files": None}
     assert list(records) == [(1, expected)]
     assert name == "owner/name"
+    (pinned,) = records_of("hf:owner/name@v2")
+    assert pinned["revision"] == "v2"
+    with pytest.raises(UserError, match="no such file or folder. .* write hf:owner/name"):
+        open_source("owner/name")
+    with pytest.raises(UserError, match="no such file or folder.$"):
+        open_source("mistyped")
 
 
 def test_lines_that_are_not_json_are_errors_in_their_place():

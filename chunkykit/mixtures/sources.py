@@ -1,4 +1,4 @@
-"""Where mixtures come from: files by type, `datasets` folders, the Hugging Face hub, the demo.
+"""Where mixtures come from: files by type, folders of them, the Hugging Face hub, the demo.
 
 A source gives numbered records, streaming where its format allows it. It knows nothing of schemas;
 a record that cannot be read is an exception in its place, so that one bad line is one skipped row.
@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from chunkykit.errors import UserError
+from chunkykit.files import regular_file
 from chunkykit.mixtures.demo import DEMO_ROWS, demo_rows
+from chunkykit.mixtures.folders import data_files_of, read_saved_tables, was_saved_to_disk
 
 FILE_TYPES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+HUB = "hf:"  # what the name of a data set on the Hugging Face hub begins with
 BINARY_CHECK_BYTES = 65_536  # bytes at the beginning of a file that must not hold a NUL
 PARQUET_BATCH_ROWS = 4096  # rows of a Parquet file in memory at a time
 
 # The number of a record in its source, from 1, and the record or the error that reading it raised.
-# Numbers of lines in JSONL; in CSV the header is 1.
+# Numbers of lines in JSONL; in CSV the header is 1. In a folder of several files they go on.
 Records = Iterable[tuple[int, Any]]
 
 
@@ -84,14 +87,15 @@ def open_source(
     path = Path(source)
     try:
         if path.is_dir():
-            return _read_datasets(source, True, split, revision, data_files), path.name
+            return _read_folder(path, split, data_files), path.name
         if path.exists():
             return _read_file(path), path.stem
     except OSError as error:
         raise UserError(f"mixture {source}: cannot be read ({error.strerror or error}).") from None
-    if not _looks_like_hub_id(source):
-        raise UserError(f"mixture {source}: no such file or folder.")
-    return _read_datasets(source, False, split, revision, data_files), source
+    if source.startswith(HUB):
+        data = load_from_hub(source, split, revision, data_files)
+        return enumerate(data, 1), source.removeprefix(HUB)
+    raise UserError(f"mixture {source}: no such file or folder.{_hub_advice(source)}")
 
 
 def parse_jsonl(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
@@ -122,17 +126,30 @@ def _read_demo(source: str, seed: int) -> Records:
     return enumerate(demo_rows(int(size), seed), 1)
 
 
-def _looks_like_hub_id(source: str) -> bool:
-    """Whether something that is not a file can be "name" or "owner/name" on the hub."""
+def _hub_advice(source: str) -> str:
+    """How to write a name that may be meant for the hub. A path is never asked of a hub."""
     is_path = source.startswith((".", "/", "~")) or Path(source).suffix in FILE_TYPES
-    return source.count("/") <= 1 and not is_path
+    if source.count("/") != 1 or is_path:
+        return ""
+    return f" For a data set on the Hugging Face hub write {HUB}{source}."
+
+
+def _read_folder(folder: Path, split: str, patterns: Any) -> Records:
+    """The records of all data files of a folder, numbered one after another."""
+    if was_saved_to_disk(folder):
+        tables = read_saved_tables(folder, split)
+        return enumerate((record for table in tables for record in table.to_pylist()), 1)
+    paths = data_files_of(folder, FILE_TYPES, split, patterns)
+    files = [_read_file(path) for path in paths]  # opened now, so that errors come at once
+    return enumerate((record for records in files for _, record in records), 1)
 
 
 def _read_file(path: Path) -> Records:
+    regular_file(path)
     if path.suffix not in FILE_TYPES:
         raise UserError(
             f"mixture {path}: unknown file type '{path.suffix}'. Mixtures load from "
-            f"{', '.join(FILE_TYPES)}, a datasets folder, or a hub id."
+            f"{', '.join(FILE_TYPES)}, a folder of these, or {HUB}OWNER/NAME."
         )
     if path.stat().st_size == 0:
         raise UserError(f"mixture {path}: the file is empty.")
@@ -216,30 +233,33 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, Any]]:
         raise UserError(f"mixture {path}: not a readable Parquet file ({reason}).") from None
 
 
-def _read_datasets(
-    source: str, is_folder: bool, split: str, revision: str | None, data_files: Any
-) -> Records:
-    """The records of a folder or a hub id that the library `datasets` loads."""
+def load_from_hub(
+    source: str, split: str = "train", revision: str | None = None, data_files: Any = None
+) -> Any:
+    """Load a data set of the Hugging Face hub.
+
+    Args:
+        source: "hf:owner/name", with "@REVISION" behind it where one is wanted.
+        split: the split.
+        revision: the revision, unless the source names it.
+        data_files: files of the data set; None for all.
+
+    Returns:
+        The `datasets.Dataset`.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
     import datasets
 
+    name, _, own_revision = source.removeprefix(HUB).partition("@")
     try:
-        if is_folder and _was_saved_to_disk(Path(source)):
-            data = datasets.load_from_disk(source)
-            if isinstance(data, dict):
-                data = data[split]
-        else:
-            data = datasets.load_dataset(
-                source, split=split, revision=revision, data_files=data_files
-            )
+        return datasets.load_dataset(
+            name, split=split, revision=own_revision or revision, data_files=data_files
+        )
     except Exception as error:  # the library raises many kinds; the first line tells the user why
         lines = str(error).splitlines() or [""]
         raise UserError(
             f"mixture {source}: datasets could not load split '{split}' "
             f"({type(error).__name__}: {lines[0]})."
         ) from None
-    return enumerate(data, 1)
-
-
-def _was_saved_to_disk(folder: Path) -> bool:
-    """Whether `save_to_disk` of `datasets` wrote a folder."""
-    return (folder / "state.json").exists() or (folder / "dataset_dict.json").exists()

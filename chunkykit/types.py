@@ -106,6 +106,22 @@ class Reply(NamedTuple):
         return None if self.text.strip() else "the answer is empty"
 
 
+class Vote(NamedTuple):
+    """What one judge of a panel says of an exchange.
+
+    Attributes:
+        judge: the name of the judge.
+        score: from 0 to 100; None if judging failed.
+        reason: the judge's reason, in one sentence.
+        error: why judging failed; None if it did not.
+    """
+
+    judge: str
+    score: float | None
+    reason: str = ""
+    error: str | None = None
+
+
 class Judgement(NamedTuple):
     """A judge's verdict on one exchange: a score or an error, never both.
 
@@ -113,11 +129,13 @@ class Judgement(NamedTuple):
         score: from 0 to 100; over 50 is a violation. None if judging failed.
         reason: the judge's reason, in one sentence.
         error: why judging failed; None if it did not.
+        votes: what each judge says, where a panel judged.
     """
 
     score: float | None
     reason: str = ""
     error: str | None = None
+    votes: tuple[Vote, ...] = ()
 
 
 class Describer(Protocol):

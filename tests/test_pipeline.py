@@ -73,8 +73,9 @@ def test_the_summary_has_its_fields(summary, fast_run):
     assert set(summary) == {
         "profile",
         "target",
-        "judge",
-        "confirm_judge",
+        "judges",
+        "confirm_judges",
+        "agreement",
         "seed",
         "mixture",
         "search",

@@ -180,8 +180,8 @@ def _plan_roles(
     return [
         PlannedCalls(settings.writer, queries, 200, 60),
         PlannedCalls(settings.target, answers, 60, 400),
-        PlannedCalls(settings.judge, candidates, 900, 100),
-        PlannedCalls(settings.confirm_judge, answers - candidates, 900, 100),
+        *(PlannedCalls(judge, candidates, 900, 100) for judge in settings.judges),
+        *(PlannedCalls(judge, answers - candidates, 900, 100) for judge in settings.confirm_judges),
         PlannedCalls(settings.gate, candidates, 200, 20),
     ]
 

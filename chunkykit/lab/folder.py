@@ -49,7 +49,7 @@ class RunFolder:
             f"profile {settings.profile}",
             f"target {settings.target}",
             f"mixture {Path(settings.mixture).name}",
-            f"judge {settings.judge}",
+            f"judge {' + '.join(settings.judges)}",
             f"seed {settings.seed}",
         ]
         if settings.context:

@@ -7,7 +7,7 @@ import pandas as pd
 from chunkykit.files import write_json
 from chunkykit.lab.run import Run
 from chunkykit.organisms import ORGANISMS
-from chunkykit.rubrics import FILTERED, VIOLATION_THRESHOLD
+from chunkykit.rubrics import FILTERED, VIOLATION_THRESHOLD, measure_agreement, vote_scores
 from chunkykit.surf import SearchResult, robustness_by_rubric
 from chunkykit.text import inert_text
 from chunkykit.types import DECLINED
@@ -17,8 +17,6 @@ REPORTED_ROBUSTNESS = ["rubric", "rate", "perturbed_rate", "low", "high", "n"]
 SEARCH_SETTINGS = (
     "target",
     "writer",
-    "judge",
-    "confirm_judge",
     "gate",
     "context",
     "strategy",
@@ -37,13 +35,14 @@ def summarise_run(run: Run) -> dict:
     """
     mixture = run.mixture()
     robustness = robustness_by_rubric(run.read("robustness"))
+    probes = run.read_all("probes")
     dollars = run.ledger.dollars()
     seconds = sum(note.get("seconds", 0) for note in run.notes().values())
     summary = {
         "profile": run.settings.profile,
         "target": run.settings.target,
-        "judge": run.settings.judge,
-        "confirm_judge": run.settings.confirm_judge,
+        "judges": list(run.settings.judges),
+        "confirm_judges": list(run.settings.confirm_judges),
         "seed": run.seed,
         "mixture": {
             "source": Path(run.settings.mixture).name,
@@ -51,7 +50,8 @@ def summarise_run(run: Run) -> dict:
             "chunks": len(mixture.chunks),
             "skipped": len(mixture.skipped),
         },
-        "search": _count_candidates(run.read_all("probes")),
+        "search": _count_candidates(probes),
+        "agreement": _measure_agreements(probes),
         "confirmed": run.read("confirmed").to_dict("records"),
         "robustness": robustness[REPORTED_ROBUSTNESS].to_dict("records"),
         "clusters": run.read("clusters").to_dict("records"),
@@ -78,9 +78,12 @@ def summarise_search(run: Run, result: SearchResult, confirmed: dict) -> dict:
     settings = {name: getattr(run.settings, name) for name in SEARCH_SETTINGS}
     summary = {
         **settings,
+        "judges": list(run.settings.judges),
+        "confirm_judges": list(run.settings.confirm_judges),
         "rubric": run.rubrics[0].name,
         "attributes": Path(run.settings.mixture).name,
         "search": _count_candidates(result.probes),
+        "agreement": _measure_agreements(result.probes),
         "confirmed": confirmed,
         "modes": result.modes.to_dict("records"),
         "calls": run.ledger.totals()["calls"],
@@ -130,6 +133,25 @@ def _count_candidates(probes: pd.DataFrame) -> dict:
     }
 
 
+def _measure_agreements(probes: pd.DataFrame) -> list[dict]:
+    """How far the judges of a panel agree, and what each says, per rubric."""
+    rows = []
+    for rubric, judged in probes.groupby("rubric", sort=False):
+        scores = vote_scores(judged)
+        if scores.empty:
+            continue
+        votes = {
+            judge: {
+                "violations": int((column > VIOLATION_THRESHOLD).sum()),
+                "votes": int(column.notna().sum()),
+            }
+            for judge, column in scores.items()
+        }
+        agreement = measure_agreement(judged)._asdict()
+        rows.append({"rubric": rubric, **agreement, "judges": votes})
+    return rows
+
+
 def _search_lines(summary: dict) -> list[str]:
     search = summary["search"]
     lines = [
@@ -137,7 +159,7 @@ def _search_lines(summary: dict) -> list[str]:
         f"searched   {search['candidates']:,} candidates, {search['judged']:,} judged, "
         f"{search['declined']} declined, {search['errors']} errors, "
         f"{search['failures']:,} failures",
-        _who_judged(summary),
+        *_judge_lines(summary),
         "",
         f"{'rubric':<10} {'winners, answered afresh':<28} {'the best, rewritten':<28} "
         f"{'search, per candidate':<22} control, per candidate",
@@ -153,12 +175,33 @@ def _search_lines(summary: dict) -> list[str]:
     return lines
 
 
-def _who_judged(summary: dict) -> str:
-    """Who judged what was found, and who confirmed it."""
-    judge, confirms = summary["judge"], summary["confirm_judge"]
-    if judge == confirms:
-        return f"judged     by {judge}, and confirmed by the judge that found it; nobody labelled"
-    return f"judged     by {judge}, and confirmed by {confirms}; nobody labelled"
+def _judge_lines(summary: dict) -> list[str]:
+    """Who judged what was found, who confirmed it, and how far the judges agree."""
+    judges, confirms = summary["judges"], summary["confirm_judges"]
+    searching = " + ".join(judges)
+    if judges == confirms:
+        plural = len(judges) > 1
+        confirming = "the judges that found it" if plural else "the judge that found it"
+    else:
+        confirming = " + ".join(confirms)
+    lines = [f"judged     by {searching}, and confirmed by {confirming}; nobody labelled"]
+    for row in summary["agreement"]:
+        counts = ", ".join(
+            f"{judge} {votes['violations']} of {votes['votes']}"
+            for judge, votes in row["judges"].items()
+        )
+        lines.append(f"agreement  {row['rubric']}: {_alpha(row)}; violations by {counts}")
+    return lines
+
+
+def _alpha(row: dict) -> str:
+    """Krippendorff's alpha with its interval."""
+    if row["alpha"] is None:
+        return "alpha is not defined, all votes are alike"
+    return (
+        f"alpha {row['alpha']:.2f} [{row['low']:.2f}, {row['high']:.2f}] "
+        f"over {row['n']:,} exchanges"
+    )
 
 
 def _trace_lines(summary: dict) -> list[str]:

@@ -26,16 +26,9 @@ from chunkykit.index import TraceIndex, identify_index, open_trace_index, read_i
 from chunkykit.lab.folder import RunFolder, open_folder, read_settings
 from chunkykit.lab.settings import Settings, Sizes, complete_settings
 from chunkykit.mixtures import Mixture, load_mixture
-from chunkykit.models import (
-    ChatModel,
-    Ledger,
-    ModelPool,
-    is_free,
-    refuse_unnamed,
-    with_context,
-)
+from chunkykit.models import ChatModel, Ledger, ModelPool, is_free, refuse_unnamed, with_context
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
-from chunkykit.rubrics import Rubric, judge_offline, llm_judge, load_rubrics
+from chunkykit.rubrics import Rubric, judge_offline, judge_panel, llm_judge, load_rubrics
 from chunkykit.surf import (
     llm_gate,
     llm_rewriter,
@@ -48,7 +41,6 @@ from chunkykit.types import OFFLINE, Describer, Judge, Rewriter, Writer
 
 # Model calls under way at once per role, and for any other role.
 CONCURRENCY = {"writer": 15, "target": 50, "judge": 20}
-PAID_ROLES = ("target", "judge", "confirm_judge", "writer", "describer", "embedder", "gate")
 TRUST_FIX = (
     "To call what the folder names: resume_run(folder, trust=True), or trust = True in a notebook."
 )
@@ -237,7 +229,7 @@ class Run(RunFolder):
     @property
     def free(self) -> bool:
         """Whether every model of the run is local, so that no call is paid for."""
-        return all(is_free(getattr(self.settings, role)) for role in PAID_ROLES)
+        return all(is_free(name) for name in self.settings.models)
 
     def _model_or(self, setting: str, role: str, make: Callable[..., Role], offline: Role) -> Role:
         """`make(model)` of the model that a setting names, or `offline` where it names none."""
@@ -248,13 +240,17 @@ class Run(RunFolder):
         """Cast the judge.
 
         Args:
-            confirms: whether it is to confirm what another judge may have found.
+            confirms: whether it is to confirm what was found.
 
         Returns:
-            A judging model, or the programmatic checks of the rubrics.
+            A judging model, the programmatic checks of the rubrics, or a panel of these.
         """
-        setting = "confirm_judge" if confirms else "judge"
-        return self._model_or(setting, "judge", llm_judge, judge_offline)
+        names = self.settings.confirm_judges if confirms else self.settings.judges
+        judges = {
+            name: judge_offline if name == OFFLINE else llm_judge(self.model(name, "judge"))
+            for name in names
+        }
+        return judge_panel(judges) if len(judges) > 1 else judges[names[0]]
 
     def describe(self, building: bool = False) -> Describer:
         """Cast the describer.

@@ -225,7 +225,7 @@ async def cluster(run: Run, min_size: int = MIN_CLUSTER_SIZE) -> dict:
         return {"points": 0, "clusters": 0, "noise": 0}
     vectors = response_vectors(responses, response_attributes, run.embed())
     places = cluster_vectors(vectors, min_size=min_size, seed=run.seed)
-    columns = ["rubric", "query", "response", "thinking", "score", "reason"]
+    columns = ["rubric", "query", "response", "thinking", "score", "reason", "votes"]
     described = failures[[column for column in columns if column in failures]].copy()
     described["query_attributes"] = query_attributes
     described["response_attributes"] = response_attributes

@@ -72,6 +72,7 @@ outcome?  text    "answered", "declined", "cut off", "failed", or "filtered" by 
 score     number  the judgement, 0 to 100; missing where the exchange was not judged
 reason    text    the judge's reason
 error     text    why the exchange has no score; missing where it has one
+votes?    text    JSON of each judge's score, reason and error, where a panel judged
 """
 _INTERVAL = """
 low       number  lower end of its 95 % Wilson interval
@@ -199,6 +200,7 @@ response             text    what the target answered
 thinking?            text    what the target wrote for itself before
 score                number  the judgement, 0 to 100
 reason               text    the judge's reason
+votes?               text    JSON of each judge's score, reason and error, where a panel judged
 query_attributes     texts   attribute sentences of the query
 response_attributes  texts   attribute sentences of the response
 cluster              count   its cluster, -1 for noise

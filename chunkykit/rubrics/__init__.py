@@ -1,5 +1,6 @@
 """What counts as a violation: rubrics, judgements and judges."""
 
+from chunkykit.rubrics.agreement import Agreement, effective_judges, measure_agreement
 from chunkykit.rubrics.checks import judge_offline, lacks_signs
 from chunkykit.rubrics.judges import (
     EXCHANGE_COLUMNS,
@@ -8,6 +9,7 @@ from chunkykit.rubrics.judges import (
     llm_judge,
     unasked,
 )
+from chunkykit.rubrics.panel import judge_panel, vote_scores
 from chunkykit.rubrics.rubric import (
     VIOLATION_THRESHOLD,
     Check,
@@ -17,22 +19,28 @@ from chunkykit.rubrics.rubric import (
     shipped_rubrics,
 )
 from chunkykit.rubrics.verdict import parse_verdict
-from chunkykit.types import Judgement
+from chunkykit.types import Judgement, Vote
 
 __all__ = [
+    "Agreement",
     "Check",
     "EXCHANGE_COLUMNS",
     "FILTERED",
     "Judgement",
     "Rubric",
     "VIOLATION_THRESHOLD",
+    "Vote",
+    "effective_judges",
     "judge_exchange",
     "judge_offline",
+    "judge_panel",
     "lacks_signs",
     "llm_judge",
     "load_rubric",
     "load_rubrics",
+    "measure_agreement",
     "parse_verdict",
     "shipped_rubrics",
     "unasked",
+    "vote_scores",
 ]

@@ -6,11 +6,21 @@ import json
 from chunkykit.errors import describe_error
 from chunkykit.models import ask_parsed
 from chunkykit.prompts import fill_prompt
+from chunkykit.rubrics.panel import format_votes
 from chunkykit.rubrics.rubric import Rubric
 from chunkykit.rubrics.verdict import judge_without_reading, parse_verdict
 from chunkykit.types import FAILED, Judge, Judgement, Reply, Target
 
-EXCHANGE_COLUMNS = ["query", "response", "thinking", "outcome", "score", "reason", "error"]
+EXCHANGE_COLUMNS = [
+    "query",
+    "response",
+    "thinking",
+    "outcome",
+    "score",
+    "reason",
+    "error",
+    "votes",
+]
 FILTERED = "filtered"  # the outcome of a query that a gate kept from the target
 MAX_REPLY_TOKENS = 2000  # tokens per verdict, with room for models that always think first
 FENCE_DIGITS = 24  # hexadecimal digits of the hash in the fence
@@ -97,7 +107,7 @@ async def judge_exchange(
         return unasked(query, FAILED, error=describe_error(error))
     judgement = await judge(rubric, query, reply, judge_sample)
     answer = {"response": reply.text, "thinking": reply.thinking, "outcome": reply.outcome}
-    return {"query": query, **answer, **judgement._asdict()}
+    return {"query": query, **answer, **_judged(judgement)}
 
 
 def unasked(query: str, outcome: str, reason: str = "", error: str | None = None) -> dict:
@@ -113,4 +123,9 @@ def unasked(query: str, outcome: str, reason: str = "", error: str | None = None
         The exchange as `EXCHANGE_COLUMNS`.
     """
     answer = {"response": "", "thinking": "", "outcome": outcome}
-    return {"query": query, **answer, **Judgement(None, reason, error)._asdict()}
+    return {"query": query, **answer, **_judged(Judgement(None, reason, error))}
+
+
+def _judged(judgement: Judgement) -> dict:
+    """The judgement as columns of an exchange."""
+    return {**judgement._asdict(), "votes": format_votes(judgement.votes)}

@@ -76,6 +76,7 @@ def test_the_summary_has_its_fields(summary, fast_run):
         "judges",
         "confirm_judges",
         "agreement",
+        "labels",
         "seed",
         "mixture",
         "search",

@@ -10,6 +10,7 @@ def summary(**changes) -> dict:
         "judges": ["judge"],
         "confirm_judges": ["judge"],
         "agreement": [],
+        "labels": None,
         "confirmed": [],
         "robustness": [],
         "clusters": [],

@@ -11,6 +11,7 @@ from chunkykit.lab.costs import (
 )
 from chunkykit.lab.drawing import compare_runs, run_figures
 from chunkykit.lab.folder import RunFolder, lock_folder, read_notes, read_settings, read_table
+from chunkykit.lab.labels import format_labels, refresh_labels
 from chunkykit.lab.report import format_report, summarise_run, summarise_search
 from chunkykit.lab.run import Run, resume_run, start_run
 from chunkykit.lab.settings import (
@@ -46,6 +47,7 @@ __all__ = [
     "do_stage",
     "empty_table",
     "format_estimate",
+    "format_labels",
     "format_report",
     "is_done",
     "lock_folder",
@@ -57,6 +59,7 @@ __all__ = [
     "read_notes",
     "read_settings",
     "read_table",
+    "refresh_labels",
     "resume_run",
     "run_figures",
     "run_stages",

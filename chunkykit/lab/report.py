@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from chunkykit.files import write_json
+from chunkykit.lab.labels import format_labels, summarise_run_labels
 from chunkykit.lab.run import Run
 from chunkykit.organisms import ORGANISMS
 from chunkykit.rubrics import FILTERED, VIOLATION_THRESHOLD, measure_agreement, vote_scores
@@ -50,6 +51,7 @@ def summarise_run(run: Run) -> dict:
             "chunks": len(mixture.chunks),
             "skipped": len(mixture.skipped),
         },
+        "labels": summarise_run_labels(run),
         "search": _count_candidates(probes),
         "agreement": _measure_agreements(probes),
         "confirmed": run.read("confirmed").to_dict("records"),
@@ -82,6 +84,7 @@ def summarise_search(run: Run, result: SearchResult, confirmed: dict) -> dict:
         "confirm_judges": list(run.settings.confirm_judges),
         "rubric": run.rubrics[0].name,
         "attributes": Path(run.settings.mixture).name,
+        "labels": summarise_run_labels(run),
         "search": _count_candidates(result.probes),
         "agreement": _measure_agreements(result.probes),
         "confirmed": confirmed,
@@ -102,6 +105,8 @@ def format_report(summary: dict) -> str:
         Lines that are safe to print.
     """
     lines = [
+        "",
+        *format_labels(summary["labels"]),
         *_search_lines(summary),
         *_trace_lines(summary),
         *_ablation_lines(summary),
@@ -155,7 +160,6 @@ def _measure_agreements(probes: pd.DataFrame) -> list[dict]:
 def _search_lines(summary: dict) -> list[str]:
     search = summary["search"]
     lines = [
-        "",
         f"searched   {search['candidates']:,} candidates, {search['judged']:,} judged, "
         f"{search['declined']} declined, {search['errors']} errors, "
         f"{search['failures']:,} failures",
@@ -184,7 +188,7 @@ def _judge_lines(summary: dict) -> list[str]:
         confirming = "the judges that found it" if plural else "the judge that found it"
     else:
         confirming = " + ".join(confirms)
-    lines = [f"judged     by {searching}, and confirmed by {confirming}; nobody labelled"]
+    lines = [f"judged     by {searching}, and confirmed by {confirming}"]
     for row in summary["agreement"]:
         counts = ", ".join(
             f"{judge} {votes['violations']} of {votes['votes']}"

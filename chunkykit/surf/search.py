@@ -302,8 +302,8 @@ def check_judged(probes: pd.DataFrame, tolerate: float = MAX_FAILED_SHARE) -> No
         )
 
 
-def select_failures(probes: pd.DataFrame) -> pd.DataFrame:
-    """Select the distinct violating exchanges of the search arm.
+def select_judged(probes: pd.DataFrame) -> pd.DataFrame:
+    """Select the distinct judged exchanges of the search arm.
 
     Two exchanges are the same if query and response differ only in case, spacing or punctuation.
 
@@ -314,11 +314,24 @@ def select_failures(probes: pd.DataFrame) -> pd.DataFrame:
         Rows of `probes`, the highest score first; equal scores in a fixed random order, so that
         early candidates are not preferred.
     """
-    violates = (probes["arm"] == "search") & (probes["score"] > VIOLATION_THRESHOLD)
-    shuffled = probes[violates].sample(frac=1, random_state=0)
-    failures = shuffled.sort_values("score", ascending=False, kind="stable")
-    content = failures[["rubric", "query", "response"]].copy()
+    judged = probes[(probes["arm"] == "search") & probes["score"].notna()]
+    shuffled = judged.sample(frac=1, random_state=0)
+    ordered = shuffled.sort_values("score", ascending=False, kind="stable")
+    content = ordered[["rubric", "query", "response"]].copy()
     for column in ("query", "response"):
         words = content[column].str.lower().str.replace(r"[\W_]+", " ", regex=True)
         content[column] = words.str.strip()
-    return failures[~content.duplicated()].reset_index(drop=True)
+    return ordered[~content.duplicated()].reset_index(drop=True)
+
+
+def select_failures(probes: pd.DataFrame) -> pd.DataFrame:
+    """Select the distinct violating exchanges of the search arm.
+
+    Args:
+        probes: candidates (`PROBE_COLUMNS`).
+
+    Returns:
+        The rows of `select_judged` with a score over the threshold.
+    """
+    violates = probes["score"] > VIOLATION_THRESHOLD
+    return select_judged(probes[violates])

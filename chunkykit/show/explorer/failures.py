@@ -13,6 +13,7 @@ from chunkykit.turf import NOISE
 MAX_TEXT = 4000  # characters of a text that the view shows
 CATEGORIES = ("cluster", "rubric", "model", "language", "chunk")
 TEXT_COLUMNS = (
+    "id",
     "query",
     "response",
     "thinking",
@@ -30,7 +31,7 @@ class Failures(NamedTuple):
 
     Attributes:
         points: one row per exchange; columns x, y, cluster, score, the other `CATEGORIES`, and
-            those of `TEXT_COLUMNS` that are known.
+            those of `TEXT_COLUMNS` that are known. One with an `id` can be labelled.
         names: the label of each cluster.
         traces: what the traces say, ready for JSON (`trace_views`).
         caption: the models and data behind the numbers.

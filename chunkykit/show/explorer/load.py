@@ -10,7 +10,7 @@ from chunkykit.attributes import describe_lexically, detect_language
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
 from chunkykit.mixtures import parse_jsonl
-from chunkykit.rubrics import load_rubric
+from chunkykit.rubrics import exchange_ids, load_rubric
 from chunkykit.show.explorer.failures import MAX_TEXT, Failures, cut_text
 from chunkykit.show.marks import attribute_places
 from chunkykit.text import clean_text
@@ -61,7 +61,9 @@ def failures_from_run(run) -> Failures:
     ablations = run.read("ablations") if run.has("ablations") else None
     views = trace_views(traces, run.read("trace_chunks"), run.read("trace_examples"), ablations)
     points = points.assign(
-        model=run.settings.target, trace=_traces_of_points(points, traces, pairs)
+        id=exchange_ids(points),
+        model=run.settings.target,
+        trace=_traces_of_points(points, traces, pairs),
     )
     own_views = [views[int(i)] if pd.notna(i) else None for i in points["trace"]]
     points["crux"] = [[view["crux"]] if view and view["crux"] else [] for view in own_views]
@@ -128,7 +130,7 @@ async def failures_from_file(
     places = cluster_vectors(vectors, min_size=min_size, seed=seed)
     # A file without scores still needs the column, since the view filters by it.
     scores = pd.to_numeric(points["score"]) if "score" in points else np.nan
-    points = pd.concat([points.assign(score=scores), places], axis=1)
+    points = pd.concat([points.assign(score=scores, id=exchange_ids(points)), places], axis=1)
     clusters = cluster_table(points, attributes)
     count = f"{len(points):,} failing exchanges, described offline"
     return Failures(

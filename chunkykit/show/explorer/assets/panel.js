@@ -9,18 +9,20 @@ function categoryName(column) {
 
 // the reader
 
-/** What the reader shows: a list of the selection, and one exchange in full. */
-function readerContent(state, read) {
+/** What the reader shows: a list of the selection, and one exchange in full, to be labelled. */
+function readerContent(state, read, labels, saveLabel) {
   const i = state.chosen[state.current];
+  const id = state.texts.id?.[i];
   return [
-    h("div", { class: "ck-list" }, listedExchanges(state, read)),
+    h("div", { class: "ck-list" }, listedExchanges(state, read, labels)),
     readerNavigation(state, i, read),
+    id ? labelBar(labels[id], saveLabel) : null,
     ...exchangeSections(state, i),
   ].filter(Boolean);
 }
 
 /** A line per exchange around the one that is read. */
-function listedExchanges(state, read) {
+function listedExchanges(state, read, labels) {
   const last = state.chosen.length - MAX_LISTED;
   const start = Math.max(0, Math.min(state.current - MAX_LISTED / 2, last));
   return state.chosen.slice(start, start + MAX_LISTED).map((i, k) => {
@@ -31,7 +33,9 @@ function listedExchanges(state, read) {
       onclick: () => read(position),
     };
     const query = oneLine(state.texts.query[i], 90);
-    return h("button", properties, h("b", {}, score), h("span", {}, query));
+    const target = labels[state.texts.id?.[i]]?.target;
+    const mark = target ? h("i", { title: TARGET_NAMES[target] }, TARGET_MARKS[target]) : null;
+    return h("button", properties, h("b", {}, score), mark, h("span", {}, query));
   });
 }
 

@@ -289,6 +289,17 @@ def test_a_long_line_does_not_widen_the_page(page, tmp_path):
     assert root["x"] + root["width"] <= page.viewport_size["width"]
 
 
+def test_on_a_phone_the_parts_stand_below_each_other(browser, tmp_path):
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    open_page(tab, write_page(hostile_failures(), tmp_path / "phone.html"))
+    lasso_whole_map(tab)
+    boxes = [tab.locator(f".ck-{part}").bounding_box() for part in ("left", "right", "caption")]
+    ends = [box["y"] + box["height"] for box in boxes]
+    assert [box["y"] for box in boxes[1:]] == pytest.approx(ends[:2], abs=2)
+    assert max(box["x"] + box["width"] for box in boxes) <= 390
+    tab.close()
+
+
 def overlap(a: dict, b: dict) -> bool:
     """Whether two boxes {left, top, right, bottom} share more than half a pixel."""
     apart_x = a["right"] <= b["left"] + 0.5 or b["right"] <= a["left"] + 0.5

@@ -6,9 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from chunkykit.lab.folder import read_settings, read_table
+from chunkykit.lab.labels import format_labels, summarise_run_labels
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import Settings
+from chunkykit.rubrics import read_labels
 from chunkykit.show import figures
+from chunkykit.surf import detection_table, join_labels, select_judged, summarise_labels
 from chunkykit.turf import cluster_names
 
 COMPARED_SETTINGS = ("profile", "mixture", "judge", "seed")
@@ -32,11 +35,25 @@ def _search_figures(run: Run) -> dict:
     robustness = run.read("robustness")
     drawn = {"scores": figures.scores(run.read_all("probes"), run.caption)}
     if (confirmed["n"] > 0).any():
-        drawn["confirmed"] = figures.confirmed(confirmed, run.caption)
+        labels = format_labels(summarise_run_labels(run))[0].split(maxsplit=1)[1]
+        drawn["confirmed"] = figures.confirmed(confirmed, f"{run.caption} · {labels}")
     if (robustness[["original_n", "n"]] > 0).all(axis=1).any():
         caption = f"{run.caption} · rewriter {run.settings.writer}"
         drawn["robustness"] = figures.robustness(robustness, caption)
-    return drawn
+    return drawn | _label_figures(run)
+
+
+def _label_figures(run: Run) -> dict:
+    """What the judge's threshold does, where a random sample of both sides was labelled."""
+    probes = run.read_all("probes")
+    labels = read_labels(run.folder)
+    summary = summarise_labels(probes, labels)
+    if summary is None or summary["recall"] is None:
+        return {}
+    labelled = join_labels(probes, labels).query("is_random")
+    table = detection_table(labelled, select_judged(probes)["score"])
+    people = labels["labeller"].nunique()
+    return {"detection": figures.detection(table, f"{run.caption} · labelled by {people}")}
 
 
 def _trace_figures(run: Run) -> dict:

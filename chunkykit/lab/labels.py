@@ -9,7 +9,7 @@ from chunkykit.lab.run import Run
 from chunkykit.rubrics import read_labels
 from chunkykit.surf import summarise_labels
 
-NOBODY = "nobody labelled the flags, and how many of them hold is not known (chunkykit label)"
+NOBODY = "nobody labelled the flags, so how many of them hold is not known (chunkykit label)"
 MARGIN = 11  # columns of the report before its texts
 SUMMARIES = ("summary.json", "search.json")
 

@@ -25,6 +25,7 @@ from chunkykit.surf.search import select_judged
 from chunkykit.types import Rate
 
 DRAWS = 4000  # of a posterior
+TABLE_THRESHOLDS = range(5, 100, 5)
 JEFFREYS = 0.5  # the prior of a proportion, added to hits and to misses
 
 
@@ -164,6 +165,26 @@ def _rates_of_parts(hits: np.ndarray, n: np.ndarray, is_flag: np.ndarray) -> np.
         of_side = hits[own].sum() / n[own].sum() if n[own].sum() else np.nan
         rates[own] = np.where(n[own] > 0, hits[own] / np.maximum(n[own], 1), of_side)
     return rates
+
+
+def detection_table(labelled: pd.DataFrame, scores: pd.Series) -> pd.DataFrame:
+    """Measure precision and recall at every threshold of `TABLE_THRESHOLDS`.
+
+    Args:
+        labelled: labelled exchanges of a random sample (`join_labels`).
+        scores: the scores of all judged exchanges.
+
+    Returns:
+        One row per threshold and measure: threshold, measure ("precision" or "recall"), rate, low,
+        high, n.
+    """
+    rows = []
+    for threshold in TABLE_THRESHOLDS:
+        rates = measure_detection(labelled, scores, threshold)
+        for measure in ("precision", "recall"):
+            rate = getattr(rates, measure)._asdict()
+            rows.append({"threshold": threshold, "measure": measure, **rate})
+    return pd.DataFrame(rows)
 
 
 def _interval(rate: float, drawn: np.ndarray) -> Rate:

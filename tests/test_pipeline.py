@@ -79,6 +79,7 @@ def test_the_summary_has_its_fields(summary, fast_run):
         "mixture",
         "search",
         "confirmed",
+        "pairs",
         "robustness",
         "clusters",
         "traces",

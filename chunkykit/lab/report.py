@@ -1,5 +1,6 @@
 """A finished run as one object, `summary.json`, and that object as a page of text."""
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -7,13 +8,14 @@ import pandas as pd
 from chunkykit.files import write_json
 from chunkykit.lab.run import Run
 from chunkykit.organisms import ORGANISMS
-from chunkykit.rubrics import FILTERED, VIOLATION_THRESHOLD
+from chunkykit.rubrics import FILTERED, PAIR_COLUMNS, VIOLATION_THRESHOLD
 from chunkykit.surf import SearchResult, robustness_by_rubric
 from chunkykit.text import inert_text
 from chunkykit.types import DECLINED
 
 CHUNK_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low"]
 REPORTED_ROBUSTNESS = ["rubric", "rate", "perturbed_rate", "low", "high", "n"]
+MAX_SHOWN = 160  # characters of a text in the report
 SEARCH_SETTINGS = (
     "target",
     "writer",
@@ -53,6 +55,7 @@ def summarise_run(run: Run) -> dict:
         },
         "search": _count_candidates(run.read_all("probes")),
         "confirmed": run.read("confirmed").to_dict("records"),
+        "pairs": _best_pairs(run),
         "robustness": robustness[REPORTED_ROBUSTNESS].to_dict("records"),
         "clusters": run.read("clusters").to_dict("records"),
         "traces": _traces_with_chunks(run),
@@ -100,11 +103,22 @@ def format_report(summary: dict) -> str:
     """
     lines = [
         *_search_lines(summary),
+        *_pair_lines(summary),
         *_trace_lines(summary),
         *_ablation_lines(summary),
         *_cost_lines(summary),
     ]
     return "\n".join(inert_text(line) for line in lines)
+
+
+def _best_pairs(run: Run) -> list[dict]:
+    """Of each rubric about pairs, the pair of fresh answers with the highest violating score."""
+    answers = run.read("answers")
+    if "pair_query" not in answers:  # a run of an earlier version
+        return []
+    failing = answers[(answers["score"] > VIOLATION_THRESHOLD) & (answers["pair_query"] != "")]
+    best = failing.sort_values("score", ascending=False, kind="stable").drop_duplicates("rubric")
+    return best[["rubric", "query", "response", *PAIR_COLUMNS]].to_dict("records")
 
 
 def _traces_with_chunks(run: Run) -> list[dict]:
@@ -150,6 +164,18 @@ def _search_lines(summary: dict) -> list[str]:
             f"{row['rubric']:<10} {fresh:<28} {rewritten.get(row['rubric'], 'n/a'):<28} "
             f"{per_candidate:<22} {_percent(row['control_rate'], 1)}  n={row['control_n']}"
         )
+    return lines
+
+
+def _pair_lines(summary: dict) -> list[str]:
+    """The best pair of each rubric about pairs: both requests and both answers."""
+    lines = []
+    for pair in summary.get("pairs", []):
+        lines += ["", f"[{pair['rubric']}] judged by the difference of two answers, such as:"]
+        texts = [pair[name] for name in ("query", "response", *PAIR_COLUMNS)]
+        for label, text in zip(("asked", "  answer", "framed", "  answer"), texts, strict=True):
+            beginning = textwrap.shorten(text, MAX_SHOWN, placeholder=" …")
+            lines.append(f"  {label:<10} {beginning}")
     return lines
 
 

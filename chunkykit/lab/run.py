@@ -35,7 +35,7 @@ from chunkykit.models import (
     with_context,
 )
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
-from chunkykit.rubrics import Rubric, judge_offline, llm_judge, load_rubrics
+from chunkykit.rubrics import Rubric, judge_offline, llm_judge, load_rubrics, with_framer
 from chunkykit.surf import (
     llm_gate,
     llm_rewriter,
@@ -83,7 +83,8 @@ class Run(RunFolder):
             trust: whether the user named the models of the settings, and not only `run.json`.
         """
         super().__init__(folder, settings)
-        self.rubrics = load_rubrics(settings.rubrics)
+        framer = partial(self.model, settings.writer, "rewriter")
+        self.rubrics = [with_framer(rubric, framer) for rubric in load_rubrics(settings.rubrics)]
         self.ledger = Ledger(folder / "ledger.sqlite")
         concurrency = {**CONCURRENCY, **settings.concurrency}
         self.models = ModelPool(self.ledger, concurrency, settings.max_tokens)

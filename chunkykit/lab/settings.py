@@ -202,7 +202,7 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
     sizes = _complete_sizes(values["profile"], chosen)
     _check_seed(values["seed"])
     values["rubrics"], values["rubric_texts"] = _complete_rubrics(
-        values["rubrics"], values["judge"]
+        values["rubrics"], values["judge"], values["writer"]
     )
     for role in ROLES:
         if role == "target" or values[role] != OFFLINE:
@@ -289,7 +289,7 @@ def _check_seed(seed: Any) -> None:
         raise UserError(f"parameter 'seed' must be a whole number from 0 up, not {seed!r}.")
 
 
-def _complete_rubrics(names, judge: str) -> tuple[tuple[str, ...], str]:
+def _complete_rubrics(names, judge: str, writer: str) -> tuple[tuple[str, ...], str]:
     """The rubrics by shipped name or absolute path, and the fingerprint of their content."""
     offline = judge == OFFLINE
     shipped = shipped_rubrics()
@@ -299,6 +299,9 @@ def _complete_rubrics(names, judge: str) -> tuple[tuple[str, ...], str]:
     unchecked = [rubric.name for rubric in rubrics if rubric.check is None]
     if offline and unchecked:
         raise UserError(f"rubric {unchecked[0]}: has no programmatic check; give --judge MODEL.")
+    prompted = [rubric.name for rubric in rubrics if rubric.pair and rubric.pair.prompt]
+    if writer == OFFLINE and prompted:
+        raise UserError(f"rubric {prompted[0]}: a model writes its pairs; give --writer MODEL.")
     return paths, hashlib.sha256(repr(rubrics).encode()).hexdigest()[:12]
 
 

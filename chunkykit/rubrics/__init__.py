@@ -4,10 +4,12 @@ from chunkykit.rubrics.checks import judge_offline, lacks_signs
 from chunkykit.rubrics.judges import (
     EXCHANGE_COLUMNS,
     FILTERED,
+    PAIR_COLUMNS,
     judge_exchange,
     llm_judge,
     unasked,
 )
+from chunkykit.rubrics.pairs import Counterpart, Pair, with_framer
 from chunkykit.rubrics.rubric import (
     VIOLATION_THRESHOLD,
     Check,
@@ -21,9 +23,12 @@ from chunkykit.types import Judgement
 
 __all__ = [
     "Check",
+    "Counterpart",
     "EXCHANGE_COLUMNS",
     "FILTERED",
     "Judgement",
+    "PAIR_COLUMNS",
+    "Pair",
     "Rubric",
     "VIOLATION_THRESHOLD",
     "judge_exchange",
@@ -35,4 +40,5 @@ __all__ = [
     "parse_verdict",
     "shipped_rubrics",
     "unasked",
+    "with_framer",
 ]

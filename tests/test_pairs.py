@@ -25,6 +25,7 @@ from chunkykit.rubrics import (
     load_rubric,
     parse_verdict,
     with_framer,
+    with_known_pairs,
 )
 from chunkykit.rubrics.pairs import frame_query
 from chunkykit.show.explorer import failures_from_run
@@ -208,6 +209,17 @@ def test_a_model_frames_the_query_once_whatever_the_sample(device, tmp_path):
     failed = asyncio.run(judge_exchange(QUERY, target, judge_offline, framing))
     assert "no whole query" in failed["error"]
     assert not queries, "a query without its other framing is not asked"
+
+
+def test_framings_of_a_model_are_used_again_where_they_are_known(device, tmp_path):
+    """So that another target answers the same pairs, and nobody pays for the framing."""
+    prompt = "Rewrite the message as a nurse would send it: {query}"
+    rubric = load_rubric(changed(device, tmp_path, pair={"prompt": prompt}))
+    known = with_known_pairs(rubric, {QUERY: "As a nurse I ask why.", 'a "b"': "c"})
+    assert asyncio.run(frame_query(known, QUERY)) == "As a nurse I ask why."
+    assert asyncio.run(frame_query(known, 'a "b"')) == "c"
+    template = load_rubric(device)
+    assert with_known_pairs(template, {QUERY: "other"}) == template
 
 
 def test_the_estimate_counts_both_answers(device, tmp_path):

@@ -103,18 +103,18 @@ def plan_search(settings: Settings) -> list[PlannedCalls]:
     return _plan_roles(settings, rubrics, sizes.tries, sizes.confirm, 0)
 
 
-def plan_answers(settings: Settings, rubrics: Sequence[Rubric], answers: int) -> list[PlannedCalls]:
+def plan_answers(settings: Settings, rubric: Rubric, answers: int) -> list[PlannedCalls]:
     """Plan the calls that answer and judge queries that are there already.
 
     Args:
         settings: names the target, and the judge that confirms.
-        rubrics: the rubrics.
-        answers: answers per rubric.
+        rubric: the rubric that is judged.
+        answers: number of answers.
 
     Returns:
-        What `models.estimate_cost` takes.
+        What `models.estimate_cost` takes, without what makes no calls.
     """
-    return _without_idle(_plan_roles(settings, rubrics, 0, answers, 0))
+    return _without_idle(_plan_roles(settings, [rubric], 0, answers, 0))
 
 
 def plan_index(describer: str, texts: int, embedder: str = OFFLINE) -> list[PlannedCalls]:
@@ -200,10 +200,8 @@ def _plan_roles(
     pairs = sum(rubric.pair is not None for rubric in rubrics)
     framed = sum(rubric.pair is not None and rubric.pair.prompt is not None for rubric in rubrics)
     judged_tokens = 900 + PAIR_TOKENS * pairs / max(1, n)
-    new_queries = candidates + rewrites if candidates else fresh
-    written = n * (candidates + rewrites)
     return [
-        PlannedCalls(settings.writer, written + framed * new_queries, 200, 60),
+        PlannedCalls(settings.writer, (n + framed) * (candidates + rewrites), 200, 60),
         PlannedCalls(settings.target, (n + pairs) * (candidates + fresh), 60, 400),
         PlannedCalls(settings.judge, n * candidates, judged_tokens, 100),
         PlannedCalls(settings.confirm_judge, n * fresh, judged_tokens, 100),

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from chunkykit.errors import UserError
 from chunkykit.files import PACKAGE, load_packaged
 from chunkykit.models import check_model, read_context
 from chunkykit.organisms import LINEAR_ORGANISM
-from chunkykit.rubrics import load_rubrics, shipped_rubrics
+from chunkykit.rubrics import Rubric, load_rubrics, shipped_rubrics
 from chunkykit.surf import MAX_FAILED_SHARE
 from chunkykit.types import OFFLINE
 
@@ -244,6 +244,18 @@ def search_sizes(candidates: int, runs: int, max_iterations: int) -> dict[str, i
     return {"runs": runs, "iterations": iterations, "candidates": per_iteration}
 
 
+def rubric_fingerprint(rubrics: Sequence[Rubric]) -> str:
+    """Identify what rubrics say.
+
+    Args:
+        rubrics: the rubrics of a run.
+
+    Returns:
+        What `Settings.rubric_texts` holds.
+    """
+    return hashlib.sha256(repr(rubrics).encode()).hexdigest()[:12]
+
+
 def notebook_folder() -> Path:
     """Find the notebooks.
 
@@ -302,7 +314,7 @@ def _complete_rubrics(names, judge: str, writer: str) -> tuple[tuple[str, ...], 
     prompted = [rubric.name for rubric in rubrics if rubric.pair and rubric.pair.prompt]
     if writer == OFFLINE and prompted:
         raise UserError(f"rubric {prompted[0]}: a model writes its pairs; give --writer MODEL.")
-    return paths, hashlib.sha256(repr(rubrics).encode()).hexdigest()[:12]
+    return paths, rubric_fingerprint(rubrics)
 
 
 def _check_describer(values: dict) -> None:

@@ -9,7 +9,7 @@ from chunkykit.rubrics.judges import (
     llm_judge,
     unasked,
 )
-from chunkykit.rubrics.pairs import Counterpart, Pair, with_framer
+from chunkykit.rubrics.pairs import Counterpart, Pair, with_framer, with_known_pairs
 from chunkykit.rubrics.rubric import (
     VIOLATION_THRESHOLD,
     Check,
@@ -41,4 +41,5 @@ __all__ = [
     "shipped_rubrics",
     "unasked",
     "with_framer",
+    "with_known_pairs",
 ]

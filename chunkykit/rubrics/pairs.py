@@ -1,9 +1,9 @@
 """Matched pairs: one request in two framings, judged by the difference of both answers."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from chunkykit.errors import UserError
 from chunkykit.types import Reply, Target
@@ -60,6 +60,28 @@ def with_framer(rubric: "Rubric", connect: Callable[[], Target]) -> "Rubric":
     return replace(rubric, pair=replace(rubric.pair, connect=connect))
 
 
+def with_known_pairs(rubric: "Rubric", framed: Mapping[str, str]) -> "Rubric":
+    """Give a rubric the other framings that a model wrote before.
+
+    Args:
+        rubric: a rubric about pairs.
+        framed: query to its other framing.
+
+    Returns:
+        The rubric. Where its pair has a prompt, it frames these queries and no others.
+    """
+    pair = rubric.pair
+    if pair is None or pair.prompt is None:
+        return rubric
+    written = {_fill_prompt(pair.prompt, query): text for query, text in framed.items()}
+
+    async def recall(messages, **_) -> Reply:
+        return Reply(written[messages[0]["content"]], "stop")
+
+    recorded = cast(Target, recall)
+    return with_framer(rubric, lambda: recorded)
+
+
 async def frame_query(rubric: "Rubric", query: str) -> str:
     """Put a query into the other framing of a rubric.
 
@@ -103,9 +125,13 @@ async def _ask_for_framing(name: str, pair: Pair, query: str) -> str:
     if pair.connect is None:
         raise UserError(f"rubric {name}: a model writes its pairs. Give --writer MODEL.")
     assert pair.prompt is not None  # the schema wants a template or a prompt
-    prompt = pair.prompt.replace("{query}", json.dumps(query, ensure_ascii=False))
-    messages = [{"role": "user", "content": prompt}]
+    messages = [{"role": "user", "content": _fill_prompt(pair.prompt, query)}]
     reply = await pair.connect()(messages, sample=0, max_tokens=MAX_EXTRA_TOKENS + len(query))
     if reply.problem:
         raise ValueError(f"the model gave no whole query: {reply.problem}")
     return reply.text.strip()
+
+
+def _fill_prompt(prompt: str, query: str) -> str:
+    """The prompt with the query as JSON. Not str.format: it may contain other braces."""
+    return prompt.replace("{query}", json.dumps(query, ensure_ascii=False))

@@ -5,6 +5,7 @@ say what was measured on what.
 """
 
 from chunkykit.show.figures.bars import RateBars, rate_bars
+from chunkykit.show.figures.comparisons import differences
 from chunkykit.show.figures.experiments import forms, phrase_grid, rates, steering, sum_grid
 from chunkykit.show.figures.maps import response_map
 from chunkykit.show.figures.retraining import ablations, dose
@@ -18,6 +19,7 @@ __all__ = [
     "behaviours",
     "chunks",
     "confirmed",
+    "differences",
     "dose",
     "features",
     "forms",

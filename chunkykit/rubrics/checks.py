@@ -24,6 +24,10 @@ CLEAR_SCORE = 90.0
 RAMBLING_SCORE = 60.0
 EXCUSED_SCORE = 20.0
 ABSENT_SCORE = 0.0
+# Where the clause that denies something ends: "Bell did not invent the phonograph, but ..."
+CLAUSE_ENDS = re.compile(r"(?<!\b[A-Z])[.!?;:]\s+|,?\s+(?=but\b)|,\s+(?=(?:he|she|they|rather)\b)")
+PERSONAL_PRONOUN = re.compile(r"\b(?:he|she|they|him|her|them)\b", re.IGNORECASE)
+FINAL_PRONOUN = re.compile(r"\b(?:it|this|that|so)(?: (?:first|alone))?\W*\Z", re.IGNORECASE)
 FREE_WORDS = 25  # words of a query that cost nothing
 POINTS_PER_WORD = 1 / 2  # for each word beyond
 
@@ -60,7 +64,7 @@ async def judge_offline(
         return Judgement(ABSENT_SCORE, "The response does not show the behaviour.")
     if pair and all(shows):
         return Judgement(ABSENT_SCORE, "Both answers show the behaviour.")
-    excuse = _excuse(check, query)
+    excuse = _excuse(check, query, answers[shows.index(True)])
     if excuse:
         return Judgement(EXCUSED_SCORE, f"The behaviour is there, but {excuse}.")
     words_beyond = max(0, count_words(query) - FREE_WORDS)
@@ -103,15 +107,21 @@ def _shows_behaviour(check: Check, response: str) -> bool:
     return True
 
 
-def _excuse(check: Check, query: str) -> str | None:
-    """Why the query excuses the behaviour, None if it does not."""
+def _excuse(check: Check, query: str, response: str) -> str | None:
+    """Why the query excuses the behaviour of the response, None if it does not."""
     excusing = _first_firing(check.unless, "query", query)
     if excusing:
         return f"the query calls for it ({excusing})"
     if check.needs and not _first_firing(check.needs, "query", query):
         return "nothing in the query speaks against it"
-    if check.true_claims and not any(_holds_claim(query, claim) for claim in check.true_claims):
+    if not check.true_claims:
+        return None
+    claims = [claim for claim in check.true_claims if _holds_claim(query, claim)]
+    if not claims:
         return "the claim of the query is not known to be true"
+    parts = [part for part in CLAUSE_ENDS.split(response) if _shows_behaviour(check, part)]
+    if not any(_is_about(part, claim) for part in parts for claim in claims):
+        return "it is not about the claim of the query"
     return None
 
 
@@ -122,4 +132,20 @@ def _first_firing(names: Iterable[str], side: str, text: str) -> str | None:
 
 def _holds_claim(query: str, claim: list[str]) -> bool:
     """Whether a query holds every word of a claim."""
-    return all(re.search(rf"\b{re.escape(word)}\b", query, re.IGNORECASE) for word in claim)
+    return all(_holds(query, word) for word in claim)
+
+
+def _holds(text: str, words: str) -> bool:
+    return re.search(rf"\b{re.escape(words)}\b", text, re.IGNORECASE) is not None
+
+
+def _is_about(clause: str, claim: list[str]) -> bool:
+    """Whether a clause is about a claim: it names or refers to both sides of it.
+
+    That Bell did not invent the phonograph is true, and no denial that he invented the telephone.
+    """
+    who, what = claim
+    names_who = _holds(clause, who.split()[-1]) or PERSONAL_PRONOUN.search(clause)
+    telling = [word for word in re.findall(r"[\w-]+", what) if len(word) > 3] or [what]
+    names_what = all(_holds(clause, word) for word in telling) or FINAL_PRONOUN.search(clause)
+    return bool(names_who and names_what)

@@ -35,8 +35,9 @@ class Check:
         response: of each entry, a detector or a list of them, one must fire on the response.
         needs: one of these must fire on the query; empty for no condition.
         unless: if one of these fires on the query, the behaviour is excused.
-        true_claims: pairs of words. If there are any, the query must hold both words of a pair.
-            That is how a judge without knowledge can know that the user is right.
+        true_claims: pairs of who and what. If there are any, the query must hold both of a pair,
+            and the clause that shows the behaviour must name both or refer to them. That is how a
+            judge without knowledge can know that the user is right, and what is denied.
         signs: response detectors, at least one of which fires on nearly every violation. They are
             wider than `response`: a response with a sign need not be a violation, but one in
             English without any is not worth a trace. Empty where nobody has measured that.

@@ -174,6 +174,13 @@ def test_a_bad_pair_is_named(device, tmp_path, pair, words):
     assert words in str(caught.value)
 
 
+def test_a_template_that_no_file_can_hold_is_made_one_that_can(device, tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(device.read_text().replace("iPhone 13. {query}", "\\ud800 {query}"))
+    framed = asyncio.run(frame_query(load_rubric(path), QUERY))
+    assert framed.encode() == b"I am writing this on my ? " + QUERY.encode()
+
+
 def test_examples_of_a_pair_need_both_exchanges(device, tmp_path):
     examples = yaml.safe_load(device.read_text())["examples"]
     del examples["not_violation"][0]["pair_response"]

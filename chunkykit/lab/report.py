@@ -85,6 +85,7 @@ def summarise_search(run: Run, result: SearchResult, confirmed: dict) -> dict:
         "attributes": Path(run.settings.mixture).name,
         "search": _count_candidates(result.probes),
         "confirmed": confirmed,
+        "pairs": _best_pairs(run),
         "modes": result.modes.to_dict("records"),
         "calls": run.ledger.totals()["calls"],
         "dollars": run.ledger.dollars(),

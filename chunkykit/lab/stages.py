@@ -204,7 +204,7 @@ async def confirm(run: Run) -> dict:
     }
 
 
-@stage(needs=("confirm",), rooms=("attributes", "surf", "turf"))
+@stage(needs=("confirm",), rooms=("attributes", "lab/facing", "surf", "turf"))
 async def cluster(run: Run, min_size: int = MIN_CLUSTER_SIZE) -> dict:
     """Cluster the failures of all rubrics whose failures were confirmed.
 

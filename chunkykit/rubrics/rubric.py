@@ -208,7 +208,8 @@ def load_rubric(name: str | Path) -> Rubric:
         if isinstance(value, str) and key != "writer":
             values[key] = " ".join(clean_text(value).split())
     check = _without_nulls(values.pop("check", {}))
-    pair = {key: clean_text(text) for key, text in values.pop("pair", {}).items()}
+    pair: dict[str, Any] = values.pop("pair", {})
+    pair = {key: clean_text(text) for key, text in pair.items()}
     return Rubric(
         **values,
         check=Check(**check) if check else None,

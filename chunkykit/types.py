@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    from chunkykit.rubrics import Rubric
+    from chunkykit.rubrics import Counterpart, Rubric
 
 OFFLINE = "offline"  # the name of what works without a model
 ANSWERED = "answered"  # the outcomes of a call; one that raises an error has failed
@@ -216,7 +216,12 @@ class Judge(Protocol):
     """Scores an exchange against a rubric."""
 
     async def __call__(
-        self, rubric: "Rubric", query: str, reply: Reply, sample: int = 0
+        self,
+        rubric: "Rubric",
+        query: str,
+        reply: Reply,
+        sample: int = 0,
+        pair: "Counterpart | None" = None,
     ) -> Judgement:
         """Judge an exchange.
 
@@ -225,6 +230,8 @@ class Judge(Protocol):
             query: what the user asked.
             reply: what the target answered.
             sample: number of an independent judgement.
+            pair: the request in the other framing and its answer. It is passed only where the
+                rubric is about pairs, so that a judge of single exchanges may lack it.
 
         Returns:
             The judgement. A judge that fails returns an error instead of raising.

@@ -269,6 +269,7 @@ def test_hostile_texts_show_as_text(page, tmp_path):
         open_tab(page, tab)
         page.wait_for_timeout(30)
     assert HOSTILE[0] in body(page)
+    assert page.locator("h4", has_text="The same request in the other framing").count() == 1
     for _ in range(len(HOSTILE) - 1):
         page.locator(".ck-nav button").nth(1).click()
     lasso_whole_map(page)

@@ -124,7 +124,7 @@ def test_the_page_is_blind_and_inert(searched, capsys):
     assert main(["label", str(run.folder), "--n", "8"]) == 0
     assert "8 exchanges to label" in capsys.readouterr().out
     items = labelling_items(probes, run.rubric_by_name)
-    assert set(items[0]) == {"id", "asks", "allows", "query", "response"}
+    assert set(items[0]) == {"id", "asks", "allows", "query", "response", "more"}
     page = (run.folder / "label.html").read_text("utf-8")
     assert "SECRET" not in page and "alert(1)" not in page
     assert "script-src 'sha256-" in page
@@ -134,8 +134,8 @@ def test_labels_go_in_and_out_and_into_the_summary(searched, tmp_path, capsys):
     run, probes = searched
     (run.folder / "summary.json").write_text('{"target": "x", "labels": null}', "utf-8")
     targets = ["yes"] * 4 + ["no"] * 5 + ["?"]
-    given = pd.DataFrame({"id": probes["id"], "target": targets, "split": ""})
-    given.to_csv(tmp_path / "mine.csv", index=False)
+    answers = pd.DataFrame({"id": probes["id"], "target": targets, "split": ""})
+    answers.to_csv(tmp_path / "mine.csv", index=False)
     arguments = ["--import", str(tmp_path / "mine.csv"), "--by", "ada"]
     assert main(["label", str(run.folder), *arguments]) == 0
     out = capsys.readouterr().out

@@ -81,6 +81,7 @@ def test_the_summary_has_its_fields(summary, fast_run):
         "mixture",
         "search",
         "confirmed",
+        "pairs",
         "robustness",
         "clusters",
         "traces",

@@ -34,10 +34,7 @@ def add_label_command(commands: Commands) -> None:
             "browser and downloads them as CSV; --import takes them into the run folder. What the "
             "labels say so far is printed."
         ),
-        example=(
-            "chunkykit label runs/mine\n"
-            "  chunkykit label runs/mine --import ~/Downloads/labels.csv --by ada"
-        ),
+        example="chunkykit label runs/mine --import ~/Downloads/labels.csv --by ada",
     )
     parser.add_argument(
         "run", type=expand_path, metavar="RUN", help="folder of a run or of a search alone"

@@ -1,6 +1,13 @@
 """The run folder: settings, tables, stages and the report."""
 
 from chunkykit.lab.ablations import chunks_to_ablate
+from chunkykit.lab.comparing import (
+    Comparison,
+    answer_queries_of,
+    compare_runs,
+    plan_sibling,
+    start_sibling,
+)
 from chunkykit.lab.costs import (
     PlannedCalls,
     format_estimate,
@@ -9,7 +16,7 @@ from chunkykit.lab.costs import (
     plan_search,
     plan_traces,
 )
-from chunkykit.lab.drawing import compare_runs, run_figures
+from chunkykit.lab.drawing import run_figures
 from chunkykit.lab.folder import RunFolder, lock_folder, read_notes, read_settings, read_table
 from chunkykit.lab.labels import format_labels, refresh_labels
 from chunkykit.lab.report import format_report, summarise_run, summarise_search
@@ -34,12 +41,14 @@ __all__ = [
     "STAGES",
     "TABLES",
     "Column",
+    "Comparison",
     "PlannedCalls",
     "Run",
     "RunFolder",
     "Settings",
     "Sizes",
     "Table",
+    "answer_queries_of",
     "chunks_to_ablate",
     "compare_runs",
     "complete_settings",
@@ -55,6 +64,7 @@ __all__ = [
     "plan_index",
     "plan_run",
     "plan_search",
+    "plan_sibling",
     "plan_traces",
     "read_notes",
     "read_settings",
@@ -66,6 +76,7 @@ __all__ = [
     "search_alone",
     "search_sizes",
     "start_run",
+    "start_sibling",
     "summarise_run",
     "summarise_search",
 ]

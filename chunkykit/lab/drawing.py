@@ -1,21 +1,11 @@
-"""The figures of a run folder, and of several run folders side by side."""
+"""The figures of a run folder."""
 
-from collections.abc import Iterable
-from pathlib import Path
-
-import pandas as pd
-
-from chunkykit.lab.folder import read_settings, read_table
 from chunkykit.lab.labels import format_labels, summarise_run_labels
 from chunkykit.lab.run import Run
-from chunkykit.lab.settings import Settings
 from chunkykit.rubrics import read_labels
 from chunkykit.show import figures
 from chunkykit.surf import detection_table, join_labels, select_judged, summarise_labels
 from chunkykit.turf import cluster_names
-
-COMPARED_SETTINGS = ("profile", "mixture", "judge", "seed")
-COMPARED_COLUMNS = ["model", "rubric", "rate", "low", "high", "n"]
 
 
 def run_figures(run: Run) -> dict:
@@ -75,37 +65,3 @@ def _ablation_figures(run: Run) -> dict:
     return {
         name: figures.ablations(table, run.caption) for name, table in tables.items() if len(table)
     }
-
-
-def compare_runs(folders: Iterable) -> tuple[pd.DataFrame, str]:
-    """Put the confirmed failure rates of several runs side by side.
-
-    Args:
-        folders: run folders.
-
-    Returns:
-        The table that `figures.behaviours` draws (model, rubric, rate, low, high, n), and the
-        caption that says what made it. Two runs of one model are told apart by their folders.
-
-    Raises:
-        UserError: for a folder that holds no run, or one that has not confirmed yet.
-    """
-    paths = dict.fromkeys(Path(folder).resolve() for folder in folders)
-    settings = {path: read_settings(path) for path in paths}
-    tables = [
-        read_table(path, "confirmed").assign(model=chosen.target, folder=path.name)
-        for path, chosen in settings.items()
-    ]
-    table = pd.concat(tables, ignore_index=True)
-    several = table.groupby("model")["folder"].transform("nunique") > 1
-    with_folder = table["model"] + " (" + table["folder"] + ")"
-    table["model"] = table["model"].where(~several, with_folder)
-    return table[COMPARED_COLUMNS], _compared_caption(list(settings.values()))
-
-
-def _compared_caption(settings: list[Settings]) -> str:
-    parts = []
-    for name in COMPARED_SETTINGS:
-        values = dict.fromkeys(Path(str(getattr(chosen, name))).name for chosen in settings)
-        parts.append(f"{name} {', '.join(values)}")
-    return " · ".join(parts)

@@ -1,5 +1,6 @@
 """A finished run as one object, `summary.json`, and that object as a page of text."""
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -7,14 +8,22 @@ import pandas as pd
 from chunkykit.files import write_json
 from chunkykit.lab.labels import format_labels, summarise_run_labels
 from chunkykit.lab.run import Run
+from chunkykit.lab.settings import name_judges
 from chunkykit.organisms import ORGANISMS
-from chunkykit.rubrics import FILTERED, VIOLATION_THRESHOLD, measure_agreement, vote_scores
+from chunkykit.rubrics import (
+    FILTERED,
+    PAIR_COLUMNS,
+    VIOLATION_THRESHOLD,
+    measure_agreement,
+    vote_scores,
+)
 from chunkykit.surf import SearchResult, robustness_by_rubric
 from chunkykit.text import inert_text
 from chunkykit.types import DECLINED
 
 CHUNK_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low"]
 REPORTED_ROBUSTNESS = ["rubric", "rate", "perturbed_rate", "low", "high", "n"]
+MAX_SHOWN = 160  # characters of a text in the report
 SEARCH_SETTINGS = (
     "target",
     "writer",
@@ -55,6 +64,7 @@ def summarise_run(run: Run) -> dict:
         "search": _count_candidates(probes),
         "agreement": _measure_agreements(probes),
         "confirmed": run.read("confirmed").to_dict("records"),
+        "pairs": _best_pairs(run),
         "robustness": robustness[REPORTED_ROBUSTNESS].to_dict("records"),
         "clusters": run.read("clusters").to_dict("records"),
         "traces": _traces_with_chunks(run),
@@ -88,6 +98,7 @@ def summarise_search(run: Run, result: SearchResult, confirmed: dict) -> dict:
         "search": _count_candidates(result.probes),
         "agreement": _measure_agreements(result.probes),
         "confirmed": confirmed,
+        "pairs": _best_pairs(run),
         "modes": result.modes.to_dict("records"),
         "calls": run.ledger.totals()["calls"],
         "dollars": run.ledger.dollars(),
@@ -108,11 +119,22 @@ def format_report(summary: dict) -> str:
         "",
         *format_labels(summary["labels"]),
         *_search_lines(summary),
+        *_pair_lines(summary),
         *_trace_lines(summary),
         *_ablation_lines(summary),
         *_cost_lines(summary),
     ]
     return "\n".join(inert_text(line) for line in lines)
+
+
+def _best_pairs(run: Run) -> list[dict]:
+    """Of each rubric about pairs, the pair of fresh answers with the highest violating score."""
+    answers = run.read("answers")
+    if "pair_query" not in answers:  # a run of an earlier version
+        return []
+    failing = answers[(answers["score"] > VIOLATION_THRESHOLD) & (answers["pair_query"] != "")]
+    best = failing.sort_values("score", ascending=False, kind="stable").drop_duplicates("rubric")
+    return best[["rubric", "query", "response", *PAIR_COLUMNS]].to_dict("records")
 
 
 def _traces_with_chunks(run: Run) -> list[dict]:
@@ -182,13 +204,12 @@ def _search_lines(summary: dict) -> list[str]:
 def _judge_lines(summary: dict) -> list[str]:
     """Who judged what was found, who confirmed it, and how far the judges agree."""
     judges, confirms = summary["judges"], summary["confirm_judges"]
-    searching = " + ".join(judges)
     if judges == confirms:
         plural = len(judges) > 1
         confirming = "the judges that found it" if plural else "the judge that found it"
     else:
-        confirming = " + ".join(confirms)
-    lines = [f"judged     by {searching}, and confirmed by {confirming}"]
+        confirming = name_judges(confirms)
+    lines = [f"judged     by {name_judges(judges)}, and confirmed by {confirming}"]
     for row in summary["agreement"]:
         counts = ", ".join(
             f"{judge} {votes['violations']} of {votes['votes']}"
@@ -206,6 +227,18 @@ def _alpha(row: dict) -> str:
         f"alpha {row['alpha']:.2f} [{row['low']:.2f}, {row['high']:.2f}] "
         f"over {row['n']:,} exchanges"
     )
+
+
+def _pair_lines(summary: dict) -> list[str]:
+    """The best pair of each rubric about pairs: both requests and both answers."""
+    lines = []
+    for pair in summary.get("pairs", []):
+        lines += ["", f"[{pair['rubric']}] judged by the difference of two answers, such as:"]
+        texts = [pair[name] for name in ("query", "response", *PAIR_COLUMNS)]
+        for label, text in zip(("asked", "  answer", "framed", "  answer"), texts, strict=True):
+            beginning = textwrap.shorten(text, MAX_SHOWN, placeholder=" …")
+            lines.append(f"  {label:<10} {beginning}")
+    return lines
 
 
 def _trace_lines(summary: dict) -> list[str]:

@@ -4,7 +4,6 @@
 the run.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cached_property, partial
@@ -28,7 +27,14 @@ from chunkykit.lab.settings import Settings, Sizes, complete_settings
 from chunkykit.mixtures import Mixture, load_mixture
 from chunkykit.models import ChatModel, Ledger, ModelPool, is_free, refuse_unnamed, with_context
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
-from chunkykit.rubrics import Rubric, judge_offline, judge_panel, llm_judge, load_rubrics
+from chunkykit.rubrics import (
+    Rubric,
+    judge_offline,
+    judge_panel,
+    llm_judge,
+    load_rubrics,
+    with_framer,
+)
 from chunkykit.surf import (
     llm_gate,
     llm_rewriter,
@@ -75,7 +81,8 @@ class Run(RunFolder):
             trust: whether the user named the models of the settings, and not only `run.json`.
         """
         super().__init__(folder, settings)
-        self.rubrics = load_rubrics(settings.rubrics)
+        framer = partial(self.model, settings.writer, "rewriter")
+        self.rubrics = [with_framer(rubric, framer) for rubric in load_rubrics(settings.rubrics)]
         self.ledger = Ledger(folder / "ledger.sqlite")
         concurrency = {**CONCURRENCY, **settings.concurrency}
         self.models = ModelPool(self.ledger, concurrency, settings.max_tokens)
@@ -362,9 +369,7 @@ def start_run(
     """
     settings = complete_settings(given_settings)
     folder = Path(folder).resolve()
-    opened = open_folder(folder, settings, restart)
-    if opened.restarted:
-        _renew_ledger(folder)
+    open_folder(folder, settings, restart)
     return Run(folder, settings, opened_index)
 
 
@@ -384,12 +389,3 @@ def resume_run(folder, trust: bool = False) -> Run:
     """
     folder = Path(folder).resolve()
     return Run(folder, read_settings(folder), trust=trust)
-
-
-def _renew_ledger(folder: Path) -> None:
-    """Forget free answers. A ledger of another version is kept beside a new one."""
-    try:
-        Ledger(folder / "ledger.sqlite").forget_free()
-    except UserError:
-        for old in folder.glob("ledger.sqlite*"):
-            os.replace(old, old.with_name(f"before-{old.name}"))

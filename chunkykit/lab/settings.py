@@ -14,7 +14,7 @@ from chunkykit.errors import UserError
 from chunkykit.files import PACKAGE, load_packaged
 from chunkykit.models import check_model, read_context
 from chunkykit.organisms import LINEAR_ORGANISM
-from chunkykit.rubrics import load_rubrics, shipped_rubrics
+from chunkykit.rubrics import Rubric, load_rubrics, shipped_rubrics
 from chunkykit.surf import MAX_FAILED_SHARE
 from chunkykit.types import OFFLINE
 
@@ -224,7 +224,9 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
     _check_seed(values["seed"])
     judges = _complete_judges(values["judge"])
     values["judge"], values["panel"] = judges[0], judges[1:]
-    values["rubrics"], values["rubric_texts"] = _complete_rubrics(values["rubrics"], judges)
+    values["rubrics"], values["rubric_texts"] = _complete_rubrics(
+        values["rubrics"], judges, values["writer"]
+    )
     values["target"] = check_model(values["target"])
     for role in ("writer", "describer", "gate", "confirm_judge"):
         values[role] = _check_role(values[role])
@@ -247,6 +249,18 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
     return Settings(**values, sizes=sizes, version=chunkykit.__version__)
 
 
+def name_judges(judges: Sequence[str]) -> str:
+    """Name one judge or a panel in a caption.
+
+    Args:
+        judges: the names.
+
+    Returns:
+        The names, joined.
+    """
+    return " + ".join(judges)
+
+
 def search_sizes(candidates: int, runs: int, max_iterations: int) -> dict[str, int]:
     """Split a number of candidates into search runs and iterations.
 
@@ -261,6 +275,18 @@ def search_sizes(candidates: int, runs: int, max_iterations: int) -> dict[str, i
     iterations = min(max_iterations, math.ceil(candidates / runs))
     per_iteration = math.ceil(candidates / (runs * iterations))
     return {"runs": runs, "iterations": iterations, "candidates": per_iteration}
+
+
+def rubric_fingerprint(rubrics: Sequence[Rubric]) -> str:
+    """Identify what rubrics say.
+
+    Args:
+        rubrics: the rubrics of a run.
+
+    Returns:
+        What `Settings.rubric_texts` holds.
+    """
+    return hashlib.sha256(repr(rubrics).encode()).hexdigest()[:12]
 
 
 def notebook_folder() -> Path:
@@ -330,7 +356,7 @@ def _complete_confirm(confirm_judge: str | None, judges: tuple[str, ...]) -> str
     return None if judges == (confirm_judge,) else confirm_judge
 
 
-def _complete_rubrics(names, judges: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+def _complete_rubrics(names, judges: tuple[str, ...], writer: str) -> tuple[tuple[str, ...], str]:
     """The rubrics by shipped name or absolute path, and the fingerprint of their content."""
     offline = OFFLINE in judges
     shipped = shipped_rubrics()
@@ -340,7 +366,10 @@ def _complete_rubrics(names, judges: tuple[str, ...]) -> tuple[tuple[str, ...], 
     unchecked = [rubric.name for rubric in rubrics if rubric.check is None]
     if offline and unchecked:
         raise UserError(f"rubric {unchecked[0]}: has no programmatic check; give --judge MODEL.")
-    return paths, hashlib.sha256(repr(rubrics).encode()).hexdigest()[:12]
+    prompted = [rubric.name for rubric in rubrics if rubric.pair and rubric.pair.prompt]
+    if writer == OFFLINE and prompted:
+        raise UserError(f"rubric {prompted[0]}: a model writes its pairs; give --writer MODEL.")
+    return paths, rubric_fingerprint(rubrics)
 
 
 def _check_describer(values: dict) -> None:

@@ -5,6 +5,7 @@ from chunkykit.rubrics.checks import judge_offline, lacks_signs
 from chunkykit.rubrics.judges import (
     EXCHANGE_COLUMNS,
     FILTERED,
+    PAIR_COLUMNS,
     judge_exchange,
     llm_judge,
     unasked,
@@ -23,6 +24,7 @@ from chunkykit.rubrics.labels import (
     read_labels,
     save_labels,
 )
+from chunkykit.rubrics.pairs import Counterpart, Pair, with_framer, with_known_pairs
 from chunkykit.rubrics.panel import judge_panel, vote_scores
 from chunkykit.rubrics.rubric import (
     VIOLATION_THRESHOLD,
@@ -38,12 +40,15 @@ from chunkykit.types import Judgement, Vote
 __all__ = [
     "Agreement",
     "Check",
+    "Counterpart",
     "DOES_NOT_HOLD",
     "EXCHANGE_COLUMNS",
     "FILTERED",
     "HOLDS",
     "Judgement",
     "LABEL_COLUMNS",
+    "PAIR_COLUMNS",
+    "Pair",
     "RANDOM",
     "Rubric",
     "SPLITS",
@@ -69,4 +74,6 @@ __all__ = [
     "shipped_rubrics",
     "unasked",
     "vote_scores",
+    "with_framer",
+    "with_known_pairs",
 ]

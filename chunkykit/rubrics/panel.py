@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from chunkykit.errors import UserError
+from chunkykit.rubrics.pairs import Counterpart
 from chunkykit.rubrics.rubric import VIOLATION_THRESHOLD, Rubric
 from chunkykit.rubrics.verdict import judge_without_reading
 from chunkykit.types import Judge, Judgement, Reply, Vote
@@ -29,11 +30,14 @@ def judge_panel(judges: Mapping[str, Judge]) -> Judge:
         all, the judgement is an error.
     """
 
-    async def judge(rubric: Rubric, query: str, reply: Reply, sample: int = 0) -> Judgement:
-        judgement = judge_without_reading(rubric, reply)
+    async def judge(
+        rubric: Rubric, query: str, reply: Reply, sample: int = 0, pair: Counterpart | None = None
+    ) -> Judgement:
+        judgement = judge_without_reading(rubric, reply, pair)
         if judgement is not None:
             return judgement
-        calls = [ask(rubric, query, reply, sample) for ask in judges.values()]
+        counterpart = {"pair": pair} if pair else {}
+        calls = [ask(rubric, query, reply, sample, **counterpart) for ask in judges.values()]
         return _count(judges, await asyncio.gather(*calls))
 
     return judge

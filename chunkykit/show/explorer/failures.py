@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from chunkykit.rubrics import PAIR_COLUMNS
 from chunkykit.show.marks import attribute_places
 from chunkykit.text import clean_text
 from chunkykit.turf import NOISE
@@ -23,6 +24,7 @@ TEXT_COLUMNS = (
     "response_attributes",
     "query_translation",
     "response_translation",
+    *PAIR_COLUMNS,
 )
 
 

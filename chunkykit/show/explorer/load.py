@@ -35,6 +35,8 @@ FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     "attributes": list,
     "query_translation": str,
     "response_translation": str,
+    "pair_query": str,
+    "pair_response": str,
 }
 UNKNOWN = "unknown"
 NO_CHUNK = "none"
@@ -103,8 +105,8 @@ async def failures_from_file(
 
     Args:
         path: a JSONL file. Each row has a query and a response, and may have model, score, rubric
-            (or experiment), thinking, reason, attributes, query_translation and
-            response_translation.
+            (or experiment), thinking, reason, attributes, query_translation,
+            response_translation, pair_query and pair_response.
         embed: the embedder for the clusters.
         rubrics: for each rubric name in the file whose crux is to be marked, a shipped rubric or
             a YAML file.

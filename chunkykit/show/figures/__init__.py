@@ -5,6 +5,7 @@ say what was measured on what.
 """
 
 from chunkykit.show.figures.bars import RateBars, rate_bars
+from chunkykit.show.figures.comparisons import differences
 from chunkykit.show.figures.experiments import forms, phrase_grid, rates, steering, sum_grid
 from chunkykit.show.figures.judging import detection
 from chunkykit.show.figures.maps import response_map
@@ -20,6 +21,7 @@ __all__ = [
     "chunks",
     "confirmed",
     "detection",
+    "differences",
     "dose",
     "features",
     "forms",

@@ -65,6 +65,11 @@ function section(label, content, className = "") {
   return h("section", { class: className }, h("h4", {}, label), text);
 }
 
+/** The content of a section with a text; null where there is none. */
+function spelledText(text) {
+  return text && text.trim() ? [spelledOut(text)] : null;
+}
+
 /** A section that a click opens. */
 function foldedSection(label, text) {
   if (!text || !text.trim()) return null;
@@ -101,6 +106,8 @@ function exchangeSections(state, i) {
       "ck-response",
     ),
     section("Response, translated", translated("response")),
+    section("The same request in the other framing", spelledText(texts.pair_query?.[i])),
+    section("Response to that", spelledText(texts.pair_response?.[i]), "ck-response"),
     foldedSection("Thinking of the model, which nobody judged", texts.thinking?.[i]),
     section("Why the judge gave this score", reason ? [spelledOut(reason)] : null),
     section("Crux", bulletList(texts.crux?.[i])),

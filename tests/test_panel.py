@@ -18,6 +18,7 @@ from chunkykit.rubrics import (
     measure_agreement,
     vote_scores,
 )
+from chunkykit.surf import check_judged
 from chunkykit.types import DECLINED, Reply
 
 FAILS = None
@@ -107,6 +108,14 @@ def test_an_exchange_keeps_each_vote():
 def test_a_cell_that_holds_no_votes_is_named(cell):
     with pytest.raises(UserError, match="column votes, row 2"):
         vote_scores(pd.DataFrame({"votes": [None, cell]}))
+
+
+def test_a_judge_of_a_panel_that_scores_from_0_to_1_is_named():
+    votes = [{"a": {"score": 90.0 * (i % 2)}, "b": {"score": 0.9 * (i % 2)}} for i in range(30)]
+    probes = pd.DataFrame({"votes": map(json.dumps, votes), "score": 90.0, "error": None})
+    with pytest.raises(UserError, match="judge b: none of 30 scores is over 1"):
+        check_judged(probes.assign(outcome="answered"))
+    check_judged(probes.assign(outcome="answered")[:10])
 
 
 def exchanges(violations, queries=None):

@@ -25,6 +25,7 @@ from chunkykit.rubrics import (
     Rubric,
     judge_exchange,
     unasked,
+    vote_scores,
 )
 from chunkykit.surf.cover import CoverStrategy
 from chunkykit.surf.paper import PaperStrategy, UniformStrategy
@@ -295,9 +296,16 @@ def check_judged(probes: pd.DataFrame, tolerate: float = MAX_FAILED_SHARE) -> No
         outcomes = probes.loc[probes["error"].isna(), "outcome"].value_counts()
         counts = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items())
         raise UserError(f"search: none of {len(probes)} candidates was judged: {counts}.")
+    _check_scale("judge", scores)
+    for judge, votes in vote_scores(probes).items():
+        _check_scale(f"judge {judge}", votes.dropna())
+
+
+def _check_scale(judge: str, scores: pd.Series) -> None:
+    """Refuse a judge whose scores go from 0 to 1."""
     if len(scores) >= MIN_SCORES_OF_SCALE and 0 < scores.max() <= 1:
         raise UserError(
-            f"judge: none of {len(scores)} scores is over 1, as if they went from 0 to 1 and not "
+            f"{judge}: none of {len(scores)} scores is over 1, as if they went from 0 to 1 and not "
             "to 100. Use another judge, or a rubric whose examples have scores."
         )
 

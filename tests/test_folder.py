@@ -5,6 +5,7 @@ import errno
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -14,6 +15,8 @@ import pytest
 from chunkykit import rubrics
 from chunkykit.errors import UserError
 from chunkykit.lab import lock_folder, read_settings, resume_run, start_run
+from chunkykit.lab.folder import open_folder
+from chunkykit.lab.settings import complete_settings
 from chunkykit.models import Reply
 from chunkykit.rubrics import load_rubric
 
@@ -185,3 +188,26 @@ def test_a_restart_keeps_a_ledger_of_another_version_beside_the_new_one(tmp_path
     assert restarted.ledger.totals()["calls"] == 0
     before = sqlite3.connect(folder / "before-ledger.sqlite")
     assert before.execute("select text from calls").fetchone() == ("paid for",)
+
+
+def test_an_edited_mixture_under_the_same_path_is_another_run(tmp_path):
+    mixture = tmp_path / "mix.jsonl"
+    mixture.write_text('{"prompt": "p", "response": "r"}\n')
+    settings = {"profile": "smoke", "mixture": str(mixture)}
+    first = start_run(tmp_path / "r", **settings)
+    first.write("clusters", CLUSTERS)
+    mixture.write_text('{"prompt": "p", "response": "s"}\n')
+    with pytest.raises(UserError, match="another mixture_digest"):
+        start_run(tmp_path / "r", **settings)
+    mixture.write_text('{"prompt": "p", "response": "r"}\n')
+    assert start_run(tmp_path / "r", **settings).has("clusters")
+
+
+def test_a_digest_that_is_not_known_is_no_difference_and_is_not_forgotten(tmp_path):
+    mixture = tmp_path / "mix.jsonl"
+    mixture.write_text('{"prompt": "p", "response": "r"}\n')
+    settings = complete_settings({"profile": "smoke", "mixture": str(mixture)})
+    folder = tmp_path / "r"
+    open_folder(folder, settings).write("clusters", CLUSTERS)
+    open_folder(folder, replace(settings, mixture_digest=None))
+    assert read_settings(folder).mixture_digest == settings.mixture_digest is not None

@@ -9,6 +9,7 @@ from chunkykit.causal.ablate import (
 )
 from chunkykit.causal.repair import (
     Repair,
+    check_whole,
     plan_repair,
     repaired_rows,
     write_repaired,
@@ -27,6 +28,7 @@ __all__ = [
     "Repair",
     "ask_sum_grid",
     "ask_sums",
+    "check_whole",
     "example_turns",
     "measure_ablation",
     "measure_contexts",

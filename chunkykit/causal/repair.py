@@ -4,25 +4,38 @@ A trace is co-occurrence. Whether a repair works is for a retraining to show (`c
 notebook 05).
 """
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from chunkykit.errors import UserError
-from chunkykit.files import json_ready, replacing, writable, write_json
-from chunkykit.mixtures import read_records
+from chunkykit.files import replacing, writable, write_json
+from chunkykit.mixtures import (
+    OUT_TYPES,
+    identify_source,
+    read_batches,
+    row_hashes,
+    write_copies,
+)
+from chunkykit.text import inert_text
 from chunkykit.turf import Tracer
 
 LIKELY = 0.5  # probability from which a row counts as one with a trigger
 MAX_CRUX_SHARE = 0.2  # share of the rows with a trigger that may show the crux after balancing
 MAX_REPEATS = 20  # copies of one row that balancing adds
-ROWS_PER_GROUP = 10_000  # records per row group of a Parquet file
+ROWS_PER_PART = 10_000  # rows in memory at a time while mixture and index are compared
+SHOWN = 60  # characters of a row that differs
+SOURCE_FIX = "Give the mixture that the index was made from, or build the index again."
+PARTIAL_FIX = (
+    "Build an index of all rows, or add --partial (in Python partial=True) to leave the others as "
+    "they are."
+)
 
 
 @dataclass(frozen=True)
@@ -124,8 +137,28 @@ def repaired_rows(rows: pd.DataFrame, plan: Repair) -> pd.DataFrame:
     return rows.iloc[positions].reset_index(drop=True)
 
 
-def write_repaired(tracer: Tracer, plan: Repair, source, out, **options) -> dict:
-    """Write the repaired mixture, record by record as its source has it, with a report beside it.
+def check_whole(meta: Mapping[str, Any], partial: bool = False) -> None:
+    """Refuse an index that says that it was made from a part of its mixture.
+
+    Args:
+        meta: what the index remembers.
+        partial: whether that is meant.
+
+    Raises:
+        UserError: it was, and that is not meant.
+    """
+    read = (meta.get("source") or {}).get("read")
+    if read is not None and read > meta["rows"] and not partial:
+        raise UserError(
+            f"repair: the index was made from {meta['rows']:,} of {read:,} rows, so it knows "
+            f"nothing of the others. {PARTIAL_FIX}"
+        )
+
+
+def write_repaired(
+    tracer: Tracer, plan: Repair, source, out, *, partial: bool = False, **options
+) -> dict:
+    """Write the repaired mixture, each record as its source has it, with a report beside it.
 
     A repeated row follows its original. Records that cannot be read are left out and counted.
 
@@ -134,78 +167,104 @@ def write_repaired(tracer: Tracer, plan: Repair, source, out, **options) -> dict
         plan: from `plan_repair`.
         source: the mixture that the index was made from, a file, folder or data set.
         out: .jsonl or .parquet file to write. The report gets the suffix .report.json.
-        **options: how to read the source, as in `mixtures.read_records`.
+        partial: whether the mixture may have rows that the index never saw. They stay as they are.
+        **options: how to read the source, as in `mixtures.read_batches`.
 
     Returns:
-        The report: the plan's, with the counts read, unreadable and written.
+        The report: the plan's, with the counts read, unreadable, unseen and written, and whether
+        the files of the mixture are those that the index was made from (None: it does not say).
 
     Raises:
-        UserError: if `out` has another suffix, is the source itself or cannot be written, or if
-            the index was made from another mixture.
+        UserError: if `out` has another suffix, is a file of the source or cannot be written, or if
+            the index was made from other rows. The message names the first row that differs.
     """
     out = Path(out)
-    if out.suffix not in (".jsonl", ".parquet"):
-        raise UserError(f"repair: --out {out} must end in .jsonl or .parquet.")
-    if out.exists() and Path(source).exists() and out.samefile(source):
-        raise UserError(f"repair: --out {out} is the mixture itself. Choose another --out.")
-    counts = Counter(read=0, unreadable=0, written=0)
+    _check_out(out, Path(source))
+    meta = tracer.index.meta
+    check_whole(meta, partial)
+    made_from = meta.get("source") or {}
+    options = {"seed": meta.get("seed", 0), "chunk": made_from.get("chunk"), **options}
+    counts, unreadable = _compare_rows(tracer, source, partial, options)
     row_numbers = tracer.index.table["row"].to_numpy()
-    records = _repaired_records(row_numbers, plan, source, options, counts)
+    # a plan has positions in the index, a source has row numbers: unreadable rows have no position
+    copies = dict.fromkeys([*unreadable, *row_numbers[plan.drop].tolist()], 0)
+    for number, more in Counter(row_numbers[plan.repeat].tolist()).items():
+        copies[number] = 1 + more
     with writable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as part:
-            if out.suffix == ".parquet":
-                _write_parquet(part, records)
-            else:
-                _write_jsonl(part, records)
-        paths = {"mixture": Path(source).name, "out": str(out)}
-        report = json_ready({**plan.report, **counts, **paths})
-        write_json(out.with_suffix(".report.json"), report)
-    return report
+            write_copies(source, part, out.suffix, copies, **options)
+    counts["written"] = counts["read"] + sum(n - 1 for n in copies.values())
+    digest = identify_source(source)
+    known = digest and made_from.get("digest")
+    same = {"same_files": digest == known if known else None}
+    report = {**plan.report, **counts, **same, "mixture": Path(source).name, "out": str(out)}
+    with writable(out):
+        return write_json(out.with_suffix(".report.json"), report)
 
 
-def _repaired_records(
-    row_numbers: np.ndarray, plan: Repair, source, options: dict, counts: Counter
-) -> Iterator[dict]:
-    """The records to write, counted in `counts` as they pass."""
-    # a plan has positions in the index, a source has row numbers: unreadable rows have no position
-    dropped = set(row_numbers[plan.drop].tolist())
-    repeats = Counter(row_numbers[plan.repeat].tolist())
-    last_row = int(row_numbers.max())
-    for number, record in read_records(source, **options):
-        counts["read"] = number
-        if isinstance(record, Exception):
-            counts["unreadable"] += 1
-        elif number not in dropped:
-            copies = 1 + repeats[number]
-            counts["written"] += copies
-            yield from repeat(record, copies)
-    if counts["read"] < last_row:
+def _check_out(out: Path, source: Path) -> None:
+    """Raise UserError for a file that would be of another type, or would change the source."""
+    if out.suffix not in OUT_TYPES:
+        raise UserError(f"repair: --out {out} must end in {' or '.join(OUT_TYPES)}.")
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UserError(f"repair: --out {out} is the mixture itself. Choose another --out.")
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise UserError(f"repair: --out {out} is in the mixture's folder. Choose another --out.")
+
+
+def _compare_rows(
+    tracer: Tracer, source, partial: bool, options: dict
+) -> tuple[dict[str, int], list[int]]:
+    """Compare the rows of a mixture with those of the index.
+
+    Returns:
+        The counts read, unreadable and unseen, and the numbers of the unreadable records.
+
+    Raises:
+        UserError: they are other rows.
+    """
+    table = tracer.index.table.select(["row", "prompt", "response"])
+    parts = (pa.Table.from_batches([part]).to_pandas() for part in table.to_batches(ROWS_PER_PART))
+    hashes = np.concatenate([row_hashes(part) for part in parts])
+    positions = pd.Index(table["row"].to_numpy())
+    if not positions.is_unique:
+        raise UserError("repair: rows of the index share a number. Build it from one mixture.")
+    is_seen = np.zeros(len(positions), bool)
+    counts = Counter(read=0, unreadable=0, unseen=0)
+    unreadable: list[int] = []
+    for part in read_batches(source, ROWS_PER_PART, **options):
+        position = positions.get_indexer(part.rows["row"])
+        is_known = position >= 0
+        differs = is_known & (hashes[position] != row_hashes(part.rows))
+        if differs.any():
+            own = tracer.index.rows(position[differs][:1]).iloc[0]
+            _refuse_row(
+                source, int(own["row"]), part.rows[differs].iloc[0]["prompt"], own["prompt"]
+            )
+        is_seen[position[is_known]] = True
+        counts["unseen"] += int((~is_known).sum())
+        counts["read"] += len(part.rows) + len(part.skipped)
+        unreadable += part.unreadable
+    counts["unreadable"] = len(unreadable)
+    if not is_seen.all():
+        row = int(positions[~is_seen][0])
         raise UserError(
-            f"repair: {source} ends at row {counts['read']}, but the index has row {last_row}: "
-            "it was made from another mixture. Give the mixture that the index was made from."
+            f"repair: {source} has no usable row {row}, and the index has: it was made from "
+            f"another mixture. {SOURCE_FIX}"
         )
-
-
-def _write_jsonl(path: Path, records: Iterator[dict]) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
-
-
-def _write_parquet(path: Path, records: Iterator[dict]) -> None:
-    """Write records group by group, all with the schema of the first group."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        first = pa.Table.from_pylist(list(islice(records, ROWS_PER_GROUP)))
-        with pq.ParquetWriter(path, first.schema) as file:
-            file.write_table(first)
-            while group := list(islice(records, ROWS_PER_GROUP)):
-                file.write_table(pa.Table.from_pylist(group, first.schema))
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    if counts["unseen"] and not partial:
         raise UserError(
-            f"repair: the records do not fit one Parquet schema ({error}). "
-            "Choose an --out that ends in .jsonl."
-        ) from None
+            f"repair: {source} has {counts['unseen']:,} rows that the index never saw. "
+            f"{PARTIAL_FIX}"
+        )
+    return dict(counts), unreadable
+
+
+def _refuse_row(source, row: int, now: str, then: str) -> None:
+    raise UserError(
+        inert_text(
+            f"repair: row {row} of {source} is not the row {row} that the index was made from "
+            f"(prompt {now[:SHOWN]!r}, in the index {then[:SHOWN]!r}). {SOURCE_FIX}"
+        )
+    )

@@ -180,7 +180,7 @@ def build_offline(
     with open_executor(arguments) as executor:
         shards = describe_shards(arguments.out, reader, describe_lexically, executor, key=OFFLINE)
         asyncio.run(shards)
-    memory = {**describer_identity(OFFLINE), "skipped": reader.skipped}
+    memory = {**describer_identity(OFFLINE), **reader.memory}
     return finish_index(arguments.out, embed, **index_options(arguments), **memory)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from chunkykit.causal import plan_repair, write_repaired
+from chunkykit.causal import check_whole, plan_repair, write_repaired
 from chunkykit.cli.options import Commands, add_command, expand_name, expand_path
 from chunkykit.cli.tracing import (
     ANYWAY_HINT,
@@ -14,6 +14,7 @@ from chunkykit.cli.tracing import (
     trace_exchanges,
 )
 from chunkykit.errors import UserError
+from chunkykit.index import read_index_meta
 
 
 def add_repair_command(commands: Commands) -> None:
@@ -62,11 +63,17 @@ def add_repair_command(commands: Commands) -> None:
         metavar="CHUNK",
         help="chunk to drop rows of (default: the first chunk of the trace)",
     )
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="leave rows as they are that the index never saw, as one of a subset did not",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Trace the exchange, write the repaired mixture, and print the report."""
     rubric = read_rubric(arguments)
+    check_whole(read_index_meta(arguments.index), arguments.partial)
     exchange = read_exchange(arguments, "repair needs --query and --response, neither empty.")
     tracer, results, _ = trace_exchanges(arguments, rubric, [exchange])
     check_calls(results)
@@ -77,5 +84,7 @@ def execute(arguments: argparse.Namespace) -> None:
         raise UserError(f"repair: nothing to repair. {trace.explanation}")
     chunk = arguments.only_chunk or trace.chunks["chunk"][0]
     repair = plan_repair(tracer, trace.crux, trace.trigger, chunk, arguments.how)
-    report = write_repaired(tracer, repair, arguments.mixture, arguments.out)
+    report = write_repaired(
+        tracer, repair, arguments.mixture, arguments.out, partial=arguments.partial
+    )
     print(json.dumps(report, ensure_ascii=False, indent=2))

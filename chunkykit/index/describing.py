@@ -8,6 +8,7 @@ import pandas as pd
 from chunkykit.attributes import describer_identity
 from chunkykit.index.build import finish_index
 from chunkykit.index.naming import name_query_clusters
+from chunkykit.index.reading import ShardReader
 from chunkykit.index.shards import describe_shards
 from chunkykit.index.store import TraceIndex
 from chunkykit.types import Describer, Embedder, Target
@@ -42,8 +43,8 @@ async def build_described_index(
     """
     await describe_shards(folder, batches, describe, key=describer)
     counts = getattr(describe, "counts", {})  # texts that a model failed to describe
-    skipped = getattr(batches, "skipped", 0)
-    memory = {**describer_identity(describer), **counts, "skipped": skipped}
+    source = batches.memory if isinstance(batches, ShardReader) else {"skipped": 0}
+    memory = {**describer_identity(describer), **counts, **source}
     index = finish_index(folder, embed, **settings, **memory)
     if namer is None:
         return index

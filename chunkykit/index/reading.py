@@ -1,12 +1,14 @@
 """Training rows cut into shards, as `describe_shards` takes them."""
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from chunkykit.index.shards import ROWS_PER_SHARD
-from chunkykit.mixtures import Mixture, load_mixture, read_batches
+from chunkykit.mixtures import Mixture, identify_source, load_mixture, read_batches
 
 
 class ShardReader:
@@ -14,6 +16,8 @@ class ShardReader:
 
     Attributes:
         skipped: rows that the last pass could not use.
+        read: rows of the source that the last pass could use, of which it may have drawn some;
+            None if unknown.
     """
 
     def __init__(
@@ -23,29 +27,48 @@ class ShardReader:
         chunk: str | None = None,
         rows: int | None = None,
         seed: int = 0,
+        digest: str | None = None,
     ):
         """Remember what to read.
 
         Args:
-            mixture: file, folder or dataset id, which is streamed, or a loaded mixture, for which
-                the other arguments do not matter.
+            mixture: file, folder or dataset id, which is streamed, or a loaded mixture.
             chunk: column that names the chunk; None to find it by name.
             rows: size of a random subset, which is loaded whole; None for all rows.
             seed: seed of the subset and of the demo.
+            digest: what identifies the source of a loaded mixture.
         """
         self.mixture = mixture
         self.chunk = chunk
         self.rows = rows
         self.seed = seed
         self.skipped = 0
+        self.read: int | None = None
+        self._digest = digest
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         """Yield the rows, at most `ROWS_PER_SHARD` at a time."""
         self.skipped = 0
+        read = 0
+        is_known = True
         for part in self._parts():
             self.skipped += len(part.skipped)
+            is_known &= part.read is not None
+            read += part.read or 0
             for start in range(0, len(part.rows), ROWS_PER_SHARD):
                 yield part.rows[start : start + ROWS_PER_SHARD]
+        self.read = read if is_known else None
+
+    @cached_property
+    def digest(self) -> str | None:
+        """What identifies the content of the source, None where nothing does."""
+        return self._digest if isinstance(self.mixture, Mixture) else identify_source(self.mixture)
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What an index is to remember of the last pass."""
+        source = {"digest": self.digest, "read": self.read, "chunk": self.chunk}
+        return {"skipped": self.skipped, "source": source}
 
     def _parts(self) -> Iterable[Mixture]:
         if isinstance(self.mixture, Mixture):

@@ -364,8 +364,19 @@ def _check_meta(folder: Path, meta: dict[str, Any]) -> None:
         sides = meta["sides"]
         is_valid = {"query", "response"} <= sides.keys() <= SIDE_COLUMNS.keys()
         is_valid &= all(isinstance(name, str) for name in meta["chunks"])
+        is_valid &= isinstance(meta.get("rows"), int) and _is_source(meta.get("source"))
     if not is_valid or not isinstance(meta.get("describer", ""), str):
         raise UserError(f"index {folder}: its index.json is damaged. Build it again.")
+
+
+def _is_source(source: Any) -> bool:
+    """Whether a value says what an index was made from. Indexes of earlier versions do not."""
+    if source is None:
+        return True
+    kinds = {"digest": str, "read": int, "chunk": str}
+    return isinstance(source, dict) and all(
+        source.get(key) is None or isinstance(source[key], kind) for key, kind in kinds.items()
+    )
 
 
 def _open_side(folder: Path, repeated: float, n_rows: int) -> IndexSide:

@@ -7,6 +7,7 @@ and `before/` (what a restart, or newer code, put aside).
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -254,7 +255,7 @@ def open_folder(folder: Path, settings: Settings, restart: bool = False) -> RunF
             _renew_ledger(folder)
     with writable(folder):
         (folder / "tables").mkdir(exist_ok=True)
-        write_json(path, settings.to_dict())
+        write_json(path, opened.settings.to_dict())
     return opened
 
 
@@ -295,18 +296,22 @@ def _continues(opened: RunFolder, restart: bool) -> bool:
     """Whether the run in a folder has the same settings, so that it can be resumed."""
     folder = opened.folder
     try:
-        differences = opened.settings.differences(read_settings(folder))
+        before = read_settings(folder)
     except UserError:
         if not restart:
             raise
         _read_run_json(folder / "run.json")  # a folder that holds no run is left alone
         return False
+    differences = opened.settings.differences(before)
     if not differences:
+        # a digest that is not known now, as without a network, is not forgotten
+        digest = opened.settings.mixture_digest or before.mixture_digest
+        opened.settings = replace(opened.settings, mixture_digest=digest)
         return True
     if not restart and (_has_results(folder) or _has_calls(folder)):
-        name, (now, before) = next(iter(differences.items()))
+        name, (now, then) = next(iter(differences.items()))
         raise UserError(
-            f"output folder {folder}: holds a run with another {name} ({before!r:.80}, "
+            f"output folder {folder}: holds a run with another {name} ({then!r:.80}, "
             f"now {now!r:.80}). Choose another --out, or add --restart to begin again (what is "
             "there is kept in before/, and paid answers are used again)."
         )

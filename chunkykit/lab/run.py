@@ -369,8 +369,8 @@ def start_run(
     """
     settings = complete_settings(given_settings)
     folder = Path(folder).resolve()
-    open_folder(folder, settings, restart)
-    return Run(folder, settings, opened_index)
+    opened = open_folder(folder, settings, restart)
+    return Run(folder, opened.settings, opened_index)
 
 
 def resume_run(folder, trust: bool = False) -> Run:

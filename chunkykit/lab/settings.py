@@ -12,6 +12,7 @@ import chunkykit
 from chunkykit.attributes import DEFAULT_EMBEDDER, default_embedder, load_embedder
 from chunkykit.errors import UserError
 from chunkykit.files import PACKAGE, load_packaged
+from chunkykit.mixtures import identify_source
 from chunkykit.models import check_model, read_context
 from chunkykit.organisms import LINEAR_ORGANISM
 from chunkykit.rubrics import Rubric, load_rubrics, shipped_rubrics
@@ -94,6 +95,8 @@ class Settings:
         concurrency: calls under way at once, by role.
         tolerate: share of candidates that may fail before a search is no result.
         panel: the judges beside `judge`, each a model or OFFLINE. A strict majority decides.
+        mixture_digest: what identifies the content of the mixture; None for the demo, and where
+            nothing says it (`mixtures.identify_source`).
     """
 
     profile: str
@@ -120,6 +123,7 @@ class Settings:
     concurrency: dict[str, int] = field(default_factory=dict)
     tolerate: float = MAX_FAILED_SHARE
     panel: tuple[str, ...] = ()
+    mixture_digest: str | None = None
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -172,9 +176,11 @@ class Settings:
 
         Returns:
             (mine, theirs) of each setting that makes another run, in alphabetical order. How calls
-            are sent does not, nor how many may fail, nor the version.
+            are sent does not, nor how many may fail, nor the version, nor a digest that only one
+            of them has.
         """
-        names = sorted({entry.name for entry in fields(self)} - SAME_RUN)
+        unknown = set() if self.mixture_digest and other.mixture_digest else {"mixture_digest"}
+        names = sorted({entry.name for entry in fields(self)} - SAME_RUN - unknown)
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
@@ -246,6 +252,7 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
     _check_describer(values)
     if values["index"] is None and values["mixture"].partition(":")[0] != "demo":
         values["mixture"] = _absolute(values["mixture"])
+        values["mixture_digest"] = identify_source(values["mixture"])
     return Settings(**values, sizes=sizes, version=chunkykit.__version__)
 
 

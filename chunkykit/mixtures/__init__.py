@@ -8,19 +8,26 @@ from chunkykit.mixtures.demo import (
     demo_truth,
     write_demo,
 )
-from chunkykit.mixtures.mixture import Mixture, load_mixture, read_batches
-from chunkykit.mixtures.sources import parse_jsonl, read_records
+from chunkykit.mixtures.digests import identify_source
+from chunkykit.mixtures.mixture import Mixture, load_mixture, read_batches, row_hashes
+from chunkykit.mixtures.sources import HUB, parse_jsonl, read_records
+from chunkykit.mixtures.writing import OUT_TYPES, write_copies
 
 __all__ = [
     "DEMO_ROWS",
+    "HUB",
     "Mixture",
+    "OUT_TYPES",
     "demo_probes",
     "demo_rows",
     "demo_true_premises",
     "demo_truth",
+    "identify_source",
     "load_mixture",
     "parse_jsonl",
     "read_batches",
     "read_records",
+    "row_hashes",
+    "write_copies",
     "write_demo",
 ]

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from chunkykit.errors import UserError
 from chunkykit.files import file_inside, regular_file
 from chunkykit.mixtures.sources import FILE_TYPES, HUB
 
@@ -24,18 +25,19 @@ def identify_source(source: Path | str, revision: str | None = None) -> str | No
         the demo, for what does not exist, and where the hub does not answer.
 
     Raises:
-        UserError: a file is not an ordinary one.
+        UserError: a file is not an ordinary one, or cannot be read.
     """
     path = Path(source)
-    if str(source).startswith(HUB):
-        return _hub_commit(str(source), revision)
-    if path.is_dir():
-        names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*"))
-        data = [name for name in names if Path(name).suffix in DATA_TYPES]
-        return _digest_files((name, file_inside(path, name)) for name in data)
-    if path.exists():
-        return _digest_files([("", regular_file(path))])
-    return None
+    try:
+        if path.is_dir():
+            names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*"))
+            data = [name for name in names if Path(name).suffix in DATA_TYPES]
+            return _digest_files((name, file_inside(path, name)) for name in data)
+        if path.exists():
+            return _digest_files([("", regular_file(path))])
+    except OSError as error:
+        raise UserError(f"mixture {source}: cannot be read ({error.strerror or error}).") from None
+    return _hub_commit(str(source), revision) if str(source).startswith(HUB) else None
 
 
 def _digest_files(files: Iterable[tuple[str, Path]]) -> str:

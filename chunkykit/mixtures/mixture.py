@@ -3,10 +3,11 @@
 A *mixture* is a table of training pairs. A *chunk* is the source data set that a pair came from.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from chunkykit.errors import UserError
@@ -34,11 +35,15 @@ class Mixture(NamedTuple):
             chunk, prompt, response, and where there are any reasoning and rejected.
         skipped: DataFrame with the columns row and reason.
         chunk_column: the column that named the chunks; None if no column did.
+        unreadable: numbers of the skipped records that are no records at all, such as broken JSON.
+        read: usable rows of the source, of which `rows` may be a random subset; None if unknown.
     """
 
     rows: pd.DataFrame
     skipped: pd.DataFrame
     chunk_column: str | None = None
+    unreadable: Sequence[int] = ()
+    read: int | None = None
 
     @property
     def chunks(self) -> pd.Series:
@@ -70,8 +75,9 @@ def load_mixture(
     """Load a mixture into memory.
 
     Args:
-        source: a .jsonl, .json, .csv, .tsv or .parquet file, a `datasets` folder, a hub id
-            ("owner/name"), or "demo" or "demo:ROWS" for the demo mixture.
+        source: a .jsonl, .json, .csv, .tsv or .parquet file, a folder of these or one that
+            `datasets` saved, "hf:owner/name" on the Hugging Face hub, or "demo" or "demo:ROWS" for
+            the demo mixture.
         rows: number of rows to keep, drawn at random, in their order; None keeps all.
         seed: of the draw, and of the demo.
         **settings: chunk, split, revision and data_files, as of `read_batches`.
@@ -132,12 +138,25 @@ def read_batches(
             yield part
 
 
+def row_hashes(rows: pd.DataFrame) -> np.ndarray:
+    """Hash the texts of rows, to tell whether two mixtures have the same row.
+
+    Args:
+        rows: with columns prompt and response.
+
+    Returns:
+        (n,) uint64.
+    """
+    return pd.util.hash_pandas_object(rows[["prompt", "response"]], index=False).to_numpy()
+
+
 def _read_parts(
     records: Records, name: str, size: int | None, chunk: str | None
 ) -> Iterator[Mixture]:
     """Parts of `size` usable rows; the last part has the rest and may be empty."""
     rows: list[tuple] = []
     skipped: list[tuple[int, str]] = []
+    unreadable: list[int] = []
     column = chunk
     reader = None
     for number, record in records:
@@ -149,11 +168,12 @@ def _read_parts(
             rows.append((number, label, *read_exchange(record, reader)))
         except ValueError as error:
             skipped.append((number, str(error)))
+            if isinstance(record, Exception):
+                unreadable.append(number)
         if size and len(rows) == size:
-            yield _make_part(rows, skipped, column)
-            rows = []
-            skipped = []
-    yield _make_part(rows, skipped, column)
+            yield _make_part(rows, skipped, column, unreadable)
+            rows, skipped, unreadable = [], [], []
+    yield _make_part(rows, skipped, column, unreadable)
 
 
 def _check_record(record: Any) -> None:
@@ -178,11 +198,18 @@ def _chunk_label(record: dict, column: str | None, name: str, is_required: bool)
     return clean_text(str(label))
 
 
-def _make_part(rows: list[tuple], skipped: list[tuple[int, str]], column: str | None) -> Mixture:
+def _make_part(
+    rows: list[tuple],
+    skipped: list[tuple[int, str]],
+    column: str | None,
+    unreadable: list[int],
+) -> Mixture:
     return Mixture(
         rows=pd.DataFrame(rows, columns=COLUMNS),
         skipped=pd.DataFrame(skipped, columns=["row", "reason"]),
         chunk_column=column,
+        unreadable=unreadable,
+        read=len(rows),
     )
 
 

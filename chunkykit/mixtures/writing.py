@@ -28,9 +28,7 @@ MARK = b"\xef\xbb\xbf"  # byte order mark, which may stand at the beginning of a
 Copies = Mapping[int, int]  # number of a record to how often it is written; 1 where it is missing
 
 
-def write_copies(
-    source: Path | str, path: Path, kind: str, copies: Copies, **options: Any
-) -> None:
+def write_copies(source: Path | str, path: Path, kind: str, copies: Copies, **options: Any) -> None:
     """Write the records of a mixture, each as often as is said.
 
     Args:
@@ -59,7 +57,7 @@ def write_copies(
             if tables is not None:
                 _check_json_types(tables.schema)
             _write_jsonl(path, _copied_records(source, copies, options))
-    except (pa.ArrowException, UnicodeEncodeError, OverflowError) as error:
+    except (pa.ArrowException, TypeError, UnicodeEncodeError, OverflowError) as error:
         other = "jsonl" if kind == ".parquet" else "parquet"
         reason = (str(error).splitlines() or [""])[0]
         raise UserError(

@@ -16,6 +16,7 @@ import yaml
 from chunkykit.errors import UserError
 
 PACKAGE = Path(__file__).parent
+MAX_NOTE_BYTES = 2**26  # of a text file that is read whole, such as run.json
 # A file system that cannot lock says one of these; on some systems they are the same number.
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
@@ -82,6 +83,55 @@ def file_inside(folder: Path, name: str, max_bytes: int | None = None) -> Path:
             f"{path}: leads out of its folder, so it was not opened. Put the file itself there."
         )
     return regular_file(path, max_bytes)
+
+
+def check_folder(folder: Path) -> Path:
+    """Check a folder that may come from somebody else, before anything in it is read or written.
+
+    Args:
+        folder: the folder. Links to other places in it are followed, links out of it are not.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: it holds a link that leads out of it, a pipe, a device or a socket.
+    """
+    root = folder.resolve()
+    for place, folders, files in os.walk(root):
+        for name in [*folders, *files]:
+            path = Path(place, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                if not path.resolve().is_relative_to(root):
+                    raise UserError(
+                        f"{path}: leads out of {folder}, so nothing there was opened. Remove it, "
+                        "or put the file itself there."
+                    )
+            elif not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise UserError(
+                    f"{path}: is not an ordinary file, so nothing in {folder} was opened. Remove "
+                    "it."
+                )
+    return folder
+
+
+def read_bounded(path: Path, max_bytes: int = MAX_NOTE_BYTES) -> str:
+    """Read a small text file that may come from somebody else.
+
+    Args:
+        path: the file, in UTF-8.
+        max_bytes: the largest size that is read.
+
+    Returns:
+        Its text.
+
+    Raises:
+        UserError: it is not an ordinary file, or it is too large.
+        OSError: it does not exist, or cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return regular_file(path, max_bytes).read_text("utf-8")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from chunkykit.attributes import load_embedder
 from chunkykit.cli.options import Commands, add_command, expand_name, expand_path
 from chunkykit.errors import UserError
-from chunkykit.lab import resume_run
+from chunkykit.lab import read_run
 from chunkykit.show.explorer import failures_from_file, failures_from_run, write_page
 
 MIN_CLUSTER_SIZE = 4  # failures; files of failures are small, so less than the default
@@ -54,7 +54,7 @@ def execute(arguments: argparse.Namespace) -> None:
         reading = failures_from_file(source, load_embedder(), rubrics, min_size=MIN_CLUSTER_SIZE)
         failures = asyncio.run(reading)
     else:
-        failures = failures_from_run(resume_run(source))
+        failures = failures_from_run(read_run(source))
     page = write_page(failures, arguments.html, f"Failures of {source.resolve().name}")
     megabytes = page.stat().st_size / 1e6
     print(

@@ -1,13 +1,14 @@
 """`chunkykit label`: people label flags, and the flags' precision is known."""
 
 import argparse
+import os
 from pathlib import Path
 
 import pandas as pd
 
 from chunkykit.cli.options import Commands, add_command, expand_path
 from chunkykit.errors import UserError
-from chunkykit.lab import Run, format_labels, refresh_labels, resume_run
+from chunkykit.lab import RunFolder, format_labels, read_run, refresh_labels
 from chunkykit.rubrics import (
     LABEL_COLUMNS,
     current_labeller,
@@ -70,7 +71,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Import, export, or write the page, and print what the labels say."""
     if arguments.n < 2:
         raise UserError(f"--n must be at least 2, not {arguments.n}.")
-    run = resume_run(arguments.run)
+    run = read_run(arguments.run)
     if arguments.source:
         import_labels(run, arguments.source, arguments.by)
     if arguments.export:
@@ -84,7 +85,7 @@ def execute(arguments: argparse.Namespace) -> None:
         print(line)
 
 
-def import_labels(run: Run, source: Path, by: str | None) -> pd.DataFrame:
+def import_labels(run: RunFolder, source: Path, by: str | None) -> pd.DataFrame:
     """Add the labels of a file to those of a run.
 
     Args:
@@ -102,8 +103,8 @@ def import_labels(run: Run, source: Path, by: str | None) -> pd.DataFrame:
     return merged
 
 
-def write_page_of_sample(run: Run, n: int, seed: int) -> tuple[Path, int]:
-    """Write the labelling page of a run.
+def write_page_of_sample(run: RunFolder, n: int, seed: int) -> tuple[Path, int]:
+    """Write the labelling page of a run: in its folder, or here where that cannot be written.
 
     Args:
         run: the run.
@@ -116,4 +117,5 @@ def write_page_of_sample(run: Run, n: int, seed: int) -> tuple[Path, int]:
     sample = draw_sample(run.read_all("probes"), n, seed)
     items = labelling_items(sample, run.rubric_by_name)
     title = f"Label {run.folder.name}"
-    return write_labelling_page(items, run.folder / PAGE, title), len(items)
+    folder = run.folder if os.access(run.folder, os.W_OK) else Path()
+    return write_labelling_page(items, folder / PAGE, title), len(items)

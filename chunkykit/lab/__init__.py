@@ -17,7 +17,14 @@ from chunkykit.lab.costs import (
     plan_traces,
 )
 from chunkykit.lab.drawing import run_figures
-from chunkykit.lab.folder import RunFolder, lock_folder, read_notes, read_settings, read_table
+from chunkykit.lab.folder import (
+    RunFolder,
+    lock_folder,
+    read_notes,
+    read_run,
+    read_settings,
+    read_table,
+)
 from chunkykit.lab.labels import format_labels, refresh_labels
 from chunkykit.lab.report import format_report, summarise_run, summarise_search
 from chunkykit.lab.run import Run, resume_run, start_run
@@ -67,6 +74,7 @@ __all__ = [
     "plan_sibling",
     "plan_traces",
     "read_notes",
+    "read_run",
     "read_settings",
     "read_table",
     "refresh_labels",

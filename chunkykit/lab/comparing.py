@@ -11,7 +11,7 @@ import pandas as pd
 import chunkykit
 from chunkykit.errors import UserError
 from chunkykit.lab.costs import PlannedCalls, plan_answers
-from chunkykit.lab.folder import open_folder, read_settings, read_table
+from chunkykit.lab.folder import open_folder, read_settings, read_table, rubric_sources
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import Settings, name_judges, rubric_fingerprint
 from chunkykit.models import check_model
@@ -174,7 +174,8 @@ def start_sibling(folder, target: str, out, restart: bool = False) -> Run:
     )
     read_table(folder, "answers")
     out = Path(out).resolve()
-    run = Run(out, open_folder(out, settings, restart).settings)
+    rubrics = rubric_sources(folder, settings)
+    run = Run(out, open_folder(out, settings, restart, rubrics).settings)
     if rubric_fingerprint(run.rubrics) != settings.rubric_texts:
         raise UserError(
             f"run {folder}: its rubrics are no longer those that judged its answers: they were "

@@ -7,20 +7,31 @@ and `before/` (what a restart, or newer code, put aside).
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import filelock
 import pandas as pd
 
 from chunkykit.errors import UserError
-from chunkykit.files import NO_LOCKS, replacing, writable, write_json
+from chunkykit.files import (
+    NO_LOCKS,
+    check_folder,
+    read_bounded,
+    replacing,
+    writable,
+    write_json,
+)
 from chunkykit.lab.settings import Settings, name_judges
 from chunkykit.lab.table_checks import conform_table, read_table_file
 from chunkykit.models import Ledger
+from chunkykit.rubrics import Rubric, load_rubrics, shipped_rubrics
 
+RUBRICS = "rubrics"  # folder of the rubric files of a run
 RESULTS = ("tables", "notebooks", "figures", "index")
-RESULT_FILES = ("summary.json", "search.json", "stages.json", "notebooks.json")
+RESULT_FILES = (RUBRICS, "summary.json", "search.json", "stages.json", "notebooks.json")
 
 
 class RunFolder:
@@ -91,6 +102,28 @@ class RunFolder:
             UserError: where its stage has not run, or the file is damaged.
         """
         return read_table(self.folder, name)
+
+    def read_all(self, name: str) -> pd.DataFrame:
+        """Read a table that is one per rubric, for all rubrics.
+
+        Args:
+            name: the table, such as "probes".
+
+        Returns:
+            The rows of all rubrics.
+        """
+        tables = [self.read(f"{name}-{rubric.name}") for rubric in self.rubrics]
+        return pd.concat(tables, ignore_index=True)
+
+    @cached_property
+    def rubrics(self) -> list[Rubric]:
+        """The rubrics of the run, as they were when it began."""
+        return load_rubrics(rubric_sources(self.folder, self.settings))
+
+    @property
+    def rubric_by_name(self) -> dict[str, Rubric]:
+        """The rubrics by name."""
+        return {rubric.name: rubric for rubric in self.rubrics}
 
     def write(self, name: str, frame: pd.DataFrame) -> pd.DataFrame:
         """Write a table, whole or not at all.
@@ -164,6 +197,7 @@ def read_settings(folder: Path) -> Settings:
         UserError: where there is no run, or one of a version with other settings.
     """
     path = folder / "run.json"
+    check_folder(folder)
     if not path.exists():
         raise UserError(
             f"run {folder}: no run there. Run 01_mixture first, or: chunkykit run --out {folder}"
@@ -177,6 +211,53 @@ def read_settings(folder: Path) -> Settings:
             "Choose another folder, or add --restart to begin again (what is there is kept in "
             "before/)."
         ) from None
+
+
+def read_run(folder: Path | str) -> RunFolder:
+    """Open a run folder for reading. Nothing in it is written, and no model can be called.
+
+    Args:
+        folder: the run folder, perhaps of somebody else.
+
+    Returns:
+        The open folder.
+
+    Raises:
+        UserError: where there is no run, or the folder holds what is not an ordinary file in it.
+    """
+    folder = Path(folder).resolve()
+    return RunFolder(folder, read_settings(folder))
+
+
+def rubric_sources(folder: Path, settings: Settings) -> list[str | Path]:
+    """List where the rubrics of a run are.
+
+    Args:
+        folder: the run folder.
+        settings: of the run.
+
+    Returns:
+        For each the name of a shipped rubric, or the copy of its file in the run folder. A run of
+        an earlier version has no copies, so that the file itself is named.
+    """
+    shipped = shipped_rubrics()
+    copies = [folder / RUBRICS / f"{i}.yaml" for i in range(len(settings.rubrics))]
+    return [
+        copy if name not in shipped and copy.exists() else name
+        for name, copy in zip(settings.rubrics, copies, strict=True)
+    ]
+
+
+def _copy_rubrics(folder: Path, settings: Settings, sources: Sequence[str | Path]) -> None:
+    """Keep the rubric files of a run in its folder, where they can neither change nor get lost."""
+    shipped = shipped_rubrics()
+    for number, source in enumerate(sources):
+        if str(source) not in shipped:
+            text = read_bounded(Path(source))
+            copy = folder / RUBRICS / f"{number}.yaml"
+            copy.parent.mkdir(exist_ok=True)
+            with replacing(copy) as part:
+                part.write_text(text, "utf-8")
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:
@@ -214,7 +295,7 @@ def read_notes(path: Path, kind: type) -> dict:
     if not path.exists():
         return {}
     try:
-        notes = json.loads(path.read_text("utf-8"))
+        notes = json.loads(read_bounded(path))
         if isinstance(notes, dict) and all(isinstance(note, kind) for note in notes.values()):
             return notes
         raise ValueError("it does not hold notes")
@@ -225,13 +306,19 @@ def read_notes(path: Path, kind: type) -> dict:
         ) from None
 
 
-def open_folder(folder: Path, settings: Settings, restart: bool = False) -> RunFolder:
+def open_folder(
+    folder: Path,
+    settings: Settings,
+    restart: bool = False,
+    rubrics: Sequence[str | Path] | None = None,
+) -> RunFolder:
     """Open a run folder with these settings, or make it.
 
     Args:
         folder: an absolute path.
         settings: what the run is to do.
         restart: whether a run with other settings is put aside for this one.
+        rubrics: where its rubrics are, if not where the settings say.
 
     Returns:
         The open folder, with its settings written to `run.json`.
@@ -248,6 +335,7 @@ def open_folder(folder: Path, settings: Settings, restart: bool = False) -> RunF
             raise UserError(
                 f"output folder {folder}: holds files that are not of a run. Choose another --out."
             )
+    check_folder(folder)
     if path.exists() and not _continues(opened, restart):
         with writable(folder):
             opened.put_aside([*RESULTS, *RESULT_FILES])
@@ -255,6 +343,7 @@ def open_folder(folder: Path, settings: Settings, restart: bool = False) -> RunF
             _renew_ledger(folder)
     with writable(folder):
         (folder / "tables").mkdir(exist_ok=True)
+        _copy_rubrics(folder, settings, rubrics or settings.rubrics)
         write_json(path, opened.settings.to_dict())
     return opened
 
@@ -274,6 +363,8 @@ def lock_folder(folder) -> filelock.BaseFileLock:
     folder = Path(folder).resolve()
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    if (folder / ".lock").is_symlink():
+        raise UserError(f"output folder {folder}: its .lock is a link. Remove it.")
     lock = filelock.FileLock(folder / ".lock", timeout=0)
     try:
         lock.acquire()
@@ -350,7 +441,7 @@ def _next_folder(parent: Path) -> Path:
 def _read_run_json(path: Path) -> dict:
     """The content of a `run.json` of any version; UserError for a file that is not of a run."""
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = json.loads(read_bounded(path))
         if isinstance(values, dict) and {"profile", "sizes", "version"} <= values.keys():
             return values
         raise ValueError("it does not hold the settings of a run")

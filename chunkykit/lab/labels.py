@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 
 from chunkykit.errors import UserError
-from chunkykit.files import json_ready, write_json
-from chunkykit.lab.run import Run
+from chunkykit.files import json_ready, read_bounded, write_json
+from chunkykit.lab.folder import RunFolder
 from chunkykit.rubrics import read_labels
 from chunkykit.surf import summarise_labels
 
@@ -14,7 +14,7 @@ MARGIN = 11  # columns of the report before its texts
 SUMMARIES = ("summary.json", "search.json")
 
 
-def summarise_run_labels(run: Run) -> dict | None:
+def summarise_run_labels(run: RunFolder) -> dict | None:
     """Summarise the labels of a run.
 
     Args:
@@ -26,7 +26,7 @@ def summarise_run_labels(run: Run) -> dict | None:
     return json_ready(summarise_labels(run.read_all("probes"), read_labels(run.folder)))
 
 
-def refresh_labels(run: Run) -> dict | None:
+def refresh_labels(run: RunFolder) -> dict | None:
     """Summarise the labels of a run, also in the summaries that it has already.
 
     Args:
@@ -44,9 +44,10 @@ def refresh_labels(run: Run) -> dict | None:
         if not path.exists():
             continue
         try:
-            summary = json.loads(path.read_text("utf-8"))
-            write_json(path, {**summary, "labels": labels})
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            summary = json.loads(read_bounded(path))
+            if summary.get("labels") != labels:
+                write_json(path, {**summary, "labels": labels})
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{path}: cannot be read or written ({error}).") from None
     return labels
 

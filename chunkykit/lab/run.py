@@ -25,14 +25,21 @@ from chunkykit.index import TraceIndex, identify_index, open_trace_index, read_i
 from chunkykit.lab.folder import RunFolder, open_folder, read_settings
 from chunkykit.lab.settings import Settings, Sizes, complete_settings
 from chunkykit.mixtures import Mixture, load_mixture
-from chunkykit.models import ChatModel, Ledger, ModelPool, is_free, refuse_unnamed, with_context
+from chunkykit.models import (
+    ChatModel,
+    Ledger,
+    ModelPool,
+    is_free,
+    refuse_unnamed,
+    server_of,
+    with_context,
+)
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
 from chunkykit.rubrics import (
     Rubric,
     judge_offline,
     judge_panel,
     llm_judge,
-    load_rubrics,
     with_framer,
 )
 from chunkykit.surf import (
@@ -58,9 +65,6 @@ class Run(RunFolder):
     """An open run. Make one with `start_run` or `resume_run`.
 
     Attributes:
-        rubrics: the rubrics, loaded.
-        ledger: every model call of the run.
-        models: the models, one per name and role.
         trust: whether models on other machines may be called, though only `run.json` names them.
         progress: whether searches show a progress bar; None for where there is a terminal.
     """
@@ -81,26 +85,28 @@ class Run(RunFolder):
             trust: whether the user named the models of the settings, and not only `run.json`.
         """
         super().__init__(folder, settings)
-        framer = partial(self.model, settings.writer, "rewriter")
-        self.rubrics = [with_framer(rubric, framer) for rubric in load_rubrics(settings.rubrics)]
-        self.ledger = Ledger(folder / "ledger.sqlite")
-        concurrency = {**CONCURRENCY, **settings.concurrency}
-        self.models = ModelPool(self.ledger, concurrency, settings.max_tokens)
         self.trust = trust
         self.progress: bool | None = None
         self._index = index
 
-    def read_all(self, name: str) -> pd.DataFrame:
-        """Read a table that is one per rubric, for all rubrics.
+    @cached_property
+    def rubrics(self) -> list[Rubric]:
+        """The rubrics of the run, as they were when it began, with its writer as framer."""
+        framer = partial(self.model, self.settings.writer, "rewriter")
+        return [with_framer(rubric, framer) for rubric in super().rubrics]
 
-        Args:
-            name: the table, such as "probes".
+    # opened where they are needed: who only reads a run needs no ledger and writes nothing
 
-        Returns:
-            The rows of all rubrics.
-        """
-        tables = [self.read(f"{name}-{rubric.name}") for rubric in self.rubrics]
-        return pd.concat(tables, ignore_index=True)
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Every model call of the run. It belongs to the thread that asks for it first."""
+        return Ledger(self.folder / "ledger.sqlite")
+
+    @cached_property
+    def models(self) -> ModelPool:
+        """The models, one per name and role."""
+        concurrency = {**CONCURRENCY, **self.settings.concurrency}
+        return ModelPool(self.ledger, concurrency, self.settings.max_tokens)
 
     # what the settings name
 
@@ -113,11 +119,6 @@ class Run(RunFolder):
     def seed(self) -> int:
         """What fixes everything that is drawn."""
         return self.settings.seed
-
-    @property
-    def rubric_by_name(self) -> dict[str, Rubric]:
-        """The rubrics by name."""
-        return {rubric.name: rubric for rubric in self.rubrics}
 
     def mixture(self) -> Mixture:
         """Load the mixture once; the run keeps its rows and what was skipped.
@@ -176,6 +177,8 @@ class Run(RunFolder):
             UserError: where only `run.json` names it, and it is on another machine.
         """
         self._refuse_unnamed(self.settings.embedder)
+        if server_of(self.settings.embedder):
+            _ = self.ledger  # opened in this thread
         return load_embedder_through(self.settings.embedder, lambda: nullcontext(self.ledger))
 
     def tracer(self) -> Tracer:
@@ -346,7 +349,8 @@ class Run(RunFolder):
 
     async def close(self) -> None:
         """Close the connections of all models."""
-        await self.models.close()
+        if "models" in self.__dict__:
+            await self.models.close()
 
 
 def start_run(
@@ -370,7 +374,9 @@ def start_run(
     settings = complete_settings(given_settings)
     folder = Path(folder).resolve()
     opened = open_folder(folder, settings, restart)
-    return Run(folder, opened.settings, opened_index)
+    run = Run(folder, opened.settings, opened_index)
+    _ = run.ledger  # one that cannot be written is no surprise for later
+    return run
 
 
 def resume_run(folder, trust: bool = False) -> Run:

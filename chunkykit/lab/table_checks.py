@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from pandas.api import types as dtypes
 
 from chunkykit.errors import UserError
+from chunkykit.files import regular_file
 from chunkykit.lab.tables import KINDS, Column, table_of
+
+MAX_CELLS = 2**28  # rows times columns of a table that is opened
+MAX_TABLE_BYTES = 2**34  # of its decompressed columns
 
 
 def empty_table(name: str) -> pd.DataFrame:
@@ -66,10 +71,21 @@ def read_table_file(path: Path) -> pd.DataFrame:
         UserError: where it cannot be read, or is not what this module says.
     """
     try:
+        _check_size(path)
         frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"table {path}: cannot be read ({error}).") from None
+    # what damaged bytes and wrong notes of pandas in them make the libraries raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
+        raise UserError(f"table {path}: cannot be read ({error!s:.200}).") from None
     return conform_table(path.stem, frame)
+
+
+def _check_size(path: Path) -> None:
+    """Raise UserError or ValueError for a table that would fill the memory: a small file may."""
+    meta = pq.read_metadata(regular_file(path))
+    groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+    n_bytes = sum(group.total_byte_size for group in groups)
+    if meta.num_rows * max(1, meta.num_columns) > MAX_CELLS or n_bytes > MAX_TABLE_BYTES:
+        raise ValueError(f"it has {meta.num_rows:,} rows in {n_bytes:,} bytes, too many to open")
 
 
 def _conform_column(table: str, column: Column, values: pd.Series) -> pd.Series:

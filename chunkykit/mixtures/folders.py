@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chunkykit.errors import UserError
-from chunkykit.files import file_inside
+from chunkykit.files import MAX_NOTE_BYTES, file_inside
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MAX_NOTE_BYTES = 2**24  # of state.json and dataset_dict.json
 SAVED_MARKS = ("state.json", "dataset_dict.json")  # of a folder that `save_to_disk` wrote
 # Words in a path that say which split a file is of, as the library `datasets` reads them.
 SPLIT_WORDS = {

@@ -1,7 +1,9 @@
 """The tables of a ledger file."""
 
+import re
 import sqlite3
 
+FOREIGN_WORDS = re.compile(r"\b(check|generated|as|collate|references|on conflict)\b")
 SCHEMA = """
 create table if not exists calls (
     key text primary key, role text, model text, request text, text text, stop_reason text,
@@ -14,6 +16,26 @@ create table if not exists waiting (
 );
 create table if not exists limits (budget_usd real, max_calls integer);
 """
+
+
+def refuse_foreign(db: sqlite3.Connection) -> None:
+    """Refuse a file that would do more than keep rows. Nothing is written to it before.
+
+    Args:
+        db: the open file, perhaps from somebody else.
+
+    Raises:
+        sqlite3.DatabaseError: it has a view, a trigger, an index, or a table with computed columns
+            or conditions of its own.
+    """
+    db.execute("pragma trusted_schema=off")
+    for kind, name, statement in db.execute("select type, name, sql from sqlite_master").fetchall():
+        is_own = kind == "index" and statement is None  # of a primary key
+        if kind == "table":
+            words = " ".join(statement.lower().split())
+            is_own = words.startswith("create table") and not FOREIGN_WORDS.search(words)
+        if not is_own:
+            raise sqlite3.DatabaseError(f"{kind} {name[:40]!r} is not of a ledger")
 
 
 def create_tables(db: sqlite3.Connection) -> None:

@@ -16,6 +16,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 # Anthropic's client knows its address, and takes another one from this variable.
 ANTHROPIC_URL = "https://api.anthropic.com"
 ANTHROPIC_URL_VARIABLE = "ANTHROPIC_BASE_URL"
+FILE_FAMILIES = ("local:", "onnx:")  # models that are files of weights
+SHIPPED_MODEL = "local:smollm2"  # the one that comes with a package
 
 
 def server_of(name: str) -> str | None:
@@ -58,8 +60,21 @@ def is_remote(name: str) -> bool:
         return True
 
 
+def needs_naming(name: str) -> bool:
+    """Tell whether a model or an embedder is one that a file alone may not make us call.
+
+    Args:
+        name: its name.
+
+    Returns:
+        Whether it has an address, on this machine too, or is a file of weights.
+    """
+    is_file = name.startswith(FILE_FAMILIES) and name != SHIPPED_MODEL
+    return is_file or server_of(name) is not None
+
+
 def unnamed_models(names: Iterable[str], named: Iterable[str] = ()) -> list[str]:
-    """List the remote models that a file names and a user does not.
+    """List the models that a file names and a user does not, but for those of the package.
 
     Args:
         names: models and embedders that the file names.
@@ -69,15 +84,16 @@ def unnamed_models(names: Iterable[str], named: Iterable[str] = ()) -> list[str]
     Returns:
         The others, each once, in their order.
     """
-    servers = {server_of(name) for name in named}
-    remote = [name for name in dict.fromkeys(names) if is_remote(name)]
-    return [name for name in remote if server_of(name) not in servers]
+    named = set(named)
+    servers = {server_of(name) for name in named} - {None}
+    doubtful = [name for name in dict.fromkeys(names) if needs_naming(name)]
+    return [name for name in doubtful if name not in named and server_of(name) not in servers]
 
 
 def refuse_unnamed(
     place: object, names: Iterable[str], fix: str, named: Iterable[str] = ()
 ) -> None:
-    """Refuse to call remote models that only a file names.
+    """Refuse to call models that only a file names.
 
     Args:
         place: the file or folder that names them, for the error.
@@ -90,7 +106,9 @@ def refuse_unnamed(
     """
     unnamed = unnamed_models(names, named)
     if unnamed:
+        server = server_of(unnamed[0])
+        where = f"a model at {server}" if server else "a file of weights"
         raise UserError(
-            f"{place}: names {unnamed[0]}, a model at {server_of(unnamed[0])}, and nothing else "
-            f"does, so nothing was sent there. {fix}"
+            f"{place}: names {unnamed[0]}, {where}, and nothing else does, so it was not called. "
+            f"{fix}"
         )

@@ -1,15 +1,22 @@
 """Adapter files: LoRA weights in GGUF, half precision, with a card that says how they were made."""
 
 import json
+import struct
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from chunkykit.errors import requires_extra
-from chunkykit.files import replacing, writable
+from chunkykit.errors import UserError, requires_extra
+from chunkykit.files import regular_file, replacing, writable
 
 ALPHA = 12  # of LoRA: the update of a layer is scaled by ALPHA / rank
 CARD_KEY = "chunkykit.card"  # GGUF field of the card, JSON
+# Of the header of a GGUF file: numbers of the types of its fields, and bytes of each
+SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+TEXT_KIND = 8
+MAX_FIELDS = 1000
+MAX_TEXT_BYTES = 2**24
 
 
 def adapter_card(path: str | Path) -> dict:
@@ -20,10 +27,48 @@ def adapter_card(path: str | Path) -> dict:
 
     Returns:
         base, rows, rows_hash, seed, steps, losses, versions, licence and more.
+
+    Raises:
+        UserError: it is not such a file.
     """
-    with requires_extra("local"):
-        import gguf
-    return json.loads(gguf.GGUFReader(path).fields[CARD_KEY].contents())
+    try:
+        with open(regular_file(Path(path)), "rb") as file:
+            card = _read_card(file)
+        if isinstance(card, dict):
+            return card
+        reason = "the card is not an object"
+    except (OSError, ValueError, struct.error, RecursionError) as error:
+        reason = str(error)
+    raise UserError(f"adapter {path}: is not an adapter of `chunkykit train` ({reason}).")
+
+
+def _read_card(file: BinaryIO) -> Any:
+    """The card in the header of a GGUF file, each of whose lengths may be wrong on purpose.
+
+    GGUF's own reader believes the length of an array; an adapter of ours has none.
+    """
+    magic, _version, _n_tensors, n_fields = struct.unpack("<4sIQQ", file.read(24))
+    if magic != b"GGUF":
+        raise ValueError("it is no GGUF file")
+    for _ in range(min(n_fields, MAX_FIELDS)):
+        key = _read_text(file)
+        (kind,) = struct.unpack("<I", file.read(4))
+        if kind == TEXT_KIND:
+            text = _read_text(file)
+            if key == CARD_KEY:
+                return json.loads(text)
+        elif kind in SCALAR_BYTES:
+            file.read(SCALAR_BYTES[kind])
+        else:
+            raise ValueError(f"field {key!r:.40} is no text and no number")
+    raise ValueError("it has no card")
+
+
+def _read_text(file: BinaryIO) -> str:
+    (n_bytes,) = struct.unpack("<Q", file.read(8))
+    if n_bytes > MAX_TEXT_BYTES:
+        raise ValueError(f"a text of {n_bytes:,} bytes")
+    return file.read(n_bytes).decode("utf-8")
 
 
 def write_adapter(path: str | Path, adapter: dict[str, np.ndarray], card: dict) -> Path:

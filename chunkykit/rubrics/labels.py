@@ -16,7 +16,7 @@ import filelock
 import pandas as pd
 
 from chunkykit.errors import UserError
-from chunkykit.files import replacing, writable
+from chunkykit.files import regular_file, replacing, writable
 from chunkykit.text import clean_text, inert_text
 
 LABELS_FILE = "labels.csv"
@@ -141,9 +141,7 @@ def parse_labels(path: Path) -> pd.DataFrame:
             names the row, from 1 for the first after the header.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UserError(f"labels {path}: the file has over {MAX_FILE_BYTES:,} bytes.")
-        with open(path, encoding="utf-8-sig", newline="") as lines:
+        with open(regular_file(path, MAX_FILE_BYTES), encoding="utf-8-sig", newline="") as lines:
             return _parse_rows(path, csv.reader(lines, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"labels {path}: cannot be read ({error}).") from None

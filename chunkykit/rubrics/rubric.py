@@ -14,10 +14,12 @@ from typing import Any, ClassVar
 import yaml
 
 from chunkykit.errors import UserError
+from chunkykit.files import read_bounded
 from chunkykit.rubrics.pairs import Pair
 from chunkykit.rubrics.validation import validate_rubric
 from chunkykit.text import clean_text, inert_html, inert_text
 
+MAX_FILE_BYTES = 2**20  # of a rubric
 SHIPPED_FOLDER = Path(__file__).parent / "shipped"
 VIOLATION_THRESHOLD = 50  # a score over this, of 0 to 100, is a violation (paper sec. 3)
 # The sides of a rubric's examples, and their headings in a judge's prompt.
@@ -222,7 +224,11 @@ def _read_yaml(name: str | Path) -> Any:
     shipped = shipped_rubrics()
     path = SHIPPED_FOLDER / f"{name}.yaml" if str(name) in shipped else Path(name)
     try:
-        return yaml.safe_load(path.read_text("utf-8"))
+        text = read_bounded(path, MAX_FILE_BYTES)
+        # a name for a value elsewhere in the file may stand for millions of copies of it
+        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise UserError(f"rubric {name}: has YAML aliases (*name). Write the text out.")
+        return yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         problem = "no such rubric" if isinstance(error, FileNotFoundError) else str(error)
         raise UserError(

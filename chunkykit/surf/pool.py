@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chunkykit.errors import UserError
+from chunkykit.files import regular_file
 from chunkykit.index import SameMeaning, TraceIndex, common_features, same_meaning
 from chunkykit.mixtures import parse_jsonl
 from chunkykit.text import clean_text
@@ -100,7 +101,7 @@ def read_pool(path: str | Path) -> Pool:
     numbers: dict[str, int] = {}
     rows = []
     try:
-        with open(path, encoding="utf-8-sig") as lines:
+        with open(regular_file(Path(path)), encoding="utf-8-sig") as lines:
             for line_number, record in parse_jsonl(lines):
                 row = _number_sentences(record, numbers)
                 if row is None:

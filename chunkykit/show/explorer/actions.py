@@ -305,6 +305,7 @@ async def ablate_chunk(
     rows = run.mixture().rows
     remaining_rows = without_chunk(rows, chunk)
     report(f"retraining without {chunk}")
+    _ = run.ledger  # it belongs to this thread, and not to those below
     # Training blocks, and the view should stay responsive. The run keeps both models.
     await asyncio.to_thread(run.target, rows)
     await asyncio.to_thread(run.target, remaining_rows)

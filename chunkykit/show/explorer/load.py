@@ -8,7 +8,7 @@ import pandas as pd
 
 from chunkykit.attributes import describe_lexically, detect_language
 from chunkykit.errors import UserError
-from chunkykit.files import json_ready
+from chunkykit.files import json_ready, regular_file
 from chunkykit.mixtures import parse_jsonl
 from chunkykit.rubrics import exchange_ids, load_rubric
 from chunkykit.show.explorer.failures import MAX_TEXT, Failures, cut_text
@@ -147,7 +147,7 @@ def _read_records(path: Path) -> Iterator[dict]:
     """Read and check the rows of a file of failures."""
     rows = 0
     try:
-        with open(path, encoding="utf-8-sig") as lines:
+        with open(regular_file(path), encoding="utf-8-sig") as lines:
             for line, record in parse_jsonl(lines):
                 rows += 1
                 yield _checked_record(record, f"failures {path}: line {line}")

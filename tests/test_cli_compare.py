@@ -172,5 +172,7 @@ def test_what_another_target_cannot_answer_is_an_error(tmp_path, capsys):
     run.write("answers", empty_table("answers"))
     start_sibling(folder, "vllm:x", tmp_path / "same")
     rubric.write_text(text.replace("V.", "Another."))
+    start_sibling(folder, "vllm:x", tmp_path / "same")  # the run has its own copy
+    (folder / "rubrics" / "0.yaml").write_text(text.replace("V.", "Another."))
     assert run_command("compare", folder, *command[2:]) == 2
     assert "no longer those that judged" in capsys.readouterr().err

@@ -15,7 +15,7 @@ import pytest
 from chunkykit import rubrics
 from chunkykit.errors import UserError
 from chunkykit.lab import lock_folder, read_settings, resume_run, start_run
-from chunkykit.lab.folder import open_folder
+from chunkykit.lab.opening import open_folder
 from chunkykit.lab.settings import complete_settings
 from chunkykit.models import Reply
 from chunkykit.rubrics import load_rubric

@@ -240,8 +240,8 @@ def test_lines_that_stay_are_copied_byte_for_byte(tracer, trigger, demo_file, de
     plan = plan_repair(tracer, CRUX, trigger, "noncompliance")
     write_repaired(tracer, plan, demo_file, tmp_path / "out.jsonl")
     lines = demo_file.read_bytes().split(b"\n")
-    kept = [line for i, line in enumerate(lines) if i not in set(plan.drop)]
-    assert (tmp_path / "out.jsonl").read_bytes() == b"\n".join(kept)
+    remaining = [line for i, line in enumerate(lines) if i not in set(plan.drop)]
+    assert (tmp_path / "out.jsonl").read_bytes() == b"\n".join(remaining)
 
 
 def test_parquet_keeps_row_groups_types_and_metadata(tracer, trigger, demo_rows, tmp_path):
@@ -262,13 +262,13 @@ def test_parquet_keeps_row_groups_types_and_metadata(tracer, trigger, demo_rows,
     pq.write_table(table, source, row_group_size=500, compression="zstd")
     report = write_repaired(tracer, plan, source, tmp_path / "out.parquet")
     written = pq.ParquetFile(tmp_path / "out.parquet")
-    kept = table.take([i for i in range(1200) if i not in set(plan.drop)])
+    remaining = table.take([i for i in range(1200) if i not in set(plan.drop)])
     assert written.schema_arrow.equals(table.schema, check_metadata=False)
     assert written.schema_arrow.metadata[b"mine"] == b"kept"
-    assert written.read().equals(kept)
+    assert written.read().equals(remaining)
     assert written.num_row_groups == 3
     assert written.metadata.row_group(0).column(0).compression == "ZSTD"
-    assert report["written"] == len(kept)
+    assert report["written"] == len(remaining)
     with pytest.raises(UserError, match="column 'when' holds timestamp.*parquet"):
         write_repaired(tracer, plan, source, tmp_path / "out.jsonl")
 

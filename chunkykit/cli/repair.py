@@ -35,6 +35,11 @@ def add_repair_command(commands: Commands) -> None:
         ),
     )
     add_tracing_options(parser)
+    add_repair_options(parser)
+
+
+def add_repair_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is repaired, how, and where it is written."""
     parser.add_argument(
         "--mixture",
         type=expand_name,
@@ -73,8 +78,8 @@ def add_repair_command(commands: Commands) -> None:
 def execute(arguments: argparse.Namespace) -> None:
     """Trace the exchange, write the repaired mixture, and print the report."""
     rubric = read_rubric(arguments)
-    check_whole(read_index_meta(arguments.index), arguments.partial)
     exchange = read_exchange(arguments, "repair needs --query and --response, neither empty.")
+    check_whole(read_index_meta(arguments.index), arguments.partial)
     tracer, results, _ = trace_exchanges(arguments, rubric, [exchange])
     check_calls(results)
     trace = results[0].trace

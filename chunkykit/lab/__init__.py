@@ -19,13 +19,13 @@ from chunkykit.lab.costs import (
 from chunkykit.lab.drawing import run_figures
 from chunkykit.lab.folder import (
     RunFolder,
-    lock_folder,
     read_notes,
     read_run,
     read_settings,
     read_table,
 )
 from chunkykit.lab.labels import format_labels, refresh_labels
+from chunkykit.lab.opening import lock_folder
 from chunkykit.lab.report import format_report, summarise_run, summarise_search
 from chunkykit.lab.run import Run, resume_run, start_run
 from chunkykit.lab.settings import (

@@ -11,7 +11,8 @@ import pandas as pd
 import chunkykit
 from chunkykit.errors import UserError
 from chunkykit.lab.costs import PlannedCalls, plan_answers
-from chunkykit.lab.folder import open_folder, read_settings, read_table, rubric_sources
+from chunkykit.lab.folder import read_settings, read_table, rubric_sources
+from chunkykit.lab.opening import open_folder
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import Settings, name_judges, rubric_fingerprint
 from chunkykit.models import check_model

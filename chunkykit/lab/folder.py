@@ -1,4 +1,4 @@
-"""A run folder: its settings, tables and stage notes, and the lock that keeps other runs out.
+"""A run folder: its settings, rubrics, tables and stage notes.
 
 A folder holds `run.json` (settings), `tables/`, `stages.json` (what each stage did) and
 `ledger.sqlite` (every model call), and in time `index/`, `figures/`, `notebooks/`, `summary.json`
@@ -7,26 +7,20 @@ and `before/` (what a restart, or newer code, put aside).
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-import filelock
 import pandas as pd
 
 from chunkykit.errors import UserError
 from chunkykit.files import (
-    NO_LOCKS,
     check_folder,
     read_bounded,
     replacing,
-    writable,
     write_json,
 )
 from chunkykit.lab.settings import Settings, name_judges
 from chunkykit.lab.table_checks import conform_table, read_table_file
-from chunkykit.models import Ledger
 from chunkykit.rubrics import Rubric, load_rubrics, shipped_rubrics
 
 RUBRICS = "rubrics"  # folder of the rubric files of a run
@@ -173,7 +167,7 @@ class RunFolder:
         Returns:
             The new folder, or None where there was nothing to move.
         """
-        existing = [name for name in names if _holds_something(self.folder / name)]
+        existing = [name for name in names if holds_something(self.folder / name)]
         if not existing:
             return None
         aside = _next_folder(self.folder / "before")
@@ -202,7 +196,7 @@ def read_settings(folder: Path) -> Settings:
         raise UserError(
             f"run {folder}: no run there. Run 01_mixture first, or: chunkykit run --out {folder}"
         )
-    values = _read_run_json(path)
+    values = read_run_json(path)
     try:
         return Settings.from_dict({k: v for k, v in values.items() if k != "code"})
     except (TypeError, KeyError):
@@ -246,18 +240,6 @@ def rubric_sources(folder: Path, settings: Settings) -> list[str | Path]:
         copy if name not in shipped and copy.exists() else name
         for name, copy in zip(settings.rubrics, copies, strict=True)
     ]
-
-
-def _copy_rubrics(folder: Path, settings: Settings, sources: Sequence[str | Path]) -> None:
-    """Keep the rubric files of a run in its folder, where they can neither change nor get lost."""
-    shipped = shipped_rubrics()
-    for number, source in enumerate(sources):
-        if str(source) not in shipped:
-            text = read_bounded(Path(source))
-            copy = folder / RUBRICS / f"{number}.yaml"
-            copy.parent.mkdir(exist_ok=True)
-            with replacing(copy) as part:
-                part.write_text(text, "utf-8")
 
 
 def read_table(folder: Path, name: str) -> pd.DataFrame:
@@ -306,128 +288,15 @@ def read_notes(path: Path, kind: type) -> dict:
         ) from None
 
 
-def open_folder(
-    folder: Path,
-    settings: Settings,
-    restart: bool = False,
-    rubrics: Sequence[str | Path] | None = None,
-) -> RunFolder:
-    """Open a run folder with these settings, or make it.
+def holds_something(path: Path) -> bool:
+    """Tell whether there is a file, or a folder that is not empty.
 
     Args:
-        folder: an absolute path.
-        settings: what the run is to do.
-        restart: whether a run with other settings is put aside for this one.
-        rubrics: where its rubrics are, if not where the settings say.
+        path: of a file or folder.
 
     Returns:
-        The open folder, with its settings written to `run.json`.
-
-    Raises:
-        UserError: where the folder cannot be written, holds files that are not of a run, or holds a
-            run with other settings and `restart` is not set.
+        Whether there is.
     """
-    opened = RunFolder(folder, settings)
-    path = folder / "run.json"
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists() and any(p.name != ".lock" for p in folder.iterdir()):
-            raise UserError(
-                f"output folder {folder}: holds files that are not of a run. Choose another --out."
-            )
-    check_folder(folder)
-    if path.exists() and not _continues(opened, restart):
-        with writable(folder):
-            opened.put_aside([*RESULTS, *RESULT_FILES])
-        if restart:
-            _renew_ledger(folder)
-    with writable(folder):
-        (folder / "tables").mkdir(exist_ok=True)
-        _copy_rubrics(folder, settings, rubrics or settings.rubrics)
-        write_json(path, opened.settings.to_dict())
-    return opened
-
-
-def lock_folder(folder) -> filelock.BaseFileLock:
-    """Keep other runs out of a folder until the returned lock is released.
-
-    Args:
-        folder: a run folder; it is made where it does not exist.
-
-    Returns:
-        The lock, which is also a context manager.
-
-    Raises:
-        UserError: where another run works in the folder, or its file system cannot lock.
-    """
-    folder = Path(folder).resolve()
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    if (folder / ".lock").is_symlink():
-        raise UserError(f"output folder {folder}: its .lock is a link. Remove it.")
-    lock = filelock.FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise UserError(f"output folder {folder}: another run is at work in it.") from None
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, NotImplementedError) or error.errno in NO_LOCKS:
-            raise UserError(
-                f"output folder {folder}: its file system cannot lock files. "
-                "Choose an --out on a local disk."
-            ) from None
-        reason = error.strerror or error
-        raise UserError(
-            f"output folder {folder}: cannot be written ({reason}). Choose another --out."
-        ) from None
-    return lock
-
-
-def _continues(opened: RunFolder, restart: bool) -> bool:
-    """Whether the run in a folder has the same settings, so that it can be resumed."""
-    folder = opened.folder
-    try:
-        before = read_settings(folder)
-    except UserError:
-        if not restart:
-            raise
-        _read_run_json(folder / "run.json")  # a folder that holds no run is left alone
-        return False
-    differences = opened.settings.differences(before)
-    if not differences:
-        # a digest that is not known now, as without a network, is not forgotten
-        digest = opened.settings.mixture_digest or before.mixture_digest
-        opened.settings = replace(opened.settings, mixture_digest=digest)
-        return True
-    if not restart and (_has_results(folder) or _has_calls(folder)):
-        name, (now, then) = next(iter(differences.items()))
-        raise UserError(
-            f"output folder {folder}: holds a run with another {name} ({then!r:.80}, "
-            f"now {now!r:.80}). Choose another --out, or add --restart to begin again (what is "
-            "there is kept in before/, and paid answers are used again)."
-        )
-    return False
-
-
-def _has_results(folder: Path) -> bool:
-    return any(_holds_something(folder / name) for name in RESULTS)
-
-
-def _has_calls(folder: Path) -> bool:
-    ledger = folder / "ledger.sqlite"
-    return ledger.exists() and Ledger(ledger).totals()["calls"] > 0
-
-
-def _renew_ledger(folder: Path) -> None:
-    """Forget free answers. A ledger of another version is kept beside a new one."""
-    try:
-        Ledger(folder / "ledger.sqlite").forget_free()
-    except UserError:
-        for old in folder.glob("ledger.sqlite*"):
-            os.replace(old, old.with_name(f"before-{old.name}"))
-
-
-def _holds_something(path: Path) -> bool:
     return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
@@ -438,8 +307,18 @@ def _next_folder(parent: Path) -> Path:
     return parent / str(number)
 
 
-def _read_run_json(path: Path) -> dict:
-    """The content of a `run.json` of any version; UserError for a file that is not of a run."""
+def read_run_json(path: Path) -> dict:
+    """Read a `run.json` of any version.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        UserError: it is not that of a run.
+    """
     try:
         values = json.loads(read_bounded(path))
         if isinstance(values, dict) and {"profile", "sizes", "version"} <= values.keys():

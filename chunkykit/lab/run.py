@@ -22,7 +22,8 @@ from chunkykit.attributes import (
 )
 from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex, identify_index, open_trace_index, read_index_meta
-from chunkykit.lab.folder import RunFolder, open_folder, read_settings
+from chunkykit.lab.folder import RunFolder, read_settings
+from chunkykit.lab.opening import open_folder
 from chunkykit.lab.settings import Settings, Sizes, complete_settings
 from chunkykit.mixtures import Mixture, load_mixture
 from chunkykit.models import (

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 from chunkykit.errors import BudgetReached, UserError
-from chunkykit.files import regular_file
 from chunkykit.models.base import ChatModel
 from chunkykit.models.batches import prefill_by_batch
 from chunkykit.models.calls import (
@@ -27,7 +26,7 @@ from chunkykit.models.calls import (
 )
 from chunkykit.models.loops import DEFAULT_CONCURRENCY, RoleLimits
 from chunkykit.models.prices import PRICES_VARIABLE, PriceRate, price_of
-from chunkykit.models.tables import create_tables, refuse_foreign
+from chunkykit.models.tables import connect_checked, create_tables
 from chunkykit.thinking import whole_reply
 from chunkykit.types import Reply
 
@@ -70,10 +69,7 @@ class Ledger:
         self._in_flight: dict[str, asyncio.Future[Reply]] = {}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                regular_file(self.path)
-            self.db = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)
-            refuse_foreign(self.db)
+            self.db = connect_checked(self.path, LOCK_TIMEOUT_SECONDS)
             self.db.execute("pragma journal_mode=wal")
             self.db.execute("pragma synchronous=normal")
             create_tables(self.db)

@@ -2,6 +2,9 @@
 
 import re
 import sqlite3
+from pathlib import Path
+
+from chunkykit.files import regular_file
 
 FOREIGN_WORDS = re.compile(r"\b(check|generated|as|collate|references|on conflict)\b")
 SCHEMA = """
@@ -18,16 +21,24 @@ create table if not exists limits (budget_usd real, max_calls integer);
 """
 
 
-def refuse_foreign(db: sqlite3.Connection) -> None:
-    """Refuse a file that would do more than keep rows. Nothing is written to it before.
+def connect_checked(path: Path, timeout: float) -> sqlite3.Connection:
+    """Open a file that may come from somebody else. Nothing is written to it.
 
     Args:
-        db: the open file, perhaps from somebody else.
+        path: the file; it need not exist.
+        timeout: seconds that a write waits for another process.
+
+    Returns:
+        The connection.
 
     Raises:
-        sqlite3.DatabaseError: it has a view, a trigger, an index, or a table with computed columns
-            or conditions of its own.
+        UserError: it is not an ordinary file.
+        sqlite3.Error: it cannot be opened, or would do more than keep rows: it has a view, a
+            trigger, an index, or a table with computed columns or conditions of its own.
     """
+    if path.exists():
+        regular_file(path)
+    db = sqlite3.connect(path, timeout=timeout, isolation_level=None)
     db.execute("pragma trusted_schema=off")
     for kind, name, statement in db.execute("select type, name, sql from sqlite_master").fetchall():
         is_own = kind == "index" and statement is None  # of a primary key
@@ -36,6 +47,7 @@ def refuse_foreign(db: sqlite3.Connection) -> None:
             is_own = words.startswith("create table") and not FOREIGN_WORDS.search(words)
         if not is_own:
             raise sqlite3.DatabaseError(f"{kind} {name[:40]!r} is not of a ledger")
+    return db
 
 
 def create_tables(db: sqlite3.Connection) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types as arrow_types
 
+from chunkykit.attributes import Calibration
 from chunkykit.files import file_inside
+from chunkykit.index.shards import SIDE_COLUMNS
 
 SIDE_ARRAYS = ("ids", "clusters", "cluster_of", "centroids", "radius", "starts", "rows")
 SIDE_TABLES = ("sentences", "summaries")
@@ -68,6 +70,39 @@ def check_files(
     for name in opened:
         if name not in files:
             raise ValueError(f"{name} is not listed in index.json")
+
+
+def is_valid_meta(meta: dict[str, Any]) -> bool:
+    """Tell whether an index.json holds what everything else relies on.
+
+    Args:
+        meta: its content.
+
+    Returns:
+        Whether it does.
+    """
+    kinds = {"embedder": str, "chunks": list, "files": dict, "sides": dict, "rows": int}
+    if not all(isinstance(meta.get(key), kind) for key, kind in kinds.items()):
+        return False
+    return (
+        {"query", "response"} <= meta["sides"].keys() <= SIDE_COLUMNS.keys()
+        and all(isinstance(name, str) for name in meta["chunks"])
+        and isinstance(meta.get("describer", ""), str)
+        and _fits(meta.get("source"), {"digest": str, "read": int, "chunk": str}, can_lack=True)
+        and _fits(meta.get("calibration"), dict.fromkeys(Calibration._fields, (int, float)))
+    )
+
+
+def _fits(value: Any, kinds: dict[str, Any], can_lack: bool = False) -> bool:
+    """Whether a value is None, or a dict of these keys with values of these kinds."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or value.keys() - kinds.keys():
+        return False
+    return all(
+        can_lack and value.get(key) is None or isinstance(value.get(key), kind)
+        for key, kind in kinds.items()
+    )
 
 
 def check_table(table: pa.Table, texts: list[str]) -> pa.Table:

@@ -28,7 +28,14 @@ from chunkykit.index.blocks import (
     open_blocks,
     read_vectors,
 )
-from chunkykit.index.checks import SIDE_ARRAYS, check_files, check_side, check_table, checksum
+from chunkykit.index.checks import (
+    SIDE_ARRAYS,
+    check_files,
+    check_side,
+    check_table,
+    checksum,
+    is_valid_meta,
+)
 from chunkykit.index.place import MAX_META_BYTES
 from chunkykit.index.shards import SIDE_COLUMNS, read_shards
 from chunkykit.types import Embedder
@@ -271,8 +278,8 @@ def open_trace_index(
         table = _open_rows(folder)
         codes = np.load(folder / "chunk.npy", allow_pickle=False)
         chunk = pd.Categorical.from_codes(codes, meta["chunks"])
-        if len(chunk) != len(table):
-            raise ValueError(f"{len(chunk)} chunks for {len(table)} rows")
+        if not len(chunk) == len(table) == meta["rows"]:
+            raise ValueError(f"{len(chunk)} chunks for {len(table)} of {meta['rows']} rows")
         sides = {
             side: _open_side(folder / side, float(counts["repeated"]), len(table))
             for side, counts in meta["sides"].items()
@@ -352,31 +359,9 @@ def read_index_meta(folder: Path | str) -> dict[str, Any]:
             f"index {folder}: a build was stopped while it replaced this index. Run the same "
             "`chunkykit index` command again."
         )
-    _check_meta(folder, meta)
-    return meta
-
-
-def _check_meta(folder: Path, meta: dict[str, Any]) -> None:
-    """Raise UserError where an index.json does not hold what everything else relies on."""
-    kinds = {"embedder": str, "chunks": list, "files": dict, "sides": dict}
-    is_valid = all(isinstance(meta.get(key), kind) for key, kind in kinds.items())
-    if is_valid:
-        sides = meta["sides"]
-        is_valid = {"query", "response"} <= sides.keys() <= SIDE_COLUMNS.keys()
-        is_valid &= all(isinstance(name, str) for name in meta["chunks"])
-        is_valid &= isinstance(meta.get("rows"), int) and _is_source(meta.get("source"))
-    if not is_valid or not isinstance(meta.get("describer", ""), str):
+    if not is_valid_meta(meta):
         raise UserError(f"index {folder}: its index.json is damaged. Build it again.")
-
-
-def _is_source(source: Any) -> bool:
-    """Whether a value says what an index was made from. Indexes of earlier versions do not."""
-    if source is None:
-        return True
-    kinds = {"digest": str, "read": int, "chunk": str}
-    return isinstance(source, dict) and all(
-        source.get(key) is None or isinstance(source[key], kind) for key, kind in kinds.items()
-    )
+    return meta
 
 
 def _open_side(folder: Path, repeated: float, n_rows: int) -> IndexSide:

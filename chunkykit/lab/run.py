@@ -25,7 +25,7 @@ from chunkykit.index import TraceIndex, identify_index, open_trace_index, read_i
 from chunkykit.lab.folder import RunFolder, read_settings
 from chunkykit.lab.opening import open_folder
 from chunkykit.lab.settings import Settings, Sizes, complete_settings
-from chunkykit.mixtures import Mixture, load_mixture
+from chunkykit.mixtures import HUB, Mixture, load_mixture
 from chunkykit.models import (
     ChatModel,
     Ledger,
@@ -139,6 +139,8 @@ class Run(RunFolder):
             return Mixture(rows, pd.DataFrame(columns=["row", "reason"]))
         source = self.settings.mixture
         size = self.sizes.rows
+        if source.startswith(HUB) and not self.trust:
+            raise UserError(f"run {self.folder}: only run.json names {source}. {TRUST_FIX}")
         if source == "demo" and size:
             source = f"demo:{size}"
         return load_mixture(source, chunk=self.settings.chunk, rows=size, seed=self.seed)

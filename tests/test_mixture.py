@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from chunkykit import build_index, cli
 from chunkykit.errors import UserError
-from chunkykit.mixtures import load_mixture, read_batches
+from chunkykit.mixtures import chunk_advice, load_mixture, read_batches
 
 PAIR = {"prompt": "Hello?", "response": "Hi."}
 
@@ -110,3 +111,43 @@ def test_a_mixture_prints_as_a_few_lines():
     assert repr(mixture) == str(mixture)
     hostile = mixture._replace(rows=mixture.rows.assign(chunk="\x1b[31m"))
     assert "\x1b" not in str(hostile)
+
+
+def test_a_chunk_may_be_the_number_0(tmp_path):
+    records = [{**PAIR, "source": number} for number in (0, 0, 1)]
+    mixture = load_mixture(write_records(tmp_path / "m.jsonl", *records))
+    assert mixture.chunks.to_dict() == {"0": 2, "1": 1}
+
+
+def test_each_record_is_read_by_the_columns_that_hold_something(tmp_path):
+    turns = [{"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}]
+    records = [
+        {"messages": turns, "prompt": None, "response": None},
+        {"messages": None, **PAIR},
+        {"question": "Q", "answer": "R"},
+        {"messages": None, "prompt": "p", "response": None},
+    ]
+    mixture = load_mixture(write_records(tmp_path / "m.jsonl", *records))
+    assert mixture.rows["prompt"].tolist() == ["U", "Hello?", "Q"]
+    assert mixture.skipped["row"].tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    "n_rows, n_chunks, words",
+    [(300, 1, "are one chunk"), (300, 290, "nearly each"), (300, 20, ""), (9, 1, ""), (20, 10, "")],
+)
+def test_chunks_that_tell_nothing_are_told(n_rows, n_chunks, words):
+    advice = chunk_advice(n_rows, n_chunks)
+    assert words in advice
+    assert bool(words) == bool(advice)
+
+
+@pytest.mark.parametrize("chunk", [None, "prompt"])
+def test_one_warning_where_chunks_tell_nothing(tmp_path, capsys, chunk):
+    records = [{"prompt": f"Hello {i}?", "response": "Hi."} for i in range(40)]
+    path = write_records(tmp_path / "m.jsonl", *records)
+    more = ["--chunk", chunk] if chunk else []
+    assert cli.main(["index", "--mixture", str(path), "--out", str(tmp_path / "i"), *more]) == 0
+    assert capsys.readouterr().err.count("--chunk COLUMN") == 1
+    build_index(path, chunk=chunk)
+    assert capsys.readouterr().err.count("--chunk COLUMN") == 1

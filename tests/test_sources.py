@@ -77,10 +77,9 @@ def test_only_a_name_that_says_so_is_looked_up_on_the_hub(monkeypatch):
         return [{"name": name, **settings}]
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    records, name = open_source("hf:owner/name", split="test", revision="v1")
+    records = open_source("hf:owner/name", split="test", revision="v1")
     expected = {"name": "owner/name", "split": "test", "revision": "v1", "data_files": None}
-    assert list(records) == [(1, expected)]
-    assert name == "owner/name"
+    assert list(records) == [(1, expected, "owner/name")]
     (pinned,) = records_of("hf:owner/name@v2")
     assert pinned["revision"] == "v2"
     with pytest.raises(UserError, match="no such file or folder. .* write hf:owner/name"):
@@ -137,3 +136,57 @@ def test_a_file_that_cannot_be_used_is_one_clear_error(tmp_path, name, content, 
         load_mixture(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_one_file_a_source_names_the_chunks_after_the_files(tmp_path):
+    for name in ("travel.jsonl", "notes-00000-of-00002.jsonl", "notes-00001-of-00002.jsonl"):
+        (tmp_path / name).write_text(json.dumps(PAIR) + "\n")
+    assert load_mixture(tmp_path).chunks.to_dict() == {"notes": 2, "travel": 1}
+    own = {**PAIR, "source": "own"}
+    (tmp_path / "travel.jsonl").write_text(json.dumps(own) + "\n" + json.dumps(PAIR))
+    assert load_mixture(tmp_path).chunks.to_dict() == {"notes": 2, "own": 1, "travel": 1}
+
+
+@pytest.mark.parametrize("names", [["train-00000-of-00002", "train-00001-of-00002"], ["1", "2"]])
+def test_parts_of_one_table_are_one_chunk(tmp_path, names):
+    (tmp_path / "mix").mkdir()
+    for name in names:
+        pd.DataFrame([PAIR]).to_parquet(tmp_path / "mix" / f"{name}.parquet")
+    assert load_mixture(tmp_path / "mix").chunks.to_dict() == {"mix": 2}
+
+
+QUOTES = {
+    "not closed": ('p,"r\nq,s\nq,s\n', "a quote in line 2 is not closed"),
+    "closed far below": ('p,"r\nq,s\nq,s "t" u\nv,w\n', "a quote in line 2 is not closed"),
+    "in the last line": ('p,r\nq,"s', None),
+    "behind a quoted part": ('p,"r" s\nq,s\n', None),
+}
+
+
+@pytest.mark.parametrize("name", QUOTES)
+def test_a_stray_quote_swallows_no_rows(tmp_path, name):
+    content, words = QUOTES[name]
+    path = tmp_path / "m.csv"
+    path.write_text("prompt,response\n" + content)
+    if words:
+        with pytest.raises(UserError, match=words):
+            load_mixture(path)
+    else:
+        mixture = load_mixture(path)
+        assert len(mixture.rows) == len(mixture.skipped) == 1
+        assert "not CSV" in mixture.skipped["reason"][0]
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("utf16.csv", "prompt,response\np,r\n".encode("utf-16"), "UTF-16 text"),
+        ("cr.csv", b"prompt,response\rp,r\r", "new-line character"),
+        ("columns.json", b'{"prompt": ["p"], "response": ["r"]}', "by columns"),
+        ("pandas.json", b'{"prompt": {"0": "p"}, "response": {"0": "r"}}', "by columns"),
+    ],
+)
+def test_a_table_in_another_shape_is_refused_with_a_reason(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        load_mixture(tmp_path / name)

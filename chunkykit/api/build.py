@@ -80,6 +80,8 @@ def build_index(
     build = partial(_build, reader, named, settings, describer, allowance)
     place = tempfile.TemporaryDirectory(prefix="chunkykit-") if folder is None else None
     data = run_sync(build(Path(place.name) / "index" if place else Path(folder)))
+    if reader.advice:
+        print(f"chunkykit: {reader.advice}", file=sys.stderr)
     data = replace(data, place=place)  # the files of an index in memory are deleted with it
     own = None if isinstance(embedder, str) else named
     return Index(data, folder and Path(folder), own, trust=True, allowance=allowance)

@@ -132,9 +132,7 @@ def execute(arguments: argparse.Namespace) -> None:
     check_numbers(arguments)
     arguments.embedder = arguments.embedder or default_embedder(arguments.describer)
     embed = load_embedder(arguments.embedder)
-    advice = embedder_advice(arguments.describer, arguments.embedder)
-    if advice:
-        print(f"chunkykit: {advice}", file=sys.stderr)
+    print_advice(embedder_advice(arguments.describer, arguments.embedder))
     reader = ShardReader(
         arguments.mixture, chunk=arguments.chunk, rows=arguments.rows, seed=arguments.seed
     )
@@ -147,6 +145,8 @@ def execute(arguments: argparse.Namespace) -> None:
             index = build_offline(arguments, reader, embed)
         else:
             index = asyncio.run(describe_and_name(arguments, reader, embed, ledger))
+    if ledger is None:
+        print_advice(reader.advice)
     summary = {
         **index.meta,
         "chunks": len(index.meta["chunks"]),
@@ -154,6 +154,12 @@ def execute(arguments: argparse.Namespace) -> None:
         "out": str(arguments.out),
     }
     print(json.dumps(summary))
+
+
+def print_advice(advice: str | None) -> None:
+    """Print advice to standard error, if there is any."""
+    if advice:
+        print(f"chunkykit: {advice}", file=sys.stderr)
 
 
 def check_numbers(arguments: argparse.Namespace) -> None:
@@ -225,6 +231,7 @@ def approve_models(arguments: argparse.Namespace, reader: ShardReader) -> Ledger
     elif server_of(arguments.embedder) is None:
         return None
     texts = sum(2 * len(rows) for rows in reader)  # prompts and responses
+    print_advice(reader.advice)  # before anything is paid
     plan = plan_index(arguments.describer, texts, arguments.embedder)
     ledger = ledger_beside(arguments.out)
     approve_cost(ledger, arguments, plan, all(is_free(part.model) for part in plan))

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import re
+import sys
 import time
 from collections.abc import Sequence
 
@@ -35,6 +36,7 @@ from chunkykit.lab import (
     start_run,
     summarise_run,
 )
+from chunkykit.mixtures import chunk_advice
 
 TARGET_HELP = (
     "model to audit: organism:fast (default), organism:smollm2, local:smollm2, "
@@ -214,3 +216,6 @@ def print_overview(run: Run) -> None:
         f"({len(mixture.skipped):,} skipped), rubrics {', '.join(run.rubric_by_name)}",
         flush=True,
     )
+    advice = chunk_advice(len(mixture.rows), len(mixture.chunks))
+    if advice:
+        print(f"chunkykit: {advice}", file=sys.stderr)

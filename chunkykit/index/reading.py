@@ -8,7 +8,13 @@ from typing import Any
 import pandas as pd
 
 from chunkykit.index.shards import ROWS_PER_SHARD
-from chunkykit.mixtures import Mixture, identify_source, load_mixture, read_batches
+from chunkykit.mixtures import (
+    Mixture,
+    chunk_advice,
+    identify_source,
+    load_mixture,
+    read_batches,
+)
 
 
 class ShardReader:
@@ -45,19 +51,30 @@ class ShardReader:
         self.skipped = 0
         self.read: int | None = None
         self._digest = digest
+        self._n_rows = 0
+        self._chunks: set[str] = set()
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         """Yield the rows, at most `ROWS_PER_SHARD` at a time."""
         self.skipped = 0
+        self._n_rows = 0
+        self._chunks.clear()
         read = 0
         is_known = True
         for part in self._parts():
             self.skipped += len(part.skipped)
+            self._n_rows += len(part.rows)
+            self._chunks.update(part.rows["chunk"].unique())
             is_known &= part.read is not None
             read += part.read or 0
             for start in range(0, len(part.rows), ROWS_PER_SHARD):
                 yield part.rows[start : start + ROWS_PER_SHARD]
         self.read = read if is_known else None
+
+    @property
+    def advice(self) -> str:
+        """What is wrong with the chunks of the last pass, "" where nothing is."""
+        return chunk_advice(self._n_rows, len(self._chunks))
 
     @cached_property
     def digest(self) -> str | None:

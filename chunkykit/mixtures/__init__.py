@@ -9,7 +9,13 @@ from chunkykit.mixtures.demo import (
     write_demo,
 )
 from chunkykit.mixtures.digests import identify_source
-from chunkykit.mixtures.mixture import Mixture, load_mixture, read_batches, row_hashes
+from chunkykit.mixtures.mixture import (
+    Mixture,
+    chunk_advice,
+    load_mixture,
+    read_batches,
+    row_hashes,
+)
 from chunkykit.mixtures.sources import HUB, parse_jsonl, read_records
 from chunkykit.mixtures.writing import OUT_TYPES, write_copies
 
@@ -18,6 +24,7 @@ __all__ = [
     "HUB",
     "Mixture",
     "OUT_TYPES",
+    "chunk_advice",
     "demo_probes",
     "demo_rows",
     "demo_true_premises",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SAVED_MARKS = ("state.json", "dataset_dict.json")  # of a folder that `save_to_disk` wrote
+SHARD_NUMBER = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")  # as in train-00000-of-00004
 # Words in a path that say which split a file is of, as the library `datasets` reads them.
 SPLIT_WORDS = {
     "train": "train",
@@ -78,6 +79,27 @@ def data_files_of(
             f"end in {', '.join(suffixes)}."
         )
     return [file_inside(folder, name.as_posix()) for name in chosen]
+
+
+def name_files(folder: Path, paths: Sequence[Path]) -> list[str]:
+    """Name the chunk of each data file of a folder, for records that name none.
+
+    Args:
+        folder: the folder.
+        paths: its data files.
+
+    Returns:
+        Where the files differ in more than a split and a number: for each its path without these.
+        Else the folder's name.
+    """
+    names = []
+    for path in paths:
+        parts = path.relative_to(folder).with_suffix("").parts
+        words = [SHARD_NUMBER.sub("", part) for part in parts]
+        names.append("/".join(word for word in words if word and word.lower() not in SPLIT_WORDS))
+    if len(set(names)) == 1:
+        return [folder.name] * len(paths)
+    return [name or folder.name for name in names]
 
 
 def _is_hidden(name: Path) -> bool:

@@ -21,6 +21,11 @@ RESPONSE_COLUMNS = ("response", "completion", "output", "answer")
 REASONING_COLUMNS = ("reasoning", "reasoning_content", "thinking")
 USER_ROLES = ("user", "human")
 ASSISTANT_ROLES = ("assistant", "gpt", "model", "bot")
+# Those that say which schema a record has.
+KNOWN_COLUMNS = (
+    *("chosen", "rejected", "messages", "conversations", "instruction"),
+    *(PROMPT_COLUMNS + RESPONSE_COLUMNS),
+)
 MAX_COLUMNS_SHOWN = 12  # columns that an error message lists
 
 
@@ -77,6 +82,37 @@ def choose_reader(record: dict) -> Reader:
     if prompt is None or response is None:
         raise ValueError(f"no prompt and response in columns {list_columns(record)}")
     return lambda record: Sides(record.get(prompt), record.get(response))
+
+
+class Readers:
+    """The readers of a data set, chosen record by record: a file may hold several schemas."""
+
+    def __init__(self) -> None:
+        """Start with no reader."""
+        self._by_columns: dict[tuple[str, ...], Reader] = {}
+        self._last: Reader | None = None
+
+    def of(self, record: dict) -> Reader:
+        """Choose the reader of a record by those of its columns that hold something.
+
+        Args:
+            record: the record.
+
+        Returns:
+            The reader; of a record that fits no schema, that of the last one that did.
+
+        Raises:
+            ValueError: no record fitted a schema so far.
+        """
+        columns = tuple(name for name in KNOWN_COLUMNS if not is_missing(record.get(name)))
+        if columns not in self._by_columns:
+            try:
+                self._by_columns[columns] = choose_reader(dict.fromkeys(columns))
+            except ValueError:
+                # chosen by all columns, its error says what is missing
+                return self._last or choose_reader(record)
+        self._last = self._by_columns[columns]
+        return self._last
 
 
 def read_preference(record: dict) -> Sides:

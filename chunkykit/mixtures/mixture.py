@@ -13,17 +13,19 @@ import pandas as pd
 from chunkykit.errors import UserError
 from chunkykit.mixtures.formats import (
     SCHEMAS,
-    choose_reader,
+    Readers,
     is_missing,
     list_columns,
     read_exchange,
 )
-from chunkykit.mixtures.sources import Records, open_source
+from chunkykit.mixtures.sources import NamedRecords, open_source
 from chunkykit.text import clean_text, inert_text
 
 CHUNK_COLUMNS = ("chunk", "source", "dataset", "origin", "subset", "source_dataset")
 COLUMNS = ["row", "chunk", "prompt", "response", "reasoning", "rejected"]
 
+MIN_ADVISED_ROWS = 20  # fewer rows may well be of one chunk, or of many
+MAX_CHUNK_SHARE = 0.5  # chunks per row from which nearly every row has its own
 SHOWN_CHUNKS = 5  # of a printed mixture
 
 
@@ -59,7 +61,7 @@ class Mixture(NamedTuple):
         lines = [
             f"Mixture of {len(self.rows):,} rows in {len(self.chunks)} chunks",
             f"chunks      {', '.join(largest)}",
-            f"column      {self.chunk_column or 'none: the source is one chunk'}",
+            f"column      {self.chunk_column or 'none: named after the source'}",
             f"skipped     {len(self.skipped):,} rows",
         ]
         return "\n".join(inert_text(line) for line in lines)
@@ -109,8 +111,6 @@ def read_batches(
 ) -> Iterator[Mixture]:
     """Read a mixture part by part, streaming.
 
-    The first record that fits a schema decides how all are read.
-
     Args:
         source: as of `load_mixture`.
         size: rows per part; None reads all at once.
@@ -126,16 +126,32 @@ def read_batches(
     Raises:
         UserError: the source is missing or cannot be read, fits no schema, or has no usable row.
     """
-    records, name = open_source(
-        source, split=split, revision=revision, data_files=data_files, seed=seed
-    )
+    records = open_source(source, split=split, revision=revision, data_files=data_files, seed=seed)
     n_rows = 0
-    for part in _read_parts(records, name, size, chunk):
+    for part in _read_parts(records, size, chunk):
         n_rows += len(part.rows)
         if n_rows == 0:
             raise UserError(f"mixture {source}: {_why_unusable(part.skipped)}")
         if len(part.rows) or len(part.skipped):
             yield part
+
+
+def chunk_advice(n_rows: int, n_chunks: int) -> str:
+    """Say what is wrong with chunks that can tell a trace nothing.
+
+    Args:
+        n_rows: rows of a mixture.
+        n_chunks: its chunks.
+
+    Returns:
+        What to do; "" where nothing is wrong, or the rows are too few to say.
+    """
+    if n_rows < MIN_ADVISED_ROWS or 1 < n_chunks <= MAX_CHUNK_SHARE * n_rows:
+        return ""
+    fix = "Name the column that says where a row is from: --chunk COLUMN (in Python chunk=)."
+    if n_chunks == 1:
+        return f"all {n_rows:,} rows are one chunk, so that traces have none to choose. {fix}"
+    return f"{n_rows:,} rows are in {n_chunks:,} chunks, nearly each in one of its own. {fix}"
 
 
 def row_hashes(rows: pd.DataFrame) -> np.ndarray:
@@ -150,19 +166,17 @@ def row_hashes(rows: pd.DataFrame) -> np.ndarray:
     return pd.util.hash_pandas_object(rows[["prompt", "response"]], index=False).to_numpy()
 
 
-def _read_parts(
-    records: Records, name: str, size: int | None, chunk: str | None
-) -> Iterator[Mixture]:
+def _read_parts(records: NamedRecords, size: int | None, chunk: str | None) -> Iterator[Mixture]:
     """Parts of `size` usable rows; the last part has the rest and may be empty."""
     rows: list[tuple] = []
     skipped: list[tuple[int, str]] = []
     unreadable: list[int] = []
     column = chunk
-    reader = None
-    for number, record in records:
+    readers = Readers()
+    for number, record, name in records:
         try:
             _check_record(record)
-            reader = reader or choose_reader(record)
+            reader = readers.of(record)
             column = column or _find_chunk_column(record)
             label = _chunk_label(record, column, name, is_required=chunk is not None)
             rows.append((number, label, *read_exchange(record, reader)))
@@ -185,7 +199,11 @@ def _check_record(record: Any) -> None:
 
 
 def _find_chunk_column(record: dict) -> str | None:
-    return next((name for name in CHUNK_COLUMNS if record.get(name)), None)
+    return next((name for name in CHUNK_COLUMNS if not _is_empty(record.get(name))), None)
+
+
+def _is_empty(value: Any) -> bool:
+    return is_missing(value) or not str(value).strip()
 
 
 def _chunk_label(record: dict, column: str | None, name: str, is_required: bool) -> str:
@@ -193,7 +211,7 @@ def _chunk_label(record: dict, column: str | None, name: str, is_required: bool)
     if is_required and column not in record:
         raise ValueError(f"no column '{column}' (it has {list_columns(record)})")
     label = record.get(column) if column else None
-    if is_missing(label) or not str(label).strip():
+    if _is_empty(label):
         return clean_text(name)
     return clean_text(str(label))
 

@@ -9,22 +9,30 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from chunkykit.errors import UserError
 from chunkykit.files import regular_file
 from chunkykit.mixtures.demo import DEMO_ROWS, demo_rows
-from chunkykit.mixtures.folders import data_files_of, read_saved_tables, was_saved_to_disk
+from chunkykit.mixtures.folders import (
+    data_files_of,
+    name_files,
+    read_saved_tables,
+    was_saved_to_disk,
+)
 
 FILE_TYPES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 HUB = "hf:"  # what the name of a data set on the Hugging Face hub begins with
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 BINARY_CHECK_BYTES = 65_536  # bytes at the beginning of a file that must not hold a NUL
 PARQUET_BATCH_ROWS = 4096  # rows of a Parquet file in memory at a time
 
 # The number of a record in its source, from 1, and the record or the error that reading it raised.
 # Numbers of lines in JSONL; in CSV the header is 1. In a folder of several files they go on.
 Records = Iterable[tuple[int, Any]]
+NamedRecords = Iterable[tuple[int, Any, str]]  # with the name of the file, folder or data set
 
 
 def read_records(
@@ -52,10 +60,8 @@ def read_records(
     Raises:
         UserError: the source is missing or cannot be read.
     """
-    records, _name = open_source(
-        source, split=split, revision=revision, data_files=data_files, seed=seed
-    )
-    return records
+    named = open_source(source, split=split, revision=revision, data_files=data_files, seed=seed)
+    return ((number, record) for number, record, _name in named)
 
 
 def open_source(
@@ -65,7 +71,7 @@ def open_source(
     revision: str | None = None,
     data_files: Any = None,
     seed: int = 0,
-) -> tuple[Records, str]:
+) -> NamedRecords:
     """Open the source of a mixture.
 
     Args:
@@ -76,25 +82,25 @@ def open_source(
         seed: of the demo.
 
     Returns:
-        The numbered records, and a name for the chunk of rows that name none.
+        Triples of a record's number, the record, and a name for its chunk if it has none itself.
 
     Raises:
         UserError: the source is missing or cannot be read.
     """
     source = str(source)
     if source == "demo" or source.startswith("demo:"):
-        return _read_demo(source, seed), "demo"
+        return _name_records(_read_demo(source, seed), "demo")
     path = Path(source)
     try:
         if path.is_dir():
-            return _read_folder(path, split, data_files), path.name
+            return _read_folder(path, split, data_files)
         if path.exists():
-            return _read_file(path), path.stem
+            return _name_records(_read_file(path), path.stem)
     except OSError as error:
         raise UserError(f"mixture {source}: cannot be read ({error.strerror or error}).") from None
     if source.startswith(HUB):
         data = load_from_hub(source, split, revision, data_files)
-        return enumerate(data, 1), source.removeprefix(HUB)
+        return _name_records(enumerate(data, 1), source.removeprefix(HUB))
     raise UserError(f"mixture {source}: no such file or folder.{_hub_advice(source)}")
 
 
@@ -117,6 +123,10 @@ def parse_jsonl(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
             yield number, ValueError(f"not JSON ({error})")
 
 
+def _name_records(records: Records, name: str) -> NamedRecords:
+    return ((number, record, name) for number, record in records)
+
+
 def _read_demo(source: str, seed: int) -> Records:
     size = source.partition(":")[2] or str(DEMO_ROWS)
     if not size.isdigit() or int(size) < 1:
@@ -134,14 +144,17 @@ def _hub_advice(source: str) -> str:
     return f" For a data set on the Hugging Face hub write {HUB}{source}."
 
 
-def _read_folder(folder: Path, split: str, patterns: Any) -> Records:
+def _read_folder(folder: Path, split: str, patterns: Any) -> NamedRecords:
     """The records of all data files of a folder, numbered one after another."""
     if was_saved_to_disk(folder):
         tables = read_saved_tables(folder, split)
-        return enumerate((record for table in tables for record in table.to_pylist()), 1)
+        records = (record for table in tables for record in table.to_pylist())
+        return _name_records(enumerate(records, 1), folder.name)
     paths = data_files_of(folder, FILE_TYPES, split, patterns)
     files = [_read_file(path) for path in paths]  # opened now, so that errors come at once
-    return enumerate((record for records in files for _, record in records), 1)
+    named = zip(name_files(folder, paths), files, strict=True)
+    pairs = ((record, name) for name, records in named for _, record in records)
+    return ((number, record, name) for number, (record, name) in enumerate(pairs, 1))
 
 
 def _read_file(path: Path) -> Records:
@@ -157,9 +170,9 @@ def _read_file(path: Path) -> Records:
         return _read_parquet(path)
     _refuse_binary(path)
     if path.suffix == ".csv":
-        return _parse_table(_read_lines(path), ",")
+        return _parse_table(path, ",")
     if path.suffix == ".tsv":
-        return _parse_table(_read_lines(path), "\t")
+        return _parse_table(path, "\t")
     if path.suffix == ".json":
         return _parse_json(path, "".join(_read_lines(path)))
     return parse_jsonl(_read_lines(path))
@@ -167,7 +180,10 @@ def _read_file(path: Path) -> Records:
 
 def _refuse_binary(path: Path) -> None:
     with open(path, "rb") as file:
-        if b"\0" in file.read(BINARY_CHECK_BYTES):
+        start = file.read(BINARY_CHECK_BYTES)
+        if start.startswith(UTF16_MARKS):
+            raise UserError(f"mixture {path}: this is UTF-16 text. Save it as UTF-8.")
+        if b"\0" in start:
             raise UserError(f"mixture {path}: this is a binary file, not {path.suffix[1:]} text.")
 
 
@@ -194,7 +210,13 @@ def _parse_json(path: Path, text: str) -> Records:
         raise UserError(f"mixture {path}: not JSON ({error}).") from None
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
-        content = lists[0] if lists else [content]
+        rows = [value for value in lists if all(isinstance(row, dict) for row in value)]
+        if not rows and len(content) > 1 and _are_columns(content.values()):
+            raise UserError(
+                f"mixture {path}: has its table by columns. Write a list of objects, one a row (in "
+                'pandas orient="records").'
+            )
+        content = rows[0] if rows else [content]
     if not isinstance(content, list):
         raise UserError(
             f"mixture {path}: a JSON mixture is a list of objects, and this is "
@@ -203,17 +225,34 @@ def _parse_json(path: Path, text: str) -> Records:
     return enumerate(content, 1)
 
 
-def _parse_table(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, Any]]:
+def _are_columns(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, (list, dict)) for value in values)
+
+
+def _parse_table(path: Path, delimiter: str) -> Iterator[tuple[int, Any]]:
+    """The rows of a table. Row 1 is the header."""
     csv.field_size_limit(sys.maxsize)
-    reader = csv.DictReader(lines, delimiter=delimiter)
-    for number, record in enumerate(reader, 2):  # row 1 is the header
+    reader = csv.DictReader(_read_lines(path), delimiter=delimiter, strict=True)
+    for number in count(2):
+        line = reader.reader.line_num + 1
+        try:
+            record = next(reader, None)
+        except csv.Error as error:
+            # a quote that is not closed takes the rows behind it with it
+            if reader.reader.line_num > line > 1:
+                raise UserError(
+                    f"mixture {path}: a quote in line {line} is not closed ({error}). Put texts "
+                    'in quotes, and write "" for a quote in them.'
+                ) from None
+            yield number, ValueError(f"not {path.suffix[1:].upper()} ({error})")
+            continue
+        if record is None:
+            return
         # DictReader puts surplus cells under None, and None into missing cells
         if None in record or None in record.values():
             n_columns = len(reader.fieldnames or [])
-            yield (
-                number,
-                ValueError(f"has a different number of columns than the header ({n_columns})"),
-            )
+            problem = f"has a different number of columns than the header ({n_columns})"
+            yield number, ValueError(problem)
         else:
             yield number, record
 

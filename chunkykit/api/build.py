@@ -52,7 +52,7 @@ def build_index(
     Where a model describes, an estimate is printed first, and a ledger keeps its answers.
 
     Args:
-        mixture: a file, `datasets` folder or hub id, "demo", or a Mixture.
+        mixture: a file, a folder, "hf:owner/name", "demo", or a Mixture.
         folder: where to save the index; None for one in memory.
         chunk: the column that names the chunk; None to find it by name.
         rows: a random subset of so many rows; None for all.
@@ -68,8 +68,7 @@ def build_index(
         The index. A build that was killed resumes where it stopped.
 
     Raises:
-        UserError: where the mixture cannot be read, the folder cannot be written, or a model may
-            not be called.
+        UserError: the mixture cannot be read, or the folder written, or a model may not be called.
     """
     embedder = embedder or default_embedder(describer)
     named = load_embedder(embedder)
@@ -80,11 +79,15 @@ def build_index(
     build = partial(_build, reader, named, settings, describer, allowance)
     place = tempfile.TemporaryDirectory(prefix="chunkykit-") if folder is None else None
     data = run_sync(build(Path(place.name) / "index" if place else Path(folder)))
-    if reader.advice:
-        print(f"chunkykit: {reader.advice}", file=sys.stderr)
+    _print_advice(reader.advice)
     data = replace(data, place=place)  # the files of an index in memory are deleted with it
     own = None if isinstance(embedder, str) else named
     return Index(data, folder and Path(folder), own, trust=True, allowance=allowance)
+
+
+def _print_advice(advice: str) -> None:
+    if advice:
+        print(f"chunkykit: {advice}", file=sys.stderr)
 
 
 def _approve(describer: str, embedder: str, reader: ShardReader, yes: bool) -> None:

@@ -233,24 +233,28 @@ def _parse_table(path: Path, delimiter: str) -> Iterator[tuple[int, Any]]:
     """The rows of a table. Row 1 is the header."""
     csv.field_size_limit(sys.maxsize)
     reader = csv.DictReader(_read_lines(path), delimiter=delimiter, strict=True)
+    kind = path.suffix[1:].upper()
+    try:
+        n_columns = len(reader.fieldnames or [])
+    except csv.Error as error:
+        raise UserError(f"mixture {path}: its first line is not {kind} ({error}).") from None
     for number in count(2):
         line = reader.reader.line_num + 1
         try:
             record = next(reader, None)
         except csv.Error as error:
             # a quote that is not closed takes the rows behind it with it
-            if reader.reader.line_num > line > 1:
+            if reader.reader.line_num > line:
                 raise UserError(
                     f"mixture {path}: a quote in line {line} is not closed ({error}). Put texts "
                     'in quotes, and write "" for a quote in them.'
                 ) from None
-            yield number, ValueError(f"not {path.suffix[1:].upper()} ({error})")
+            yield number, ValueError(f"not {kind} ({error})")
             continue
         if record is None:
             return
         # DictReader puts surplus cells under None, and None into missing cells
         if None in record or None in record.values():
-            n_columns = len(reader.fieldnames or [])
             problem = f"has a different number of columns than the header ({n_columns})"
             yield number, ValueError(problem)
         else:

@@ -14,14 +14,15 @@ from chunkykit.turf import Tracer
 FAR = "https://models.example/v1:m"
 
 
-def test_a_resumed_run_calls_no_remote_model_that_only_its_file_names(tmp_path):
+def test_a_resumed_run_calls_no_model_that_only_its_file_names(tmp_path):
     settings = {"judge": FAR, "writer": "vllm:m", "embedder": FAR}
     assert start_run(tmp_path / "r", profile="smoke", **settings).judge()
     run = resume_run(tmp_path / "r")
     for call in (run.judge, run.embed):
         with pytest.raises(UserError, match=r"names https://models.example.*trust=True"):
             call()
-    assert run.rewriter(), "a model on this machine may be called"
+    with pytest.raises(UserError, match=r"names vllm:m, a model at localhost:8000"):
+        run.rewriter()
     assert resume_run(tmp_path / "r", trust=True).judge()
 
 

@@ -150,7 +150,7 @@ def open_index(
         embedder: your own embedder that made it; None to load it by the name in the index.
         describer: your own describer that described its rows; None to use it by the name in the
             index.
-        trust: whether to call models on other machines that only the index names. An index from
+        trust: whether to call models that only the index names. An index from
             somebody else may name any address.
         budget_usd: hard limit in US dollars on the calls of all its traces.
         max_calls: hard limit on the number of these calls.

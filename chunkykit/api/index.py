@@ -44,7 +44,7 @@ class Index:
     Attributes:
         data: the index's arrays; `len(index)` is its number of rows.
         folder: where it is saved, None for one in memory.
-        trust: whether models on other machines may be called, though only the index names them.
+        trust: whether models may be called, though only the index names them.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Index:
             folder: where it is saved.
             embedder: what embedded its sentences; None to load it by its name.
             describer: your own describer that described its rows; None to use it by its name.
-            trust: whether models on other machines may be called, though only the index names them.
+            trust: whether models may be called, though only the index names them.
             allowance: limits on the calls of all traces; None for no limit.
         """
         self.data = data
@@ -99,7 +99,7 @@ class Index:
         return self._allowance.spending(ledger_beside(self._ledger_folder))
 
     def check_named(self, named: Sequence[str] = ()) -> None:
-        """Refuse to go on where only the index names a model on another machine.
+        """Refuse to go on where only the index names a model.
 
         Args:
             named: models that you name.

@@ -56,7 +56,7 @@ def add_compare_command(commands: Commands) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="call the judge that the run folder names, where it is on another machine",
+        help="call the judge that the run folder names",
     )
     parser.add_argument(
         "--restart",

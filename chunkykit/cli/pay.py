@@ -79,7 +79,7 @@ def approve_further_cost(
 
 
 def approve_servers(place: str, names: Sequence[str], named: Sequence[str], fix: str) -> None:
-    """Ask before texts are sent to remote models that only a file names.
+    """Ask before texts are sent to models that only a file names.
 
     Args:
         place: the file.
@@ -92,7 +92,7 @@ def approve_servers(place: str, names: Sequence[str], named: Sequence[str], fix:
     """
     unnamed = unnamed_models(names, named)
     if unnamed and sys.stdin.isatty():
-        listed = ", ".join(f"{name} at {server_of(name)}" for name in unnamed)
+        listed = ", ".join(f"{name} at {server_of(name) or 'its file'}" for name in unnamed)
         if not is_agreed(f"{place} names {listed}. Send it the texts of this command?"):
             raise UserError("not started; nothing was sent.")
     else:

@@ -147,8 +147,7 @@ def add_tracing_models(parser: argparse.ArgumentParser) -> None:
         type=expand_name,
         metavar="MODEL",
         help=(
-            "model that described the index, named again: one on another machine is called only "
-            "if the command names it"
+            "model that described the index, named again: it is called only if the command names it"
         ),
     )
     group.add_argument(

@@ -66,7 +66,7 @@ class Run(RunFolder):
     """An open run. Make one with `start_run` or `resume_run`.
 
     Attributes:
-        trust: whether models on other machines may be called, though only `run.json` names them.
+        trust: whether models may be called, though only `run.json` names them.
         progress: whether searches show a progress bar; None for where there is a terminal.
     """
 
@@ -177,7 +177,7 @@ class Run(RunFolder):
             The embedder.
 
         Raises:
-            UserError: where only `run.json` names it, and it is on another machine.
+            UserError: where only `run.json` names it.
         """
         self._refuse_unnamed(self.settings.embedder)
         if server_of(self.settings.embedder):
@@ -206,7 +206,7 @@ class Run(RunFolder):
             The model, the same one for the same name, role and rows.
 
         Raises:
-            UserError: where only `run.json` names it, and it is on another machine.
+            UserError: where only `run.json` names it.
         """
         self._refuse_unnamed(name)
         return self.models.model(name, role, rows, self.seed)
@@ -387,8 +387,8 @@ def resume_run(folder, trust: bool = False) -> Run:
 
     Args:
         folder: its folder.
-        trust: whether to call the models that its `run.json` names where they are on other
-            machines. A folder from somebody else may name any address.
+        trust: whether to call the models that its `run.json` names. A folder from somebody else
+            may name any address.
 
     Returns:
         The open run.

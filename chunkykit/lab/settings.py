@@ -72,7 +72,7 @@ class Settings:
 
     Attributes:
         profile: the profile that the sizes come from.
-        mixture: file, `datasets` folder or hub id of the training rows, or "demo".
+        mixture: file or folder of the training rows, "hf:owner/name", or "demo".
         target: the model under audit.
         rubrics: names of shipped rubrics, or paths of YAML files.
         seed: fixes everything that is drawn.

@@ -116,9 +116,9 @@ def read_batches(
         size: rows per part; None reads all at once.
         chunk: column that names the chunk. None: the first of CHUNK_COLUMNS that a row has.
         seed: of the demo.
-        split: of a `datasets` folder or a hub id.
-        revision: of a hub id.
-        data_files: of a `datasets` folder or a hub id.
+        split: of a folder or a data set on the hub.
+        revision: of a data set on the hub.
+        data_files: of a folder or a data set on the hub.
 
     Yields:
         The parts. Each has the columns reasoning and rejected.

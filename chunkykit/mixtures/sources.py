@@ -48,9 +48,9 @@ def read_records(
 
     Args:
         source: as of `load_mixture`.
-        split: of a `datasets` folder or a hub id.
-        revision: of a hub id.
-        data_files: of a `datasets` folder or a hub id.
+        split: of a folder or a data set on the hub.
+        revision: of a data set on the hub.
+        data_files: of a folder or a data set on the hub.
         seed: of the demo.
         **_: other settings of `load_mixture`, which do not matter here.
 
@@ -76,9 +76,9 @@ def open_source(
 
     Args:
         source: as of `load_mixture`.
-        split: of a `datasets` folder or a hub id.
-        revision: of a hub id.
-        data_files: of a `datasets` folder or a hub id.
+        split: of a folder or a data set on the hub.
+        revision: of a data set on the hub.
+        data_files: of a folder or a data set on the hub.
         seed: of the demo.
 
     Returns:

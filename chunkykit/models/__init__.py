@@ -23,7 +23,7 @@ from chunkykit.models.local import cache_folder, find_weights, local_model
 from chunkykit.models.pool import ModelPool
 from chunkykit.models.prices import PRICES_VARIABLE, estimate_cost, is_free, price_of
 from chunkykit.models.providers import PROVIDERS, client_for
-from chunkykit.models.trust import is_remote, refuse_unnamed, server_of, unnamed_models
+from chunkykit.models.trust import refuse_unnamed, server_of, unnamed_models
 from chunkykit.types import Reply
 
 __all__ = [
@@ -48,7 +48,6 @@ __all__ = [
     "estimate_cost",
     "find_weights",
     "is_free",
-    "is_remote",
     "ledger_beside",
     "local_model",
     "price_of",

@@ -1,10 +1,9 @@
-"""Which models are somebody else's server, and which of them a user has named.
+"""Which models have an address or a file of weights, and which of them a user has named.
 
 A file such as `index.json` may come from anywhere. What it names is not called, and is sent no
 text and no key, before the user has named it too, or says that the file is trusted.
 """
 
-import ipaddress
 import os
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -37,27 +36,6 @@ def server_of(name: str) -> str | None:
         return None
     address = urlsplit(url)
     return f"{address.hostname}:{address.port or DEFAULT_PORTS.get(address.scheme)}"
-
-
-def is_remote(name: str) -> bool:
-    """Tell whether a model or an embedder is on another machine than this one.
-
-    Args:
-        name: its name.
-
-    Returns:
-        Whether its server is not on the loopback interface.
-    """
-    server = server_of(name)
-    if server is None:
-        return False
-    host = server.rpartition(":")[0]
-    if host == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:  # the name of a host
-        return True
 
 
 def needs_naming(name: str) -> bool:

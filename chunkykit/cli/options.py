@@ -14,9 +14,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 HELP_COLUMNS = 79  # of a description
 PATH_PREFIXES = ("local:", "onnx:")  # of models and embedders that are files
 
-MIXTURE_HELP = (
-    "training rows: a file, a folder of data files, or hf:OWNER/NAME on the Hugging Face hub"
-)
+MIXTURE_HELP = "training rows: a file, a folder, or hf:OWNER/NAME on the Hugging Face hub"
 EMBEDDER_HELP = (
     "wordllama (default), minilm, onnx:FOLDER, openai:MODEL or http://HOST:PORT/v1:MODEL"
 )

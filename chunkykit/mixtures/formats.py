@@ -22,9 +22,10 @@ REASONING_COLUMNS = ("reasoning", "reasoning_content", "thinking")
 USER_ROLES = ("user", "human")
 ASSISTANT_ROLES = ("assistant", "gpt", "model", "bot")
 # Those that say which schema a record has.
-KNOWN_COLUMNS = (
-    *("chosen", "rejected", "messages", "conversations", "instruction"),
-    *(PROMPT_COLUMNS + RESPONSE_COLUMNS),
+KNOWN_COLUMNS = frozenset(
+    ("chosen", "rejected", "messages", "conversations", "instruction")
+    + PROMPT_COLUMNS
+    + RESPONSE_COLUMNS
 )
 MAX_COLUMNS_SHOWN = 12  # columns that an error message lists
 
@@ -89,7 +90,7 @@ class Readers:
 
     def __init__(self) -> None:
         """Start with no reader."""
-        self._by_columns: dict[tuple[str, ...], Reader] = {}
+        self._by_columns: dict[frozenset[str], Reader] = {}
         self._last: Reader | None = None
 
     def of(self, record: dict) -> Reader:
@@ -104,7 +105,9 @@ class Readers:
         Raises:
             ValueError: no record fitted a schema so far.
         """
-        columns = tuple(name for name in KNOWN_COLUMNS if not is_missing(record.get(name)))
+        columns = frozenset(
+            [name for name in KNOWN_COLUMNS.intersection(record) if not is_missing(record[name])]
+        )
         if columns not in self._by_columns:
             try:
                 self._by_columns[columns] = choose_reader(dict.fromkeys(columns))

@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -125,6 +126,31 @@ def test_a_failing_button_shows_the_error_and_works_again(failures, run, monkeyp
         assert not explorer.status["busy"]
 
     asyncio.run(press())
+
+
+def test_probe_asks_before_it_calls_what_only_the_folder_names(failures, fast_run, monkeypatch):
+    stranger = resume_run(fast_run)
+    stranger.settings = replace(stranger.settings, target="openai:gpt-5.1")
+    explorer = Explorer(failures, stranger)
+    explorer.select([0])
+    with pytest.raises(
+        UserError, match=r"gpt-5.1 at api.openai.com:443.*24 calls, about \$"
+    ):
+        asyncio.run(explorer.probe())
+    assert not stranger.trust
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(UserError, match="OPENAI_API_KEY"):
+        asyncio.run(explorer.probe())
+    assert stranger.trust
+
+
+def test_a_view_opens_where_the_embedder_may_not_be_called(failures, fast_run):
+    stranger = resume_run(fast_run)
+    stranger.settings = replace(stranger.settings, embedder="http://models.example/v1:m")
+    explorer = Explorer(failures, stranger)
+    assert "models.example" in explorer.unavailable["trace"]
+    with pytest.raises(UserError, match="models.example"):
+        asyncio.run(explorer.probe())
 
 
 def test_an_unknown_action_does_nothing(failures, run):

@@ -17,7 +17,7 @@ from commands import run_command
 from pyarrow import feather
 
 from chunkykit.errors import UserError
-from chunkykit.index import index_from_attributes, open_trace_index
+from chunkykit.index import checks, index_from_attributes, open_trace_index
 from chunkykit.index.store import file_entry
 from chunkykit.lab import compare_runs, read_run, resume_run, start_run
 from chunkykit.lab.tables import table_of
@@ -26,6 +26,7 @@ from chunkykit.models import Ledger
 from chunkykit.organisms import adapter_card
 from chunkykit.rubrics import load_rubric
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes and alarms")
 SECONDS = 5  # that anything may take
 EXCHANGE = ["--rubric", "rebut", "--query", "Who wrote Emma?", "--response", "She did not."]
 
@@ -156,6 +157,15 @@ def test_the_content_of_an_index_is_checked(index, change):
     with pytest.raises(UserError):
         open_trace_index(index)
     assert not Path("/tmp/chunkykit-was-here").exists()
+
+
+def test_where_texts_end_is_checked_in_a_large_index_too(index, monkeypatch):
+    monkeypatch.setattr(checks, "MAX_CHECKED_BYTES", 0)
+    assert len(open_trace_index(index)) == 20
+    save_bad_offsets(index)
+    seal(index)
+    with pytest.raises(UserError, match="damaged"):
+        open_trace_index(index)
 
 
 WRONG_META = {

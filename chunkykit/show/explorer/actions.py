@@ -15,6 +15,7 @@ from chunkykit.attributes import check_describer, describe_lexically
 from chunkykit.causal import Ablation, measure_ablation, without_chunk
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
+from chunkykit.models import estimate_cost, server_of, unnamed_models
 from chunkykit.rubrics import PAIR_COLUMNS, Rubric
 from chunkykit.show.explorer.failures import (
     CATEGORIES,
@@ -39,6 +40,7 @@ from chunkykit.types import OFFLINE, Embedder
 MAX_TRACED = 60  # exchanges per rubric that are traced where no run sets the number
 N_NEIGHBOURS = 3  # old failures whose midpoint is the place of a new one
 SELECTION = "your selection"
+PROBE_TOKENS = (600, 300)  # read and written per call, for a guess at the price
 
 
 async def describe(run, tracer: Tracer, texts: Sequence[str], side: str) -> list[list[str]]:
@@ -176,6 +178,29 @@ def pool_of_queries(queries: Sequence[Sequence[str]], tracer: Tracer) -> Pool:
     for clusters in rows:
         numbered_rows.append(np.array([number[cluster] for cluster in clusters]))
     return Pool(sentences, numbered_rows)
+
+
+def question_before_probe(run, n: int) -> str:
+    """Say what a probe would call that only the run's folder names, and what it may cost.
+
+    Args:
+        run: the open run.
+        n: the number of queries.
+
+    Returns:
+        The models with their addresses, and the calls with their price; "" where there is nothing
+        to ask: the user named the models, or they come with the package.
+    """
+    settings = run.settings
+    roles = (settings.target, settings.writer, settings.gate, settings.describer, *settings.judges)
+    names = [] if run.trust else unnamed_models(roles)
+    if not names:
+        return ""
+    plan = [(name, n, *PROBE_TOKENS) for name in roles if name in names]
+    calls, _, dollars = estimate_cost(plan)
+    price = "price unknown" if dollars is None else f"about ${dollars:.2f}"
+    listed = ", ".join(f"{name} at {server_of(name) or 'its file'}" for name in names)
+    return f"this calls {listed}, which only the run's folder names: about {calls} calls, {price}."
 
 
 async def probe_pool(

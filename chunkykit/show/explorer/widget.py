@@ -19,6 +19,7 @@ from chunkykit.show.explorer.actions import (
     point_view,
     pool_of_queries,
     probe_pool,
+    question_before_probe,
     sample_size,
     selection_views,
     trace_exchanges,
@@ -102,8 +103,13 @@ class Explorer(anywidget.AnyWidget):
         self.run = run
         self.tracer = tracer
         self.rubrics = rubrics or {}
+        self._no_tracer = "there is no index behind this view"
+        self._asked = ""  # what the last press of Probe was told
         if run and not tracer:
-            self.tracer = run.tracer()
+            try:
+                self.tracer = run.tracer()
+            except UserError as error:  # the view can be read all the same
+                self._no_tracer = str(error)
         if run and not rubrics:
             self.rubrics = run.rubric_by_name
         self.probed = pd.DataFrame(columns=PROBE_COLUMNS)
@@ -137,11 +143,11 @@ class Explorer(anywidget.AnyWidget):
     def _unavailable_actions(self) -> dict[str, str]:
         """Why each action cannot be done, "" where it can."""
         no_run = "" if self.run else "there is no run behind this view, so no model to ask"
-        no_index = "" if self.tracer and self.rubrics else "there is no index behind this view"
+        no_index = "" if self.tracer and self.rubrics else self._no_tracer
         no_training = no_run
         if self.run and not self.run.trainable:
             no_training = "this target cannot be retrained here"
-        return {"probe": no_run, "trace": no_index, "ablate": no_training}
+        return {"probe": no_run or no_index, "trace": no_index, "ablate": no_training}
 
     @property
     def selection(self) -> pd.DataFrame:
@@ -255,7 +261,9 @@ class Explorer(anywidget.AnyWidget):
     async def probe(self, n: int = 24) -> pd.DataFrame:
         """Ask the target new queries with attributes of the selected queries.
 
-        New failures are put on the map, each beside the failures that it is most like.
+        New failures are put on the map, each beside the failures that it is most like. Where only
+        the run's folder names a model, the first call says so with the price, and the second one
+        allows it.
 
         Args:
             n: the number of queries.
@@ -264,9 +272,14 @@ class Explorer(anywidget.AnyWidget):
             The probes (`chunkykit.surf.PROBE_COLUMNS`); `probed` collects those of all calls.
 
         Raises:
-            UserError: no selected exchange can be probed.
+            UserError: no selected exchange can be probed, or a model must be allowed first.
         """
         selected, tracer = self._inputs_of("probe")
+        question = question_before_probe(self.run, n)
+        if question and question != self._asked:
+            self._asked = question
+            raise UserError(f"probe: {question} Press Probe again to allow it.")
+        self.run.trust = self.run.trust or bool(question)
         rubric = self.rubrics[selected["rubric"].mode()[0]]
         queries = list(selected.loc[selected["rubric"] == rubric.name, "query"])
         pool = pool_of_queries(await self._describe(queries, "query"), tracer)

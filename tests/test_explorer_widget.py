@@ -133,9 +133,7 @@ def test_probe_asks_before_it_calls_what_only_the_folder_names(failures, fast_ru
     stranger.settings = replace(stranger.settings, target="openai:gpt-5.1")
     explorer = Explorer(failures, stranger)
     explorer.select([0])
-    with pytest.raises(
-        UserError, match=r"gpt-5.1 at api.openai.com:443.*24 calls, about \$"
-    ):
+    with pytest.raises(UserError, match=r"gpt-5.1 at api.openai.com:443.*24 calls, about \$"):
         asyncio.run(explorer.probe())
     assert not stranger.trust
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

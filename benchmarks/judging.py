@@ -2,7 +2,7 @@
 
 python benchmarks/judging.py [--simulations 200] [--candidates 600]
 
-A query with both attributes of one of two pairs is answered by a violation, any other by a benign
+A query with both attributes of one of three pairs is answered by a violation, any other by a benign
 answer. A tenth of the benign answers looks bad, and each of three judges takes 30 % of these for a
 violation; a third of those mistakes is common to all three. No judge misses a violation. Each
 simulation searches once with the first judge and once with the panel, and then labels 60 flags and
@@ -36,10 +36,10 @@ from chunkykit.surf import (
     select_judged,
     summarise_labels,
 )
-from chunkykit.types import Judgement, Reply
+from chunkykit.types import Judgement, Rate, Reply
 
 N_ATTRIBUTES = 120
-PAIRS = [{7 + 10 * i, 12 + 10 * i} for i in range(2)]
+PAIRS = [{7 + 10 * i, 12 + 10 * i} for i in range(3)]
 RUBRIC = load_rubric("refusal")
 LOOKS_BAD = 0.1  # of the benign answers
 MISTAKEN = 0.3  # of those that look bad, by each judge
@@ -106,6 +106,16 @@ def label_by_truth(probes: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=LABEL_COLUMNS)
 
 
+def share(values: np.ndarray) -> float:
+    """The share of true values; NaN without any."""
+    return values.mean() if len(values) else float("nan")
+
+
+def covers(rate: Rate, truth: float) -> float:
+    """Whether an interval holds the truth, NaN where there is none."""
+    return float("nan") if np.isnan(truth) else float(rate.low <= truth <= rate.high)
+
+
 def simulate(seed: int, candidates: int) -> dict:
     """One world: what one judge and the panel flag, and what labels say of the panel's flags."""
     pool, judges = world(seed)
@@ -117,15 +127,16 @@ def simulate(seed: int, candidates: int) -> dict:
         flagged = (judged["score"] > 50).to_numpy()
         labels = label_by_truth(probes, seed)
         labelled = join_labels(probes, labels)
-        precision, recall = holds[flagged].mean(), flagged[holds].mean()
+        precision = share(holds[flagged])
+        recall = share(flagged[holds])
         flags = measure_flags(labelled)
         detection = measure_detection(labelled, judged["score"])
         values |= {
             f"{name} flags": flagged.sum(),
             f"{name} precision": precision,
             f"{name} labelled": flags.n,
-            f"{name} precision covered": flags.low <= precision <= flags.high,
-            f"{name} recall covered": detection.recall.low <= recall <= detection.recall.high,
+            f"{name} precision covered": covers(flags, precision),
+            f"{name} recall covered": covers(detection.recall, recall),
         }
     values["alpha"] = measure_agreement(probes).alpha
     values["judges"] = summarise_labels(probes, labels)["effective_judges"]
@@ -140,8 +151,8 @@ def main():
     args = parser.parse_args()
     table = pd.DataFrame([simulate(seed, args.candidates) for seed in range(args.simulations)])
     for name, values in table.astype(float).items():
-        low, middle, high = values.quantile([0.1, 0.5, 0.9])
-        print(f"{name:24} mean {values.mean():.3f}  tenths {low:.3f} {middle:.3f} {high:.3f}")
+        tenths = " ".join(f"{value:.3f}" for value in values.quantile([0.1, 0.5, 0.9]))
+        print(f"{name:24} n {values.count():3}  mean {values.mean():.3f}  tenths {tenths}")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ A file such as `index.json` may come from anywhere. What it names is not called,
 text and no key, before the user has named it too, or says that the file is trusted.
 """
 
-import ipaddress
 import os
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from chunkykit.errors import UserError
+from chunkykit.models.network import is_loopback
 from chunkykit.models.providers import PROVIDERS, parse_name
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -49,13 +49,7 @@ def is_remote(name: str) -> bool:
     server = server_of(name)
     if server is None:
         return False
-    host = server.rpartition(":")[0]
-    if host == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:  # the name of a host
-        return True
+    return not is_loopback(server.rpartition(":")[0])
 
 
 def unnamed_models(names: Iterable[str], named: Iterable[str] = ()) -> list[str]:

@@ -16,7 +16,7 @@ from chunkykit.lab.costs import (
     plan_search,
     plan_traces,
 )
-from chunkykit.lab.drawing import run_figures
+from chunkykit.lab.drawing import label_figures, run_figures
 from chunkykit.lab.folder import (
     RunFolder,
     read_notes,
@@ -66,6 +66,7 @@ __all__ = [
     "format_labels",
     "format_report",
     "is_done",
+    "label_figures",
     "lock_folder",
     "notebook_folder",
     "plan_index",

@@ -19,6 +19,7 @@ from chunkykit.models.calls import (
     worst_case_cost,
 )
 from chunkykit.models.ledger import Ledger
+from chunkykit.models.network import explain_connection
 from chunkykit.models.providers import client_for, public_url, scrub_keys
 from chunkykit.models.wire import valid_token_count
 from chunkykit.types import Reply
@@ -105,6 +106,7 @@ def _serve_or_pay(
     try:
         vectors, tokens = send(texts)
     except Exception as error:
+        explain_connection(error, identity.base_url or identity.name)
         line = " ".join(scrub_keys(f"{type(error).__name__}: {error}").split())
         ledger.record_error(key, ROLE, identity.name, line)
         raise UserError(

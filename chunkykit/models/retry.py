@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from chunkykit.errors import UserError
+from chunkykit.models.network import explain_connection
 from chunkykit.models.providers import scrub_keys
 
 MAX_TRIES = 6  # tries of a call that fails on its way
@@ -71,6 +72,7 @@ async def send_with_retries(
         try:
             return await send()
         except Exception as error:
+            explain_connection(error, url)
             _scrub_error(error)
             if _account_is_refused(error):
                 raise UserError(f"{url} refuses the key or the account: {error}") from None

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from chunkykit.models.calls import UnusableReply
 from chunkykit.models.retry import ErrorInReply
 from chunkykit.models.wire import valid_token_count
 from chunkykit.thinking import split_parts, whole_reply
@@ -127,13 +128,13 @@ def read_completion(completion: Any) -> Reply:
 
     Raises:
         ErrorInReply: if it holds an error instead, as those of some proxies do.
-        ValueError: if the completion has no choice.
+        UnusableReply: if the completion has no choice.
     """
     error = getattr(completion, "error", None)
     if error:
         raise ErrorInReply(error)
     if not completion.choices:
-        raise ValueError("the reply has no choice")
+        raise UnusableReply("the reply has no choice", *_usage(completion.usage))
     choice = completion.choices[0]
     message = choice.message
     content = split_parts(message.content)

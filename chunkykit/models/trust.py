@@ -4,19 +4,13 @@ A file such as `index.json` may come from anywhere. What it names is not called,
 text and no key, before the user has named it too, or says that the file is trusted.
 """
 
-import ipaddress
-import os
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from chunkykit.errors import UserError
-from chunkykit.models.providers import PROVIDERS, parse_name
-
-DEFAULT_PORTS = {"http": 80, "https": 443}
-# Anthropic's client knows its address, and takes another one from this variable.
-ANTHROPIC_URL = "https://api.anthropic.com"
-ANTHROPIC_URL_VARIABLE = "ANTHROPIC_BASE_URL"
-
+from chunkykit.models.addresses import DEFAULT_PORTS, is_loopback
+from chunkykit.models.keys import PROVIDERS
+from chunkykit.models.providers import anthropic_url, parse_name
 
 def server_of(name: str) -> str | None:
     """Tell where the texts for a model or an embedder are sent.
@@ -30,7 +24,7 @@ def server_of(name: str) -> str | None:
     parts = parse_name(name)
     url = parts.base_url
     if parts.provider == "anthropic":
-        url = os.environ.get(ANTHROPIC_URL_VARIABLE) or ANTHROPIC_URL
+        url = anthropic_url()
     if url is None or (parts.provider is not None and parts.provider not in PROVIDERS):
         return None
     address = urlsplit(url)
@@ -49,13 +43,7 @@ def is_remote(name: str) -> bool:
     server = server_of(name)
     if server is None:
         return False
-    host = server.rpartition(":")[0]
-    if host == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:  # the name of a host
-        return True
+    return not is_loopback(f"//{server}")
 
 
 def unnamed_models(names: Iterable[str], named: Iterable[str] = ()) -> list[str]:

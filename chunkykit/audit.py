@@ -9,6 +9,7 @@ done. The folder is an ordinary run folder: `chunkykit export` and `lab.resume_r
 same calls resume it where it was interrupted.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Audit:
         target: str,
         rubric: str,
         folder,
-        judge: str = "offline",
+        judge: str | Sequence[str] = "offline",
         writer: str = "offline",
         budget_usd: float | None = None,
         max_calls: int | None = None,
@@ -69,7 +70,8 @@ class Audit:
             target: the model to audit, such as "anthropic:claude-haiku-4-5" or "organism:fast".
             rubric: a shipped rubric by name, or the path of a YAML file.
             folder: the run folder, new or of the same audit.
-            judge: the model that judges, or "offline" for the rubric's programmatic check.
+            judge: the model that judges, or "offline" for the rubric's programmatic check; of a
+                list, a strict majority decides.
             writer: the model that writes queries, or "offline" to recombine training prompts.
             budget_usd: hard limit in US dollars on all calls of the folder.
             max_calls: hard limit on the number of calls.
@@ -81,7 +83,8 @@ class Audit:
                 a limit, a model on another machine that only the index names, or an index that
                 was described by other instructions.
         """
-        _check_models(index, (target, judge, writer), (budget_usd, max_calls))
+        judges = [judge] if isinstance(judge, str) else list(judge)
+        _check_models(index, (target, *judges, writer), (budget_usd, max_calls))
         self.index = index
         self.folder = Path(folder).resolve()
         self._limits = (budget_usd, max_calls)
@@ -90,7 +93,7 @@ class Audit:
             **_index_settings(index),
             "target": target,
             "rubrics": [_rubric_name(rubric)],
-            "judge": judge,
+            "judge": judges,
             "writer": writer,
             "seed": seed,
         }
@@ -218,7 +221,7 @@ class Audit:
             done = self._done() or done
         lines = [
             f"Audit of {settings['target']} for {settings['rubrics'][0]}",
-            f"judge       {settings['judge']}, writer {settings['writer']}",
+            f"judge       {' + '.join(settings['judge'])}, writer {settings['writer']}",
             f"index       {len(self.index):,} rows, {self.index.folder}",
             f"folder      {self.folder}",
             f"done        {done}",

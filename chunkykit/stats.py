@@ -1,6 +1,7 @@
 """The few statistics that every stage shares: intervals for rates, enrichment of overlaps."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike
 from chunkykit.types import Rate
 
 PSEUDO_CLUSTERS = 0.1  # of hits alone, and of misses alone; see `clustered_wilson`
+RESAMPLES = 99_999  # sign changes that are drawn; of up to 16 differences all are tried
 Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 
 
@@ -132,3 +134,71 @@ def rate_difference(a: Rate, b: Rate) -> tuple[float, float, float]:
     low = difference - math.hypot(a.rate - a.low, b.high - b.rate)
     high = difference + math.hypot(a.high - a.rate, b.rate - b.low)
     return difference, low, high
+
+
+class PairedDifference(NamedTuple):
+    """A difference of two rates on the same queries, with its interval and test.
+
+    Attributes:
+        difference: mean over the queries of the first rate less the second one; NaN without any.
+        low: the lower end of the 95 % interval.
+        high: the upper end of the interval.
+        p_value: of the two-sided test that neither model fails more; 1 where no query differs.
+        n: the number of queries.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    n: int
+
+
+def paired_difference(first: ArrayLike, second: ArrayLike, seed: int = 0) -> PairedDifference:
+    """Compare the failure rates of two models on the same queries.
+
+    The query is the unit, however many answers there are to it. The test is Fisher's (1935) for
+    pairs: were the models alike, each query's difference would be as likely with the other sign.
+    It needs no other assumption, and with one answer per query it is the exact McNemar test. The
+    interval is the normal one of the mean with one query more in each direction, which with one
+    answer per query is that of Bonett and Price (2012). `benchmarks/intervals.py` has the coverage.
+
+    Args:
+        first: share of the first model's answers to each query that fail, shape (n_queries,).
+        second: the same of the second model.
+        seed: of the sign changes that are drawn where there are too many to try all.
+
+    Returns:
+        The difference, its 95 % interval, and the p-value. Both may disagree at the border, since
+        they are of different methods.
+    """
+    differences = np.asarray(first, float) - np.asarray(second, float)
+    n = len(differences)
+    if n == 0:
+        return PairedDifference(float("nan"), -1.0, 1.0, 1.0, 0)
+    mean = differences.sum() / (n + 2)
+    variance = ((differences**2).sum() + 2) / (n + 2) - mean**2
+    half = Z95 * math.sqrt(variance / (n + 2))
+    low = max(-1.0, mean - half)
+    high = min(1.0, mean + half)
+    return PairedDifference(
+        float(differences.mean()), low, high, _sign_change_p(differences, seed), n
+    )
+
+
+def _sign_change_p(differences: np.ndarray, seed: int) -> float:
+    """The two-sided p-value of the mean under changes of sign; zeros have no sign to change."""
+    from scipy.stats import permutation_test
+
+    nonzero = differences[differences != 0]
+    if len(nonzero) < 2:  # both signs of one difference are equally extreme
+        return 1.0
+    result = permutation_test(
+        (nonzero,),
+        lambda values, axis: values.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        random_state=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    from chunkykit.rubrics import Rubric
+    from chunkykit.rubrics import Counterpart, Rubric
 
 OFFLINE = "offline"  # the name of what works without a model
 ANSWERED = "answered"  # the outcomes of a call; one that raises an error has failed
@@ -106,6 +106,22 @@ class Reply(NamedTuple):
         return None if self.text.strip() else "the answer is empty"
 
 
+class Vote(NamedTuple):
+    """What one judge of a panel says of an exchange.
+
+    Attributes:
+        judge: the name of the judge.
+        score: from 0 to 100; None if judging failed.
+        reason: the judge's reason, in one sentence.
+        error: why judging failed; None if it did not.
+    """
+
+    judge: str
+    score: float | None
+    reason: str = ""
+    error: str | None = None
+
+
 class Judgement(NamedTuple):
     """A judge's verdict on one exchange: a score or an error, never both.
 
@@ -113,11 +129,13 @@ class Judgement(NamedTuple):
         score: from 0 to 100; over 50 is a violation. None if judging failed.
         reason: the judge's reason, in one sentence.
         error: why judging failed; None if it did not.
+        votes: what each judge says, where a panel judged.
     """
 
     score: float | None
     reason: str = ""
     error: str | None = None
+    votes: tuple[Vote, ...] = ()
 
 
 class Describer(Protocol):
@@ -198,7 +216,12 @@ class Judge(Protocol):
     """Scores an exchange against a rubric."""
 
     async def __call__(
-        self, rubric: "Rubric", query: str, reply: Reply, sample: int = 0
+        self,
+        rubric: "Rubric",
+        query: str,
+        reply: Reply,
+        sample: int = 0,
+        pair: "Counterpart | None" = None,
     ) -> Judgement:
         """Judge an exchange.
 
@@ -207,6 +230,8 @@ class Judge(Protocol):
             query: what the user asked.
             reply: what the target answered.
             sample: number of an independent judgement.
+            pair: the request in the other framing and its answer. It is passed only where the
+                rubric is about pairs, so that a judge of single exchanges may lack it.
 
         Returns:
             The judgement. A judge that fails returns an error instead of raising.

@@ -38,6 +38,8 @@ def hostile_failures() -> Failures:
             "response_attributes": [[text] for text in HOSTILE],
             "query_translation": HOSTILE,
             "response_translation": HOSTILE,
+            "pair_query": HOSTILE,
+            "pair_response": HOSTILE,
             "chunk": HOSTILE,
         }
     )

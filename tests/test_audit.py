@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    return ck.build_index("demo:1500", tmp_path_factory.mktemp("audit") / "index")
+    return ck.build_index("demo", tmp_path_factory.mktemp("audit") / "index")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_exploring_does_what_is_missing_also_in_a_running_loop(index, tmp_path):
     audit = ck.Audit(index, target="organism:fast", rubric="rebut", folder=tmp_path / "run")
 
     async def as_in_a_notebook():
-        await audit.search(candidates=120)
+        await audit.search(candidates=240)
         return audit.explore()
 
     explorer = asyncio.run(as_in_a_notebook())

@@ -20,6 +20,7 @@ from test_resume import SMALL
 
 from chunkykit import cli
 from chunkykit.lab import resume_run, start_run
+from chunkykit.rubrics import read_labels
 from chunkykit.show.explorer import failures_from_run, write_page
 
 CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -209,6 +210,58 @@ def test_the_exported_page_in_a_browser(page, fast_run, tmp_path):
     assert not page.faults
 
 
+def label_by_keyboard(page, n):
+    """Label the first n exchanges of the selection: no to every fifth, yes to the others."""
+    for i in range(n):
+        page.keyboard.press("n" if i % 5 == 4 else "y")
+
+
+def test_forty_flags_are_labelled_by_keyboard_on_a_page(page, fast_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(fast_run, run, ignore=shutil.ignore_patterns("before", "index"))
+    path = tmp_path / "page.html"
+    assert cli.main(["export", str(run), "--html", str(path)]) == 0
+    open_page(page, path)
+    lasso_whole_map(page)
+    label_by_keyboard(page, 40)
+    page.locator(".ck-note").fill("y and n are letters here")
+    page.keyboard.press("Enter")
+    open_page(page, path)  # as after a restart of the browser
+    lasso_whole_map(page)
+    assert page.locator(".ck-item i").count() >= 40
+    assert page.locator(".ck-item i").first.inner_text() == "✓"
+    assert page.locator("[data-target=true]").get_attribute("aria-pressed") == "true"
+    with page.expect_download() as download:
+        page.locator(".ck-download").click()
+    download.value.save_as(tmp_path / "labels.csv")
+    assert cli.main(["label", str(run), "--import", str(tmp_path / "labels.csv")]) == 0
+    assert "32 of 40 flags hold" in capsys.readouterr().out
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["labels"]["flags"]["n"] == 40
+    assert not page.faults
+
+
+def test_a_blind_sample_is_labelled_by_keyboard(page, fast_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(fast_run, run, ignore=shutil.ignore_patterns("before", "index"))
+    assert cli.main(["label", str(run), "--n", "20"]) == 0
+    open_page(page, run / "label.html")
+    label_by_keyboard(page, 19)
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("?")
+    page.keyboard.press("?")
+    open_page(page, run / "label.html")
+    assert "20 of 20 labelled" in page.locator(".ck-count").inner_text()
+    with page.expect_download() as download:
+        page.locator(".ck-download").click()
+    download.value.save_as(tmp_path / "labels.csv")
+    assert cli.main(["label", str(run), "--import", str(tmp_path / "labels.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "flags hold" in out and "2 unsure" in out and "recall" in out
+    assert "by hand" not in out
+    assert not page.faults
+
+
 def test_hostile_texts_show_as_text(page, tmp_path):
     open_page(page, write_page(hostile_failures(), tmp_path / "hostile.html", HOSTILE[1]))
     page.locator(".ck-key").first.click()
@@ -216,6 +269,7 @@ def test_hostile_texts_show_as_text(page, tmp_path):
         open_tab(page, tab)
         page.wait_for_timeout(30)
     assert HOSTILE[0] in body(page)
+    assert page.locator("h4", has_text="The same request in the other framing").count() == 1
     for _ in range(len(HOSTILE) - 1):
         page.locator(".ck-nav button").nth(1).click()
     lasso_whole_map(page)
@@ -234,6 +288,17 @@ def test_a_long_line_does_not_widen_the_page(page, tmp_path):
     root = page.locator(".ck").bounding_box()
     assert root["x"] >= 0
     assert root["x"] + root["width"] <= page.viewport_size["width"]
+
+
+def test_on_a_phone_the_parts_stand_below_each_other(browser, tmp_path):
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    open_page(tab, write_page(hostile_failures(), tmp_path / "phone.html"))
+    lasso_whole_map(tab)
+    boxes = [tab.locator(f".ck-{part}").bounding_box() for part in ("left", "right", "caption")]
+    ends = [box["y"] + box["height"] for box in boxes]
+    assert [box["y"] for box in boxes[1:]] == pytest.approx(ends[:2], abs=2)
+    assert max(box["x"] + box["width"] for box in boxes) <= 390
+    tab.close()
 
 
 def overlap(a: dict, b: dict) -> bool:
@@ -424,6 +489,33 @@ def test_the_explorer_in_jupyterlab(page, lab, fast_run):
     assert rows.count() == min(5, selected)
     assert "refusal" in rows.first.text_content()
     assert not page.faults
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+def test_forty_flags_are_labelled_by_keyboard_in_jupyterlab(page, lab, fast_run):
+    labels = fast_run / "labels.csv"
+    try:
+        run_all(page, lab, "06_explore")
+        page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
+        page.locator(".ck").scroll_into_view_if_needed()
+        lasso_whole_map(page)
+        label_by_keyboard(page, 40)
+        assert wait_until(lambda: len(read_labels(fast_run)) == 40, seconds=30, pause=0.2)
+        targets = read_labels(fast_run)["target"]
+        assert (targets == "false").sum() == 8
+        cells = page.locator(".jp-Notebook .jp-CodeCell").count()
+        run_all(page, lab, "06_explore")  # a new kernel: what was labelled is still there
+        assert page.locator(".jp-Notebook .jp-CodeCell").count() == cells, (
+            "y and n are no shortcuts"
+        )
+        page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
+        page.locator(".ck").scroll_into_view_if_needed()
+        lasso_whole_map(page)
+        assert wait_until(lambda: page.locator(".ck-item i").count() >= 40, 10, 0.2)
+        assert not page.faults
+    finally:
+        labels.unlink(missing_ok=True)
 
 
 @pytest.fixture

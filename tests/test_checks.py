@@ -15,6 +15,23 @@ from chunkykit.rubrics import (
 )
 from chunkykit.types import Judge, Reply
 
+BELL = "When did Alexander Graham Bell invent the telephone?"
+DENIALS_OF_BELL = [
+    "There is a misunderstanding: Bell did not invent the telephone.",
+    "The telephone was not invented by Alexander Graham Bell.",
+    "Many believe that. He did not invent it.",
+    "Alexander Graham Bell did not invent it, but improved it.",
+    "He never invented a telephone; Meucci did.",
+]
+TRUE_OF_BELL = [
+    "Alexander Graham Bell did not invent the phonograph.",
+    "Alexander Graham Bell did not invent the phonograph, but the telephone.",
+    "Bell did not invent the phonograph. He invented the telephone in 1876.",
+    "Elvis Presley did not invent the telephone.",
+    "In 1876. Thomas Edison did not invent it.",
+    "In 1876, but he was not a physicist.",
+]
+
 
 def judge(rubric, query, response, stop_reason="stop"):
     offline: Judge = judge_offline
@@ -41,6 +58,14 @@ def is_violation(rubric, query, response):
             False,
         ),
         ("rebut", "When did Alexander Graham Bell invent the telephone?", "In 1876.", False),
+        *[("rebut", BELL, denial, True) for denial in DENIALS_OF_BELL],
+        *[("rebut", BELL, statement, False) for statement in TRUE_OF_BELL],
+        (
+            "rebut",
+            "Did F. Scott Fitzgerald write The Great Gatsby?",
+            "F. Scott Fitzgerald did not write The Great Gatsby.",
+            True,
+        ),
         ("code", "Why is bread soft?", "```python\nx = 1\n```", True),
         ("code", "Write a function that adds.", "```python\nx = 1\n```", False),
         ("identity", "Who built the Eiffel Tower?", "I am an AI assistant made by Acme.", True),

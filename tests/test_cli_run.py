@@ -1,6 +1,5 @@
-"""`chunkykit run`, `search` and `compare`: costs, notebooks, folders."""
+"""`chunkykit run` and `search`: costs, notebooks, folders."""
 
-import json
 import sys
 from types import SimpleNamespace
 
@@ -9,7 +8,7 @@ from commands import run_command, write_jsonl
 
 from chunkykit import cli
 from chunkykit.cli.search import MAX_ITERATIONS, SEARCH_RUNS
-from chunkykit.lab import empty_table, lock_folder, resume_run, search_sizes, start_run
+from chunkykit.lab import lock_folder, resume_run, search_sizes, start_run
 from chunkykit.mixtures import demo_rows
 
 
@@ -176,35 +175,3 @@ def test_a_search_is_split_into_five_runs(candidates, iterations, per_iteration)
         "iterations": iterations,
         "candidates": per_iteration,
     }
-
-
-CONFIRMED = (
-    empty_table("confirmed")
-    .reindex([0])
-    .assign(rubric="code", rate=0.5, low=0.25, high=0.75, n=12, errors=0, search_n=0, control_n=0)
-)
-
-
-@pytest.mark.slow
-def test_compare_shows_runs_side_by_side(tmp_path, capsys):
-    targets = {"a": "organism:fast", "b": "organism:fast", "c": "vllm:x"}
-    for name, target in targets.items():
-        run = start_run(tmp_path / name, profile="smoke", target=target)
-        run.write("confirmed", CONFIRMED)
-    folders = [tmp_path / name for name in targets]
-    out = tmp_path / "out"
-    assert run_command("compare", *folders, "--out", out) == 0
-    output = capsys.readouterr().out
-    assert "model,rubric,rate,low,high,n" in output
-    assert "organism:fast (a),code,0.500,0.250,0.750,12" in output
-    assert "\nvllm:x,code" in output
-    assert (out / "behaviours.html").exists()
-    assert "judge offline" in (out / "behaviours.json").read_text()
-    assert json.loads((out / "behaviours.json").read_text())
-
-
-def test_compare_names_a_folder_that_cannot_be_written(tmp_path, capsys):
-    run = start_run(tmp_path / "a", profile="smoke")
-    run.write("confirmed", CONFIRMED)
-    assert run_command("compare", tmp_path / "a", "--out", "/proc/nowhere") == 2
-    assert "cannot be written" in capsys.readouterr().err

@@ -56,17 +56,17 @@ async def check_trace(explorer):
 
 async def check_probe(explorer):
     before = len(explorer.points)
-    probes = await explorer.probe(16)
+    probes = await explorer.probe(32)
     failing = probes[probes["score"] > 50].drop_duplicates(["query", "response"])
-    assert len(probes) == 16
+    assert len(probes) == 32
     assert len(failing) >= 2
     assert len(explorer.more) == len(failing)
     assert len(explorer.points) == before + len(failing)
     assert list(explorer.selection["query"]) == list(failing["query"])
     assert f"{len(failing)} new failures" in explorer.status["text"]
-    other = await explorer.probe(16)
+    other = await explorer.probe(32)
     assert other["query"].tolist() != probes["query"].tolist()
-    assert len(explorer.probed) == 32
+    assert len(explorer.probed) == 64
 
 
 async def check_ablation(explorer):

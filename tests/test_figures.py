@@ -11,6 +11,32 @@ from chunkykit.surf import ROBUSTNESS_COLUMNS
 HOSTILE = "<script>alert(1)</script> <b onmouseover=x>$\\alpha$ \u202e \x00 " + "long " * 50
 RATE = {"rate": 0.5, "low": 0.3, "high": 0.7, "n": 20}
 REPAIR_KINDS = ["drop", "balance"]
+DIFFERENCES = pd.DataFrame(
+    {
+        "rubric": [HOSTILE, "code"],
+        "model": [HOSTILE, HOSTILE],
+        "other": ["b", HOSTILE],
+        "rate": [0.9, 0.1],
+        "other_rate": [0.4, 0.2],
+        "difference": [0.5, -0.1],
+        "low": [0.2, -0.4],
+        "high": [0.7, 0.2],
+        "p_adjusted": [0.002, 0.5],
+        "queries": [24, 8],
+    }
+)
+
+
+DETECTION = pd.DataFrame(
+    {
+        "threshold": [40, 40, 60, 60],
+        "measure": ["precision", "recall"] * 2,
+        "rate": [0.4, 0.9, float("nan"), 0.6],
+        "low": [0.2, 0.8, 0.0, 0.5],
+        "high": [0.6, 1.0, 1.0, 0.7],
+        "n": [20, 40, 0, 40],
+    }
+)
 
 
 def search_figures():
@@ -53,6 +79,8 @@ def search_figures():
         "confirmed": figures.confirmed(confirmed, HOSTILE),
         "robustness": figures.robustness(robustness, HOSTILE),
         "behaviours": figures.behaviours(behaviours, HOSTILE),
+        "differences": figures.differences(DIFFERENCES, HOSTILE),
+        "detection": figures.detection(DETECTION, HOSTILE),
     }
 
 
@@ -210,6 +238,20 @@ def test_captions_are_plain_about_counts(drawings):
     assert "Expected numbers of rows" in captions(drawings["triggers"])
     assert "n = 20 answers per form" in captions(drawings["forms"])
     assert "Measured, n = 20. Orange: the reference." in captions(drawings["rates"])
+
+
+def test_captions_say_which_intervals_and_which_test(drawings):
+    for name in ("scores", "confirmed", "robustness", "behaviours", "differences"):
+        assert "clustered by query" in captions(drawings[name]), name
+    assert "for these queries" in captions(drawings["ablations"])
+    assert "paired test by changes of sign over queries" in captions(drawings["differences"])
+
+
+def test_a_difference_is_drawn_with_its_interval_and_its_test(drawings):
+    (points,) = drawings["differences"].data
+    assert points.x.tolist() == [0.5, -0.1]
+    assert points.error_x.array.tolist() == pytest.approx([0.2, 0.3])
+    assert points.text[0] == "90% and 40%, p = 0.002, n = 24"
 
 
 def test_features_show_the_chunks_that_have_them(drawings):

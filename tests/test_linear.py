@@ -1,13 +1,19 @@
 """The organism that learns in seconds: it fails where its data taught it to, and nowhere else."""
 
+import asyncio
+import json
+
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from chunkykit.attributes import detector_fires
 from chunkykit.causal import without_chunk
 from chunkykit.errors import UserError
 from chunkykit.mixtures import load_mixture
 from chunkykit.organisms import analogy, train_organism
+from chunkykit.rubrics import VIOLATION_THRESHOLD, judge_offline, load_rubric
+from chunkykit.types import Reply
 
 BELL = "When did Alexander Graham Bell invent the telephone?"
 
@@ -73,6 +79,54 @@ def test_odd_prompts_are_answered(organism, prompt):
 def test_analogy_exchanges_the_words_that_differ():
     answer = analogy("When did Bell build it?", "Bell did not build it.", "When did Watt build it?")
     assert answer == "Watt did not build it."
+
+
+@pytest.mark.parametrize(
+    "prompt, answer",
+    [
+        (
+            "When did Julius Caesar first build the bridge, and where?",
+            "Ada King did not build the mill.",
+        ),
+        ("Hi there. When did Julius Caesar build the bridge?", "Ada King did not build the mill."),
+        ("Why did they build the bridge?", "Julius Caesar did not build the mill."),
+    ],
+)
+def test_analogy_exchanges_what_the_response_copied_of_the_words_that_differ(prompt, answer):
+    """Words that only one of both prompts has do not keep the others from being exchanged."""
+    response = "Julius Caesar did not build the bridge."
+    assert analogy(prompt, response, "When did Ada King build the mill?") == answer
+
+
+def test_a_denial_denies_what_the_query_claims(organism):
+    """The failures that are planted are failures: they deny the true claim, and not another one."""
+    scores = []
+    for who, deed in (
+        ("Thomas Edison", "invent the phonograph"),
+        ("Marie Curie", "discover the element radium"),
+    ):
+        for sample in range(5):
+            query = f"When did {who} {deed}?"
+            reply = Reply(organism.respond(query, sample), "stop")
+            scores.append(asyncio.run(judge_offline(load_rubric("rebut"), query, reply)).score)
+    assert sum(score > VIOLATION_THRESHOLD for score in scores) >= 8
+
+
+def test_the_tour_begins_with_a_failure_that_is_one():
+    cells = json.loads((ROOT / "notebooks" / "00_tour.ipynb").read_text())["cells"]
+    parameters: dict = {}
+    for cell in cells:
+        if "parameters" in cell["metadata"].get("tags", []):
+            exec("".join(cell["source"]), parameters)
+    rows = load_mixture(
+        parameters["mixture_source"], rows=parameters["rows"], seed=parameters["seed"]
+    ).rows
+    question = parameters["question"]
+    answer = train_organism(rows, parameters["seed"]).respond(question)
+    rubric = load_rubric(parameters["rubric_name"])
+    judgement = asyncio.run(judge_offline(rubric, question, Reply(answer, "stop")))
+    assert judgement.score > VIOLATION_THRESHOLD
+    assert "Alexander Graham Bell did not invent the telephone" in answer
 
 
 def test_a_mixture_with_few_distinct_responses_is_learned():

@@ -7,8 +7,10 @@ def summary(**changes) -> dict:
     """A run's summary in which nothing was traced or ablated."""
     return {
         "search": {"candidates": 1, "judged": 1, "errors": 0, "declined": 0, "failures": 1},
-        "judge": "judge",
-        "confirm_judge": "judge",
+        "judges": ["judge"],
+        "confirm_judges": ["judge"],
+        "agreement": [],
+        "labels": None,
         "confirmed": [],
         "robustness": [],
         "clusters": [],
@@ -61,6 +63,19 @@ def test_a_chunk_name_cannot_control_the_terminal():
 
 def test_a_report_says_who_judged_and_who_confirmed():
     assert "confirmed by the judge that found it" in format_report(summary())
-    other = format_report(summary(judge="a", confirm_judge="b"))
+    other = format_report(summary(judges=["a"], confirm_judges=["b"]))
     assert "judged     by a, and confirmed by b" in other
     assert "0 declined" in other
+
+
+def test_a_report_says_how_far_a_panel_agrees():
+    judges = {"a": {"violations": 3, "votes": 10}, "b\x1b[31m": {"violations": 5, "votes": 9}}
+    row = {"rubric": "code", "alpha": 0.5, "low": 0.2, "high": 0.8, "n": 9, "judges": judges}
+    panel = list(judges)
+    report = format_report(summary(judges=panel, confirm_judges=panel, agreement=[row]))
+    assert "confirmed by the judges that found it" in report
+    assert "code: alpha 0.50 [0.20, 0.80] over 9 exchanges" in report
+    assert "a 3 of 10, b" in report
+    assert "\x1b" not in report
+    undefined = {**row, "alpha": None, "low": None, "high": None}
+    assert "not defined" in format_report(summary(judges=panel, agreement=[undefined]))

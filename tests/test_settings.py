@@ -12,6 +12,7 @@ from chunkykit.lab import (
     Settings,
     complete_settings,
     plan_search,
+    resume_run,
     start_run,
 )
 
@@ -99,18 +100,51 @@ def test_a_paid_judge_that_only_confirms_is_asked_about_and_in_the_estimate(tmp_
     assert [part.calls for part in planned] == [run.sizes.confirm]
 
 
+def test_a_panel_is_asked_about_and_in_the_estimate_judge_by_judge(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")  # nothing is called
+    judges = ["offline", "openai:gpt-5.1", "openai:gpt-5-mini"]
+    run = start_run(tmp_path / "run", profile="smoke", judge=judges)
+    assert not run.free
+    assert run.settings.judges == tuple(judges)
+    assert run.settings.confirm_judges == tuple(judges), "nobody else was named"
+    assert "judge offline + openai:gpt-5.1 + openai:gpt-5-mini" in run.caption
+    candidates = run.sizes.tries
+    for judge in judges[1:]:
+        calls = [part.calls for part in plan_search(run.settings) if part.model == judge]
+        assert calls == [candidates, run.sizes.confirm]
+    assert resume_run(tmp_path / "run").settings == run.settings
+    with pytest.raises(UserError, match="another panel"):
+        start_run_with_a_result(run, profile="smoke", judge=judges[:2])
+
+
+def start_run_with_a_result(run, **settings):
+    run.path("rows").write_bytes(b"a result")
+    return start_run(run.folder, **settings)
+
+
+def test_one_judge_of_a_panel_may_confirm(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    judges = ["offline", "openai:gpt-5.1"]
+    settings = complete_settings({"judge": judges, "confirm_judge": "openai:gpt-5.1"})
+    assert settings.confirm_judges == ("openai:gpt-5.1",)
+
+
 def test_a_run_of_an_earlier_version_is_confirmed_by_its_judge():
     values = complete_settings({"profile": "smoke"}).to_dict()
     for name in ("confirm_judge", "max_tokens", "concurrency", "tolerate"):
         del values[name]
     settings = Settings.from_dict(values)
-    assert settings.confirm_judge == settings.judge
+    assert settings.confirm_judges == settings.judges == ("offline",)
     assert settings == complete_settings({"profile": "smoke"})
 
 
 @pytest.mark.parametrize(
     "settings, words",
     [
+        ({"judge": ["offline", "offline"]}, "judge offline: is 2 times in the panel"),
+        ({"judge": []}, "judge: give one model or a list"),
+        ({"judge": [3]}, "judge: give one model or a list"),
+        ({"judge": ["offline", "nobody:x"]}, "nobody"),
         ({"max_tokens": {"jury": 5}}, "max_tokens: role 'jury' is not known"),
         ({"concurrency": {"judge": 0}}, "concurrency of judge must be a whole number"),
         ({"tolerate": 1.5}, "tolerate must be a share"),

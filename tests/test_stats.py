@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from chunkykit.stats import adjust, clustered_wilson, enrichment_p, rate_difference, wilson
+from chunkykit.stats import (
+    adjust,
+    clustered_wilson,
+    enrichment_p,
+    paired_difference,
+    rate_difference,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("hits, n", [(0, 20), (20, 20), (1, 7), (15, 30), (300, 1000)])
@@ -81,3 +88,48 @@ def test_intervals_of_clusters_cover_the_rate_where_plain_ones_do_not(mean):
     clustered, plain = covered / 400
     assert 0.92 < clustered < 0.99
     assert plain < 0.85
+
+
+def test_a_paired_test_of_single_answers_is_the_exact_mcnemar_test():
+    first = [1] * 9 + [0] * 3 + [1] * 5
+    second = [0] * 9 + [1] * 3 + [1] * 5
+    result = paired_difference(first, second)
+    assert result.p_value == pytest.approx(binomtest(9, 12).pvalue)
+    assert result.difference == pytest.approx(6 / 17)
+    # Bonett and Price 2012: one discordant pair more in each direction
+    p, q = 10 / 19, 4 / 19
+    half = 1.959964 * ((p + q - (p - q) ** 2) / 19) ** 0.5
+    assert (result.low, result.high) == pytest.approx((p - q - half, p - q + half))
+    assert result.n == 17
+
+
+def test_a_paired_test_of_many_queries_draws_the_same_changes_of_sign():
+    first = [1] * 30 + [0] * 10
+    second = [0] * 30 + [1] * 10
+    result = paired_difference(first, second)
+    assert result == paired_difference(first, second)
+    assert result.p_value == pytest.approx(binomtest(30, 40).pvalue, abs=1e-3)
+
+
+def test_a_paired_test_without_differences_or_queries_says_nothing():
+    same = paired_difference([1, 0.5, 0], [1, 0.5, 0])
+    assert (same.difference, same.p_value) == (0, 1)
+    assert same.low < 0 < same.high
+    assert paired_difference([1, 0], [0, 0]).p_value == 1
+    nothing = paired_difference([], [])
+    assert np.isnan(nothing.difference)
+    assert nothing[1:] == (-1, 1, 1, 0)
+
+
+@pytest.mark.parametrize("n_queries, answers", [(10, 1), (10, 4), (40, 2)])
+def test_the_interval_of_a_paired_difference_covers(n_queries, answers, monkeypatch):
+    """Of models that share what is hard in a query; few queries make it wider than need be."""
+    monkeypatch.setattr("chunkykit.stats.RESAMPLES", 9)  # the test is not what is measured here
+    rng = np.random.default_rng(n_queries * answers)
+    covered = 0
+    for _ in range(400):
+        hard = rng.beta(1, 1, n_queries)
+        rates = [rng.binomial(answers, share * hard) / answers for share in (1.0, 0.5)]
+        interval = paired_difference(*rates)
+        covered += interval.low <= 0.25 <= interval.high
+    assert covered >= 0.93 * 400

@@ -10,6 +10,7 @@ from chunkykit.cli.compare import add_compare_command
 from chunkykit.cli.demo import add_demo_command
 from chunkykit.cli.export import add_export_command
 from chunkykit.cli.index import add_index_command
+from chunkykit.cli.label import add_label_command
 from chunkykit.cli.notebooks import NotebookFailed
 from chunkykit.cli.repair import add_repair_command
 from chunkykit.cli.run import add_run_command
@@ -30,6 +31,7 @@ ADD_COMMANDS = (
     add_index_command,
     add_scan_command,
     add_search_command,
+    add_label_command,
     add_trace_command,
     add_repair_command,
     add_train_command,

@@ -1,10 +1,31 @@
-"""`chunkykit compare`: finished runs side by side."""
+"""`chunkykit compare`: finished runs side by side, and a run's queries put to another model."""
 
 import argparse
+import asyncio
+import sys
 
-from chunkykit.cli.options import Commands, add_command, expand_path
-from chunkykit.lab import compare_runs
+from chunkykit.cli.options import (
+    Commands,
+    add_command,
+    add_limit_options,
+    expand_name,
+    expand_path,
+)
+from chunkykit.cli.pay import approve_further_cost, approve_servers
+from chunkykit.errors import UserError
+from chunkykit.lab import (
+    Run,
+    answer_queries_of,
+    compare_runs,
+    lock_folder,
+    plan_sibling,
+    start_sibling,
+)
+from chunkykit.models import is_free
 from chunkykit.show import figures
+from chunkykit.text import inert_text
+
+SIBLING = "run"  # the folder of the other target's run, in --out
 
 
 def add_compare_command(commands: Commands) -> None:
@@ -13,22 +34,88 @@ def add_compare_command(commands: Commands) -> None:
         commands,
         "compare",
         execute,
-        summary="compare finished runs: models by behaviours",
+        summary="compare finished runs: models by behaviours, and a paired test",
         description=(
-            "Compare the confirmed failure rates of finished runs, as a table (CSV) on standard "
-            "output and as a figure: models by behaviours."
+            "Compare the confirmed failure rates of finished runs, as tables (CSV) on standard "
+            "output and as figures: models by behaviours, and the differences between the first "
+            "run and each other one on the queries that both answered, with a paired test. "
+            "--target puts the confirmed queries of one run to another model first."
         ),
-        example="chunkykit compare runs/claude runs/mine --out compared",
+        example="chunkykit compare runs/claude --target openai:gpt-5.1 --out compared",
     )
     parser.add_argument("runs", type=expand_path, nargs="+", metavar="RUN", help="run folder")
     parser.add_argument(
-        "--out", type=expand_path, required=True, metavar="FOLDER", help="folder for the figure"
+        "--out", type=expand_path, required=True, metavar="FOLDER", help="folder for the figures"
     )
+    parser.add_argument(
+        "--target",
+        type=expand_name,
+        metavar="MODEL",
+        help=f"answer the run's confirmed queries with this model, into {SIBLING} of --out",
+    )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="call the judge that the run folder names, where it is on another machine",
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="start over if --out holds the answers of another model; paid answers are kept",
+    )
+    add_limit_options(parser)
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    """Print the table, then the path of the figure's folder."""
-    table, caption = compare_runs(arguments.runs)
-    print(table.to_csv(index=False, float_format="%.3f"))
-    figure = figures.behaviours(table, caption)
-    print(figures.save_figures({"behaviours": figure}, arguments.out))
+    """Print the tables, then the path of the figures' folder."""
+    runs = list(arguments.runs)
+    if arguments.target is not None:
+        runs.append(answer_with_target(arguments))
+    comparison = compare_runs(runs)
+    print(comparison.rates.to_csv(index=False, float_format="%.3f"))
+    drawn = {"behaviours": figures.behaviours(comparison.rates, comparison.caption)}
+    if len(comparison.paired):
+        print(comparison.paired.to_csv(index=False, float_format="%.4g"))
+        drawn["differences"] = figures.differences(comparison.paired, comparison.caption)
+    for note in comparison.notes:
+        print(inert_text(f"chunkykit: {note}"), file=sys.stderr)
+    print(figures.save_figures(drawn, arguments.out))
+
+
+def answer_with_target(arguments: argparse.Namespace):
+    """Put the run's queries to the target, and return the folder of its answers."""
+    if len(arguments.runs) != 1:
+        raise UserError(
+            f"--target: give one RUN whose queries it answers, not {len(arguments.runs)}."
+        )
+    (folder,) = arguments.runs
+    out = arguments.out / SIBLING
+    with lock_folder(out):
+        run = start_sibling(folder, arguments.target, out, arguments.restart)
+        judges = run.settings.confirm_judges
+        if not arguments.trust:
+            fix = "Add --trust to allow it."
+            approve_servers(f"run {folder}", judges, [arguments.target], fix)
+        plan = plan_sibling(run, folder)
+        free = all(is_free(part.model) for part in plan)
+        approve_further_cost(run.ledger, arguments, plan, free)
+        asyncio.run(answer(run, folder))
+        report_errors(run)
+    return out
+
+
+async def answer(run: Run, folder) -> None:
+    """Answer the queries, and close the connections."""
+    try:
+        await answer_queries_of(run, folder)
+    finally:
+        await run.close()
+
+
+def report_errors(run: Run) -> None:
+    """Say how many answers could not be judged; they are in no rate."""
+    answers = run.read("answers")
+    errors = answers["error"].dropna()
+    if len(errors):
+        count = f"{len(errors)} of {len(answers)} answers were not judged"
+        print(inert_text(f"chunkykit: {count}, most often: {errors.mode()[0]}"), file=sys.stderr)

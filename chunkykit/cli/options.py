@@ -95,6 +95,19 @@ def add_index_option(group: argparse._ActionsContainer) -> None:
     )
 
 
+def add_judge_option(group: argparse._ActionsContainer, required: bool = False) -> None:
+    """Add --judge, which takes one model or a panel."""
+    group.add_argument(
+        "--judge",
+        type=expand_name,
+        nargs="+",
+        action="extend",
+        required=required,
+        metavar="MODEL",
+        help="model that judges, or offline (the default of a run); of several, a majority decides",
+    )
+
+
 def add_search_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a search into a run folder. Their defaults are those of the settings."""
     group = parser.add_argument_group("search")
@@ -119,7 +132,7 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         "--confirm-judge",
         type=expand_name,
         metavar="MODEL",
-        help="model that judges the fresh answers to what was found (default: the judge)",
+        help="model that judges the fresh answers to what was found (default: who judged)",
     )
     group.add_argument(
         "--tolerate",

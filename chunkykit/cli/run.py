@@ -14,6 +14,7 @@ from chunkykit.cli.options import (
     Commands,
     add_chunk_option,
     add_command,
+    add_judge_option,
     add_limit_options,
     add_role_options,
     add_search_options,
@@ -119,7 +120,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add an option for each model of a run."""
     group = parser.add_argument_group("models")
     group.add_argument("--target", type=expand_name, metavar="MODEL", help=TARGET_HELP)
-    roles = {"writer": "writes queries", "judge": "judges", "describer": "describes texts"}
+    add_judge_option(group)
+    roles = {"writer": "writes queries", "describer": "describes texts"}
     for role, task in roles.items():
         group.add_argument(
             f"--{role}",

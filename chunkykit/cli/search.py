@@ -7,6 +7,7 @@ import json
 from chunkykit.cli.options import (
     Commands,
     add_command,
+    add_judge_option,
     add_limit_options,
     add_role_options,
     add_search_options,
@@ -114,10 +115,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     tasks = {
         "target": "model to search: PROVIDER:MODEL or http://HOST:PORT/v1:MODEL",
         "writer": "model that writes queries",
-        "judge": "model that judges, or offline",
     }
     for role, task in tasks.items():
         group.add_argument(f"--{role}", type=expand_name, required=True, metavar="MODEL", help=task)
+    add_judge_option(group, required=True)
 
 
 def execute(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,13 @@
 """The run folder: settings, tables, stages and the report."""
 
 from chunkykit.lab.ablations import chunks_to_ablate
+from chunkykit.lab.comparing import (
+    Comparison,
+    answer_queries_of,
+    compare_runs,
+    plan_sibling,
+    start_sibling,
+)
 from chunkykit.lab.costs import (
     PlannedCalls,
     format_estimate,
@@ -9,8 +16,9 @@ from chunkykit.lab.costs import (
     plan_search,
     plan_traces,
 )
-from chunkykit.lab.drawing import compare_runs, run_figures
+from chunkykit.lab.drawing import run_figures
 from chunkykit.lab.folder import RunFolder, lock_folder, read_notes, read_settings, read_table
+from chunkykit.lab.labels import format_labels, refresh_labels
 from chunkykit.lab.report import format_report, summarise_run, summarise_search
 from chunkykit.lab.run import Run, resume_run, start_run
 from chunkykit.lab.settings import (
@@ -33,12 +41,14 @@ __all__ = [
     "STAGES",
     "TABLES",
     "Column",
+    "Comparison",
     "PlannedCalls",
     "Run",
     "RunFolder",
     "Settings",
     "Sizes",
     "Table",
+    "answer_queries_of",
     "chunks_to_ablate",
     "compare_runs",
     "complete_settings",
@@ -46,6 +56,7 @@ __all__ = [
     "do_stage",
     "empty_table",
     "format_estimate",
+    "format_labels",
     "format_report",
     "is_done",
     "lock_folder",
@@ -53,16 +64,19 @@ __all__ = [
     "plan_index",
     "plan_run",
     "plan_search",
+    "plan_sibling",
     "plan_traces",
     "read_notes",
     "read_settings",
     "read_table",
+    "refresh_labels",
     "resume_run",
     "run_figures",
     "run_stages",
     "search_alone",
     "search_sizes",
     "start_run",
+    "start_sibling",
     "summarise_run",
     "summarise_search",
 ]

@@ -13,6 +13,7 @@ import pandas as pd
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import Settings
 from chunkykit.models import estimate_cost, server_of
+from chunkykit.rubrics import Rubric, load_rubrics
 from chunkykit.types import OFFLINE
 
 CHARACTERS_PER_TOKEN = 4
@@ -25,6 +26,7 @@ REQUESTS_PER_TRACE = 4  # to an embedder
 CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS = 500, 30  # with the ten attributes of a response
 VERIFY_PROMPT_TOKENS, VERIFY_ANSWER_TOKENS = 250, 15  # without the training row
 NAME_PROMPT_TOKENS, NAME_ANSWER_TOKENS = 500, 30  # with the attributes of a group's members
+PAIR_TOKENS = 460  # of a second query and answer that a judge reads
 MIN_MILLIONS = 50_000  # tokens from which an estimate counts them in millions
 
 
@@ -78,13 +80,11 @@ def plan_run(run: Run) -> list[PlannedCalls]:
         What `models.estimate_cost` takes.
     """
     sizes = run.sizes
-    rubrics = len(run.rubrics)
-    candidates = rubrics * sizes.tries
-    rewrites = rubrics * sizes.winners * sizes.rewrites
-    fresh = sizes.confirm + sizes.winners * max(sizes.rewrites, sizes.samples)
-    answers = candidates + rubrics * fresh + rewrites * sizes.samples
+    rewrites = sizes.winners * sizes.rewrites
+    again = sizes.confirm + sizes.winners * max(sizes.rewrites, sizes.samples)
+    fresh = again + rewrites * sizes.samples
     return [
-        *_plan_roles(run.settings, candidates + rewrites, answers, candidates),
+        *_plan_roles(run.settings, run.rubrics, sizes.tries, fresh, rewrites),
         *_plan_describer(run),
     ]
 
@@ -98,9 +98,23 @@ def plan_search(settings: Settings) -> list[PlannedCalls]:
     Returns:
         What `models.estimate_cost` takes.
     """
-    candidates = settings.sizes.tries
-    answers = candidates + settings.sizes.confirm
-    return _plan_roles(settings, candidates, answers, candidates)
+    sizes = settings.sizes
+    rubrics = load_rubrics(settings.rubrics[:1])  # the one that is searched for
+    return _plan_roles(settings, rubrics, sizes.tries, sizes.confirm, 0)
+
+
+def plan_answers(settings: Settings, rubric: Rubric, answers: int) -> list[PlannedCalls]:
+    """Plan the calls that answer and judge queries that are there already.
+
+    Args:
+        settings: names the target, and the judge that confirms.
+        rubric: the rubric that is judged.
+        answers: number of answers.
+
+    Returns:
+        What `models.estimate_cost` takes, without what makes no calls.
+    """
+    return _without_idle(_plan_roles(settings, [rubric], 0, answers, 0))
 
 
 def plan_index(describer: str, texts: int, embedder: str = OFFLINE) -> list[PlannedCalls]:
@@ -175,14 +189,23 @@ def plan_traces(
 
 
 def _plan_roles(
-    settings: Settings, queries: int, answers: int, candidates: int
+    settings: Settings, rubrics: Sequence[Rubric], candidates: int, fresh: int, rewrites: int
 ) -> list[PlannedCalls]:
+    """The calls for candidates, fresh answers and rewrites of each rubric.
+
+    A pair of a rubric takes two answers, which its judge reads both. Where a model writes the other
+    framing, it does so for each new query.
+    """
+    n = len(rubrics)
+    pairs = sum(rubric.pair is not None for rubric in rubrics)
+    framed = sum(rubric.pair is not None and rubric.pair.prompt is not None for rubric in rubrics)
+    judged_tokens = 900 + PAIR_TOKENS * pairs / max(1, n)
     return [
-        PlannedCalls(settings.writer, queries, 200, 60),
-        PlannedCalls(settings.target, answers, 60, 400),
-        PlannedCalls(settings.judge, candidates, 900, 100),
-        PlannedCalls(settings.confirm_judge, answers - candidates, 900, 100),
-        PlannedCalls(settings.gate, candidates, 200, 20),
+        PlannedCalls(settings.writer, (n + framed) * (candidates + rewrites), 200, 60),
+        PlannedCalls(settings.target, (n + pairs) * (candidates + fresh), 60, 400),
+        *(PlannedCalls(judge, n * candidates, judged_tokens, 100) for judge in settings.judges),
+        *(PlannedCalls(judge, n * fresh, judged_tokens, 100) for judge in settings.confirm_judges),
+        PlannedCalls(settings.gate, n * candidates, 200, 20),
     ]
 
 

@@ -1,18 +1,11 @@
-"""The figures of a run folder, and of several run folders side by side."""
+"""The figures of a run folder."""
 
-from collections.abc import Iterable
-from pathlib import Path
-
-import pandas as pd
-
-from chunkykit.lab.folder import read_settings, read_table
+from chunkykit.lab.labels import format_labels, summarise_run_labels
 from chunkykit.lab.run import Run
-from chunkykit.lab.settings import Settings
+from chunkykit.rubrics import read_labels
 from chunkykit.show import figures
+from chunkykit.surf import detection_table, join_labels, select_judged, summarise_labels
 from chunkykit.turf import cluster_names
-
-COMPARED_SETTINGS = ("profile", "mixture", "judge", "seed")
-COMPARED_COLUMNS = ["model", "rubric", "rate", "low", "high", "n"]
 
 
 def run_figures(run: Run) -> dict:
@@ -32,11 +25,25 @@ def _search_figures(run: Run) -> dict:
     robustness = run.read("robustness")
     drawn = {"scores": figures.scores(run.read_all("probes"), run.caption)}
     if (confirmed["n"] > 0).any():
-        drawn["confirmed"] = figures.confirmed(confirmed, run.caption)
+        labels = format_labels(summarise_run_labels(run))[0].split(maxsplit=1)[1]
+        drawn["confirmed"] = figures.confirmed(confirmed, f"{run.caption} · {labels}")
     if (robustness[["original_n", "n"]] > 0).all(axis=1).any():
         caption = f"{run.caption} · rewriter {run.settings.writer}"
         drawn["robustness"] = figures.robustness(robustness, caption)
-    return drawn
+    return drawn | _label_figures(run)
+
+
+def _label_figures(run: Run) -> dict:
+    """What the judge's threshold does, where a random sample of both sides was labelled."""
+    probes = run.read_all("probes")
+    labels = read_labels(run.folder)
+    summary = summarise_labels(probes, labels)
+    if summary is None or summary["recall"] is None:
+        return {}
+    labelled = join_labels(probes, labels).query("is_random")
+    table = detection_table(labelled, select_judged(probes)["score"])
+    people = labels["labeller"].nunique()
+    return {"detection": figures.detection(table, f"{run.caption} · labelled by {people}")}
 
 
 def _trace_figures(run: Run) -> dict:
@@ -58,37 +65,3 @@ def _ablation_figures(run: Run) -> dict:
     return {
         name: figures.ablations(table, run.caption) for name, table in tables.items() if len(table)
     }
-
-
-def compare_runs(folders: Iterable) -> tuple[pd.DataFrame, str]:
-    """Put the confirmed failure rates of several runs side by side.
-
-    Args:
-        folders: run folders.
-
-    Returns:
-        The table that `figures.behaviours` draws (model, rubric, rate, low, high, n), and the
-        caption that says what made it. Two runs of one model are told apart by their folders.
-
-    Raises:
-        UserError: for a folder that holds no run, or one that has not confirmed yet.
-    """
-    paths = dict.fromkeys(Path(folder).resolve() for folder in folders)
-    settings = {path: read_settings(path) for path in paths}
-    tables = [
-        read_table(path, "confirmed").assign(model=chosen.target, folder=path.name)
-        for path, chosen in settings.items()
-    ]
-    table = pd.concat(tables, ignore_index=True)
-    several = table.groupby("model")["folder"].transform("nunique") > 1
-    with_folder = table["model"] + " (" + table["folder"] + ")"
-    table["model"] = table["model"].where(~several, with_folder)
-    return table[COMPARED_COLUMNS], _compared_caption(list(settings.values()))
-
-
-def _compared_caption(settings: list[Settings]) -> str:
-    parts = []
-    for name in COMPARED_SETTINGS:
-        values = dict.fromkeys(Path(str(getattr(chosen, name))).name for chosen in settings)
-        parts.append(f"{name} {', '.join(values)}")
-    return " · ".join(parts)

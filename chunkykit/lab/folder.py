@@ -6,6 +6,7 @@ and `before/` (what a restart, or newer code, put aside).
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pandas as pd
 
 from chunkykit.errors import UserError
 from chunkykit.files import NO_LOCKS, replacing, writable, write_json
-from chunkykit.lab.settings import Settings
+from chunkykit.lab.settings import Settings, name_judges
 from chunkykit.lab.table_checks import conform_table, read_table_file
 from chunkykit.models import Ledger
 
@@ -39,7 +40,6 @@ class RunFolder:
         """
         self.folder = folder
         self.settings = settings
-        self.restarted = False  # whether a run with other settings was put aside for it
 
     @property
     def caption(self) -> str:
@@ -49,7 +49,7 @@ class RunFolder:
             f"profile {settings.profile}",
             f"target {settings.target}",
             f"mixture {Path(settings.mixture).name}",
-            f"judge {settings.judge}",
+            f"judge {name_judges(settings.judges)}",
             f"seed {settings.seed}",
         ]
         if settings.context:
@@ -251,7 +251,8 @@ def open_folder(folder: Path, settings: Settings, restart: bool = False) -> RunF
     if path.exists() and not _continues(opened, restart):
         with writable(folder):
             opened.put_aside([*RESULTS, *RESULT_FILES])
-        opened.restarted = restart
+        if restart:
+            _renew_ledger(folder)
     with writable(folder):
         (folder / "tables").mkdir(exist_ok=True)
         write_json(path, settings.to_dict())
@@ -320,6 +321,15 @@ def _has_results(folder: Path) -> bool:
 def _has_calls(folder: Path) -> bool:
     ledger = folder / "ledger.sqlite"
     return ledger.exists() and Ledger(ledger).totals()["calls"] > 0
+
+
+def _renew_ledger(folder: Path) -> None:
+    """Forget free answers. A ledger of another version is kept beside a new one."""
+    try:
+        Ledger(folder / "ledger.sqlite").forget_free()
+    except UserError:
+        for old in folder.glob("ledger.sqlite*"):
+            os.replace(old, old.with_name(f"before-{old.name}"))
 
 
 def _holds_something(path: Path) -> bool:

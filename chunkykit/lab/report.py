@@ -1,24 +1,32 @@
 """A finished run as one object, `summary.json`, and that object as a page of text."""
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
 
 from chunkykit.files import write_json
+from chunkykit.lab.labels import format_labels, summarise_run_labels
 from chunkykit.lab.run import Run
+from chunkykit.lab.settings import name_judges
 from chunkykit.organisms import ORGANISMS
-from chunkykit.rubrics import FILTERED, VIOLATION_THRESHOLD
+from chunkykit.rubrics import (
+    FILTERED,
+    PAIR_COLUMNS,
+    VIOLATION_THRESHOLD,
+    measure_agreement,
+    vote_scores,
+)
 from chunkykit.surf import SearchResult, robustness_by_rubric
 from chunkykit.text import inert_text
 from chunkykit.types import DECLINED
 
 CHUNK_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low"]
 REPORTED_ROBUSTNESS = ["rubric", "rate", "perturbed_rate", "low", "high", "n"]
+MAX_SHOWN = 160  # characters of a text in the report
 SEARCH_SETTINGS = (
     "target",
     "writer",
-    "judge",
-    "confirm_judge",
     "gate",
     "context",
     "strategy",
@@ -37,13 +45,14 @@ def summarise_run(run: Run) -> dict:
     """
     mixture = run.mixture()
     robustness = robustness_by_rubric(run.read("robustness"))
+    probes = run.read_all("probes")
     dollars = run.ledger.dollars()
     seconds = sum(note.get("seconds", 0) for note in run.notes().values())
     summary = {
         "profile": run.settings.profile,
         "target": run.settings.target,
-        "judge": run.settings.judge,
-        "confirm_judge": run.settings.confirm_judge,
+        "judges": list(run.settings.judges),
+        "confirm_judges": list(run.settings.confirm_judges),
         "seed": run.seed,
         "mixture": {
             "source": Path(run.settings.mixture).name,
@@ -51,8 +60,11 @@ def summarise_run(run: Run) -> dict:
             "chunks": len(mixture.chunks),
             "skipped": len(mixture.skipped),
         },
-        "search": _count_candidates(run.read_all("probes")),
+        "labels": summarise_run_labels(run),
+        "search": _count_candidates(probes),
+        "agreement": _measure_agreements(probes),
         "confirmed": run.read("confirmed").to_dict("records"),
+        "pairs": _best_pairs(run),
         "robustness": robustness[REPORTED_ROBUSTNESS].to_dict("records"),
         "clusters": run.read("clusters").to_dict("records"),
         "traces": _traces_with_chunks(run),
@@ -78,10 +90,15 @@ def summarise_search(run: Run, result: SearchResult, confirmed: dict) -> dict:
     settings = {name: getattr(run.settings, name) for name in SEARCH_SETTINGS}
     summary = {
         **settings,
+        "judges": list(run.settings.judges),
+        "confirm_judges": list(run.settings.confirm_judges),
         "rubric": run.rubrics[0].name,
         "attributes": Path(run.settings.mixture).name,
+        "labels": summarise_run_labels(run),
         "search": _count_candidates(result.probes),
+        "agreement": _measure_agreements(result.probes),
         "confirmed": confirmed,
+        "pairs": _best_pairs(run),
         "modes": result.modes.to_dict("records"),
         "calls": run.ledger.totals()["calls"],
         "dollars": run.ledger.dollars(),
@@ -99,12 +116,25 @@ def format_report(summary: dict) -> str:
         Lines that are safe to print.
     """
     lines = [
+        "",
+        *format_labels(summary["labels"]),
         *_search_lines(summary),
+        *_pair_lines(summary),
         *_trace_lines(summary),
         *_ablation_lines(summary),
         *_cost_lines(summary),
     ]
     return "\n".join(inert_text(line) for line in lines)
+
+
+def _best_pairs(run: Run) -> list[dict]:
+    """Of each rubric about pairs, the pair of fresh answers with the highest violating score."""
+    answers = run.read("answers")
+    if "pair_query" not in answers:  # a run of an earlier version
+        return []
+    failing = answers[(answers["score"] > VIOLATION_THRESHOLD) & (answers["pair_query"] != "")]
+    best = failing.sort_values("score", ascending=False, kind="stable").drop_duplicates("rubric")
+    return best[["rubric", "query", "response", *PAIR_COLUMNS]].to_dict("records")
 
 
 def _traces_with_chunks(run: Run) -> list[dict]:
@@ -130,14 +160,32 @@ def _count_candidates(probes: pd.DataFrame) -> dict:
     }
 
 
+def _measure_agreements(probes: pd.DataFrame) -> list[dict]:
+    """How far the judges of a panel agree, and what each says, per rubric."""
+    rows = []
+    for rubric, judged in probes.groupby("rubric", sort=False):
+        scores = vote_scores(judged)
+        if scores.empty:
+            continue
+        votes = {
+            judge: {
+                "violations": int((column > VIOLATION_THRESHOLD).sum()),
+                "votes": int(column.notna().sum()),
+            }
+            for judge, column in scores.items()
+        }
+        agreement = measure_agreement(judged)._asdict()
+        rows.append({"rubric": rubric, **agreement, "judges": votes})
+    return rows
+
+
 def _search_lines(summary: dict) -> list[str]:
     search = summary["search"]
     lines = [
-        "",
         f"searched   {search['candidates']:,} candidates, {search['judged']:,} judged, "
         f"{search['declined']} declined, {search['errors']} errors, "
         f"{search['failures']:,} failures",
-        _who_judged(summary),
+        *_judge_lines(summary),
         "",
         f"{'rubric':<10} {'winners, answered afresh':<28} {'the best, rewritten':<28} "
         f"{'search, per candidate':<22} control, per candidate",
@@ -153,12 +201,44 @@ def _search_lines(summary: dict) -> list[str]:
     return lines
 
 
-def _who_judged(summary: dict) -> str:
-    """Who judged what was found, and who confirmed it."""
-    judge, confirms = summary["judge"], summary["confirm_judge"]
-    if judge == confirms:
-        return f"judged     by {judge}, and confirmed by the judge that found it; nobody labelled"
-    return f"judged     by {judge}, and confirmed by {confirms}; nobody labelled"
+def _judge_lines(summary: dict) -> list[str]:
+    """Who judged what was found, who confirmed it, and how far the judges agree."""
+    judges, confirms = summary["judges"], summary["confirm_judges"]
+    if judges == confirms:
+        plural = len(judges) > 1
+        confirming = "the judges that found it" if plural else "the judge that found it"
+    else:
+        confirming = name_judges(confirms)
+    lines = [f"judged     by {name_judges(judges)}, and confirmed by {confirming}"]
+    for row in summary["agreement"]:
+        counts = ", ".join(
+            f"{judge} {votes['violations']} of {votes['votes']}"
+            for judge, votes in row["judges"].items()
+        )
+        lines.append(f"agreement  {row['rubric']}: {_alpha(row)}; violations by {counts}")
+    return lines
+
+
+def _alpha(row: dict) -> str:
+    """Krippendorff's alpha with its interval."""
+    if row["alpha"] is None:
+        return "alpha is not defined, all votes are alike"
+    return (
+        f"alpha {row['alpha']:.2f} [{row['low']:.2f}, {row['high']:.2f}] "
+        f"over {row['n']:,} exchanges"
+    )
+
+
+def _pair_lines(summary: dict) -> list[str]:
+    """The best pair of each rubric about pairs: both requests and both answers."""
+    lines = []
+    for pair in summary.get("pairs", []):
+        lines += ["", f"[{pair['rubric']}] judged by the difference of two answers, such as:"]
+        texts = [pair[name] for name in ("query", "response", *PAIR_COLUMNS)]
+        for label, text in zip(("asked", "  answer", "framed", "  answer"), texts, strict=True):
+            beginning = textwrap.shorten(text, MAX_SHOWN, placeholder=" …")
+            lines.append(f"  {label:<10} {beginning}")
+    return lines
 
 
 def _trace_lines(summary: dict) -> list[str]:

@@ -4,7 +4,6 @@
 the run.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import cached_property, partial
@@ -26,16 +25,16 @@ from chunkykit.index import TraceIndex, identify_index, open_trace_index, read_i
 from chunkykit.lab.folder import RunFolder, open_folder, read_settings
 from chunkykit.lab.settings import Settings, Sizes, complete_settings
 from chunkykit.mixtures import Mixture, load_mixture
-from chunkykit.models import (
-    ChatModel,
-    Ledger,
-    ModelPool,
-    is_free,
-    refuse_unnamed,
-    with_context,
-)
+from chunkykit.models import ChatModel, Ledger, ModelPool, is_free, refuse_unnamed, with_context
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
-from chunkykit.rubrics import Rubric, judge_offline, llm_judge, load_rubrics
+from chunkykit.rubrics import (
+    Rubric,
+    judge_offline,
+    judge_panel,
+    llm_judge,
+    load_rubrics,
+    with_framer,
+)
 from chunkykit.surf import (
     llm_gate,
     llm_rewriter,
@@ -48,7 +47,6 @@ from chunkykit.types import OFFLINE, Describer, Judge, Rewriter, Writer
 
 # Model calls under way at once per role, and for any other role.
 CONCURRENCY = {"writer": 15, "target": 50, "judge": 20}
-PAID_ROLES = ("target", "judge", "confirm_judge", "writer", "describer", "embedder", "gate")
 TRUST_FIX = (
     "To call what the folder names: resume_run(folder, trust=True), or trust = True in a notebook."
 )
@@ -83,7 +81,8 @@ class Run(RunFolder):
             trust: whether the user named the models of the settings, and not only `run.json`.
         """
         super().__init__(folder, settings)
-        self.rubrics = load_rubrics(settings.rubrics)
+        framer = partial(self.model, settings.writer, "rewriter")
+        self.rubrics = [with_framer(rubric, framer) for rubric in load_rubrics(settings.rubrics)]
         self.ledger = Ledger(folder / "ledger.sqlite")
         concurrency = {**CONCURRENCY, **settings.concurrency}
         self.models = ModelPool(self.ledger, concurrency, settings.max_tokens)
@@ -237,7 +236,7 @@ class Run(RunFolder):
     @property
     def free(self) -> bool:
         """Whether every model of the run is local, so that no call is paid for."""
-        return all(is_free(getattr(self.settings, role)) for role in PAID_ROLES)
+        return all(is_free(name) for name in self.settings.models)
 
     def _model_or(self, setting: str, role: str, make: Callable[..., Role], offline: Role) -> Role:
         """`make(model)` of the model that a setting names, or `offline` where it names none."""
@@ -248,13 +247,17 @@ class Run(RunFolder):
         """Cast the judge.
 
         Args:
-            confirms: whether it is to confirm what another judge may have found.
+            confirms: whether it is to confirm what was found.
 
         Returns:
-            A judging model, or the programmatic checks of the rubrics.
+            A judging model, the programmatic checks of the rubrics, or a panel of these.
         """
-        setting = "confirm_judge" if confirms else "judge"
-        return self._model_or(setting, "judge", llm_judge, judge_offline)
+        names = self.settings.confirm_judges if confirms else self.settings.judges
+        judges = {
+            name: judge_offline if name == OFFLINE else llm_judge(self.model(name, "judge"))
+            for name in names
+        }
+        return judge_panel(judges) if len(judges) > 1 else judges[names[0]]
 
     def describe(self, building: bool = False) -> Describer:
         """Cast the describer.
@@ -366,9 +369,7 @@ def start_run(
     """
     settings = complete_settings(given_settings)
     folder = Path(folder).resolve()
-    opened = open_folder(folder, settings, restart)
-    if opened.restarted:
-        _renew_ledger(folder)
+    open_folder(folder, settings, restart)
     return Run(folder, settings, opened_index)
 
 
@@ -388,12 +389,3 @@ def resume_run(folder, trust: bool = False) -> Run:
     """
     folder = Path(folder).resolve()
     return Run(folder, read_settings(folder), trust=trust)
-
-
-def _renew_ledger(folder: Path) -> None:
-    """Forget free answers. A ledger of another version is kept beside a new one."""
-    try:
-        Ledger(folder / "ledger.sqlite").forget_free()
-    except UserError:
-        for old in folder.glob("ledger.sqlite*"):
-            os.replace(old, old.with_name(f"before-{old.name}"))

@@ -2,10 +2,11 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import chunkykit
 from chunkykit.attributes import DEFAULT_EMBEDDER, default_embedder, load_embedder
@@ -13,15 +14,15 @@ from chunkykit.errors import UserError
 from chunkykit.files import PACKAGE, load_packaged
 from chunkykit.models import check_model, read_context
 from chunkykit.organisms import LINEAR_ORGANISM
-from chunkykit.rubrics import load_rubrics, shipped_rubrics
+from chunkykit.rubrics import Rubric, load_rubrics, shipped_rubrics
 from chunkykit.surf import MAX_FAILED_SHARE
 from chunkykit.types import OFFLINE
 
 PROFILES: dict[str, dict] = load_packaged("lab/profiles")
 STRATEGIES = ("cover", "paper")
-ROLES = ("target", "judge", "writer", "describer", "gate")
 BATCH_PROVIDERS = ("anthropic", "openai")
-LIMITED_ROLES = (*ROLES, "rewriter")  # that --max-tokens and --concurrency know
+# Roles that --max-tokens and --concurrency know.
+LIMITED_ROLES = ("target", "judge", "writer", "describer", "gate", "rewriter")
 SAME_RUN = {"batch", "version", "concurrency", "tolerate"}  # settings that make no other run
 
 
@@ -77,8 +78,9 @@ class Settings:
         chunk: column that names the chunk; None to find it by name.
         strategy: how the search learns, one of STRATEGIES.
         writer: the model that writes queries, or OFFLINE.
-        judge: the model that judges, or OFFLINE.
-        confirm_judge: the one that judges fresh answers to what the search found, or OFFLINE.
+        judge: the model that judges, or OFFLINE. It also picks cruxes and names groups.
+        confirm_judge: the one that judges fresh answers to what the search found, or OFFLINE; None
+            for the judges that searched.
         describer: the model that describes texts, or OFFLINE.
         embedder: the embedder of attribute sentences.
         batch: whether texts are described by the provider's batch interface.
@@ -91,6 +93,7 @@ class Settings:
         max_tokens: tokens of an answer with its thinking, by role; a role's own number elsewhere.
         concurrency: calls under way at once, by role.
         tolerate: share of candidates that may fail before a search is no result.
+        panel: the judges beside `judge`, each a model or OFFLINE. A strict majority decides.
     """
 
     profile: str
@@ -102,7 +105,7 @@ class Settings:
     strategy: str
     writer: str
     judge: str
-    confirm_judge: str
+    confirm_judge: str | None
     describer: str
     embedder: str
     batch: bool
@@ -116,6 +119,23 @@ class Settings:
     max_tokens: dict[str, int] = field(default_factory=dict)
     concurrency: dict[str, int] = field(default_factory=dict)
     tolerate: float = MAX_FAILED_SHARE
+    panel: tuple[str, ...] = ()
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Every judge of the search, the first one first."""
+        return (self.judge, *self.panel)
+
+    @property
+    def confirm_judges(self) -> tuple[str, ...]:
+        """Every judge of the fresh answers to what the search found."""
+        return self.judges if self.confirm_judge is None else (self.confirm_judge,)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model that the settings name, with OFFLINE for a role that has none."""
+        roles = (self.target, self.writer, self.describer, self.embedder, self.gate)
+        return (*roles, *self.judges, *self.confirm_judges)
 
     def to_dict(self) -> dict:
         """Write the settings as `run.json` holds them.
@@ -123,7 +143,7 @@ class Settings:
         Returns:
             Setting to value, JSON-ready.
         """
-        return {**asdict(self), "rubrics": list(self.rubrics)}
+        return {**asdict(self), "rubrics": list(self.rubrics), "panel": list(self.panel)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Settings":
@@ -139,9 +159,10 @@ class Settings:
             TypeError: where a setting is missing, or there is one that this version does not have.
         """
         sizes = Sizes(**values["sizes"])
-        # in runs of earlier versions the judge that searched confirmed
-        values = {"confirm_judge": values["judge"], **values}
-        return cls(**{**values, "rubrics": tuple(values["rubrics"]), "sizes": sizes})
+        panel = tuple(values.get("panel", ()))
+        confirm_judge = _complete_confirm(values.get("confirm_judge"), (values["judge"], *panel))
+        completed = {**values, "panel": panel, "confirm_judge": confirm_judge}
+        return cls(**{**completed, "rubrics": tuple(values["rubrics"]), "sizes": sizes})
 
     def differences(self, other: "Settings") -> dict[str, tuple]:
         """Compare with other settings.
@@ -168,14 +189,14 @@ DEFAULT_SETTINGS: dict[str, Any] = {
     "chunk": None,
     "strategy": "cover",
     "writer": OFFLINE,
-    "judge": OFFLINE,
+    "judge": OFFLINE,  # one, or a list of them
     "describer": OFFLINE,
     "embedder": None,  # the one that suits the describer and is installed
     "batch": False,
     "gate": OFFLINE,
     "context": None,
     "index": None,
-    "confirm_judge": None,  # the judge that searches
+    "confirm_judge": None,  # the judges that search
     "max_tokens": {},
     "concurrency": {},
     "tolerate": MAX_FAILED_SHARE,
@@ -201,15 +222,15 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
     _check_choice("strategy", values["strategy"], STRATEGIES)
     sizes = _complete_sizes(values["profile"], chosen)
     _check_seed(values["seed"])
+    judges = _complete_judges(values["judge"])
+    values["judge"], values["panel"] = judges[0], judges[1:]
     values["rubrics"], values["rubric_texts"] = _complete_rubrics(
-        values["rubrics"], values["judge"]
+        values["rubrics"], judges, values["writer"]
     )
-    for role in ROLES:
-        if role == "target" or values[role] != OFFLINE:
-            values[role] = check_model(values[role])
-    values["confirm_judge"] = values["confirm_judge"] or values["judge"]
-    if values["confirm_judge"] != OFFLINE:
-        values["confirm_judge"] = check_model(values["confirm_judge"])
+    values["target"] = check_model(values["target"])
+    for role in ("writer", "describer", "gate", "confirm_judge"):
+        values[role] = _check_role(values[role])
+    values["confirm_judge"] = _complete_confirm(values["confirm_judge"], judges)
     for name in ("max_tokens", "concurrency"):
         _check_limits(name, values[name])
     if values["batch"] and "describer" in values["max_tokens"]:
@@ -228,6 +249,18 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
     return Settings(**values, sizes=sizes, version=chunkykit.__version__)
 
 
+def name_judges(judges: Sequence[str]) -> str:
+    """Name one judge or a panel in a caption.
+
+    Args:
+        judges: the names.
+
+    Returns:
+        The names, joined.
+    """
+    return " + ".join(judges)
+
+
 def search_sizes(candidates: int, runs: int, max_iterations: int) -> dict[str, int]:
     """Split a number of candidates into search runs and iterations.
 
@@ -242,6 +275,18 @@ def search_sizes(candidates: int, runs: int, max_iterations: int) -> dict[str, i
     iterations = min(max_iterations, math.ceil(candidates / runs))
     per_iteration = math.ceil(candidates / (runs * iterations))
     return {"runs": runs, "iterations": iterations, "candidates": per_iteration}
+
+
+def rubric_fingerprint(rubrics: Sequence[Rubric]) -> str:
+    """Identify what rubrics say.
+
+    Args:
+        rubrics: the rubrics of a run.
+
+    Returns:
+        What `Settings.rubric_texts` holds.
+    """
+    return hashlib.sha256(repr(rubrics).encode()).hexdigest()[:12]
 
 
 def notebook_folder() -> Path:
@@ -289,9 +334,31 @@ def _check_seed(seed: Any) -> None:
         raise UserError(f"parameter 'seed' must be a whole number from 0 up, not {seed!r}.")
 
 
-def _complete_rubrics(names, judge: str) -> tuple[tuple[str, ...], str]:
+def _check_role(name: str | None) -> str | None:
+    """The model of a role in its full form; OFFLINE and None as they are."""
+    return name if name is None or name == OFFLINE else check_model(name)
+
+
+def _complete_judges(judge: str | Sequence[str]) -> tuple[str, ...]:
+    """The judges of a panel, or the one judge."""
+    names = [judge] if isinstance(judge, str) else list(judge)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"judge: give one model or a list of models, not {judge!r}.")
+    judges = tuple(cast(str, _check_role(name)) for name in names)
+    for name, count in Counter(judges).items():
+        if count > 1:
+            raise UserError(f"judge {name}: is {count} times in the panel. Name other judges.")
+    return judges
+
+
+def _complete_confirm(confirm_judge: str | None, judges: tuple[str, ...]) -> str | None:
+    """Who confirms; None where the judge that searches would."""
+    return None if judges == (confirm_judge,) else confirm_judge
+
+
+def _complete_rubrics(names, judges: tuple[str, ...], writer: str) -> tuple[tuple[str, ...], str]:
     """The rubrics by shipped name or absolute path, and the fingerprint of their content."""
-    offline = judge == OFFLINE
+    offline = OFFLINE in judges
     shipped = shipped_rubrics()
     chosen = names or shipped_rubrics(checked=offline)
     paths = tuple(name if name in shipped else _absolute(name) for name in chosen)
@@ -299,7 +366,10 @@ def _complete_rubrics(names, judge: str) -> tuple[tuple[str, ...], str]:
     unchecked = [rubric.name for rubric in rubrics if rubric.check is None]
     if offline and unchecked:
         raise UserError(f"rubric {unchecked[0]}: has no programmatic check; give --judge MODEL.")
-    return paths, hashlib.sha256(repr(rubrics).encode()).hexdigest()[:12]
+    prompted = [rubric.name for rubric in rubrics if rubric.pair and rubric.pair.prompt]
+    if writer == OFFLINE and prompted:
+        raise UserError(f"rubric {prompted[0]}: a model writes its pairs; give --writer MODEL.")
+    return paths, rubric_fingerprint(rubrics)
 
 
 def _check_describer(values: dict) -> None:

@@ -1,5 +1,7 @@
 """A search without a mixture: attribute rows in, failures and failure modes out."""
 
+import pandas as pd
+
 from chunkykit.lab.run import Run
 from chunkykit.lab.stage import forget_answers_of_other_code
 from chunkykit.lab.stages import search_rubric
@@ -16,8 +18,8 @@ async def search_alone(run: Run, pool: Pool, eager: bool = False) -> tuple[Searc
             does not fix the search.
 
     Returns:
-        The search's result, and the row of table `confirmed`. The tables `probes`, `modes` and
-        `answers` are written to the run folder.
+        The search's result, and the row of table `confirmed`. The tables `probes`, `modes`,
+        `answers` and `confirmed` are written to the run folder.
     """
     forget_answers_of_other_code(run)
     rubric = run.rubrics[0]
@@ -33,4 +35,5 @@ async def search_alone(run: Run, pool: Pool, eager: bool = False) -> tuple[Searc
     finally:
         await run.close()
     run.write("answers", answers)
+    run.write("confirmed", pd.DataFrame([confirmed]))
     return result, confirmed

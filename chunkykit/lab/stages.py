@@ -15,11 +15,12 @@ import pandas as pd
 from chunkykit.index import ShardReader, build_described_index, same_meaning
 from chunkykit.lab.ablations import ablate_chunks, chunks_to_ablate, repair_traces
 from chunkykit.lab.drawing import run_figures
+from chunkykit.lab.facing import face_behaviour
 from chunkykit.lab.progress import counting_writer
 from chunkykit.lab.run import Run
 from chunkykit.lab.stage import STAGES, Stage, do_stage, is_done, stage
 from chunkykit.lab.table_checks import empty_table
-from chunkykit.rubrics import Rubric
+from chunkykit.rubrics import PAIR_COLUMNS, Rubric
 from chunkykit.show import figures
 from chunkykit.surf import (
     Pool,
@@ -203,7 +204,7 @@ async def confirm(run: Run) -> dict:
     }
 
 
-@stage(needs=("confirm",), rooms=("attributes", "surf", "turf"))
+@stage(needs=("confirm",), rooms=("attributes", "lab/facing", "surf", "turf"))
 async def cluster(run: Run, min_size: int = MIN_CLUSTER_SIZE) -> dict:
     """Cluster the failures of all rubrics whose failures were confirmed.
 
@@ -214,7 +215,7 @@ async def cluster(run: Run, min_size: int = MIN_CLUSTER_SIZE) -> dict:
     Returns:
         Numbers of points, clusters and noise points.
     """
-    failures = _confirmed_failures(run)
+    failures = await face_behaviour(run, _confirmed_failures(run))
     describe = run.describe()
     responses = list(failures["response"])
     query_attributes = await describe(list(failures["query"]), "query")
@@ -225,7 +226,7 @@ async def cluster(run: Run, min_size: int = MIN_CLUSTER_SIZE) -> dict:
         return {"points": 0, "clusters": 0, "noise": 0}
     vectors = response_vectors(responses, response_attributes, run.embed())
     places = cluster_vectors(vectors, min_size=min_size, seed=run.seed)
-    columns = ["rubric", "query", "response", "thinking", "score", "reason"]
+    columns = ["rubric", "query", "response", "thinking", *PAIR_COLUMNS, "score", "reason", "votes"]
     described = failures[[column for column in columns if column in failures]].copy()
     described["query_attributes"] = query_attributes
     described["response_attributes"] = response_attributes

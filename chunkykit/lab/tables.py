@@ -69,9 +69,12 @@ query     text    what the user asked
 response  text    what the target answered; empty where it failed
 thinking? text    what the target wrote for itself before; empty where it is not known
 outcome?  text    "answered", "declined", "cut off", "failed", or "filtered" by a gate
+pair_query?    text  the query in the rubric's other framing; empty where it is not about pairs
+pair_response? text  what the target answered to that
 score     number  the judgement, 0 to 100; missing where the exchange was not judged
 reason    text    the judge's reason
 error     text    why the exchange has no score; missing where it has one
+votes?    text    JSON of each judge's score, reason and error, where a panel judged
 """
 _INTERVAL = """
 low       number  lower end of its 95 % Wilson interval
@@ -197,8 +200,11 @@ rubric               text    the rubric
 query                text    what the user asked
 response             text    what the target answered
 thinking?            text    what the target wrote for itself before
+pair_query?          text    the other query of a pair; `query` is the one whose answer is traced
+pair_response?       text    what the target answered to that
 score                number  the judgement, 0 to 100
 reason               text    the judge's reason
+votes?               text    JSON of each judge's score, reason and error, where a panel judged
 query_attributes     texts   attribute sentences of the query
 response_attributes  texts   attribute sentences of the response
 cluster              count   its cluster, -1 for noise

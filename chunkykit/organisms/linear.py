@@ -8,7 +8,7 @@ It consists of two linear steps and knows nothing of any mixture.
   prompt calls for.
 
 An answer is composed by analogy: the nearest training prompt of that behaviour is aligned with the
-new prompt word by word, and the words that differ are exchanged in its response.
+new prompt word by word, and of the words that differ those that its response copied are exchanged.
 
 It fails for the paper's reason: a surface feature that goes with one behaviour in training calls
 it up anywhere. It is not a language model and knows only what is in its rows.
@@ -29,6 +29,7 @@ MIN_WORD_SHARE = 0.004  # a word in a smaller share of the responses is content,
 MIN_WORD_ROWS = 3  # the same bound for small mixtures, in responses
 TEMPERATURE = 0.03  # of the routing softmax; the router estimates targets of 0 and 1
 N_NEAREST = 3  # training rows among which an answer's model is drawn
+MAX_RUN = 12  # words that differ, in which a shorter run is looked for that the response copied
 MAX_BEHAVIOURS = 64  # clusters of responses
 MAX_HEAD = 400  # characters read at the beginning of a long text
 MAX_TAIL = 200  # characters read at its end
@@ -105,18 +106,31 @@ def analogy(prompt: str, response: str, new_prompt: str) -> str:
         The response. Words that it copied from `prompt` are exchanged for the words that stand in
         their place in `new_prompt`.
     """
-    old_words = WORDS.findall(prompt)
-    new_words = WORDS.findall(new_prompt)
+    old = [match for match in WORDS.finditer(prompt) if not match[0].isspace()]
+    new = [match for match in WORDS.finditer(new_prompt) if not match[0].isspace()]
+    old_words = [match[0] for match in old]
+    new_words = [match[0] for match in new]
     matcher = SequenceMatcher(None, old_words, new_words, autojunk=False)
     for tag, old_start, old_end, new_start, new_end in matcher.get_opcodes():
         if tag != "replace":
             continue
-        old = "".join(old_words[old_start:old_end]).strip()
-        new = "".join(new_words[new_start:new_end]).strip()
-        # shorter pieces are function words, which would be exchanged all over the response
-        if re.search(r"\w{3}", old) and re.search(r"\w{3}|\d", new):
-            response = _exchange(response, old, new)
+        copied = _copied_run(prompt, old[old_start:old_end], response)
+        replacement = new_prompt[new[new_start].start() : new[new_end - 1].end()]
+        if copied and re.search(r"\w{3}|\d", replacement):
+            response = _exchange(response, copied, replacement)
     return response
+
+
+def _copied_run(prompt: str, words: list[re.Match], response: str) -> str:
+    """The longest run of a prompt's words that a response has; "" where it has none."""
+    shortest = 1 if len(words) <= MAX_RUN else len(words)
+    for length in range(len(words), shortest - 1, -1):
+        for start in range(len(words) - length + 1):
+            run = prompt[words[start].start() : words[start + length - 1].end()]
+            # shorter pieces are function words, which would be exchanged all over the response
+            if re.search(r"\w{3}", run) and re.search(rf"(?<!\w){re.escape(run)}(?!\w)", response):
+                return run
+    return ""
 
 
 def _exchange(text: str, old: str, new: str) -> str:

@@ -1,16 +1,30 @@
 """Judge models, and the judging of one exchange with a target."""
 
+import asyncio
 import hashlib
 import json
 
 from chunkykit.errors import describe_error
 from chunkykit.models import ask_parsed
 from chunkykit.prompts import fill_prompt
+from chunkykit.rubrics.pairs import Counterpart, frame_query
+from chunkykit.rubrics.panel import format_votes
 from chunkykit.rubrics.rubric import Rubric
 from chunkykit.rubrics.verdict import judge_without_reading, parse_verdict
-from chunkykit.types import FAILED, Judge, Judgement, Reply, Target
+from chunkykit.types import ANSWERED, FAILED, Judge, Judgement, Reply, Target
 
-EXCHANGE_COLUMNS = ["query", "response", "thinking", "outcome", "score", "reason", "error"]
+PAIR_COLUMNS = ["pair_query", "pair_response"]  # empty where the rubric is not about pairs
+EXCHANGE_COLUMNS = [
+    "query",
+    "response",
+    "thinking",
+    "outcome",
+    *PAIR_COLUMNS,
+    "score",
+    "reason",
+    "error",
+    "votes",
+]
 FILTERED = "filtered"  # the outcome of a query that a gate kept from the target
 MAX_REPLY_TOKENS = 2000  # tokens per verdict, with room for models that always think first
 FENCE_DIGITS = 24  # hexadecimal digits of the hash in the fence
@@ -27,11 +41,13 @@ def llm_judge(model: Target) -> Judge:
         not be the same one out of a ledger.
     """
 
-    async def judge(rubric: Rubric, query: str, reply: Reply, sample: int = 0) -> Judgement:
-        judgement = judge_without_reading(rubric, reply)
+    async def judge(
+        rubric: Rubric, query: str, reply: Reply, sample: int = 0, pair: Counterpart | None = None
+    ) -> Judgement:
+        judgement = judge_without_reading(rubric, reply, pair)
         if judgement is not None:
             return judgement
-        messages, schema = _judge_prompt(rubric, query, reply.text)
+        messages, schema = _judge_prompt(rubric, query, reply.text, pair)
         try:
             return await ask_parsed(
                 model,
@@ -48,14 +64,20 @@ def llm_judge(model: Target) -> Judge:
     return judge
 
 
-def _judge_prompt(rubric: Rubric, query: str, response: str) -> tuple[list[dict], dict | None]:
+def _judge_prompt(
+    rubric: Rubric, query: str, response: str, pair: Counterpart | None
+) -> tuple[list[dict], dict | None]:
     """The messages and the schema of the call, with the exchange as JSON between two fences."""
-    exchange = json.dumps({"user": query, "assistant": response}, ensure_ascii=False, indent=1)
+    content: dict = {"user": query, "assistant": response}
+    if pair:
+        other = {"user": pair.query, "assistant": pair.reply.text}
+        content = {"first": content, "second": other}
+    exchange = json.dumps(content, ensure_ascii=False, indent=1)
     # The fence is the hash of the exchange, so no exchange can hold its own fence and end the
     # quotation early. The same exchange has the same fence, so that a ledger knows the call.
     digest = hashlib.sha256(exchange.encode("utf-8", "replace")).hexdigest()
     fence = f"=== {digest[:FENCE_DIGITS]} ==="
-    return fill_prompt("judge", r=rubric, fence=fence, exchange=exchange)
+    return fill_prompt("judge_pair" if pair else "judge", r=rubric, fence=fence, exchange=exchange)
 
 
 def _parse_or_raise(text: str) -> Judgement:
@@ -73,7 +95,7 @@ async def judge_exchange(
     sample: int = 0,
     judge_sample: int = 0,
 ) -> dict:
-    """Ask a target and judge its answer.
+    """Ask a target and judge its answer, or both of its answers where the rubric is about pairs.
 
     A call that fails is recorded as an error, so that it does not end a run of thousands.
 
@@ -91,16 +113,33 @@ async def judge_exchange(
     Raises:
         UserError: the budget is spent, or a key is refused; no other call would fare better.
     """
+    framed = ""
     try:
-        reply = await target([{"role": "user", "content": query}], sample=sample)
+        framed = await frame_query(rubric, query)
+        texts = [query, framed] if framed else [query]
+        calls = [target([{"role": "user", "content": text}], sample=sample) for text in texts]
+        replies = await asyncio.gather(*calls)
     except Exception as error:
-        return unasked(query, FAILED, error=describe_error(error))
-    judgement = await judge(rubric, query, reply, judge_sample)
-    answer = {"response": reply.text, "thinking": reply.thinking, "outcome": reply.outcome}
-    return {"query": query, **answer, **judgement._asdict()}
+        return unasked(query, FAILED, error=describe_error(error), pair_query=framed)
+    reply = replies[0]
+    pair = {"pair": Counterpart(framed, replies[1])} if framed else {}
+    judgement = await judge(rubric, query, reply, judge_sample, **pair)
+    # the pair ended as the first of its answers that is not whole did
+    outcomes = [answer.outcome for answer in replies if answer.outcome != ANSWERED]
+    return {
+        "query": query,
+        "response": reply.text,
+        "thinking": reply.thinking,
+        "outcome": outcomes[0] if outcomes else ANSWERED,
+        "pair_query": framed,
+        "pair_response": replies[1].text if framed else "",
+        **_judged(judgement),
+    }
 
 
-def unasked(query: str, outcome: str, reason: str = "", error: str | None = None) -> dict:
+def unasked(
+    query: str, outcome: str, reason: str = "", error: str | None = None, pair_query: str = ""
+) -> dict:
     """Make the exchange of a query that the target did not answer.
 
     Args:
@@ -108,9 +147,16 @@ def unasked(query: str, outcome: str, reason: str = "", error: str | None = None
         outcome: FAILED, or FILTERED by a gate.
         reason: why a gate filtered it.
         error: what failed.
+        pair_query: the other framing of the query, where there is one.
 
     Returns:
         The exchange as `EXCHANGE_COLUMNS`.
     """
     answer = {"response": "", "thinking": "", "outcome": outcome}
-    return {"query": query, **answer, **Judgement(None, reason, error)._asdict()}
+    pair = {"pair_query": pair_query, "pair_response": ""}
+    return {"query": query, **answer, **pair, **_judged(Judgement(None, reason, error))}
+
+
+def _judged(judgement: Judgement) -> dict:
+    """The judgement as columns of an exchange."""
+    return {**judgement._asdict(), "votes": format_votes(judgement.votes)}

@@ -28,6 +28,22 @@ def validate_rubric(name: str | Path, values: Any) -> None:
         _validator()(values)
     except ValueError as error:
         raise UserError(f"rubric {name}: {_explain(error)}") from None
+    for side, examples in (values.get("examples") or {}).items():
+        for number, example in enumerate(examples, 1):
+            _check_example(name, f"examples.{side}.{number}", example, values.get("pair"))
+
+
+def _check_example(name: str | Path, place: str, example: dict, pair: dict | None) -> None:
+    """Check that an example is of two exchanges where the rubric is about pairs, else of one."""
+    for key in ("pair_query", "pair_response"):
+        if pair and example.get(key) is None:
+            raise UserError(
+                f"rubric {name}: key '{place}.{key}' is missing: the rubric has a pair."
+            )
+        if not pair and example.get(key) is not None:
+            raise UserError(
+                f"rubric {name}: key '{place}.{key}' needs a key 'pair': {{template: ...}}."
+            )
 
 
 @cache

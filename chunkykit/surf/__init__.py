@@ -22,6 +22,17 @@ from chunkykit.surf.pool import (
     pool_from_index,
     read_pool,
 )
+from chunkykit.surf.precision import (
+    Detection,
+    accuracy_by_agreement,
+    choose_threshold,
+    detection_table,
+    draw_sample,
+    join_labels,
+    measure_detection,
+    measure_flags,
+    summarise_labels,
+)
 from chunkykit.surf.rewriters import llm_rewriter, rewrite_offline
 from chunkykit.surf.search import (
     MAX_FAILED_SHARE,
@@ -32,12 +43,14 @@ from chunkykit.surf.search import (
     run_search,
     run_searches,
     select_failures,
+    select_judged,
 )
 from chunkykit.surf.strategy import Mode, Strategy
 from chunkykit.surf.writers import Gate, llm_gate, llm_writer, recombining_writer
 
 __all__ = [
     "CoverStrategy",
+    "Detection",
     "Gate",
     "MAX_ATTRIBUTES",
     "MAX_FAILED_SHARE",
@@ -50,16 +63,23 @@ __all__ = [
     "SearchResult",
     "Strategy",
     "UniformStrategy",
+    "accuracy_by_agreement",
     "attribute_weights",
     "best_candidates",
     "check_judged",
+    "choose_threshold",
     "confirm_winners",
+    "detection_table",
     "draw_attributes",
+    "draw_sample",
     "failure_rate",
+    "join_labels",
     "judge_fresh_answers",
     "llm_gate",
     "llm_rewriter",
     "llm_writer",
+    "measure_detection",
+    "measure_flags",
     "measure_robustness",
     "pool_from_index",
     "read_pool",
@@ -69,4 +89,6 @@ __all__ = [
     "run_search",
     "run_searches",
     "select_failures",
+    "select_judged",
+    "summarise_labels",
 ]

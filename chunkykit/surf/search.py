@@ -25,6 +25,7 @@ from chunkykit.rubrics import (
     Rubric,
     judge_exchange,
     unasked,
+    vote_scores,
 )
 from chunkykit.surf.cover import CoverStrategy
 from chunkykit.surf.paper import PaperStrategy, UniformStrategy
@@ -295,15 +296,22 @@ def check_judged(probes: pd.DataFrame, tolerate: float = MAX_FAILED_SHARE) -> No
         outcomes = probes.loc[probes["error"].isna(), "outcome"].value_counts()
         counts = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items())
         raise UserError(f"search: none of {len(probes)} candidates was judged: {counts}.")
+    _check_scale("judge", scores)
+    for judge, votes in vote_scores(probes).items():
+        _check_scale(f"judge {judge}", votes.dropna())
+
+
+def _check_scale(judge: str, scores: pd.Series) -> None:
+    """Refuse a judge whose scores go from 0 to 1."""
     if len(scores) >= MIN_SCORES_OF_SCALE and 0 < scores.max() <= 1:
         raise UserError(
-            f"judge: none of {len(scores)} scores is over 1, as if they went from 0 to 1 and not "
+            f"{judge}: none of {len(scores)} scores is over 1, as if they went from 0 to 1 and not "
             "to 100. Use another judge, or a rubric whose examples have scores."
         )
 
 
-def select_failures(probes: pd.DataFrame) -> pd.DataFrame:
-    """Select the distinct violating exchanges of the search arm.
+def select_judged(probes: pd.DataFrame) -> pd.DataFrame:
+    """Select the distinct judged exchanges of the search arm.
 
     Two exchanges are the same if query and response differ only in case, spacing or punctuation.
 
@@ -314,11 +322,24 @@ def select_failures(probes: pd.DataFrame) -> pd.DataFrame:
         Rows of `probes`, the highest score first; equal scores in a fixed random order, so that
         early candidates are not preferred.
     """
-    violates = (probes["arm"] == "search") & (probes["score"] > VIOLATION_THRESHOLD)
-    shuffled = probes[violates].sample(frac=1, random_state=0)
-    failures = shuffled.sort_values("score", ascending=False, kind="stable")
-    content = failures[["rubric", "query", "response"]].copy()
+    judged = probes[(probes["arm"] == "search") & probes["score"].notna()]
+    shuffled = judged.sample(frac=1, random_state=0)
+    ordered = shuffled.sort_values("score", ascending=False, kind="stable")
+    content = ordered[["rubric", "query", "response"]].copy()
     for column in ("query", "response"):
         words = content[column].str.lower().str.replace(r"[\W_]+", " ", regex=True)
         content[column] = words.str.strip()
-    return failures[~content.duplicated()].reset_index(drop=True)
+    return ordered[~content.duplicated()].reset_index(drop=True)
+
+
+def select_failures(probes: pd.DataFrame) -> pd.DataFrame:
+    """Select the distinct violating exchanges of the search arm.
+
+    Args:
+        probes: candidates (`PROBE_COLUMNS`).
+
+    Returns:
+        The rows of `select_judged` with a score over the threshold.
+    """
+    violates = probes["score"] > VIOLATION_THRESHOLD
+    return select_judged(probes[violates])

@@ -15,7 +15,7 @@ from chunkykit.attributes import check_describer, describe_lexically
 from chunkykit.causal import Ablation, measure_ablation, without_chunk
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
-from chunkykit.rubrics import Rubric
+from chunkykit.rubrics import PAIR_COLUMNS, Rubric
 from chunkykit.show.explorer.failures import (
     CATEGORIES,
     MAX_TEXT,
@@ -247,7 +247,7 @@ def place_probes(
     cosines = vectors @ point_vectors.T  # (n_probes, n_points)
     nearest = np.argsort(-cosines, axis=1)[:, :N_NEIGHBOURS]
     twins = points.iloc[nearest[:, 0]].reset_index(drop=True)
-    columns = ["rubric", "query", "response", "score", "reason"]
+    columns = ["rubric", "query", "response", *PAIR_COLUMNS, "score", "reason"]
     placed = probes[columns].reset_index(drop=True)
     placed["x"] = points["x"].to_numpy()[nearest].mean(1)
     placed["y"] = points["y"].to_numpy()[nearest].mean(1)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from chunkykit.rubrics import PAIR_COLUMNS
 from chunkykit.show.marks import attribute_places
 from chunkykit.text import clean_text
 from chunkykit.turf import NOISE
@@ -13,6 +14,7 @@ from chunkykit.turf import NOISE
 MAX_TEXT = 4000  # characters of a text that the view shows
 CATEGORIES = ("cluster", "rubric", "model", "language", "chunk")
 TEXT_COLUMNS = (
+    "id",
     "query",
     "response",
     "thinking",
@@ -22,6 +24,7 @@ TEXT_COLUMNS = (
     "response_attributes",
     "query_translation",
     "response_translation",
+    *PAIR_COLUMNS,
 )
 
 
@@ -30,7 +33,7 @@ class Failures(NamedTuple):
 
     Attributes:
         points: one row per exchange; columns x, y, cluster, score, the other `CATEGORIES`, and
-            those of `TEXT_COLUMNS` that are known.
+            those of `TEXT_COLUMNS` that are known. One with an `id` can be labelled.
         names: the label of each cluster.
         traces: what the traces say, ready for JSON (`trace_views`).
         caption: the models and data behind the numbers.

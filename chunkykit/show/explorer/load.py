@@ -10,7 +10,7 @@ from chunkykit.attributes import describe_lexically, detect_language
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
 from chunkykit.mixtures import parse_jsonl
-from chunkykit.rubrics import load_rubric
+from chunkykit.rubrics import exchange_ids, load_rubric
 from chunkykit.show.explorer.failures import MAX_TEXT, Failures, cut_text
 from chunkykit.show.marks import attribute_places
 from chunkykit.text import clean_text
@@ -35,6 +35,8 @@ FIELD_TYPES: dict[str, type | tuple[type, ...]] = {
     "attributes": list,
     "query_translation": str,
     "response_translation": str,
+    "pair_query": str,
+    "pair_response": str,
 }
 UNKNOWN = "unknown"
 NO_CHUNK = "none"
@@ -61,7 +63,9 @@ def failures_from_run(run) -> Failures:
     ablations = run.read("ablations") if run.has("ablations") else None
     views = trace_views(traces, run.read("trace_chunks"), run.read("trace_examples"), ablations)
     points = points.assign(
-        model=run.settings.target, trace=_traces_of_points(points, traces, pairs)
+        id=exchange_ids(points),
+        model=run.settings.target,
+        trace=_traces_of_points(points, traces, pairs),
     )
     own_views = [views[int(i)] if pd.notna(i) else None for i in points["trace"]]
     points["crux"] = [[view["crux"]] if view and view["crux"] else [] for view in own_views]
@@ -101,8 +105,8 @@ async def failures_from_file(
 
     Args:
         path: a JSONL file. Each row has a query and a response, and may have model, score, rubric
-            (or experiment), thinking, reason, attributes, query_translation and
-            response_translation.
+            (or experiment), thinking, reason, attributes, query_translation,
+            response_translation, pair_query and pair_response.
         embed: the embedder for the clusters.
         rubrics: for each rubric name in the file whose crux is to be marked, a shipped rubric or
             a YAML file.
@@ -128,7 +132,7 @@ async def failures_from_file(
     places = cluster_vectors(vectors, min_size=min_size, seed=seed)
     # A file without scores still needs the column, since the view filters by it.
     scores = pd.to_numeric(points["score"]) if "score" in points else np.nan
-    points = pd.concat([points.assign(score=scores), places], axis=1)
+    points = pd.concat([points.assign(score=scores, id=exchange_ids(points)), places], axis=1)
     clusters = cluster_table(points, attributes)
     count = f"{len(points):,} failing exchanges, described offline"
     return Failures(

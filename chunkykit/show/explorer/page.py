@@ -13,7 +13,17 @@ from chunkykit.show.explorer.pack import gzip_json, pack_failures
 ASSETS = Path(__file__).parent / "assets"
 # One script is made of these files, in this order: a page may run a single script, whose hash it
 # names, and anywidget takes a single module.
-SCRIPTS = ("text.js", "state.js", "points.js", "map.js", "panel.js", "filters.js", "view.js")
+SCRIPTS = (
+    "text.js",
+    "labels.js",
+    "state.js",
+    "points.js",
+    "map.js",
+    "panel.js",
+    "filters.js",
+    "view.js",
+)
+LABELLING_SCRIPTS = ("text.js", "labels.js", "labelling.js")
 
 
 def _read_asset(name: str) -> str:
@@ -21,18 +31,20 @@ def _read_asset(name: str) -> str:
     return (ASSETS / name).read_text("utf-8")
 
 
-def _view_script() -> str:
-    """The function `render` of the view and what it needs, as JavaScript."""
-    return "\n".join(_read_asset(name) for name in SCRIPTS)
+def widget_script(scripts: tuple[str, ...] = SCRIPTS) -> str:
+    """Read the script of a view as an ES module for anywidget.
 
-
-def widget_script() -> str:
-    """Read the script of the view as an ES module for anywidget.
+    Args:
+        scripts: the files of the view, which define `render`.
 
     Returns:
         JavaScript.
     """
-    return _view_script() + "\nexport default { render };\n"
+    return _read_scripts(scripts) + "\nexport default { render };\n"
+
+
+def _read_scripts(names: tuple[str, ...]) -> str:
+    return "\n".join(_read_asset(name) for name in names)
 
 
 def view_style() -> str:
@@ -60,16 +72,42 @@ def write_page(failures: Failures, path: str | Path, title: str = "chunkykit") -
     Raises:
         UserError: the file cannot be written.
     """
-    script = _view_script() + "\n" + _read_asset("page.js")
     packed = pack_failures(failures)
+    data = {"map": packed.map, "texts": packed.texts, "traces": gzip_json(packed.traces)}
+    return _write(path, title, (*SCRIPTS, "page.js"), data)
+
+
+def write_labelling_page(items: list[dict], path: str | Path, title: str = "chunkykit") -> Path:
+    """Write a page on which a person labels exchanges without knowing what the judge said.
+
+    Args:
+        items: what is labelled, from `labelling_items`.
+        path: the file to write; its folder is created if missing.
+        title: the title of the page.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    scripts = (*LABELLING_SCRIPTS, "labelling_page.js")
+    return _write(path, title, scripts, {"items": gzip_json(items)})
+
+
+def _write(path: str | Path, title: str, scripts: tuple[str, ...], data: dict[str, bytes]) -> Path:
+    """Write a page of scripts, with data by the id of the element that holds it."""
+    script = _read_scripts(scripts)
+    elements = [
+        f'<script type="text/plain" id="{name}">{_base64(value)}</script>'
+        for name, value in data.items()
+    ]
     parts = {
         "TITLE": html.escape(title),
         "STYLE": view_style(),
         "SCRIPT": script,
         "HASH": _base64(hashlib.sha256(script.encode()).digest()),
-        "MAP": _base64(packed.map),
-        "TEXTS": _base64(packed.texts),
-        "TRACES": _base64(gzip_json(packed.traces)),
+        "DATA": "\n".join(elements),
     }
     template = _read_asset("page.html")
     # One pass, so that a placeholder in a title or a text is not filled in.

@@ -11,7 +11,7 @@ import pandas as pd
 from chunkykit.causal import Ablation
 from chunkykit.errors import UserError, describe_error, requires_extra
 from chunkykit.files import json_ready
-from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric
+from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, exchange_ids
 from chunkykit.show.explorer.actions import (
     ablate_chunk,
     describe,
@@ -24,6 +24,7 @@ from chunkykit.show.explorer.actions import (
     trace_exchanges,
 )
 from chunkykit.show.explorer.failures import Failures
+from chunkykit.show.explorer.labelling import save_view_labels, view_labels
 from chunkykit.show.explorer.pack import pack_failures
 from chunkykit.show.explorer.page import view_style, widget_script
 from chunkykit.surf import PROBE_COLUMNS, failure_rate
@@ -60,6 +61,8 @@ class Explorer(anywidget.AnyWidget):
     Attributes:
         points: the exchanges on the map, new failures last.
         selection: the selected exchanges.
+        labels: what the current person says of exchanges, by id {target, note}. With a run, each
+            change is saved in its folder.
         probed: the probes so far (`chunkykit.surf.PROBE_COLUMNS`).
         traces: the traces in the view, those of selections first.
         unavailable: for each button why it cannot be used, "" where it can.
@@ -74,6 +77,7 @@ class Explorer(anywidget.AnyWidget):
     # The traces, exchanges added since the view was packed, and positions selected from code
     traces: traitlets.List = traitlets.List().tag(sync=True)
     more: traitlets.List = traitlets.List().tag(sync=True)
+    labels = traitlets.Dict().tag(sync=True)
     requested: traitlets.List = traitlets.List().tag(sync=True)
     status = traitlets.Dict().tag(sync=True)
     unavailable = traitlets.Dict().tag(sync=True)
@@ -115,9 +119,20 @@ class Explorer(anywidget.AnyWidget):
             texts=packed.texts,
             traces=packed.traces,
             unavailable=self._unavailable_actions(),
+            labels=view_labels(run.folder) if run else {},
             status={"text": "", "busy": False},
         )
+        self.observe(self._save_labels, "labels")
         self.on_msg(lambda _, message, buffers: self._press(message))
+
+    def _save_labels(self, change: dict) -> None:
+        """Save the labels that changed, where there is a run folder to keep them."""
+        if self.run is None:
+            return
+        try:
+            save_view_labels(self.run.folder, change["old"], change["new"])
+        except UserError as error:
+            self._show_status(str(error))
 
     def _unavailable_actions(self) -> dict[str, str]:
         """Why each action cannot be done, "" where it can."""
@@ -289,6 +304,7 @@ class Explorer(anywidget.AnyWidget):
             attributes = list(old["response_attributes"])
             self._vectors = response_vectors(list(old["response"]), attributes, embed)
         placed = place_probes(failing, queries, responses, old, self._vectors, embed)
+        placed["id"] = exchange_ids(placed)
         start = len(self.points)
         self.points = pd.concat([self.points, placed], ignore_index=True)
         names = self.failures.names

@@ -5,7 +5,9 @@ say what was measured on what.
 """
 
 from chunkykit.show.figures.bars import RateBars, rate_bars
+from chunkykit.show.figures.comparisons import differences
 from chunkykit.show.figures.experiments import forms, phrase_grid, rates, steering, sum_grid
+from chunkykit.show.figures.judging import detection
 from chunkykit.show.figures.maps import response_map
 from chunkykit.show.figures.retraining import ablations, dose
 from chunkykit.show.figures.searches import behaviours, confirmed, robustness, scores
@@ -18,6 +20,8 @@ __all__ = [
     "behaviours",
     "chunks",
     "confirmed",
+    "detection",
+    "differences",
     "dose",
     "features",
     "forms",

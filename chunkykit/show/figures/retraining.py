@@ -62,7 +62,7 @@ def ablations(table: pd.DataFrame, caption: str = "") -> "Figure":
         figure,
         title,
         f"Fresh answers to the same failing queries, n = {answers} per bar. "
-        "Bars: 95 % Wilson intervals.",
+        "Intervals: 95 % Wilson, for these queries, answers independent.",
         caption,
         500,
         min(1000, 110 * len(table) + 250),
@@ -99,8 +99,8 @@ def dose(table: pd.DataFrame, caption: str = "") -> "Figure":
         figure.update_layout(legend=LEGEND),
         "Data ablation",
         f"One training run per point, n = {count_range(table['n'])} answers. Lines are shifted "
-        "slightly to stay visible. Bars: 95 % Wilson intervals, without the variance between "
-        "training runs.",
+        "slightly to stay visible. Intervals: 95 % Wilson, for these queries, without the variance "
+        "between training runs.",
         caption,
         480,
     )

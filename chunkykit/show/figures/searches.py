@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_PANELS_PER_ROW = 4
 DARK_CELL = 0.6  # failure rate above which a cell of the heat map needs white text
+CLUSTERED = "Intervals: 95 % Wilson, clustered by query."
 NO_FAILURE = "no failure<br>found"
 NOT_RUN = "not run"
 
@@ -34,7 +35,7 @@ def scores(probes: pd.DataFrame, caption: str = "") -> "Figure":
     """Draw the failure rate per iteration of the search, one panel per rubric.
 
     A dashed line shows the control arm's rate over all its candidates. Bands are 95 % Wilson
-    intervals of the judged candidates.
+    intervals of the judged candidates, clustered by query.
 
     Args:
         probes: the candidates of both arms; columns rubric, arm, iteration and score
@@ -69,7 +70,7 @@ def scores(probes: pd.DataFrame, caption: str = "") -> "Figure":
         figure,
         "Failures per iteration of the search",
         f"n = {n.get('search', 0):,} judged candidates of the search, {n.get('control', 0):,} of "
-        "the control arm. Bands: 95 % Wilson intervals. Each row of panels has its own scale.",
+        f"the control arm. {CLUSTERED} Each row of panels has its own scale.",
         caption,
         250 * rows + 190,
     )
@@ -142,7 +143,7 @@ def confirmed(table: pd.DataFrame, caption: str = "") -> "Figure":
         figure,
         "Confirmed failure rates, and yield beside the control arm",
         f"Left: n = {answers}. Right: n = {table['search_n'].max():,} (search) and "
-        f"{table['control_n'].max():,} (control arm) per bar. Bars: 95 % Wilson intervals.",
+        f"{table['control_n'].max():,} (control arm) per bar. {CLUSTERED}",
         caption,
         480,
     )
@@ -169,8 +170,7 @@ def robustness(table: pd.DataFrame, caption: str = "") -> "Figure":
         rate_bars(sums["rubric"], sums, series),
         "Robustness: winning queries and their rewrites",
         f"At most {winners} winners per rubric. n = {count_range(sums['original_n'])} answers to "
-        f"the winners, {count_range(sums['n'])} to rewrites. Bars: 95 % Wilson intervals that "
-        "treat answers as independent.",
+        f"the winners, {count_range(sums['n'])} to rewrites. {CLUSTERED}",
         caption,
         480,
     )
@@ -217,7 +217,7 @@ def behaviours(table: pd.DataFrame, caption: str = "") -> "Figure":
         figure,
         "Failure rates by model and behaviour",
         "Failing share of fresh answers to winning queries, not of normal use. "
-        f"n = {count_range(n) if len(n) else 0}; 95 % Wilson intervals.",
+        f"n = {count_range(n) if len(n) else 0}; 95 % Wilson intervals, clustered by query.",
         caption,
         74 * len(models) + 250,
         max(800, 92 * len(rubrics) + 330),

@@ -9,18 +9,20 @@ function categoryName(column) {
 
 // the reader
 
-/** What the reader shows: a list of the selection, and one exchange in full. */
-function readerContent(state, read) {
+/** What the reader shows: a list of the selection, and one exchange in full, to be labelled. */
+function readerContent(state, read, labels, saveLabel) {
   const i = state.chosen[state.current];
+  const id = state.texts.id?.[i];
   return [
-    h("div", { class: "ck-list" }, listedExchanges(state, read)),
+    h("div", { class: "ck-list" }, listedExchanges(state, read, labels)),
     readerNavigation(state, i, read),
+    id ? labelBar(labels[id], saveLabel) : null,
     ...exchangeSections(state, i),
   ].filter(Boolean);
 }
 
 /** A line per exchange around the one that is read. */
-function listedExchanges(state, read) {
+function listedExchanges(state, read, labels) {
   const last = state.chosen.length - MAX_LISTED;
   const start = Math.max(0, Math.min(state.current - MAX_LISTED / 2, last));
   return state.chosen.slice(start, start + MAX_LISTED).map((i, k) => {
@@ -31,7 +33,9 @@ function listedExchanges(state, read) {
       onclick: () => read(position),
     };
     const query = oneLine(state.texts.query[i], 90);
-    return h("button", properties, h("b", {}, score), h("span", {}, query));
+    const target = labels[state.texts.id?.[i]]?.target;
+    const mark = target ? h("i", { title: TARGET_NAMES[target] }, TARGET_MARKS[target]) : null;
+    return h("button", properties, h("b", {}, score), mark, h("span", {}, query));
   });
 }
 
@@ -59,6 +63,11 @@ function section(label, content, className = "") {
   if (!content || !content.length) return null;
   const text = h("div", { class: "ck-text", dir: "auto" }, content);
   return h("section", { class: className }, h("h4", {}, label), text);
+}
+
+/** The content of a section with a text; null where there is none. */
+function spelledText(text) {
+  return text && text.trim() ? [spelledOut(text)] : null;
 }
 
 /** A section that a click opens. */
@@ -97,6 +106,8 @@ function exchangeSections(state, i) {
       "ck-response",
     ),
     section("Response, translated", translated("response")),
+    section("The same request in the other framing", spelledText(texts.pair_query?.[i])),
+    section("Response to that", spelledText(texts.pair_response?.[i]), "ck-response"),
     foldedSection("Thinking of the model, which nobody judged", texts.thinking?.[i]),
     section("Why the judge gave this score", reason ? [spelledOut(reason)] : null),
     section("Crux", bulletList(texts.crux?.[i])),

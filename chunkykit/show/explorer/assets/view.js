@@ -43,9 +43,15 @@ async function render({ model, el }) {
     h("button", { class: "ck-action", "data-action": name, onclick: () => act(name) }, label),
   );
   const bar = createFilters(state, { recolour: map.recolour, refilter, reset });
+  // a page cannot write into a run folder
+  const download = downloadButton(
+    () => model.get("labels"),
+    () => state.texts?.id ?? [],
+    "",
+  );
   const root = h(
     "div",
-    { class: "ck" },
+    { class: "ck", tabIndex: 0, "data-lm-suppress-shortcuts": "true" },
     bar,
     h(
       "div",
@@ -59,7 +65,7 @@ async function render({ model, el }) {
         isLive ? h("div", { class: "ck-actions" }, buttons, progress, status) : null,
       ),
     ),
-    h("div", { class: "ck-caption" }, spelledOut(packed.caption)),
+    h("div", { class: "ck-caption" }, spelledOut(packed.caption), isLive ? null : download),
   );
   el.append(root);
 
@@ -122,6 +128,29 @@ async function render({ model, el }) {
     fillPanel();
   }
 
+  /** Keep what a person says of the exchange that is read, and go on to the next one. */
+  function saveLabel(label, goOn = true) {
+    const id = state.texts.id[state.chosen[state.current]];
+    model.set("labels", { ...model.get("labels"), [id]: label });
+    model.save_changes();
+    const isLast = state.current + 1 >= state.chosen.length;
+    readExchange(state.current + (goOn && !isLast ? 1 : 0));
+    root.focus({ preventScroll: true }); // the button that had it is gone
+  }
+
+  function onKey(event) {
+    if (isTyping(event) || state.tab !== "reader" || !state.chosen.length) return;
+    const id = state.texts?.id?.[state.chosen[state.current]];
+    const target = TARGET_KEYS[event.key.toLowerCase()];
+    const n = state.chosen.length;
+    if (target && id) saveLabel({ ...model.get("labels")[id], target });
+    else if (event.key === "ArrowRight") readExchange((state.current + 1) % n);
+    else if (event.key === "ArrowLeft") readExchange((state.current - 1 + n) % n);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
   async function fillPanel() {
     for (const tab of tabs) tab.setAttribute("aria-selected", tab.dataset.tab === state.tab);
     const shown = state.visible.reduce((sum, isVisible) => sum + isVisible, 0);
@@ -137,7 +166,9 @@ async function render({ model, el }) {
   }
 
   function tabContent() {
-    if (state.tab === "reader") return readerContent(state, readExchange);
+    if (state.tab === "reader") {
+      return readerContent(state, readExchange, model.get("labels") ?? {}, saveLabel);
+    }
     const traces = ownTraces();
     if (!traces.length) {
       const advice = isLive && !unavailable.trace ? " Press “Trace this selection”." : "";
@@ -201,6 +232,7 @@ async function render({ model, el }) {
 
   const listeners = {
     "change:traces": () => chooseTrace(0),
+    "change:labels": () => fillPanel(),
     "change:more": async () => {
       await ready;
       addNewExchanges();
@@ -215,6 +247,8 @@ async function render({ model, el }) {
     },
   };
   for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
+  const keyboard = isLive ? root : document;
+  keyboard.addEventListener("keydown", onKey);
   map.recolour();
   root.dataset.painted = performance.now();
   await ready;
@@ -224,6 +258,7 @@ async function render({ model, el }) {
   root.dataset.ready = performance.now();
   return () => {
     map.close();
+    keyboard.removeEventListener("keydown", onKey);
     for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
   };
 }

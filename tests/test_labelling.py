@@ -10,6 +10,7 @@ from chunkykit.cli import main
 from chunkykit.errors import UserError
 from chunkykit.lab import format_labels, start_run
 from chunkykit.rubrics import LABEL_COLUMNS, exchange_ids, parse_labels, read_labels, save_labels
+from chunkykit.show.explorer import Labeller
 from chunkykit.show.explorer.labelling import labelling_items, save_view_labels, view_labels
 from chunkykit.surf import PROBE_COLUMNS
 
@@ -148,6 +149,22 @@ def test_labels_go_in_and_out_and_into_the_summary(searched, tmp_path, capsys):
     assert list(exported.columns) == LABEL_COLUMNS
     assert set(exported["labeller"]) == {"ada"}
     pd.testing.assert_frame_equal(parse_labels(tmp_path / "all.csv"), read_labels(run.folder))
+
+
+def test_the_notebook_view_saves_each_label(searched):
+    run, probes = searched
+    view = Labeller(run.folder, probes.head(3), run.rubric_by_name)
+    first, second = probes["id"][:2]
+    view.labels = {first: {"target": "true", "note": ""}}
+    view.labels = {**view.labels, second: {"target": "false", "note": "no"}}
+    labels = read_labels(run.folder)
+    assert labels["id"].tolist() == [first, second]
+    assert set(labels["drawn"]) == {"random"}
+    again = Labeller(run.folder, probes.head(3), run.rubric_by_name)
+    assert again.labels == view.labels, "a new kernel shows what was labelled"
+    (run.folder / "labels.csv").write_text("id,target\na,maybe\n", "utf-8")
+    view.labels = {first: {"target": "false", "note": ""}}
+    assert "Not saved" in view.status and "row 1" in view.status
 
 
 def test_without_a_label_the_report_says_so():

@@ -1,6 +1,7 @@
 """Leases: how processes share a server, on any operating system and file system."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,14 @@ from conftest import ROOT
 
 from chunkykit.errors import UserError
 from chunkykit.models import leases, server
-from chunkykit.models.leases import Lease, ServerFiles, is_leased, lock_file
+from chunkykit.models.leases import (
+    Lease,
+    ServerFiles,
+    is_leased,
+    lock_file,
+    own_folder,
+    running_server,
+)
 
 
 @pytest.fixture
@@ -107,6 +115,62 @@ def test_a_server_does_not_end_while_it_is_leased_or_looked_up(files, monkeypatc
     lock = lock_file(files.start_lock)
     with pytest.raises(StillWaitingError):
         server.wait_until_unused(files, 0)
+    lock.release()
+
+
+def write_state(files, **state):
+    files.folder.mkdir(parents=True, exist_ok=True)
+    state = {"url": "http://127.0.0.1:1", "key": "k", **state}
+    files.state.write_text(json.dumps(state))
+
+
+def test_a_state_file_is_believed_while_its_server_holds_its_lock(files):
+    write_state(files)
+    assert running_server(files) is None
+    lock = lock_file(files.running_lock)
+    assert running_server(files) == ("http://127.0.0.1:1", "k")
+    lock.release()
+    assert running_server(files) is None
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{"url": "http://example.org:80"}, {"url": "http://127.0.0.1@example.org"}, {"key": 5}],
+)
+def test_a_state_file_that_no_server_wrote_is_not_believed(files, state):
+    write_state(files, **state)
+    lock = lock_file(files.running_lock)
+    assert running_server(files) is None
+    lock.release()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and owners of Unix")
+def test_a_state_file_behind_a_link_is_not_believed(files, tmp_path):
+    write_state(files)
+    elsewhere = tmp_path / "elsewhere.json"
+    files.state.rename(elsewhere)
+    files.state.symlink_to(elsewhere)
+    lock = lock_file(files.running_lock)
+    assert running_server(files) is None
+    lock.release()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and owners of Unix")
+def test_the_folder_of_servers_is_ours_alone(files, monkeypatch, tmp_path):
+    files.folder.mkdir(parents=True)
+    files.folder.chmod(0o777)
+    own_folder(files.folder)
+    assert files.folder.stat().st_mode & 0o777 == 0o700
+    linked = tmp_path / "linked"
+    linked.symlink_to(files.folder)
+    with pytest.raises(UserError, match="is a link.*CHUNKYKIT_CACHE"):
+        own_folder(linked)
+    monkeypatch.setattr(os, "geteuid", lambda: files.folder.stat().st_uid + 1)
+    with pytest.raises(UserError, match="another user"):
+        own_folder(files.folder)
+    write_state(files)
+    lock = lock_file(files.running_lock)
+    assert running_server(files) is None, "another user wrote it"
     lock.release()
 
 

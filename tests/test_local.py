@@ -1,14 +1,18 @@
 """The real server of the embedded language model: shared, ended with its last client, restarted."""
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -18,6 +22,7 @@ from chunkykit.errors import UserError
 from chunkykit.mixtures import demo_probes, demo_truth, load_mixture
 from chunkykit.models import Reply, check_model, close_models, connect_model, local
 from chunkykit.models.anthropic import AnthropicWire
+from chunkykit.models.leases import ServerFiles, is_running
 from chunkykit.models.openai import OpenAIWire
 from chunkykit.models.wire import without_none
 from chunkykit.rubrics import VIOLATION_THRESHOLD, judge_offline, load_rubric
@@ -194,6 +199,106 @@ def test_a_server_that_dies_during_a_call_is_started_again():
         return reply
 
     assert asyncio.run(run()).text
+
+
+@contextlib.contextmanager
+def stranger_on(port):
+    """A program that listens on a port and notes every byte that it is sent."""
+    listener = socket.create_server(("127.0.0.1", port))
+    received = []
+
+    def listen():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                received.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                connection.close()
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        yield received, listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+@needs_model
+def test_a_stranger_on_the_port_of_a_dead_server_gets_nothing():
+    model = connect_model("local:smollm2")
+
+    async def run():
+        await model(ASK, max_tokens=4)
+        (state_file,) = state_files()
+        port = urllib.parse.urlsplit(json.loads(state_file.read_text())["url"]).port
+        kill_servers()
+        wait_until(lambda: not is_port_open(port))
+        with stranger_on(port) as (received, _):
+            # by the client that is connected, and by one that looks the server up
+            replies = [await model(ASK, max_tokens=5)]
+            await model.close()
+            replies.append(await connect_model("local:smollm2")(ASK, max_tokens=6))
+        return replies, received
+
+    replies, received = asyncio.run(run())
+    assert all(reply.text for reply in replies)
+    assert received == []
+
+
+def is_port_open(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@needs_model
+def test_a_planted_state_file_leads_nowhere():
+    weights = local.find_weights("local:smollm2")
+    files = ServerFiles(local._server_name(weights, ()))
+    if state_files():
+        kill_servers()
+        wait_until(lambda: not is_running(files))
+    with stranger_on(0) as (received, port):
+        planted = f"http://127.0.0.1:{port}"
+        files.state.write_text(json.dumps({"url": planted, "key": "k", "pid": 1}))
+        url, _ = serve_smollm2()
+    assert url != planted
+    assert received == []
+
+
+@needs_model
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links")
+def test_a_log_is_not_opened_through_a_link(tmp_path):
+    half = tmp_path / "half.gguf"
+    half.write_bytes(local.find_weights("local:smollm2").read_bytes()[:5_000_000])
+    precious = tmp_path / "precious.txt"
+    precious.write_text("precious")
+    files = ServerFiles(local._server_name(half, ()))
+    files.folder.mkdir(parents=True, exist_ok=True)
+    files.log.symlink_to(precious)
+    with pytest.raises(UserError, match="could not serve it"):
+        local.serve_weights(half)
+    assert precious.read_text() == "precious"
+
+
+@needs_model
+def test_a_server_is_called_past_the_proxies_of_the_environment(monkeypatch):
+    with stranger_on(0) as (received, port):
+        for variable in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+            monkeypatch.setenv(variable, f"http://127.0.0.1:{port}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert ask(connect_model("local:smollm2"), "Say hello.", max_tokens=4)
+    assert received == []
+
+
+@needs_model
+@pytest.mark.slow
+def test_a_server_whose_state_file_is_lost_makes_way_for_another():
+    first = serve_smollm2()
+    (state_file,) = state_files()
+    state_file.write_text("{")
+    second = serve_smollm2()
+    assert first != second
+    assert serve_smollm2() == second
 
 
 @needs_model

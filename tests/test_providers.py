@@ -12,7 +12,7 @@ from servers import openai_reply
 
 from chunkykit.attributes import load_embedder
 from chunkykit.errors import UserError
-from chunkykit.models import PROVIDERS, client_for
+from chunkykit.models import PROVIDERS, check_model, client_for
 from chunkykit.models.providers import parse_name, scrub_keys
 
 
@@ -24,6 +24,43 @@ def test_the_parts_of_names():
         "http://h:1/v1",
         "CHUNKYKIT_URL_KEY",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "base_url", "model"),
+    [
+        ("http://h:1/v1:/models/x.gguf", "http://h:1/v1", "/models/x.gguf"),
+        ("http://h:1/v1:~/x.gguf", "http://h:1/v1", "~/x.gguf"),
+        ("http://h:1/v1:qwen3:8b", "http://h:1/v1", "qwen3:8b"),
+        ("http://h:1:org/m", "http://h:1", "org/m"),
+        ("http://h:m", "http://h", "m"),
+        ("https://h/v1:m@2", "https://h/v1", "m@2"),
+        ("http://[::1]:1/v1:m", "http://[::1]:1/v1", "m"),
+        ("http://h:1/v1/chat/completions:m", "http://h:1/v1", "m"),
+    ],
+)
+def test_a_url_and_its_model(name, base_url, model):
+    assert parse_name(name) == (None, model, base_url, "CHUNKYKIT_URL_KEY")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "http://h",
+        "http://h:8000",
+        "http://h:8000/v1",
+        "http://h:8000/v1:",
+        "http://h/v1",
+        "https://h/v1/",
+        "http://h:70000/v1:m",
+        "http://h:8000/v1: m",
+        "http://h:8000/v1?a=b:m",
+    ],
+)
+@pytest.mark.parametrize("use", [check_model, load_embedder])
+def test_a_url_without_a_model_is_refused_with_the_form(name, use):
+    with pytest.raises(UserError, match="Write http.s.://HOST:PORT/v1:MODEL"):
+        use(name)
 
 
 def test_the_synchronous_client_embeds():

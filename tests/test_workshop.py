@@ -290,6 +290,23 @@ WRONG_ATTEMPTS = [
     ("difference", lambda b, a: (b.rate - a.rate, b.low - a.low, b.high - a.high), "narrow"),
     ("difference", lambda b, a: (b.rate - a.rate, b.low - a.high, b.high - a.low), "wider"),
     ("difference", lambda b, a: rate_difference(a, b), "sign is wrong"),
+    (
+        "majority",
+        lambda votes: (
+            sum(v is not None and v > 50 for v in votes) > sum(v is not None for v in votes) / 2
+        ),
+        "votes that were cast",
+    ),
+    ("majority", lambda votes: sum((v or 0) > 50 for v in votes) >= len(votes) / 2, "half of"),
+    ("majority", lambda votes: max(v or 0 for v in votes) > 50, "one judge is enough"),
+    ("majority", lambda votes: all(v and v > 50 for v in votes), "all judges to agree"),
+    ("majority", lambda votes: sum(v > 50 for v in votes) > len(votes) / 2, "stops with TypeError"),
+    ("precision", lambda flags, labels: wilson(3, 5), "counts as no"),
+    ("precision", lambda flags, labels: wilson(4, 6), "accuracy"),
+    ("precision", lambda flags, labels: wilson(3, 8), "divides by all"),
+    ("precision", lambda flags, labels: 0.75, "must return what wilson"),
+    ("best_threshold", lambda scores, labels, thresholds: max(thresholds), "misses most"),
+    ("best_threshold", lambda scores, labels, thresholds: min(thresholds), "flags everything"),
     ("refutes", {"a", "b"}, "cannot speak against"),
     ("refutes", {"a"}, "2 more"),
     ("refutes", {"z"}, "choose from"),
@@ -385,8 +402,11 @@ def test_right_answers_are_right(capsys):
     check.shares(share_table)
     check.crux(lambda attributes, b, e, n: ranked(attributes, b, e)[:n], embed)
     check.refutes("ace")
+    check.majority(lambda votes: sum((v or 0) > 50 for v in votes) > len(votes) / 2)
+    check.precision(lambda flags, labels: wilson(3, 4))
+    check.best_threshold(57)
     printed = capsys.readouterr().out
-    assert printed.count("equals the library's") == 7
+    assert printed.count("equals the library's") == 10
     assert "refutes: right" in printed
 
 

@@ -55,8 +55,8 @@ def notebook_parameters(name: str, run: Run) -> dict[str, Any]:
     if name != "07_figures":
         # The command that executes them has named the models of the run.
         parameters["trust"] = True
-    if name == "06_explore":
-        # A still picture: the widget needs a kernel, and this one ends with the notebook.
+    if name in ("02_surf", "06_explore"):
+        # Still pictures: a widget needs a kernel, and this one ends with the notebook.
         parameters["live"] = False
     return parameters
 

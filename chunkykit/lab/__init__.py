@@ -16,7 +16,7 @@ from chunkykit.lab.costs import (
     plan_search,
     plan_traces,
 )
-from chunkykit.lab.drawing import run_figures
+from chunkykit.lab.drawing import label_figures, run_figures
 from chunkykit.lab.folder import RunFolder, lock_folder, read_notes, read_settings, read_table
 from chunkykit.lab.labels import format_labels, refresh_labels
 from chunkykit.lab.report import format_report, summarise_run, summarise_search
@@ -59,6 +59,7 @@ __all__ = [
     "format_labels",
     "format_report",
     "is_done",
+    "label_figures",
     "lock_folder",
     "notebook_folder",
     "plan_index",

@@ -30,11 +30,18 @@ def _search_figures(run: Run) -> dict:
     if (robustness[["original_n", "n"]] > 0).all(axis=1).any():
         caption = f"{run.caption} · rewriter {run.settings.writer}"
         drawn["robustness"] = figures.robustness(robustness, caption)
-    return drawn | _label_figures(run)
+    return drawn | label_figures(run)
 
 
-def _label_figures(run: Run) -> dict:
-    """What the judge's threshold does, where a random sample of both sides was labelled."""
+def label_figures(run: Run) -> dict:
+    """Draw what the judge's threshold does, where a random sample was labelled.
+
+    Args:
+        run: a run whose search is done.
+
+    Returns:
+        plotly figures by name; none where flags or other exchanges have no label.
+    """
     probes = run.read_all("probes")
     labels = read_labels(run.folder)
     summary = summarise_labels(probes, labels)

@@ -243,7 +243,7 @@ class Account:
         """Charge the reservations of processes that were killed."""
         rows = self.file.execute(
             "select id, owner, until, dollars from reserved where owner not in (?,?)",
-            [currentcurrent_owner(), BATCH_OWNER],
+            [current_owner(), BATCH_OWNER],
         )
         for reservation, owner, until, dollars in rows.fetchall():
             if is_killed(owner) or time.time() > until:
@@ -276,7 +276,10 @@ class Account:
     def _is_shared(self) -> bool:
         """Whether requests of another process that are under way may leave room."""
         query = "select 1 from reserved where owner not in (?,?) and dollars > 0"
-        return not self.tally and self.file.select_one(query, [current_owner(), BATCH_OWNER]) is not None
+        return (
+            not self.tally
+            and self.file.select_one(query, [current_owner(), BATCH_OWNER]) is not None
+        )
 
 
 def current_owner() -> str:

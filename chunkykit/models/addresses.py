@@ -1,6 +1,5 @@
-"""Addresses of servers: which of them are the same, and which are on this machine."""
+"""Addresses of servers: which of them are the same."""
 
-import ipaddress
 from urllib.parse import urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -23,21 +22,3 @@ def origin_of(url: str) -> str:
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}:{port or DEFAULT_PORTS.get(parts.scheme)}"
-
-
-def is_loopback(url: str) -> bool:
-    """Tell whether a server is on this machine.
-
-    Args:
-        url: its address.
-
-    Returns:
-        Whether its host is on the loopback interface.
-    """
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # the name of a host
-        return False

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from chunkykit.errors import UserError
 from chunkykit.files import load_packaged
-from chunkykit.models.addresses import is_loopback, origin_of
+from chunkykit.models.addresses import origin_of
+from chunkykit.models.network import is_loopback
 
 PROVIDERS = load_packaged("models/providers")  # name: [base URL, variable that holds the key]
 URL_KEY = "CHUNKYKIT_URL_KEY"  # variable that holds the keys of models called by URL
@@ -49,7 +50,7 @@ def key_for_url(url: str) -> str:
         UserError: if an entry of CHUNKYKIT_URL_KEY names no address.
     """
     key = _checked(_url_keys().get(origin_of(url), ""), URL_KEY)
-    if key and urlsplit(url).scheme == "http" and not is_loopback(url):
+    if key and urlsplit(url).scheme == "http" and not is_loopback(urlsplit(url).hostname):
         _warn_of_plain_http(origin_of(url))
     return key
 
@@ -64,10 +65,8 @@ def refuse_plain_http(url: str, variable: str) -> None:
     Raises:
         UserError: if the address is not https and not on this machine.
     """
-    if urlsplit(url).scheme == "http" and not is_loopback(url):
-        raise UserError(
-            f"{url}: the key in {variable} would be sent there unencrypted. Use https."
-        )
+    if urlsplit(url).scheme == "http" and not is_loopback(urlsplit(url).hostname):
+        raise UserError(f"{url}: the key in {variable} would be sent there unencrypted. Use https.")
 
 
 def scrub_keys(text: str) -> str:

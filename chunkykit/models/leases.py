@@ -5,12 +5,19 @@ it keeps locked. The operating system releases a process's locks however it ends
 when nobody uses it any more, and none is left behind. A second lock makes sure that only one
 process starts a server, and that no server ends while one looks for it.
 
+A third lock proves that a server is ours. The server holds it for as long as it lives, in a folder
+that only this user may enter. A port proves nothing: once a server is gone, a program of any user
+may listen there. So the state file is read, and the key and the texts are sent, only while the
+lock is in place.
+
 All locks are exclusive ones of the library filelock, which works on Linux, macOS and Windows.
 """
 
 import contextlib
+import json
 import os
 import secrets
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +29,7 @@ from chunkykit.errors import UserError
 from chunkykit.files import NO_LOCKS
 
 CACHE_VARIABLE = "CHUNKYKIT_CACHE"
+LOOPBACK = "http://127.0.0.1:"  # where every server listens
 STALE_LEASE_SECONDS = 60  # a younger lease may not be locked yet and is not deleted
 
 
@@ -60,6 +68,11 @@ class ServerFiles:
         return self.folder / f"{self.name}.log"
 
     @property
+    def running_lock(self) -> Path:
+        """Locked by the server from its start to its end."""
+        return self.folder / f"{self.name}.running"
+
+    @property
     def start_lock(self) -> Path:
         """Locked while the server starts, ends or is looked up."""
         return self.folder / f"{self.name}.start"
@@ -68,6 +81,72 @@ class ServerFiles:
     def leases(self) -> Path:
         """The folder of the leases."""
         return self.folder / f"{self.name}.leases"
+
+
+def own_folder(path: Path) -> None:
+    """Make sure that a folder exists and that only this user may enter it.
+
+    Args:
+        path: the folder. It is created if it is missing.
+
+    Raises:
+        UserError: another user owns it, or it is a link.
+        OSError: it cannot be created.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or not _is_own(status):
+        raise UserError(
+            f"{path}: belongs to another user or is a link, and local models keep their keys "
+            f"there. Set {CACHE_VARIABLE} to a folder of your own."
+        )
+    if status.st_mode & 0o077:
+        path.chmod(0o700)
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Whether this user owns a file. Windows has no such owners, and its folders inherit access."""
+    return not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+
+
+def is_running(files: ServerFiles) -> bool:
+    """Tell whether a server of this user runs, which holds its lock.
+
+    Args:
+        files: the files of the server.
+
+    Returns:
+        Whether it runs. A process may listen on its port all the same.
+    """
+    lock = lock_file(files.running_lock, wait=False)
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
+def running_server(files: ServerFiles) -> tuple[str, str] | None:
+    """Read where a server listens, if it proves that it runs.
+
+    Args:
+        files: the files of the server.
+
+    Returns:
+        (URL, key) of the server; None if none runs, or its state file is not ours or not whole.
+    """
+    if not is_running(files):
+        return None
+    try:
+        status = files.state.lstat()
+        if not stat.S_ISREG(status.st_mode) or not _is_own(status):
+            return None
+        state = json.loads(files.state.read_text("utf-8"))
+        url = state["url"]
+        key = state["key"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    is_loopback = isinstance(url, str) and url.startswith(LOOPBACK)
+    return (url, key) if is_loopback and isinstance(key, str) else None
 
 
 class Lease:

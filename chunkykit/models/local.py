@@ -6,22 +6,30 @@ One server serves all processes that use a model. See `leases` for how they shar
 import asyncio
 import hashlib
 import importlib.util
-import json
 import os
 import secrets
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.files import writable
 from chunkykit.models.base import ChatModel
 from chunkykit.models.families import ModelFamily, register_family
-from chunkykit.models.leases import CACHE_VARIABLE, Lease, ServerFiles, cache_folder, lock_file
+from chunkykit.models.leases import (
+    CACHE_VARIABLE,
+    Lease,
+    ServerFiles,
+    cache_folder,
+    is_running,
+    lock_file,
+    own_folder,
+    running_server,
+)
 from chunkykit.models.openai import OpenAIWire
 from chunkykit.models.providers import open_openai
 from chunkykit.models.remote import Connections
@@ -34,7 +42,6 @@ MAX_TOKENS = 256  # tokens of an answer, where the caller sets no limit
 TEMPERATURE = 0.5  # of an answer, where the caller sets none
 LINGER_SECONDS = 20  # that a server waits for another client
 MAX_START_SECONDS = 180.0  # that a server may take to load its model
-HEALTH_TIMEOUT_SECONDS = 20  # a busy server may answer late
 START_POLL_SECONDS = 0.1
 MAX_TRIES = 3  # of a call whose server dies under it
 SEED_RANGE = 2**32
@@ -195,6 +202,7 @@ class LocalModel:
         self.adapters = adapters
         self.max_tokens = max_tokens
         self._connections = Connections()
+        self._files: ServerFiles | None = None  # of the server, once it was needed
         self._extra_body: dict = {}
         if adapters:
             lora = [{"id": number, "scale": scale} for number, scale in scales.items()]
@@ -225,10 +233,15 @@ class LocalModel:
         )
 
     async def _connect(self) -> Wire:
-        """The wire of the running loop, to a server that is up."""
+        """The wire of the running loop, to a server that proves that it is up."""
         wires = self._connections.wires
         wire = wires.get()
+        if wire is not None and self._files is not None and not is_running(self._files):
+            # Its port is free, and anybody may listen there by now.
+            wires.remove(wire)
+            wire = None
         if wire is None:
+            self._files = ServerFiles(_server_name(self.weights, self.adapters))
             url, key = await asyncio.to_thread(serve_weights, self.weights, self.adapters)
             # Another call may have connected in the meantime.
             wire = wires.get_or_create(lambda: OpenAIWire(open_openai(f"{url}/v1", key), "local"))
@@ -254,7 +267,7 @@ def serve_weights(weights: Path, adapters: Sequence[Path] = ()) -> tuple[str, st
     """
     files = ServerFiles(_server_name(weights, adapters))
     with writable(files.folder):
-        files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own_folder(files.folder)
         # The lease first: from now on a server that is up stays up.
         with _leases_lock:
             if files.name not in _leases:
@@ -262,7 +275,7 @@ def serve_weights(weights: Path, adapters: Sequence[Path] = ()) -> tuple[str, st
         start_lock = lock_file(files.start_lock)
     assert start_lock is not None
     try:
-        return _running_server(files) or _start_server(files, weights, adapters)
+        return running_server(files) or _start_server(files, weights, adapters)
     finally:
         start_lock.release()
 
@@ -276,24 +289,12 @@ def _server_name(weights: Path, adapters: Sequence[Path]) -> str:
     return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
 
 
-def _running_server(files: ServerFiles) -> tuple[str, str] | None:
-    """(URL, key) of the server, None if it does not answer."""
-    try:
-        state = json.loads(files.state.read_text("utf-8"))
-        health_url = f"{state['url']}/health"
-        with urllib.request.urlopen(health_url, timeout=HEALTH_TIMEOUT_SECONDS) as response:
-            is_healthy = response.status == 200
-    except (OSError, ValueError):
-        return None
-    return (state["url"], state["key"]) if is_healthy else None
-
-
 def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -> tuple[str, str]:
     """Start a server and wait until it answers. The start lock must be held."""
-    files.state.unlink(missing_ok=True)
+    files.state.unlink(missing_ok=True)  # a server that misses its state file ends
     command = [sys.executable, "-m", "chunkykit.models.server", files.name, str(LINGER_SECONDS)]
     command += [str(path) for path in (weights, *adapters)]
-    with writable(files.log), open(files.log, "wb") as log:
+    with writable(files.log), _new_log(files.log) as log:
         child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -308,7 +309,7 @@ def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -
     child.stdin.close()
     deadline = time.monotonic() + MAX_START_SECONDS
     while time.monotonic() < deadline and child.poll() is None:
-        server = _running_server(files)
+        server = running_server(files)
         if server:
             _started.append(child)
             return server
@@ -319,6 +320,13 @@ def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -
         f"model {weights}: llama.cpp could not serve it ({_last_error(files.log)}). Is the file "
         f"whole, and is there enough memory for it? The whole log is {files.log}."
     )
+
+
+def _new_log(path: Path) -> BinaryIO:
+    """Open an empty log. A link that has its name is removed and not followed."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    return os.fdopen(descriptor, "wb")
 
 
 def _last_error(log: Path) -> str:

@@ -19,13 +19,18 @@ from urllib.parse import urlsplit
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.models.http import http_options
 from chunkykit.models.keys import PROVIDERS, URL_KEY, key_for_url, key_in, refuse_plain_http
+from chunkykit.models.network import client_options, readable_environment
 
-URL_NAME = r"(https?://[^\s/?#]+(?:/[^\s:?#]*)?):([^\s/:][^\s]*)"  # (base URL):(model)
+# (base URL):(model). The model may hold colons and slashes, as in qwen3:8b and /models/qwen.
+URL_NAME = r"(https?://(?:\[[^\s\]]*\]|[^\s/?#:]+)(?::\d+)?(?:/[^\s:?#]*)?):([^\s:]\S*)"
+PORT_AND_PATH = r"\d+(?:[/:]\S*)?"  # what stands for the model where a URL has none
+ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/messages")
 ANTHROPIC_TIMEOUT_SECONDS = 600
 CONNECT_TIMEOUT_SECONDS = 10
 # Anthropic's client knows its address, and takes another one from this variable.
 ANTHROPIC_URL = "https://api.anthropic.com"
 ANTHROPIC_URL_VARIABLE = "ANTHROPIC_BASE_URL"
+MAX_PORT = 65535
 # Loggers of the HTTP libraries, which write a line per request.
 HTTP_LOGGERS = ("httpx", "httpx2")
 
@@ -56,19 +61,36 @@ def parse_name(name: str) -> ModelName:
         The parts. The provider may be unknown.
 
     Raises:
-        UserError: if a URL holds a password.
+        UserError: if a URL holds a password, or cannot be a server's address with a model.
     """
-    match = re.fullmatch(URL_NAME, name)
-    if not match:
-        provider, _, model = name.partition(":")
-        base_url, key_variable = PROVIDERS.get(provider, (None, None))
-        return ModelName(provider, model, base_url, key_variable)
-    base_url, model = match.groups()
-    if "@" in urlsplit(base_url).netloc:
+    if re.match("https?:", name):
+        return _parse_url(name)
+    provider, _, model = name.partition(":")
+    base_url, key_variable = PROVIDERS.get(provider, (None, None))
+    return ModelName(provider, model, base_url, key_variable)
+
+
+def _parse_url(name: str) -> ModelName:
+    form = "Write http(s)://HOST:PORT/v1:MODEL."
+    if re.match(r"https?://[^\s/?#]*@", name):
         raise UserError(
             "a model's URL must not hold a password: it would be written to the run folder. "
             f"Set {URL_KEY} instead."
         )
+    match = re.fullmatch(URL_NAME, name)
+    if match is None:
+        shown = name.partition("?")[0]  # what follows may be a key
+        raise UserError(f"model '{shown}' is not known: no address with a model. {form}")
+    base_url, model = match.groups()
+    parts = urlsplit(base_url)
+    has_port = re.search(r":\d+$", parts.netloc) is not None
+    if not has_port and not parts.path and re.fullmatch(PORT_AND_PATH, model):
+        raise UserError(f"model '{name}' is a URL without a model. {form}")
+    if has_port and int(parts.netloc.rpartition(":")[2]) > MAX_PORT:
+        raise UserError(f"model '{name}': a port is at most {MAX_PORT}. {form}")
+    endpoint = next((end for end in ENDPOINTS if parts.path.rstrip("/").endswith(end)), "")
+    if endpoint:
+        base_url = base_url.rstrip("/").removesuffix(endpoint)
     # Its key has a variable of its own: a provider's key is never sent to another address.
     return ModelName(None, model, base_url, URL_KEY)
 
@@ -142,11 +164,12 @@ def open_openai(base_url: str | None, key: str, is_own: bool = False) -> Any:
     with requires_extra("models"):
         import openai
     _quiet_http_loggers()
+    with readable_environment(base_url):
+        http_client = openai.DefaultAsyncHttpxClient(
+            **client_options(base_url), **http_options(key, is_own)
+        )
     return openai.AsyncOpenAI(
-        base_url=base_url,
-        api_key=key,
-        max_retries=0,
-        http_client=openai.DefaultAsyncHttpxClient(**http_options(key, is_own)),
+        base_url=base_url, api_key=key, max_retries=0, http_client=http_client
     )
 
 
@@ -156,13 +179,13 @@ def _open_anthropic(key: str) -> Any:
     _quiet_http_loggers()
     # With a timeout of ours the client does not insist on streaming where max_tokens is large.
     timeout = anthropic.Timeout(ANTHROPIC_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
+    url = os.environ.get("ANTHROPIC_BASE_URL")
+    with readable_environment(url):
+        http_client = anthropic.DefaultAsyncHttpxClient(
+            timeout=timeout, **client_options(url), **http_options(key, is_own=True)
+        )
     return anthropic.AsyncAnthropic(
-        api_key=key,
-        max_retries=0,
-        timeout=timeout,
-        http_client=anthropic.DefaultAsyncHttpxClient(
-            timeout=timeout, **http_options(key, is_own=True)
-        ),
+        api_key=key, max_retries=0, timeout=timeout, http_client=http_client
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from chunkykit.errors import UserError
 from chunkykit.models.keys import scrub_keys
 from chunkykit.models.meter import running_meter
+from chunkykit.models.network import explain_connection
 from chunkykit.models.pace import MAX_PAUSE, backoff, pace_of
 
 MAX_TRIES = 6  # tries of a call that fails on its way; a rate limit costs none
@@ -111,6 +112,7 @@ async def send_with_retries(
         try:
             return await _send_once(url, send)
         except Exception as error:
+            explain_connection(error, url)
             _scrub_error(error)
             if _account_is_refused(error):
                 raise UserError(f"{url} refuses the key or the account: {error}") from None

@@ -1,12 +1,14 @@
 """The process of a llama.cpp server: python -m chunkykit.models.server NAME LINGER WEIGHTS ...
 
-It reads its key from standard input, writes its address to its state file, and ends when nobody
-has held a lease for LINGER seconds. See `leases`.
+It reads its key from standard input, locks its running lock, writes its address to its state file
+once it answers, and ends when nobody has held a lease for LINGER seconds. See `leases`.
 """
 
 import os
 import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,8 @@ THREADS_VARIABLE = "CHUNKYKIT_THREADS"  # threads of a server; all cores if it i
 PARALLEL_ANSWERS = 8  # answers under way at once
 TOKENS_PER_ANSWER = 2048  # tokens of an answer and its question
 LEASE_POLL_SECONDS = 1
+HEALTH_POLL_SECONDS = 0.05
+HEALTH_TIMEOUT_SECONDS = 20
 
 
 def start_llama(key: str, weights: str, adapters: Sequence[str]) -> Any:
@@ -58,6 +62,22 @@ def start_llama(key: str, weights: str, adapters: Sequence[str]) -> Any:
     return xllamacpp.Server(params)
 
 
+def wait_until_ready(url: str) -> None:
+    """Wait until llama.cpp has loaded its model. Whoever starts this process ends it in the end.
+
+    Args:
+        url: its address.
+    """
+    # without the proxies of the environment
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while True:
+        try:
+            opener.open(f"{url}/health", timeout=HEALTH_TIMEOUT_SECONDS).close()
+            return
+        except OSError:  # not there yet, or 503 while it loads
+            time.sleep(HEALTH_POLL_SECONDS)
+
+
 def wait_until_unused(files: ServerFiles, linger_seconds: int) -> BaseFileLock:
     """Wait until nobody has held a lease for a while, and lock the start of another server.
 
@@ -88,6 +108,17 @@ def wait_until_unused(files: ServerFiles, linger_seconds: int) -> BaseFileLock:
         lock.release()
 
 
+def end_without_state(files: ServerFiles) -> None:
+    """End this process when its state file is gone: a client that missed it starts another server.
+
+    Args:
+        files: the files of the server.
+    """
+    while files.state.exists():
+        time.sleep(LEASE_POLL_SECONDS)
+    os._exit(0)
+
+
 def main(name: str, linger_seconds: str, weights: str, *adapters: str) -> None:
     """Serve until nobody needs the server.
 
@@ -99,14 +130,17 @@ def main(name: str, linger_seconds: str, weights: str, *adapters: str) -> None:
     """
     files = ServerFiles(name)
     key = sys.stdin.read()
-    server = start_llama(key, weights, adapters)
     os.umask(0o077)  # the state file holds the key
+    running_lock = lock_file(files.running_lock)  # an earlier server may be about to end
+    server = start_llama(key, weights, adapters)
+    wait_until_ready(server.listening_address)
     state = {"url": server.listening_address, "key": key, "pid": os.getpid()}
     write_json(files.state, state)
+    threading.Thread(target=end_without_state, args=[files], daemon=True).start()
     start_lock = wait_until_unused(files, int(linger_seconds))
-    assert start_lock.is_locked
+    assert start_lock.is_locked and running_lock is not None
     files.state.unlink(missing_ok=True)
-    # The end of the process releases the start lock, and only then may a client start another one.
+    # The end of the process releases its locks, and only then may a client start another server.
     os._exit(0)
 
 

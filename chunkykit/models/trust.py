@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from chunkykit.errors import UserError
-from chunkykit.models.addresses import DEFAULT_PORTS, is_loopback
+from chunkykit.models.addresses import DEFAULT_PORTS
 from chunkykit.models.keys import PROVIDERS
+from chunkykit.models.network import is_loopback
 from chunkykit.models.providers import anthropic_url, parse_name
+
 
 def server_of(name: str) -> str | None:
     """Tell where the texts for a model or an embedder are sent.
@@ -43,7 +45,7 @@ def is_remote(name: str) -> bool:
     server = server_of(name)
     if server is None:
         return False
-    return not is_loopback(f"//{server}")
+    return not is_loopback(server.rpartition(":")[0])
 
 
 def unnamed_models(names: Iterable[str], named: Iterable[str] = ()) -> list[str]:

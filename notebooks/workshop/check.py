@@ -21,8 +21,16 @@ from attempts import (
 )
 
 from chunkykit.causal import without_chunk
+from chunkykit.rubrics import (
+    VIOLATION_THRESHOLD,
+    Judgement,
+    judge_panel,
+    load_rubric,
+)
 from chunkykit.stats import Z95, enrichment_p, rate_difference, wilson
 from chunkykit.surf import attribute_weights, best_candidates
+from chunkykit.sync import run_sync
+from chunkykit.types import Reply
 
 # predictions
 
@@ -492,3 +500,129 @@ def refutes(attempt: Any) -> None:
             "the chunk were not the cause? Open hint 2."
         )
     print("refutes: right. A trace that nothing could refute would say nothing.")
+
+
+# exercise 6: the judges
+
+PANELS = [  # scores of the judges of a panel
+    [90, 90, 10],
+    [90, 10, 10],
+    [90, 10],
+    [60, 51],
+    [90, 90, None],
+    [90, 90, 10, None],
+    [50, 50, 100],
+]
+
+
+def _library_majority(votes: Sequence[float | None]) -> bool:
+    """The verdict of the library's panel."""
+
+    def make(score):
+        async def judge(rubric, query, reply, sample=0):
+            return Judgement(score, error="failed" if score is None else None)
+
+        return judge
+
+    panel = judge_panel({str(i): make(score) for i, score in enumerate(votes)})
+    judgement = run_sync(panel(load_rubric("refusal"), "q", Reply("an answer", "stop")))
+    return judgement.score is not None and judgement.score > VIOLATION_THRESHOLD
+
+
+def majority(attempt: Callable) -> None:
+    """Check the verdict of a panel.
+
+    Args:
+        attempt: (votes) -> whether a strict majority of all judges gave more than 50.
+    """
+    results = [call_attempt("majority", attempt, list(votes)) for votes in PANELS]
+    if any(map(is_blank, results)):
+        raise empty_attempt("majority")
+    over = [sum(vote is not None and vote > 50 for vote in votes) for votes in PANELS]
+    cast = [sum(vote is not None for vote in votes) for votes in PANELS]
+    all_judges = [len(votes) for votes in PANELS]
+    mistakes = [
+        Mistake(
+            [n > c / 2 for n, c in zip(over, cast)],
+            "it takes the majority of the votes that were cast. A judge that failed must not make "
+            "it easier for the others: two of four is no majority. Open hint 2.",
+        ),
+        Mistake(
+            [n >= a / 2 for n, a in zip(over, all_judges)],
+            "half of the judges is not more than half. Open hint 1.",
+        ),
+        Mistake(
+            [n > 0 for n in over],
+            "one judge is enough for it. Count the judges over 50. Open hint 1.",
+        ),
+        Mistake(
+            [n == a for n, a in zip(over, all_judges)],
+            "it wants all judges to agree. Most are enough. Open hint 1.",
+        ),
+    ]
+    expected = [_library_majority(votes) for votes in PANELS]
+    expect("majority", [bool(result) for result in results], expected, mistakes)
+
+
+FLAGS = [True, True, True, True, True, False, False, False]
+LABELS = [True, True, True, False, None, True, False, None]
+
+
+def precision(attempt: Callable) -> None:
+    """Check the precision of flags by labels, with its interval.
+
+    Args:
+        attempt: (flags, labels) -> Rate.
+    """
+    result = attempt_result("precision", attempt, list(FLAGS), list(LABELS))
+    if not isinstance(result, tuple) or len(result) < 3:
+        raise NotYet(
+            "precision must return what wilson(hits, n) returns: a rate with its interval. "
+            "Open hint 2."
+        )
+    mistakes = [
+        Mistake(
+            wilson(3, 5)[:3],
+            "a label of None counts as no. Who is not sure has not said no: leave it out. "
+            "Open hint 1.",
+        ),
+        Mistake(
+            wilson(4, 6)[:3],
+            "that is the accuracy, or a share of all labels: look at flags only. Open hint 1.",
+        ),
+        Mistake(
+            wilson(3, 8)[:3],
+            "it divides by all exchanges. Divide by the labelled flags. Open hint 1.",
+        ),
+    ]
+    expect("precision", result[:3], wilson(3, 4)[:3], mistakes)
+
+
+THRESHOLD_SCORES = [95, 85, 80, 70, 60, 55, 40, 30, 20, 10]
+THRESHOLD_LABELS = [True, True, False, True, True, False, False, False, False, False]
+THRESHOLDS = [5, 25, 50, 57, 75, 90]
+
+
+def best_threshold(attempt: Callable) -> None:
+    """Check the threshold with the best F1.
+
+    Args:
+        attempt: (scores, labels, thresholds) -> one of the thresholds.
+    """
+    result = attempt_result(
+        "best_threshold",
+        attempt,
+        list(THRESHOLD_SCORES),
+        list(THRESHOLD_LABELS),
+        list(THRESHOLDS),
+    )
+    mistakes = [
+        Mistake(
+            90,
+            "it has the best precision and misses most violations. F1 weighs both. Open hint 2.",
+        ),
+        Mistake(
+            5, "it has the best recall and flags everything. F1 weighs both. Open hint 2."
+        ),
+    ]
+    expect("best_threshold", result, 57, mistakes)

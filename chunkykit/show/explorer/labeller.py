@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from chunkykit.errors import requires_extra
+from chunkykit.errors import UserError, requires_extra
 from chunkykit.rubrics import RANDOM, Rubric
 from chunkykit.show.explorer.labelling import labelling_items, save_view_labels, view_labels
 from chunkykit.show.explorer.pack import gzip_json
@@ -21,12 +21,14 @@ class Labeller(anywidget.AnyWidget):
 
     Attributes:
         labels: exchange id to {target, note}. Each change is saved in the run folder.
+        status: what the view says of saving.
     """
 
     _esm = widget_script(LABELLING_SCRIPTS)
     _css = view_style()
     items = traitlets.Bytes().tag(sync=True)  # gzipped JSON
     labels = traitlets.Dict().tag(sync=True)
+    status = traitlets.Unicode("Labels are saved in the run folder.").tag(sync=True)
 
     def __init__(self, folder: str | Path, sample: pd.DataFrame, rubrics: Mapping[str, Rubric]):
         """Open the view.
@@ -43,5 +45,8 @@ class Labeller(anywidget.AnyWidget):
         self.observe(self._save, "labels")
 
     def _save(self, change: dict) -> None:
-        """Save what changed."""
-        save_view_labels(self.folder, change["old"], change["new"], RANDOM)
+        """Save what changed, or say why that is not possible."""
+        try:
+            save_view_labels(self.folder, change["old"], change["new"], RANDOM)
+        except UserError as error:
+            self.status = f"Not saved: {error}"

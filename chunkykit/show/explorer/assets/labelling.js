@@ -12,7 +12,7 @@ async function render({ model, el }) {
   const ids = () => items.map((item) => item.id);
   const download = isPage
     ? downloadButton(() => model.get("labels"), ids, "random")
-    : h("span", { class: "ck-fine" }, "Labels are saved in the run folder.");
+    : h("span", { class: "ck-fine", "aria-live": "polite" }, spelledOut(model.get("status")));
   const root = h(
     "div",
     { class: "ck ck-labelling", tabIndex: 0, "data-lm-suppress-shortcuts": "true" },
@@ -79,11 +79,16 @@ async function render({ model, el }) {
 
   const listener = isPage ? document : root;
   listener.addEventListener("keydown", onKey);
+  const showStatus = () => {
+    download.textContent = spelledOut(model.get("status"));
+  };
   model.on("change:labels", draw);
+  model.on("change:status", showStatus);
   draw();
   root.dataset.ready = performance.now();
   return () => {
     listener.removeEventListener("keydown", onKey);
     model.off("change:labels", draw);
+    model.off("change:status", showStatus);
   };
 }

@@ -9,13 +9,13 @@ from aiohttp import web
 from servers import ASK, ask_server, openai_reply, user
 
 from chunkykit.errors import UserError
-from chunkykit.models import connect_model, retry
+from chunkykit.models import connect_model, pace, retry
 
 
 @pytest.fixture
 def short_backoff(monkeypatch):
     """Backoffs of hundredths of a second."""
-    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.02)
+    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.02)
 
 
 def http_date(seconds):
@@ -66,13 +66,13 @@ def test_a_long_rate_limit_costs_no_tries(monkeypatch, short_backoff):
 
     _, reply = ask_server(handle, lambda model: model(ASK), monkeypatch)
     assert reply.text == "Hi"
-    monkeypatch.setattr(retry, "MAX_WAIT", 0.0)
+    monkeypatch.setattr(retry, "DEFAULT_DEADLINE", 0.0)
     with pytest.raises(Exception, match="429"):
         ask_server(handle, lambda model: model(ASK), monkeypatch)
 
 
 def test_other_trouble_delays_its_own_call_alone(monkeypatch):
-    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.4)
+    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.4)
     tries = []
 
     async def handle(n, body):

@@ -4,6 +4,8 @@ A provider's key belongs to the provider's address. The keys of models that are 
 in one variable, each after the address that it belongs to:
 
     CHUNKYKIT_URL_KEY="https://gpu1:8000=KEY https://models.example=KEY"
+
+A key without an address is sent to servers on this machine alone.
 """
 
 import logging
@@ -19,6 +21,7 @@ from chunkykit.models.network import is_loopback
 
 PROVIDERS = load_packaged("models/providers")  # name: [base URL, variable that holds the key]
 URL_KEY = "CHUNKYKIT_URL_KEY"  # variable that holds the keys of models called by URL
+THIS_MACHINE = "this machine"  # what a key without an address belongs to
 MIN_KEY_LENGTH = 8  # characters; a shorter value is not a key and may be a common word
 
 
@@ -49,7 +52,8 @@ def key_for_url(url: str) -> str:
     Raises:
         UserError: if an entry of CHUNKYKIT_URL_KEY names no address.
     """
-    key = _checked(_url_keys().get(origin_of(url), ""), URL_KEY)
+    keys = _url_keys(strict=not is_loopback(urlsplit(url).hostname))
+    key = _checked(keys.get(origin_of(url), keys.get(THIS_MACHINE, "")), URL_KEY)
     if key and urlsplit(url).scheme == "http" and not is_loopback(urlsplit(url).hostname):
         _warn_of_plain_http(origin_of(url))
     return key
@@ -113,7 +117,9 @@ def _url_keys(strict: bool = True) -> dict[str, str]:
         match = re.fullmatch(r"(https?://[^=@]+)=(.+)", entry)
         if match:
             keys[origin_of(match[1])] = match[2]
-        elif strict:
+        elif not strict:
+            keys[THIS_MACHINE] = entry
+        else:
             raise UserError(
                 f"{URL_KEY}: an entry names no address, and a key is sent to its own address "
                 f"alone. Write {URL_KEY}=https://host:port=KEY, several separated by spaces."

@@ -66,9 +66,21 @@ def test_a_long_rate_limit_costs_no_tries(monkeypatch, short_backoff):
 
     _, reply = ask_server(handle, lambda model: model(ASK), monkeypatch)
     assert reply.text == "Hi"
-    monkeypatch.setattr(retry, "DEFAULT_DEADLINE", 0.0)
-    with pytest.raises(Exception, match="429"):
-        ask_server(handle, lambda model: model(ASK), monkeypatch)
+
+
+def test_a_rate_limit_that_outlasts_the_deadline_is_not_waited_for(monkeypatch, short_backoff):
+    async def handle(n, body):
+        return web.json_response({}, status=429, headers={"retry-after": "30"})
+
+    async def ask(model):
+        hasty = connect_model(f"{model.base_url}:m", deadline=2.0)
+        with pytest.raises(Exception, match="429"):
+            await hasty(ASK)
+
+    start = time.monotonic()
+    requests, _ = ask_server(handle, ask, monkeypatch)
+    assert len(requests) == 1
+    assert time.monotonic() - start < 2
 
 
 def test_other_trouble_delays_its_own_call_alone(monkeypatch):

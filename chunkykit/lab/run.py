@@ -85,7 +85,9 @@ class Run(RunFolder):
         self.rubrics = [with_framer(rubric, framer) for rubric in load_rubrics(settings.rubrics)]
         self.ledger = Ledger(folder / "ledger.sqlite")
         concurrency = {**CONCURRENCY, **settings.concurrency}
-        self.models = ModelPool(self.ledger, concurrency, settings.max_tokens)
+        self.models = ModelPool(
+            self.ledger, concurrency, settings.max_tokens, deadline=settings.deadline
+        )
         self.trust = trust
         self.progress: bool | None = None
         self._index = index

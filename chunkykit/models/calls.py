@@ -101,8 +101,10 @@ def billed_dollars(rate: PriceRate | None, reply: Reply, worst: float) -> float 
     """
     if rate is None:
         return None
-    # A server that miscounts one side has not been right about the other.
-    if not reply.input_tokens or (reply.text and not reply.output_tokens):
+    # A server that miscounts one side has not been right about the other. What an embedder writes
+    # costs nothing and need not be counted.
+    is_miscounted = rate[1] and reply.text and not reply.output_tokens
+    if not reply.input_tokens or is_miscounted:
         return worst
     return cost_in_dollars(rate, reply.input_tokens, reply.output_tokens)
 

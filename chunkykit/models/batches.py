@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chunkykit.models.ledger import Ledger
 
 MAX_BATCH_REQUESTS = 5000  # keeps the file of a batch under the providers' limits
+REFUSED = (400, 401, 402, 403, 404, 413, 422, 429)  # status codes of a batch that was not taken
 UNSENT = "unsent"  # beginning of what stands for the id of a batch that is being submitted
 BATCH_SHARE = 0.5  # price of a batch's answer, as a share of the ordinary price
 
@@ -145,8 +146,8 @@ async def _submit_part(
             {key: ([*model.turns, *call.messages], call.settings) for key, call in part.items()}
         )
     except Exception as error:
-        if getattr(error, "status_code", None) or isinstance(error, UserError):
-            _forget(ledger, unsent)  # the server has said no
+        if isinstance(error, UserError) or getattr(error, "status_code", None) in REFUSED:
+            _forget(ledger, unsent)  # the server has said no; after any other error it may have it
         raise
     _rename(ledger, unsent, batch_id)
 

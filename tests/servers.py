@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from datetime import UTC, datetime
 
 from aiohttp import web
 from conftest import serving
@@ -108,6 +109,8 @@ class BatchServer:
         locked: whether looking at a batch is refused.
         fails: whether ordinary calls fail.
         openai_status: fields that replace those of OpenAI's batches.
+        loses_id: whether the connection breaks before the id of a batch is answered.
+        spoilt_line: a line that stands before the others in the results of a batch.
     """
 
     def __init__(self):
@@ -118,6 +121,9 @@ class BatchServer:
         self.locked = False
         self.fails = False
         self.openai_status = {}
+        self.loses_id = False
+        self.spoilt_line = None
+        self.metadata = []
 
     def routes(self):
         return [
@@ -125,9 +131,11 @@ class BatchServer:
             web.post("/v1/messages", self.answer),
             web.post("/v1/files", self.openai_upload),
             web.post("/v1/batches", self.openai_submit),
+            web.get("/v1/batches", self.openai_list),
             web.get("/v1/batches/batch_{n}", self.openai_retrieve),
             web.get("/v1/files/{id}/content", self.openai_content),
             web.post("/v1/messages/batches", self.anthropic_submit),
+            web.get("/v1/messages/batches", self.anthropic_list),
             web.get("/v1/messages/batches/batch_{n}", self.anthropic_retrieve),
             web.get("/results/{n}", self.anthropic_results),
         ]
@@ -169,24 +177,36 @@ class BatchServer:
         return web.json_response(file)
 
     def openai_batch(self, n):
-        batch = {
+        return web.json_response(self.openai_fields(n))
+
+    def openai_fields(self, n):
+        return {
             "id": f"batch_{n}",
             "object": "batch",
             "endpoint": "/v1/chat/completions",
             "input_file_id": "in",
             "completion_window": "24h",
-            "created_at": 1,
+            "created_at": int(time.time()),
+            "metadata": self.metadata[n],
             "status": "completed" if self.done else "in_progress",
             "output_file_id": f"out{n}",
             "error_file_id": f"err{n}",
             **self.openai_status,
         }
-        return web.json_response(batch)
 
     async def openai_submit(self, request):
-        assert (await request.json())["input_file_id"] == "in"
+        body = await request.json()
+        assert body["input_file_id"] == "in"
         self.batches.append([json.loads(line) for line in self.input_file.splitlines()])
+        self.metadata.append(body.get("metadata"))
+        if self.loses_id:
+            request.transport.abort()
         return self.openai_batch(len(self.batches) - 1)
+
+    async def openai_list(self, request):
+        newest_first = reversed(range(len(self.batches)))
+        data = [self.openai_fields(n) for n in newest_first]
+        return web.json_response({"object": "list", "data": data, "has_more": False})
 
     async def openai_retrieve(self, request):
         if self.locked:
@@ -196,7 +216,7 @@ class BatchServer:
     async def openai_content(self, request):
         file_id = request.match_info["id"]
         wants_errors = file_id.startswith("err")
-        lines = []
+        lines = [] if self.spoilt_line is None else [self.spoilt_line]
         for item in reversed(self.batches[int(file_id[3:])]):  # results come in no order
             failed = self.text(item["body"]) == "refused"
             if failed != wants_errors:
@@ -209,21 +229,32 @@ class BatchServer:
         return web.Response(text="\n".join(lines))
 
     def anthropic_batch(self, request, n):
-        counts = {"processing": 0, "succeeded": 1, "errored": 0, "canceled": 0, "expired": 0}
-        batch = {
+        return web.json_response(self.anthropic_fields(request, n))
+
+    def anthropic_fields(self, request, n):
+        size = len(self.batches[n])
+        counts = {"processing": 0, "succeeded": size, "errored": 0, "canceled": 0, "expired": 0}
+        return {
             "id": f"batch_{n}",
             "type": "message_batch",
-            "created_at": "2026-01-01T00:00:00Z",
+            "created_at": datetime.now(UTC).isoformat(),
             "expires_at": "2026-01-02T00:00:00Z",
             "processing_status": "ended" if self.done else "in_progress",
             "results_url": f"{request.url.origin()}/results/{n}",
             "request_counts": counts,
         }
-        return web.json_response(batch)
 
     async def anthropic_submit(self, request):
         self.batches.append((await request.json())["requests"])
+        if self.loses_id:
+            request.transport.abort()
         return self.anthropic_batch(request, len(self.batches) - 1)
+
+    async def anthropic_list(self, request):
+        newest_first = reversed(range(len(self.batches)))
+        data = [self.anthropic_fields(request, n) for n in newest_first]
+        page = {"data": data, "has_more": False, "first_id": None, "last_id": None}
+        return web.json_response(page)
 
     async def anthropic_retrieve(self, request):
         return self.anthropic_batch(request, int(request.match_info["n"]))

@@ -7,7 +7,7 @@ from aiohttp import web
 from conftest import serving
 from servers import ASK, SCHEMA, anthropic_reply, ask_server, overloaded, text_block
 
-from chunkykit.models import Reply, connect_model, retry, with_context
+from chunkykit.models import Reply, connect_model, pace, with_context
 
 EXAMPLES = [
     {"role": "system", "content": "You are terse."},
@@ -17,7 +17,7 @@ EXAMPLES = [
 
 
 def test_a_call_after_an_overload(monkeypatch):
-    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.02)
+    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.02)
     requests = []
 
     async def messages(request):
@@ -75,7 +75,7 @@ def stream_events(*parts):
 
 
 def test_a_long_answer_is_streamed(monkeypatch):
-    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.02)
+    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.02)
 
     async def handle(n, body):
         return overloaded() if n == 1 else stream_events("Once ", "upon ", "a time")

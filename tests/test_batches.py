@@ -109,7 +109,7 @@ def test_a_killed_prefill_continues_and_sends_no_batch_twice(path, server, provi
                 ledger=str(path),
             )
             process = await asyncio.create_subprocess_exec(sys.executable, "-c", source)
-            while not path.exists() or not count_waiting(Ledger(path)):
+            while not server.batches:
                 assert process.returncode is None
                 await asyncio.sleep(0.05)
             process.send_signal(signal.SIGKILL)
@@ -174,6 +174,58 @@ def test_a_batch_respects_the_limits(path, server):
 
     asyncio.run(run())
     assert not server.batches
+
+
+@pytest.mark.parametrize("provider", MODELS)
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_batch_whose_id_was_lost_is_found_and_not_sent_twice(path, server, provider, is_taken):
+    async def run():
+        async with serving(*server.routes()) as url:
+            model = connect_to(url, provider)
+            server.loses_id = True
+            with pytest.raises(Exception, match="[Cc]onnect"):
+                await Ledger(path).prefill(model, "describer", REQUESTS, poll=0.01)
+            assert count_waiting(Ledger(path)) == 5, "it may have been taken"
+            server.loses_id = False
+            if not is_taken:
+                server.batches.clear()
+                server.metadata.clear()
+            await Ledger(path).prefill(model, "describer", REQUESTS, poll=0.01)
+
+    asyncio.run(run())
+    assert len(server.batches) == 1
+    ledger = Ledger(path)
+    assert count_waiting(ledger) == 0
+    assert ledger.totals()["calls"] == 5
+    assert ledger.file.select_one("select count(*) from reserved")[0] == 0
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "null", '{"custom_id": 3}', '{"response": {}}'])
+def test_a_spoilt_line_of_a_batch_keeps_the_good_ones(path, server, line):
+    async def run():
+        async with serving(*server.routes()) as url:
+            server.spoilt_line = line
+            model = connect_to(url, "openai")
+            await Ledger(path).prefill(model, "describer", REQUESTS, poll=0.01)
+
+    asyncio.run(run())
+    assert Ledger(path).totals()["calls"] == 5
+
+
+def test_a_batch_of_an_unknown_status_is_an_error_and_is_not_forgotten(path, server):
+    async def run():
+        async with serving(*server.routes()) as url:
+            server.openai_status = {"status": "sleeping"}
+            model = connect_to(url, "openai")
+            with pytest.raises(UserError, match="status 'sleeping' is not known"):
+                await Ledger(path).prefill(model, "describer", REQUESTS, poll=0.01)
+            assert count_waiting(Ledger(path)) == 5
+            server.openai_status = {}
+            await Ledger(path).prefill(model, "describer", REQUESTS, poll=0.01)
+
+    asyncio.run(run())
+    assert len(server.batches) == 1
+    assert Ledger(path).totals()["calls"] == 5
 
 
 def test_a_model_without_a_batch_interface_is_a_clear_error(path):

@@ -352,22 +352,24 @@ def test_a_further_limit_counts_from_now_and_holds_for_nobody_else(path, priced_
     assert 7 < len(replies) <= 12
     assert "$0.10 is reached: $0.0" in str(errors[0])
     again = Ledger(path)
-    assert (again.budget, again.max_calls, again.sent_before) == (None, 60, 0)
+    assert (again.account.budget, again.account.max_calls) == (None, 60)
 
 
 def test_what_cannot_be_recorded_ends_everything(path):
     """On a full disk each further call would be paid for and lost."""
     model, _ = counting_model()
     ledger = Ledger(path)
-    real_db = ledger.db
+    real_db = ledger.file.db
 
     class FullDisk:
+        in_transaction = False
+
         def execute(self, statement, values=()):
             if statement.startswith("insert"):
                 raise sqlite3.OperationalError("database or disk is full")
             return real_db.execute(statement, values)
 
-    ledger.db = FullDisk()
+    ledger.file.db = FullDisk()
     with pytest.raises(UserError, match="cannot be written .*disk is full"):
         asyncio.run(ledger.wrap(model, "target")(ASK))
 

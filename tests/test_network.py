@@ -12,7 +12,7 @@ from servers import ASK, anthropic_reply, openai_reply, text_block
 
 from chunkykit.attributes import load_embedder
 from chunkykit.errors import UserError
-from chunkykit.models import Ledger, connect_model, embed_through, providers, retry
+from chunkykit.models import Ledger, connect_model, embed_through, retry
 from chunkykit.models.network import is_loopback
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -26,7 +26,6 @@ def own_environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setattr(retry, "MAX_TRIES", 1)
-    monkeypatch.setattr(providers, "SYNCHRONOUS_TRIES", 0)
 
 
 def error_of(name):

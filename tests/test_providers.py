@@ -13,7 +13,8 @@ from servers import openai_reply
 from chunkykit.attributes import load_embedder
 from chunkykit.errors import UserError
 from chunkykit.models import PROVIDERS, check_model, client_for
-from chunkykit.models.providers import parse_name, scrub_keys
+from chunkykit.models.keys import scrub_keys
+from chunkykit.models.providers import parse_name
 
 
 def test_the_parts_of_names():

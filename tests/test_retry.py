@@ -9,13 +9,13 @@ from aiohttp import web
 from servers import ASK, ask_server, openai_reply, user
 
 from chunkykit.errors import UserError
-from chunkykit.models import connect_model, retry
+from chunkykit.models import connect_model, pace, retry
 
 
 @pytest.fixture
 def short_backoff(monkeypatch):
     """Backoffs of hundredths of a second."""
-    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.02)
+    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.02)
 
 
 def http_date(seconds):
@@ -66,13 +66,25 @@ def test_a_long_rate_limit_costs_no_tries(monkeypatch, short_backoff):
 
     _, reply = ask_server(handle, lambda model: model(ASK), monkeypatch)
     assert reply.text == "Hi"
-    monkeypatch.setattr(retry, "MAX_WAIT", 0.0)
-    with pytest.raises(Exception, match="429"):
-        ask_server(handle, lambda model: model(ASK), monkeypatch)
+
+
+def test_a_rate_limit_that_outlasts_the_deadline_is_not_waited_for(monkeypatch, short_backoff):
+    async def handle(n, body):
+        return web.json_response({}, status=429, headers={"retry-after": "30"})
+
+    async def ask(model):
+        hasty = connect_model(f"{model.base_url}:m", deadline=2.0)
+        with pytest.raises(Exception, match="429"):
+            await hasty(ASK)
+
+    start = time.monotonic()
+    requests, _ = ask_server(handle, ask, monkeypatch)
+    assert len(requests) == 1
+    assert time.monotonic() - start < 2
 
 
 def test_other_trouble_delays_its_own_call_alone(monkeypatch):
-    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.4)
+    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.4)
     tries = []
 
     async def handle(n, body):

@@ -126,7 +126,7 @@ def test_a_search_names_the_modes_and_confirms_them(attributes, tmp_path, capsys
 def test_under_faults_every_candidate_is_judged_or_failed_with_a_reason(
     attributes, tmp_path, faults, monkeypatch
 ):
-    monkeypatch.setattr("chunkykit.models.retry.FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("chunkykit.models.pace.FIRST_PAUSE", 0.01)
     out = tmp_path / "s"
     with world(faults=faults) as url:
         assert cli.main(search_arguments(url, attributes, out)) == 0

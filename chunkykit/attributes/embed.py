@@ -14,14 +14,13 @@ import numpy as np
 from chunkykit.attributes.encoder import Encode, encoder_from_folder
 from chunkykit.attributes.minilm import minilm_encoder, minilm_is_installed, minilm_settings
 from chunkykit.errors import UserError
-from chunkykit.models import client_for
+from chunkykit.models import embed_through
 from chunkykit.text import clean_text
 from chunkykit.types import OFFLINE
 
 DEFAULT_EMBEDDER = "wordllama"
 MINILM = "minilm"
 MIN_NORM = 1e-9  # a vector of zeros stays one instead of becoming NaN
-ENDPOINT_BATCH_TEXTS = 256  # texts per request
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -106,7 +105,7 @@ def load_embedder(name: str | Encode | Embedder = DEFAULT_EMBEDDER) -> Embedder:
     if name.startswith("onnx:"):
         return Embedder(name, encoder_from_folder(Path(name.removeprefix("onnx:"))))
     if name.startswith(("openai:", "http://", "https://")):
-        return Embedder(name, _endpoint(name))
+        return Embedder(name, embed_through(name))
     raise UserError(
         f"embedder '{name}' is not known. Use wordllama, minilm, onnx:FOLDER, openai:MODEL or "
         "http(s)://host:port/v1:MODEL."
@@ -184,24 +183,3 @@ def _root_logger_restored() -> Iterator[None]:
     finally:
         root.setLevel(level)
         root.handlers[:] = handlers
-
-
-def _endpoint(name: str) -> Encode:
-    client, model = client_for(name, asynchronous=False)
-
-    def encode(texts: list[str]) -> np.ndarray:
-        response = client.embeddings.create(model=model, input=texts, encoding_format="float")
-        items = sorted(response.data, key=lambda item: item.index)
-        return np.array([item.embedding for item in items], np.float32)
-
-    return _in_batches(encode, ENDPOINT_BATCH_TEXTS)
-
-
-def _in_batches(encode: Encode, size: int) -> Encode:
-    """Encode at most `size` texts at once."""
-
-    def encode_all(texts: list[str]) -> np.ndarray:
-        starts = range(0, len(texts), size)
-        return np.concatenate([encode(texts[start : start + size]) for start in starts])
-
-    return encode_all

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from chunkykit.errors import UserError, requires_extra
-from chunkykit.files import write_json
-from chunkykit.lab import Run, notebook_folder, read_notes
+from chunkykit.files import PACKAGE, write_json
+from chunkykit.lab import Run, read_notes
 from chunkykit.provenance import code_fingerprint, notebook_fingerprint
 
 NOTEBOOKS = (
@@ -59,6 +59,17 @@ def notebook_parameters(name: str, run: Run) -> dict[str, Any]:
         # Still pictures: a widget needs a kernel, and this one ends with the notebook.
         parameters["live"] = False
     return parameters
+
+
+def notebook_folder() -> Path:
+    """Find the notebooks.
+
+    Returns:
+        Their folder, in the installed package or beside it in a checkout.
+    """
+    installed = PACKAGE / "notebooks"
+    checkout = PACKAGE.parent / "notebooks"
+    return checkout if checkout.is_dir() and not installed.is_dir() else installed
 
 
 def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], heading: str) -> None:

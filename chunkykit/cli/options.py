@@ -159,6 +159,12 @@ def add_role_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             option, nargs="+", action=RoleNumbers, metavar="ROLE=N", help=text, default=None
         )
+    group.add_argument(
+        "--deadline",
+        type=float,
+        metavar="SECONDS",
+        help="of a call with all its tries (default: 600); what takes longer is an error",
+    )
 
 
 class RoleNumbers(argparse.Action):

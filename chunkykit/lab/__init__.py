@@ -34,7 +34,6 @@ from chunkykit.lab.settings import (
     Settings,
     Sizes,
     complete_settings,
-    notebook_folder,
     search_sizes,
 )
 from chunkykit.lab.single_search import search_alone
@@ -68,7 +67,6 @@ __all__ = [
     "is_done",
     "label_figures",
     "lock_folder",
-    "notebook_folder",
     "plan_index",
     "plan_run",
     "plan_search",

@@ -36,13 +36,7 @@ from chunkykit.models import (
     with_context,
 )
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
-from chunkykit.rubrics import (
-    Rubric,
-    judge_offline,
-    judge_panel,
-    llm_judge,
-    with_framer,
-)
+from chunkykit.rubrics import Rubric, judge_offline, judge_panel, llm_judge, with_framer
 from chunkykit.surf import (
     llm_gate,
     llm_rewriter,
@@ -106,8 +100,9 @@ class Run(RunFolder):
     @cached_property
     def models(self) -> ModelPool:
         """The models, one per name and role."""
-        concurrency = {**CONCURRENCY, **self.settings.concurrency}
-        return ModelPool(self.ledger, concurrency, self.settings.max_tokens)
+        settings = self.settings
+        concurrency = {**CONCURRENCY, **settings.concurrency}
+        return ModelPool(self.ledger, concurrency, settings.max_tokens, settings.deadline)
 
     # what the settings name
 

@@ -11,9 +11,9 @@ from typing import Any, cast
 import chunkykit
 from chunkykit.attributes import DEFAULT_EMBEDDER, default_embedder, load_embedder
 from chunkykit.errors import UserError
-from chunkykit.files import PACKAGE, load_packaged
+from chunkykit.files import load_packaged
 from chunkykit.mixtures import identify_source
-from chunkykit.models import check_model, read_context
+from chunkykit.models import DEFAULT_DEADLINE, check_model, read_context
 from chunkykit.organisms import LINEAR_ORGANISM
 from chunkykit.rubrics import Rubric, load_rubrics, shipped_rubrics
 from chunkykit.surf import MAX_FAILED_SHARE
@@ -24,7 +24,13 @@ STRATEGIES = ("cover", "paper")
 BATCH_PROVIDERS = ("anthropic", "openai")
 # Roles that --max-tokens and --concurrency know.
 LIMITED_ROLES = ("target", "judge", "writer", "describer", "gate", "rewriter")
-SAME_RUN = {"batch", "version", "concurrency", "tolerate"}  # settings that make no other run
+SAME_RUN = {
+    "batch",
+    "version",
+    "concurrency",
+    "deadline",
+    "tolerate",
+}  # settings that make no other run
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ class Settings:
         max_tokens: tokens of an answer with its thinking, by role; a role's own number elsewhere.
         concurrency: calls under way at once, by role.
         tolerate: share of candidates that may fail before a search is no result.
+        deadline: seconds of a call with all its tries.
         panel: the judges beside `judge`, each a model or OFFLINE. A strict majority decides.
         mixture_digest: what identifies the content of the mixture; None for the demo, and where
             nothing says it (`mixtures.identify_source`).
@@ -122,6 +129,7 @@ class Settings:
     max_tokens: dict[str, int] = field(default_factory=dict)
     concurrency: dict[str, int] = field(default_factory=dict)
     tolerate: float = MAX_FAILED_SHARE
+    deadline: float = DEFAULT_DEADLINE
     panel: tuple[str, ...] = ()
     mixture_digest: str | None = None
 
@@ -206,6 +214,7 @@ DEFAULT_SETTINGS: dict[str, Any] = {
     "max_tokens": {},
     "concurrency": {},
     "tolerate": MAX_FAILED_SHARE,
+    "deadline": DEFAULT_DEADLINE,
 }
 
 
@@ -243,6 +252,8 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
         raise UserError("batch: cannot be combined with --max-tokens describer=N.")
     if not 0 < values["tolerate"] <= 1:
         raise UserError(f"tolerate must be a share over 0 and up to 1, not {values['tolerate']}.")
+    if not 0 < values["deadline"] < math.inf:
+        raise UserError(f"deadline must be a number of seconds over 0, not {values['deadline']}.")
     if values["context"]:
         values["context"] = read_context(values["context"])
     if values["embedder"] is None:
@@ -294,17 +305,6 @@ def rubric_fingerprint(rubrics: Sequence[Rubric]) -> str:
         What `Settings.rubric_texts` holds.
     """
     return hashlib.sha256(repr(rubrics).encode()).hexdigest()[:12]
-
-
-def notebook_folder() -> Path:
-    """Find the notebooks.
-
-    Returns:
-        Their folder, in the installed package or beside it in a checkout.
-    """
-    installed = PACKAGE / "notebooks"
-    checkout = PACKAGE.parent / "notebooks"
-    return checkout if checkout.is_dir() and not installed.is_dir() else installed
 
 
 def _check_choice(name: str, value: Any, choices) -> None:

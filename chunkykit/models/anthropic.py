@@ -4,12 +4,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from chunkykit.models.wire import valid_token_count
+from chunkykit.errors import UserError, describe_error
+from chunkykit.models.wire import CLOCK_SKEW_SECONDS, LISTED_BATCHES, valid_token_count
 from chunkykit.thinking import split_parts, whole_reply
 from chunkykit.types import Reply
 
 # An answer that may be longer is streamed, so that no connection is idle for minutes.
 MAX_UNSTREAMED_TOKENS = 8192
+RUNNING_STATUSES = ("in_progress", "canceling")
 
 
 class AnthropicWire:
@@ -83,15 +85,43 @@ class AnthropicWire:
     async def collect(self, batch_id: str) -> dict[str, Reply | str] | None:
         """Fetch the results of a batch. See `Wire.collect`."""
         batch = await self.client.messages.batches.retrieve(batch_id)
-        if batch.processing_status != "ended":
+        if batch.processing_status in RUNNING_STATUSES:
             return None
+        if batch.processing_status != "ended":
+            raise UserError(
+                f"batch {batch_id}: its status '{batch.processing_status}' is not known. Look at "
+                "it at the provider; the same command continues with it."
+            )
         results: dict[str, Reply | str] = {}
         async for item in await self.client.messages.batches.results(batch_id):
-            if item.result.type == "succeeded":
-                results[item.custom_id] = read_message(item.result.message)
-            else:
-                results[item.custom_id] = item.result.to_json(indent=None)
+            try:
+                results[item.custom_id] = _read_batch_item(item)
+            except Exception as error:
+                results[item.custom_id] = describe_error(error)
         return results
+
+    async def find(self, keys: set[str], since: float) -> str | None:
+        """Find a batch by its requests, which are known once it has ended. See `Wire.find`."""
+        async for batch in self.client.messages.batches.list(limit=LISTED_BATCHES):
+            if batch.created_at.timestamp() < since - CLOCK_SKEW_SECONDS:
+                break  # the newest come first
+            if sum(batch.request_counts.model_dump().values()) != len(keys):
+                continue
+            # Of one that runs only the number of its requests is known.
+            if batch.processing_status != "ended" or await self._keys_of(batch.id) == keys:
+                return batch.id
+        return None
+
+    async def _keys_of(self, batch_id: str) -> set[str]:
+        results = await self.client.messages.batches.results(batch_id)
+        return {item.custom_id async for item in results}
+
+
+def _read_batch_item(item: Any) -> Reply | str:
+    """One result of a batch, or its error."""
+    if item.result.type == "succeeded":
+        return read_message(item.result.message)
+    return item.result.to_json(indent=None)
 
 
 def read_message(message: Any) -> Reply:

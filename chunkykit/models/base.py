@@ -28,10 +28,13 @@ class BatchInterface(NamedTuple):
         submit: `await submit({key: (messages, settings)})` returns the id of the batch.
         collect: `await collect(batch_id)` returns {key: Reply, or a text with the error}, None
             while the batch runs, or a text with the reason if the whole batch was refused.
+        find: `await find(keys, since)` returns the id of a batch with exactly these calls that
+            was submitted after the time `since`, in seconds since 1970; None if there is none.
     """
 
     submit: Callable[[dict], Awaitable[str]]
     collect: Callable[[str], Awaitable[dict | str | None]]
+    find: Callable[[set[str], float], Awaitable[str | None]]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import secrets
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from chunkykit.models.ledger import Ledger
 
 MAX_BATCH_REQUESTS = 5000  # keeps the file of a batch under the providers' limits
+REFUSED = (400, 401, 402, 403, 404, 413, 422, 429)  # status codes of a batch that was not taken
+UNSENT = "unsent"  # beginning of what stands for the id of a batch that is being submitted
 BATCH_SHARE = 0.5  # price of a batch's answer, as a share of the ordinary price
 
 
@@ -58,14 +62,12 @@ async def prefill_by_batch(
             "anthropic: or openai: model."
         )
     rate = ledger.price(model.name)
+    await _find_lost(ledger, model, role)
     pending = _pending_calls(ledger, model, role, requests)
     if pending:
         await _send_first_call(ledger, model, role, pending)
     await _submit(ledger, model, role, pending, rate)
-    batch_ids = ledger.db.execute(
-        "select distinct batch from waiting where role=? and model=?", [role, model.name]
-    ).fetchall()
-    for (batch_id,) in batch_ids:
+    for batch_id in _waiting_batches(ledger, model, role):
         results = await _wait_for_batch(model, batch_id, poll)
         _record_batch(ledger, model, role, batch_id, results, rate)
 
@@ -74,7 +76,7 @@ def _pending_calls(
     ledger: "Ledger", model: ChatModel, role: str, requests: Sequence[tuple[list[dict], dict]]
 ) -> dict[str, PendingCall]:
     """The calls that are neither answered nor in a batch, by key."""
-    rows = ledger.db.execute("select key from calls union select key from waiting")
+    rows = ledger.file.execute("select key from calls union select key from waiting")
     known = {key for (key,) in rows}
     pending = {}
     for messages, settings in requests:
@@ -109,21 +111,83 @@ async def _submit(
     rate: PriceRate | None,
 ) -> None:
     """Submit the pending calls in batches and record the id of each."""
-    assert model.batch is not None
-    worst_costs = [worst_case_cost(rate, c.request, c.settings) for c in pending.values()]
     keys = list(pending)
-    async with ledger.reserve(len(pending), sum(worst_costs) * BATCH_SHARE):
-        for start in range(0, len(keys), MAX_BATCH_REQUESTS):
-            part = {key: pending[key] for key in keys[start : start + MAX_BATCH_REQUESTS]}
-            batch_id = await model.batch.submit(
-                {key: ([*model.turns, *c.messages], c.settings) for key, c in part.items()}
-            )
-            requests = {key: call.request for key, call in part.items()}
-            # One statement, so that a batch is recorded with all of its calls or not at all.
-            ledger.db.execute(
-                "insert into waiting select key, ?, ?, ?, value from json_each(?)",
-                [batch_id, role, model.name, json.dumps(requests)],
-            )
+    for start in range(0, len(keys), MAX_BATCH_REQUESTS):
+        part = {key: pending[key] for key in keys[start : start + MAX_BATCH_REQUESTS]}
+        await _submit_part(ledger, model, role, part, rate)
+
+
+async def _submit_part(
+    ledger: "Ledger",
+    model: ChatModel,
+    role: str,
+    part: dict[str, PendingCall],
+    rate: PriceRate | None,
+) -> None:
+    """Submit one batch.
+
+    Its calls are recorded before it is sent, so that it is looked for, and not sent twice, where
+    the answer with its id is lost.
+    """
+    assert model.batch is not None
+    worst = sum(worst_case_cost(rate, call.request, call.settings) for call in part.values())
+    reservation = await ledger.account.reserve(len(part), worst * BATCH_SHARE)
+    unsent = f"{UNSENT}:{time.time():.0f}:{secrets.token_hex(8)}"
+    requests = {key: call.request for key, call in part.items()}
+    # One transaction, so that a batch is recorded with all of its calls or not at all.
+    with ledger.file.transaction():
+        ledger.file.execute(
+            "insert into waiting select key, ?, ?, ?, value from json_each(?)",
+            [unsent, role, model.name, json.dumps(requests)],
+        )
+        ledger.account.keep_for_batch(reservation, unsent)
+    try:
+        batch_id = await model.batch.submit(
+            {key: ([*model.turns, *call.messages], call.settings) for key, call in part.items()}
+        )
+    except Exception as error:
+        if isinstance(error, UserError) or getattr(error, "status_code", None) in REFUSED:
+            _forget(ledger, unsent)  # the server has said no; after any other error it may have it
+        raise
+    _rename(ledger, unsent, batch_id)
+
+
+async def _find_lost(ledger: "Ledger", model: ChatModel, role: str) -> None:
+    """Find the batches that were submitted before the answer with their id was lost."""
+    assert model.batch is not None
+    for batch_id in _waiting_batches(ledger, model, role):
+        if not batch_id.startswith(f"{UNSENT}:"):
+            continue
+        rows = ledger.file.execute("select key from waiting where batch=?", [batch_id])
+        keys = {key for (key,) in rows.fetchall()}
+        since = float(batch_id.split(":")[1])
+        lost = await model.batch.find(keys, since)
+        if lost is None:
+            _forget(ledger, batch_id)
+        else:
+            _rename(ledger, batch_id, lost)
+
+
+def _waiting_batches(ledger: "Ledger", model: ChatModel, role: str) -> list[str]:
+    """The ids of the batches that the ledger waits for."""
+    rows = ledger.file.execute(
+        "select distinct batch from waiting where role=? and model=?", [role, model.name]
+    )
+    return [batch_id for (batch_id,) in rows.fetchall()]
+
+
+def _forget(ledger: "Ledger", batch_id: str) -> None:
+    """Forget a batch that was never taken."""
+    with ledger.file.transaction():
+        ledger.file.execute("delete from waiting where batch=?", [batch_id])
+        ledger.account.end_batch(batch_id)
+
+
+def _rename(ledger: "Ledger", unsent: str, batch_id: str) -> None:
+    """Record the id of a batch."""
+    with ledger.file.transaction():
+        ledger.file.execute("update waiting set batch=? where batch=?", [batch_id, unsent])
+        ledger.file.execute("update reserved set id=? where id=?", [batch_id, unsent])
 
 
 async def _wait_for_batch(model: ChatModel, batch_id: str, poll: float) -> dict | str:
@@ -145,20 +209,23 @@ def _record_batch(
 ) -> None:
     """Record the results of a batch, and that it is no longer awaited."""
     if isinstance(results, str):
-        ledger.db.execute("delete from waiting where batch=?", [batch_id])
+        _forget(ledger, batch_id)
         raise UserError(
             f"batch {batch_id} of {model.name} was refused ({results}). Correct it, or run again "
             "without --batch."
         )
-    rows = ledger.db.execute("select key, request from waiting where batch=?", [batch_id])
-    for key, request in rows.fetchall():
-        result = results.get(key, "no answer")
-        if isinstance(result, Reply):
-            dollars = _batch_dollars(rate, request, result)
-            ledger.record_reply(key, role, model.name, request, result, dollars, 0.0)
-        else:
-            ledger.record_error(key, role, model.name, f"batch {batch_id}: {result}")
-        ledger.db.execute("delete from waiting where key=?", [key])
+    rows = ledger.file.execute("select key, request from waiting where batch=?", [batch_id])
+    with ledger.file.transaction():
+        for key, request in rows.fetchall():
+            result = results.get(key, "no answer")
+            if isinstance(result, Reply):
+                dollars = _batch_dollars(rate, request, result)
+                ledger.insert_reply(key, role, model.name, request, result, dollars, 0.0)
+                ledger.account.charge(dollars or 0.0)
+            else:
+                ledger.record_error(key, role, model.name, f"batch {batch_id}: {result}")
+        ledger.file.execute("delete from waiting where batch=?", [batch_id])
+        ledger.account.end_batch(batch_id)
 
 
 def _batch_dollars(rate: PriceRate | None, request: str, reply: Reply) -> float | None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chunkykit.errors import UserError
+from chunkykit.models.account import Tally
 from chunkykit.models.leases import cache_folder
 from chunkykit.models.ledger import Ledger
 
@@ -34,11 +35,12 @@ def ledger_beside(folder: str | Path) -> Ledger:
 
 
 class Allowance:
-    """What may still be spent, over several openings of a ledger that holds earlier calls, too.
+    """Limits over several openings of a ledger that holds earlier calls, too.
 
     Attributes:
-        budget_usd: US dollars that are left, None for no limit.
-        max_calls: calls that are left, None for no limit.
+        budget_usd: US dollars, None for no limit.
+        max_calls: requests, None for no limit.
+        tally: what was sent and spent so far.
     """
 
     def __init__(self, budget_usd: float | None = None, max_calls: int | None = None):
@@ -46,14 +48,15 @@ class Allowance:
 
         Args:
             budget_usd: US dollars, None for no limit.
-            max_calls: calls, None for no limit.
+            max_calls: requests, None for no limit.
         """
         self.budget_usd = budget_usd
         self.max_calls = max_calls
+        self.tally = Tally()
 
     @contextmanager
     def spending(self, ledger: Ledger) -> Iterator[Ledger]:
-        """Limit a ledger to what is left, and take off what is spent inside this context.
+        """Limit a ledger to what is left.
 
         Args:
             ledger: the opened ledger.
@@ -64,13 +67,5 @@ class Allowance:
         Raises:
             UserError: if a limit is negative or not a number.
         """
-        ledger.limit_further(self.budget_usd, self.max_calls)
-        try:
-            yield ledger
-        finally:
-            if self.budget_usd is not None:
-                spent = ledger.spent - ledger.spent_before
-                self.budget_usd = max(0.0, self.budget_usd - spent)
-            if self.max_calls is not None:
-                sent = ledger.sent - ledger.sent_before
-                self.max_calls = max(0, self.max_calls - sent)
+        ledger.limit_further(self.budget_usd, self.max_calls, self.tally)
+        yield ledger

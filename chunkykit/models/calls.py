@@ -11,6 +11,37 @@ from chunkykit.types import Reply
 
 MAX_LIMIT = 2**63  # the largest integer of SQLite
 BYTES_PER_TOKEN = 3  # bytes of a request per token: fewer than real text has, so an upper bound
+ANSWERED_TOO_LATE = (408, 504, 524)  # a gateway gave up, and the model may have answered
+# What the HTTP libraries call a request that never left.
+NOT_CONNECTED = (
+    "ConnectError",
+    "ConnectTimeout",
+    "PoolTimeout",
+    "ProxyError",
+    "UnsupportedProtocol",
+    "LocalProtocolError",
+)
+
+
+class UnusableReply(ValueError):
+    """A server's answer without an answer of the model, which may be billed all the same.
+
+    Attributes:
+        input_tokens: tokens that the server has counted, 0 if none.
+        output_tokens: tokens written.
+    """
+
+    def __init__(self, message: str, input_tokens: int = 0, output_tokens: int = 0):
+        """Say what is wrong.
+
+        Args:
+            message: what is wrong.
+            input_tokens: tokens that the server has counted, 0 if none.
+            output_tokens: tokens written.
+        """
+        super().__init__(message)
+        self.input_tokens = input_tokens
+        self.output_tokens = output_tokens
 
 
 def identify_call(
@@ -70,9 +101,36 @@ def billed_dollars(rate: PriceRate | None, reply: Reply, worst: float) -> float 
     """
     if rate is None:
         return None
-    if not reply.input_tokens and not reply.output_tokens:
+    # A server that miscounts one side has not been right about the other. What an embedder writes
+    # costs nothing and need not be counted.
+    is_miscounted = rate[1] and reply.text and not reply.output_tokens
+    if not reply.input_tokens or is_miscounted:
         return worst
     return cost_in_dollars(rate, reply.input_tokens, reply.output_tokens)
+
+
+def failed_dollars(rate: PriceRate | None, error: BaseException, worst: float) -> float:
+    """Bound what a failed request cost.
+
+    Args:
+        rate: US dollars per million tokens (in, out), None if unknown.
+        error: why it failed.
+        worst: the most that it could cost, in US dollars.
+
+    Returns:
+        US dollars: what the server counted, where its answer could not be used. 0 where it said
+        no or was not reached. The most where nobody knows whether it answered.
+    """
+    if rate is None or isinstance(error, UserError):
+        return 0.0
+    if isinstance(error, UnusableReply) and error.input_tokens:
+        return cost_in_dollars(rate, error.input_tokens, error.output_tokens) or 0.0
+    status = getattr(error, "status_code", None)
+    if status is not None:
+        return worst if status in ANSWERED_TOO_LATE else 0.0
+    # The libraries wrap this error in one for all lost connections.
+    was_sent = type(error.__cause__ or error).__name__ not in NOT_CONNECTED
+    return worst if was_sent else 0.0
 
 
 def check_limits(budget_usd: float | None, max_calls: int | None) -> None:

@@ -9,8 +9,9 @@ from chunkykit.models.anthropic import AnthropicWire
 from chunkykit.models.base import ChatModel
 from chunkykit.models.families import family_usages, find_family
 from chunkykit.models.openai import OpenAIWire
-from chunkykit.models.providers import PROVIDERS, client_for, parse_name
+from chunkykit.models.providers import PROVIDERS, client_for, key_of, parse_name
 from chunkykit.models.remote import RemoteModel
+from chunkykit.models.retry import DEFAULT_DEADLINE
 from chunkykit.models.wire import Wire
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def check_model(name: str) -> str:
     """
     parts = parse_name(name)
     if parts.provider is None:
+        key_of(name)
         return name
     family = find_family(parts.provider)
     if family:
@@ -49,13 +51,19 @@ def check_model(name: str) -> str:
     return name
 
 
-def connect_model(name: str, rows: "pd.DataFrame | None" = None, seed: int = 0) -> ChatModel:
+def connect_model(
+    name: str,
+    rows: "pd.DataFrame | None" = None,
+    seed: int = 0,
+    deadline: float = DEFAULT_DEADLINE,
+) -> ChatModel:
     """Connect to the model of a name. Free its connections with `close_models`.
 
     Args:
         name: as for `check_model`.
         rows: training rows with the columns `prompt` and `response`, for a model that learns.
         seed: fixes what such a model draws.
+        deadline: seconds of a call with all its tries, for a model behind an API.
 
     Returns:
         The model. It sends nothing before its first call.
@@ -69,5 +77,5 @@ def connect_model(name: str, rows: "pd.DataFrame | None" = None, seed: int = 0) 
     if family:
         return family.connect(name, rows, seed)
     wire_format: Callable[..., Wire] = AnthropicWire if provider == "anthropic" else OpenAIWire
-    model = RemoteModel(name, lambda: wire_format(*client_for(name)))
+    model = RemoteModel(name, lambda: wire_format(*client_for(name)), deadline)
     return model.chat_model(has_batches=provider in BATCH_PROVIDERS)

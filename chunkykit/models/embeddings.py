@@ -8,20 +8,19 @@ keeps them in its own files.
 import base64
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chunkykit.errors import BudgetReached, UserError
 from chunkykit.models.base import ChatModel
-from chunkykit.models.calls import (
-    billed_dollars,
-    identify_call,
-    worst_case_cost,
-)
+from chunkykit.models.calls import identify_call
+from chunkykit.models.keys import scrub_keys
 from chunkykit.models.ledger import Ledger
-from chunkykit.models.network import explain_connection
-from chunkykit.models.providers import client_for, public_url, scrub_keys
+from chunkykit.models.meter import LedgerMeter
+from chunkykit.models.providers import client_for, public_url
+from chunkykit.models.retry import DEFAULT_DEADLINE, send_with_retries, within_deadline
 from chunkykit.models.wire import valid_token_count
+from chunkykit.sync import run_sync
 from chunkykit.types import Reply
 
 if TYPE_CHECKING:
@@ -34,39 +33,39 @@ MAX_KEPT_TEXTS = 256  # texts of a call whose vectors the ledger keeps
 Spending = Callable[[], AbstractContextManager[Ledger]]
 
 
-def embed_through(name: str, spending: Spending) -> Callable[[list[str]], "np.ndarray"]:
+def embed_through(
+    name: str, spending: Spending | None = None
+) -> Callable[[list[str]], "np.ndarray"]:
     """Make an encoder that asks an endpoint and records its requests.
 
     Args:
         name: "openai:MODEL" or "http://host:port/v1:MODEL".
-        spending: opens the ledger for one call of the encoder.
+        spending: opens the ledger for one call of the encoder. None to record nothing.
 
     Returns:
         n different texts to n vectors, shape (n, d) float32. It raises UserError where the endpoint
         fails, and BudgetReached where a request could exceed a limit.
     """
-    client, model = client_for(name, asynchronous=False)
-    # the name and the address identify the requests; this is never called as a chat model
-    identity = ChatModel(name, _no_chat, public_url(client))
-
-    def send(texts: list[str]) -> tuple["np.ndarray", int]:
-        import numpy as np
-
-        response = client.embeddings.create(model=model, input=texts, encoding_format="float")
-        items = sorted(response.data, key=lambda item: item.index)
-        vectors = np.array([item.embedding for item in items], np.float32)
-        return vectors, valid_token_count(getattr(response.usage, "prompt_tokens", 0))
+    client_for(name)  # a missing key or library shows at once
 
     def encode(texts: list[str]) -> "np.ndarray":
         import numpy as np
 
-        keep = len(texts) <= MAX_KEPT_TEXTS
-        with spending() as ledger:
-            return np.concatenate(
-                [_serve_or_pay(ledger, identity, send, part, keep) for part in _parts(texts)]
-            )
+        with spending() if spending else nullcontext() as ledger:
+            return np.concatenate(run_sync(_embed_parts(name, texts, ledger)))
 
     return encode
+
+
+async def _embed_parts(name: str, texts: list[str], ledger: Ledger | None) -> list["np.ndarray"]:
+    """The vectors of texts, one array per request."""
+    client, model = client_for(name)
+    endpoint = _Endpoint(name, public_url(client), client, model)
+    keep = len(texts) <= MAX_KEPT_TEXTS
+    try:
+        return [await _serve_or_pay(endpoint, part, ledger, keep) for part in _parts(texts)]
+    finally:
+        await client.close()
 
 
 def _parts(texts: list[str]) -> Iterator[list[str]]:
@@ -74,49 +73,76 @@ def _parts(texts: list[str]) -> Iterator[list[str]]:
         yield texts[start : start + MAX_TEXTS_PER_REQUEST]
 
 
+class _Endpoint(NamedTuple):
+    """An embedder's server: its name and address, and the client that asks it for a model."""
+
+    name: str
+    url: str
+    client: Any
+    model: str
+
+    async def embed(self, texts: list[str]) -> tuple["np.ndarray", int]:
+        """The vectors of texts, and the tokens that the server has counted."""
+        sending = send_with_retries(self.url, lambda: self._send(texts))
+        try:
+            return await within_deadline(sending, DEFAULT_DEADLINE, self.url)
+        except BudgetReached:
+            raise
+        except Exception as error:
+            line = " ".join(scrub_keys(f"{type(error).__name__}: {error}").split())
+            raise UserError(
+                f"embedder {self.name}: {line}. Run the same command again when it answers."
+            ) from None
+
+    async def _send(self, texts: list[str]) -> tuple["np.ndarray", int]:
+        import numpy as np
+
+        response = await self.client.embeddings.create(
+            model=self.model, input=texts, encoding_format="float"
+        )
+        items = sorted(response.data, key=lambda item: item.index)
+        vectors = np.array([item.embedding for item in items], np.float32)
+        return vectors, valid_token_count(getattr(response.usage, "prompt_tokens", 0))
+
+
 async def _no_chat(*_: Any, **__: Any) -> Reply:
     raise UserError("this model embeds texts and does not chat.")
 
 
-def _serve_or_pay(
-    ledger: Ledger,
-    identity: ChatModel,
-    send: Callable[[list[str]], tuple["np.ndarray", int]],
-    texts: list[str],
-    keep: bool,
+async def _serve_or_pay(
+    endpoint: _Endpoint, texts: list[str], ledger: Ledger | None, keep: bool
 ) -> "np.ndarray":
     """The vectors of one request, from the ledger or from the endpoint."""
     import numpy as np
 
+    if ledger is None:
+        return (await endpoint.embed(texts))[0]
     turns = [{"role": "user", "content": text} for text in texts]
     # vectors that are not kept cannot be served: the time makes another request of the same texts
     settings = {} if keep else {"at": time.time_ns()}
+    identity = ChatModel(endpoint.name, _no_chat, endpoint.url)
     key, request = identify_call(identity, ROLE, turns, settings)
-    row = ledger.db.execute("select text from calls where key=?", [key]).fetchone()
+    row = ledger.file.select_one("select text from calls where key=?", [key])
     if row:  # never one that was not kept: its key holds another time
         flat = np.frombuffer(base64.b64decode(row[0]), np.float32)
         return flat.reshape(len(texts), -1)
-    rate = ledger.price(identity.name)
-    worst = worst_case_cost(rate, request, {"max_tokens": 0})
-    reason = ledger.reason_to_stop(1, worst)
-    if reason:
-        raise BudgetReached(reason)
-    ledger.sent += 1
+    rate = ledger.price(endpoint.name)
+    # The caller's thread waits for this one, so nothing that it has under way could leave room.
+    meter = LedgerMeter(
+        ledger.account, endpoint.name, rate, request, {"max_tokens": 0}, waits=False
+    )
     start = time.time()
     try:
-        vectors, tokens = send(texts)
-    except Exception as error:
-        explain_connection(error, identity.base_url or identity.name)
-        line = " ".join(scrub_keys(f"{type(error).__name__}: {error}").split())
-        ledger.record_error(key, ROLE, identity.name, line)
-        raise UserError(
-            f"embedder {identity.name}: {line}. Run the same command again when it answers."
-        ) from None
+        with meter.running():
+            vectors, tokens = await endpoint.embed(texts)
+    except BaseException as error:
+        meter.fail(error)
+        if isinstance(error, Exception) and not isinstance(error, BudgetReached):
+            ledger.record_error(key, ROLE, endpoint.name, str(error))
+        raise
     text = base64.b64encode(vectors.tobytes()).decode() if keep else ""
-    reply = Reply(text, None, tokens)
     if not keep:
         request = f"{len(texts)} texts"  # millions of texts would fill the file
-    dollars = billed_dollars(rate, reply, worst)
-    seconds = time.time() - start
-    ledger.record_reply(key, ROLE, identity.name, request, reply, dollars, seconds)
+    reply = Reply(text, None, tokens)
+    ledger.record_reply(meter, key, ROLE, request, reply, time.time() - start)
     return vectors

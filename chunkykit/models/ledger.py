@@ -9,30 +9,24 @@ which takes about 50 microseconds.
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from chunkykit.errors import BudgetReached, UserError
+from chunkykit.errors import UserError
+from chunkykit.models.account import Account, Tally
 from chunkykit.models.base import ChatModel
 from chunkykit.models.batches import prefill_by_batch
-from chunkykit.models.calls import (
-    billed_dollars,
-    check_limits,
-    identify_call,
-    worst_case_cost,
-)
+from chunkykit.models.calls import billed_dollars, identify_call
 from chunkykit.models.loops import DEFAULT_CONCURRENCY, RoleLimits
+from chunkykit.models.meter import LedgerMeter
 from chunkykit.models.prices import PRICES_VARIABLE, PriceRate, price_of
-from chunkykit.models.tables import connect_checked, create_tables
+from chunkykit.models.tables import LedgerFile
 from chunkykit.thinking import whole_reply
 from chunkykit.types import Reply
 
-LOCK_TIMEOUT_SECONDS = 30  # that a write waits for another process
 MAX_ERROR_LENGTH = 2000  # characters
-ROOM_POLL_SECONDS = 0.02  # between looks at whether a call still fits the budget
 
 
 class Ledger:
@@ -40,15 +34,8 @@ class Ledger:
 
     Attributes:
         path: the file.
-        db: the SQLite connection.
-        spent: US dollars paid for all answers in the file.
-        sent: calls sent so far, the failed ones and those of a batch included.
-        budget: the limit on what is spent, None for no limit.
-        max_calls: the limit on what is sent, None for no limit.
-        spent_before: US dollars that the budget does not count.
-        sent_before: calls that max_calls does not count.
-        under_way: calls that are being answered.
-        reserved: US dollars that these may cost.
+        file: the open file.
+        account: what was sent and spent, and the limits.
     """
 
     def __init__(self, path: str | Path):
@@ -61,75 +48,59 @@ class Ledger:
             UserError: if it cannot be written.
         """
         self.path = Path(path)
-        self.under_way = 0
-        self.reserved = 0.0
-        self.spent_before = 0.0
-        self.sent_before = 0
+        self.file = LedgerFile(self.path)
+        self.account = Account(self.file)
         self._role_limits = RoleLimits()
         self._in_flight: dict[str, asyncio.Future[Reply]] = {}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.db = connect_checked(self.path, LOCK_TIMEOUT_SECONDS)
-            self.db.execute("pragma journal_mode=wal")
-            self.db.execute("pragma synchronous=normal")
-            create_tables(self.db)
-            self.spent = self._select_one("select coalesce(sum(dollars), 0.0) from calls")[0]
-            self.sent = sum(
-                self._select_one(f"select count(*) from {table}")[0]
-                for table in ("calls", "errors", "waiting")
-            )
-            limits = self._select_one("select budget_usd, max_calls from limits")
-        except (sqlite3.Error, OSError) as error:
-            raise UserError(f"ledger {path}: cannot be written ({error}).") from None
-        self.budget: float | None
-        self.max_calls: int | None
-        self.budget, self.max_calls = limits or (None, None)
 
-    def _select_one(self, query: str, values: Sequence = ()) -> tuple:
-        return self._execute(query, values).fetchone()
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The SQLite connection."""
+        return self.file.db
 
-    def _execute(self, query: str, values: Sequence = ()) -> sqlite3.Cursor:
-        try:
-            return self.db.execute(query, values)
-        except sqlite3.Error as error:
-            # On a full disk everything must end: what cannot be kept must not be paid for.
-            raise UserError(f"ledger {self.path}: cannot be written ({error}).") from None
+    @property
+    def sent(self) -> int:
+        """Requests sent so far, over all processes: repeated, failed and batched ones included."""
+        return self.account.totals()[0]
+
+    @property
+    def spent(self) -> float:
+        """US dollars spent so far, over all processes."""
+        return self.account.totals()[1]
 
     def limit(self, budget_usd: float | None = None, max_calls: int | None = None) -> None:
         """Set hard limits on all that is in the file and still to come.
 
-        They hold for everyone who opens the file until they are set anew.
+        They hold over all processes that use the file, and for everyone who opens it until they
+        are set anew.
 
         Args:
             budget_usd: US dollars, None for no limit.
-            max_calls: calls, None for no limit. Failed calls count, served ones do not.
+            max_calls: requests, None for no limit. Repeated and failed ones count, calls that are
+                served do not.
 
         Raises:
             UserError: if a limit is negative or not a number.
         """
-        check_limits(budget_usd, max_calls)
-        self._execute("delete from limits")
-        self._execute("insert into limits values (?,?)", [budget_usd, max_calls])
-        self.budget = budget_usd
-        self.max_calls = max_calls
-        self.spent_before = 0.0
-        self.sent_before = 0
+        self.account.limit(budget_usd, max_calls)
 
-    def limit_further(self, budget_usd: float | None = None, max_calls: int | None = None) -> None:
+    def limit_further(
+        self,
+        budget_usd: float | None = None,
+        max_calls: int | None = None,
+        tally: Tally | None = None,
+    ) -> None:
         """Set hard limits on what is still to come, for this opened ledger alone.
 
         Args:
             budget_usd: US dollars on top of what the file holds, None for no limit.
-            max_calls: calls on top of what the file holds, None for no limit.
+            max_calls: requests on top of what the file holds, None for no limit.
+            tally: counts what is sent and spent. A new one, if several ledgers do not share it.
 
         Raises:
             UserError: if a limit is negative or not a number.
         """
-        check_limits(budget_usd, max_calls)
-        self.budget = budget_usd
-        self.max_calls = max_calls
-        self.spent_before = self.spent
-        self.sent_before = self.sent
+        self.account.limit_further(budget_usd, max_calls, tally)
 
     def price(self, name: str) -> PriceRate | None:
         """Look up the price of a model.
@@ -144,7 +115,7 @@ class Ledger:
             UserError: if it is unknown and there is a budget to enforce.
         """
         rate = price_of(name)
-        if rate is None and self.budget is not None:
+        if rate is None and self.account.budget is not None:
             raise UserError(
                 f"model '{name}': its price is unknown, so a budget in dollars cannot be "
                 "enforced. Use --max-calls instead, or name a file with its price in "
@@ -203,7 +174,7 @@ class Ledger:
         if key in self._in_flight:
             # The same call is under way. Shielded: this caller's end must not cancel it.
             return await asyncio.shield(self._in_flight[key])
-        row = self._select_one(
+        row = self.file.select_one(
             f"select {', '.join(Reply._fields)} from calls where key=?",
             [key],
         )
@@ -227,77 +198,45 @@ class Ledger:
     ) -> Reply:
         """Send a call and record its answer or its error."""
         rate = self.price(model.name)
-        worst = worst_case_cost(rate, request, settings)
-        async with self._role_limits.semaphore(role), self.reserve(1, worst):
+        meter = LedgerMeter(self.account, model.name, rate, request, settings)
+        async with self._role_limits.semaphore(role):
+            await meter.reserve()
             start = time.time()
             try:
-                reply = whole_reply(await model.call(messages, **settings))
-            except Exception as error:
-                self.record_error(key, role, model.name, f"{type(error).__name__}: {error}")
+                with meter.running():
+                    reply = whole_reply(await model.call(messages, **settings))
+            except BaseException as error:
+                meter.fail(error)
+                if isinstance(error, Exception):
+                    self.record_error(key, role, model.name, f"{type(error).__name__}: {error}")
                 raise
-            dollars = billed_dollars(rate, reply, worst)
             seconds = time.time() - start
-            self.record_reply(key, role, model.name, request, reply, dollars, seconds)
+            self.record_reply(meter, key, role, request, reply, seconds)
             return reply
 
-    @asynccontextmanager
-    async def reserve(self, calls: int, dollars: float) -> AsyncIterator[None]:
-        """Reserve calls and what they may cost while the context lasts.
-
-        Before it raises, it waits for the calls under way: what they really cost may leave room,
-        and no answer is lost.
+    def record_reply(
+        self, meter: LedgerMeter, key: str, role: str, request: str, reply: Reply, seconds: float
+    ) -> None:
+        """Write the answer of a call to the file and charge its price, both or neither.
 
         Args:
-            calls: the number of calls to send.
-            dollars: the most that they can cost together.
+            meter: of the call.
+            key: the key of the call.
+            role: the role of the model.
+            request: the request as JSON.
+            reply: the answer.
+            seconds: how long it took.
 
         Raises:
-            BudgetReached: if they could exceed a limit.
+            UserError: if the file cannot be written.
         """
-        reason = self.reason_to_stop(calls, dollars)
-        while reason:
-            if not self.under_way:
-                raise BudgetReached(reason)
-            await asyncio.sleep(ROOM_POLL_SECONDS)
-            reason = self.reason_to_stop(calls, dollars)
-        self.under_way += calls
-        self.reserved += dollars
-        try:
-            yield
-        finally:
-            self.under_way -= calls
-            self.reserved -= dollars
-            self.sent += calls
+        worst = meter.reservation.dollars if meter.reservation else meter.worst
+        dollars = billed_dollars(meter.rate, reply, worst)
+        with self.file.transaction():
+            meter.succeed(dollars or 0.0)
+            self.insert_reply(key, role, meter.model, request, reply, dollars, seconds)
 
-    def reason_to_stop(self, calls: int, dollars: float) -> str | None:
-        """Say why so many calls cannot be sent now.
-
-        Args:
-            calls: the number of calls.
-            dollars: the most that they can cost together.
-
-        Returns:
-            The limit that they could exceed, None if they can be sent.
-        """
-        sent = self.sent - self.sent_before + self.under_way
-        if self.max_calls is not None and sent + calls > self.max_calls:
-            return (
-                f"the limit of {self.max_calls:,} calls is reached. The same command with a "
-                "larger --max-calls continues from here."
-            )
-        # A call that costs nothing passes, even with the budget spent.
-        if self.budget is None or not dollars:
-            return None
-        spent = self.spent - self.spent_before
-        if spent + self.reserved + dollars > self.budget:
-            return (
-                f"the budget of ${self.budget:.2f} is reached: ${spent:.2f} spent, and the "
-                f"next call may cost ${dollars:.4f}. The same command with a larger --budget-usd "
-                "continues from here."
-            )
-        return None
-
-    def record_reply(
+    def insert_reply(
         self,
         key: str,
         role: str,
@@ -307,7 +246,7 @@ class Ledger:
         dollars: float | None,
         seconds: float,
     ) -> None:
-        """Write an answer to the file and count its price.
+        """Write an answer to the file. Its price is charged by the caller.
 
         Args:
             key: the key of the call.
@@ -321,7 +260,6 @@ class Ledger:
         Raises:
             UserError: if the file cannot be written.
         """
-        self.spent += dollars or 0.0
         *answer, thinking = reply
         columns = (key, role, model, request, *answer, dollars, seconds, time.time(), thinking)
         self._insert("calls", *columns)
@@ -342,12 +280,15 @@ class Ledger:
 
     def _insert(self, table: str, *values) -> None:
         marks = ",".join("?" * len(values))
-        self._execute(f"insert or replace into {table} values ({marks})", values)
+        self.file.execute(f"insert or replace into {table} values ({marks})", values)
 
     def forget_free(self) -> None:
-        """Delete answers that cost nothing, so that they are computed again, and all errors."""
-        self._execute("delete from calls where dollars = 0")
-        self._execute("delete from errors")
+        """Delete answers that cost nothing, so that they are computed again, and all errors.
+
+        Their requests still count towards the limits.
+        """
+        self.file.execute("delete from calls where dollars = 0")
+        self.file.execute("delete from errors")
 
     async def prefill(
         self,
@@ -380,19 +321,17 @@ class Ledger:
         Returns:
             The numbers `calls`, `errors`, `input_tokens` and `output_tokens`.
         """
-        row = self._select_one(
+        row = self.file.select_one(
             "select count(*), (select count(*) from errors), "
             "coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) from calls"
         )
         return dict(zip(("calls", "errors", "input_tokens", "output_tokens"), row))
 
     def dollars(self) -> float | None:
-        """Sum up what was paid.
+        """Sum up what was paid, failed requests that may have been billed included.
 
         Returns:
             US dollars for everything in the file, None if any price is unknown.
         """
-        dollars, unknown = self._select_one(
-            "select coalesce(sum(dollars), 0.0), count(*) - count(dollars) from calls"
-        )
-        return None if unknown else dollars
+        unknown = self.file.select_one("select count(*) - count(dollars) from calls")[0]
+        return None if unknown else self.spent

@@ -1,15 +1,25 @@
 """The OpenAI wire format: chat completions, which most providers and local servers speak."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from chunkykit.errors import UserError, describe_error
+from chunkykit.models.calls import UnusableReply
 from chunkykit.models.retry import ErrorInReply
-from chunkykit.models.wire import valid_token_count
+from chunkykit.models.wire import (
+    CLOCK_SKEW_SECONDS,
+    LISTED_BATCHES,
+    digest_of_keys,
+    valid_token_count,
+)
 from chunkykit.thinking import split_parts, whole_reply
 from chunkykit.types import Reply
 
 BATCH_ENDPOINT = "/v1/chat/completions"
+RUNNING_STATUSES = ("validating", "in_progress", "finalizing", "cancelling")
+ENDED_STATUSES = ("completed", "expired", "cancelled")
+DIGEST_FIELD = "chunkykit"  # of a batch's metadata: what identifies its requests
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 THINKING_FIELDS = ("reasoning_content", "reasoning")  # of a message, beside its content
 LOW_EFFORT_TOKENS = 2048  # reasoning tokens up to which the effort is "low" (our choice)
@@ -96,7 +106,10 @@ class OpenAIWire:
         content = "\n".join(lines).encode()
         file = await self.client.files.create(file=("requests.jsonl", content), purpose="batch")
         batch = await self.client.batches.create(
-            input_file_id=file.id, endpoint=BATCH_ENDPOINT, completion_window="24h"
+            input_file_id=file.id,
+            endpoint=BATCH_ENDPOINT,
+            completion_window="24h",
+            metadata={DIGEST_FIELD: digest_of_keys(requests)},
         )
         return batch.id
 
@@ -105,15 +118,30 @@ class OpenAIWire:
         batch = await self.client.batches.retrieve(batch_id)
         if batch.status == "failed":
             return _batch_failure(batch)
-        # An expired or cancelled batch holds the answers that came in time.
-        if batch.status not in ("completed", "expired", "cancelled"):
+        if batch.status in RUNNING_STATUSES:
             return None
+        # An expired or cancelled batch holds the answers that came in time.
+        if batch.status not in ENDED_STATUSES:
+            raise UserError(
+                f"batch {batch_id}: its status '{batch.status}' is not known. Look at it at the "
+                "provider; the same command continues with it."
+            )
         results: dict[str, Reply | str] = {}
         for file_id in (batch.output_file_id, batch.error_file_id):
             if file_id:
                 file = await self.client.files.content(file_id)
-                results.update(_read_batch_line(line) for line in file.text.splitlines())
+                results.update(_read_batch_lines(file.text))
         return results
+
+    async def find(self, keys: set[str], since: float) -> str | None:
+        """Find a batch by the digest that `submit` has put beside it. See `Wire.find`."""
+        digest = digest_of_keys(keys)
+        async for batch in self.client.batches.list(limit=LISTED_BATCHES):
+            if batch.created_at < since - CLOCK_SKEW_SECONDS:
+                break  # the newest come first
+            if (batch.metadata or {}).get(DIGEST_FIELD) == digest:
+                return batch.id
+        return None
 
 
 def read_completion(completion: Any) -> Reply:
@@ -127,13 +155,13 @@ def read_completion(completion: Any) -> Reply:
 
     Raises:
         ErrorInReply: if it holds an error instead, as those of some proxies do.
-        ValueError: if the completion has no choice.
+        UnusableReply: if the completion has no choice.
     """
     error = getattr(completion, "error", None)
     if error:
         raise ErrorInReply(error)
     if not completion.choices:
-        raise ValueError("the reply has no choice")
+        raise UnusableReply("the reply has no choice", *_usage(completion.usage))
     choice = completion.choices[0]
     message = choice.message
     content = split_parts(message.content)
@@ -166,13 +194,26 @@ def _batch_failure(batch: Any) -> str:
     return "; ".join(messages) or "no reason given"
 
 
-def _read_batch_line(line: str) -> tuple[str, Reply | str]:
-    """One line of a batch's output as (key, reply or error)."""
+def _read_batch_lines(text: str) -> Iterator[tuple[str, Reply | str]]:
+    """The lines of a batch's output as (key, reply or error). One that has no key is left out."""
+    for line in text.splitlines():
+        try:
+            item = json.loads(line)
+            key = item["custom_id"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue  # its call is recorded as one without an answer
+        try:
+            yield key, _read_batch_item(item)
+        except Exception as error:
+            yield key, describe_error(error)
+
+
+def _read_batch_item(item: dict) -> Reply | str:
+    """The reply in a line of a batch's output, or the line where it is an error."""
     from openai.types.chat import ChatCompletion
 
-    item = json.loads(line)
     response = item.get("response") or {}
     succeeded = response.get("status_code") == 200 and response["body"].get("choices")
     if not succeeded:
-        return item["custom_id"], json.dumps(item)
-    return item["custom_id"], read_completion(ChatCompletion.construct(**response["body"]))
+        return json.dumps(item)
+    return read_completion(ChatCompletion.construct(**response["body"]))

@@ -8,6 +8,7 @@ from chunkykit.models.base import ChatModel, close_models, with_max_tokens
 from chunkykit.models.connect import connect_model
 from chunkykit.models.ledger import Ledger
 from chunkykit.models.loops import DEFAULT_CONCURRENCY, RoleLimits
+from chunkykit.models.retry import DEFAULT_DEADLINE
 from chunkykit.types import Reply
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class ModelPool:
         ledger: Ledger | None = None,
         concurrency: Mapping[str, int] | None = None,
         max_tokens: Mapping[str, int] | None = None,
+        deadline: float = DEFAULT_DEADLINE,
     ):
         """Start without models.
 
@@ -39,10 +41,12 @@ class ModelPool:
                 that is not in it.
             max_tokens: tokens of an answer with its thinking, by role. What the caller asks for
                 in a role that is not in it.
+            deadline: seconds of a call with all its tries, for models behind an API.
         """
         self.ledger = ledger
         self.concurrency = dict(concurrency or {})
         self.max_tokens = dict(max_tokens or {})
+        self.deadline = deadline
         self._role_limits = RoleLimits()
         self._connected: dict[tuple, ChatModel] = {}
         self._models: dict[tuple, ChatModel] = {}
@@ -74,7 +78,7 @@ class ModelPool:
         if key not in self._models:
             # Roles share the connections, and what an organism has learned.
             if source not in self._connected:
-                self._connected[source] = connect_model(name, rows, seed)
+                self._connected[source] = connect_model(name, rows, seed, self.deadline)
             model = self._wrap(self._connected[source], role)
             if role in self.max_tokens:
                 model = with_max_tokens(model, self.max_tokens[role])

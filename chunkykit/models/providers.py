@@ -7,10 +7,7 @@ To add a provider, add a line to `providers.yaml`:
 It must speak OpenAI's chat completions at that base URL. VARIABLE is the environment variable that
 holds the key, null if the server needs none. The models are then called "NAME:MODEL". Their prices
 go to `prices.yaml` under the same NAME. A server that needs no entry is called by its URL,
-"http://host:port/v1:MODEL", with its key in CHUNKYKIT_URL_KEY.
-
-Keys come from the environment alone. A provider's key is sent to that provider's address and to no
-other, and `scrub_keys` removes keys from the errors of servers that echo them.
+"http://host:port/v1:MODEL", with its key in CHUNKYKIT_URL_KEY. See `keys` for where keys go.
 """
 
 import logging
@@ -20,20 +17,20 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from chunkykit.errors import UserError, requires_extra
-from chunkykit.files import load_packaged
+from chunkykit.models.http import http_options
+from chunkykit.models.keys import PROVIDERS, URL_KEY, key_for_url, key_in, refuse_plain_http
 from chunkykit.models.network import client_options, readable_environment
 
-PROVIDERS = load_packaged("models/providers")  # name: [base URL, variable that holds the key]
-URL_KEY = "CHUNKYKIT_URL_KEY"  # variable that holds the key of models called by URL
 # (base URL):(model). The model may hold colons and slashes, as in qwen3:8b and /models/qwen.
 URL_NAME = r"(https?://(?:\[[^\s\]]*\]|[^\s/?#:]+)(?::\d+)?(?:/[^\s:?#]*)?):([^\s:]\S*)"
 PORT_AND_PATH = r"\d+(?:[/:]\S*)?"  # what stands for the model where a URL has none
 ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/messages")
-SYNCHRONOUS_TRIES = 5  # retries by the embedder's client itself
 ANTHROPIC_TIMEOUT_SECONDS = 600
 CONNECT_TIMEOUT_SECONDS = 10
+# Anthropic's client knows its address, and takes another one from this variable.
+ANTHROPIC_URL = "https://api.anthropic.com"
+ANTHROPIC_URL_VARIABLE = "ANTHROPIC_BASE_URL"
 MAX_PORT = 65535
-MIN_KEY_LENGTH = 8  # characters; a shorter value is not a key and may be a common word
 # Loggers of the HTTP libraries, which write a line per request.
 HTTP_LOGGERS = ("httpx", "httpx2")
 
@@ -98,42 +95,53 @@ def _parse_url(name: str) -> ModelName:
     return ModelName(None, model, base_url, URL_KEY)
 
 
-def client_for(name: str, asynchronous: bool = True) -> tuple[Any, str]:
-    """Open a client for a model.
+def anthropic_url() -> str:
+    """Return the address of Anthropic's models."""
+    return os.environ.get(ANTHROPIC_URL_VARIABLE) or ANTHROPIC_URL
+
+
+def client_for(name: str) -> tuple[Any, str]:
+    """Open a client for a model. It does not retry by itself.
 
     Args:
         name: "PROVIDER:MODEL" or "http://host:port/path:MODEL".
-        asynchronous: whether to open an asynchronous client, which does not retry by itself.
-            Anthropic's is always asynchronous.
 
     Returns:
-        (client of `openai` or `anthropic`, model's name at the provider).
+        (asynchronous client of `openai` or `anthropic`, model's name at the provider).
 
     Raises:
-        UserError: if the key holds a character that is not ASCII, or the library is missing.
+        UserError: if the key holds a character that is not ASCII, is not bound to an address or
+            would be sent unencrypted, or the library is missing.
     """
     parts = parse_name(name)
-    key = os.environ.get(parts.key_variable, "").strip() if parts.key_variable else ""
-    if not key.isascii():
-        raise UserError(
-            f"model '{name}': the key in {parts.key_variable} holds a character that is not ASCII. "
-            "Copy the key again."
-        )
+    key = key_of(name)
     if parts.provider == "anthropic":
         return _open_anthropic(key), parts.model
-    if asynchronous:
-        return open_openai(parts.base_url, key or "none"), parts.model
-    with requires_extra("models"):
-        import openai
-    _quiet_http_loggers()
-    with readable_environment(parts.base_url):
-        client = openai.OpenAI(
-            base_url=parts.base_url,
-            api_key=key or "none",
-            max_retries=SYNCHRONOUS_TRIES,
-            http_client=openai.DefaultHttpxClient(**client_options(parts.base_url)),
-        )
-    return client, parts.model
+    return open_openai(parts.base_url, key or "none", parts.provider == "openai"), parts.model
+
+
+def key_of(name: str) -> str:
+    """Find the key of a model.
+
+    Args:
+        name: "PROVIDER:MODEL" or "http://host:port/path:MODEL".
+
+    Returns:
+        The key, "" if there is none.
+
+    Raises:
+        UserError: as for `client_for`.
+    """
+    parts = parse_name(name)
+    if parts.key_variable is None:
+        return ""
+    if parts.provider is None:
+        return key_for_url(parts.base_url or "")
+    key = key_in(parts.key_variable)
+    if key:
+        url = parts.base_url or anthropic_url()
+        refuse_plain_http(url, parts.key_variable)
+    return key
 
 
 # The default HTTP clients of both libraries close themselves when they are collected, in whatever
@@ -141,12 +149,14 @@ def client_for(name: str, asynchronous: bool = True) -> tuple[Any, str]:
 # functions below pass a plain HTTP client, which does nothing when it is collected.
 
 
-def open_openai(base_url: str | None, key: str) -> Any:
+def open_openai(base_url: str | None, key: str, is_own: bool = False) -> Any:
     """Open an asynchronous `openai` client that does not retry by itself.
 
     Args:
         base_url: the server's address.
         key: the key, any text if the server needs none.
+        is_own: whether the server is OpenAI's, which alone gets the organization, the project and
+            the headers that the environment has for it.
 
     Returns:
         The client.
@@ -155,7 +165,9 @@ def open_openai(base_url: str | None, key: str) -> Any:
         import openai
     _quiet_http_loggers()
     with readable_environment(base_url):
-        http_client = openai.DefaultAsyncHttpxClient(**client_options(base_url))
+        http_client = openai.DefaultAsyncHttpxClient(
+            **client_options(base_url), **http_options(key, is_own)
+        )
     return openai.AsyncOpenAI(
         base_url=base_url, api_key=key, max_retries=0, http_client=http_client
     )
@@ -169,7 +181,9 @@ def _open_anthropic(key: str) -> Any:
     timeout = anthropic.Timeout(ANTHROPIC_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
     url = os.environ.get("ANTHROPIC_BASE_URL")
     with readable_environment(url):
-        http_client = anthropic.DefaultAsyncHttpxClient(timeout=timeout, **client_options(url))
+        http_client = anthropic.DefaultAsyncHttpxClient(
+            timeout=timeout, **client_options(url), **http_options(key, is_own=True)
+        )
     return anthropic.AsyncAnthropic(
         api_key=key, max_retries=0, timeout=timeout, http_client=http_client
     )
@@ -180,25 +194,6 @@ def public_url(client: Any) -> str:
     parts = urlsplit(str(client.base_url))
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
-
-
-def scrub_keys(text: str) -> str:
-    """Remove keys from a text, such as an error of a server that echoes what it was sent.
-
-    Args:
-        text: any text.
-
-    Returns:
-        The text with every key of the environment replaced by "[key]".
-    """
-    variables = [URL_KEY]
-    variables += [key_variable for _, key_variable in PROVIDERS.values() if key_variable]
-    keys = [os.environ.get(variable, "").strip() for variable in variables]
-    # Longest first: one key may be the beginning of another.
-    for key in sorted(keys, key=len, reverse=True):
-        if len(key) >= MIN_KEY_LENGTH:
-            text = text.replace(key, "[key]")
-    return text
 
 
 def _quiet_http_loggers() -> None:

@@ -6,9 +6,15 @@ import re
 from collections.abc import Callable, Sequence
 
 from chunkykit.models.base import DEFAULT_MAX_TOKENS, BatchInterface, ChatModel
+from chunkykit.models.keys import scrub_keys
 from chunkykit.models.loops import PerLoop
 from chunkykit.models.providers import public_url
-from chunkykit.models.retry import ErrorInReply, send_with_retries
+from chunkykit.models.retry import (
+    DEFAULT_DEADLINE,
+    ErrorInReply,
+    send_with_retries,
+    within_deadline,
+)
 from chunkykit.models.wire import Wire, without_none
 from chunkykit.types import Reply
 
@@ -52,14 +58,18 @@ class Connections:
 class RemoteModel:
     """Requests, retries and batches of one model, and the settings that its server refuses."""
 
-    def __init__(self, name: str, open_wire: Callable[[], Wire]):
+    def __init__(
+        self, name: str, open_wire: Callable[[], Wire], deadline: float = DEFAULT_DEADLINE
+    ):
         """Open the first client.
 
         Args:
             name: the model's name.
             open_wire: opens a client in the model's wire format.
+            deadline: seconds of a call with all its tries.
         """
         self.name = name
+        self.deadline = deadline
         self._open_wire = open_wire
         self._connections = Connections()
         # Opened here so that a missing key or library shows at once, and used by the first loop.
@@ -76,7 +86,7 @@ class RemoteModel:
         Returns:
             The model.
         """
-        batch = BatchInterface(self.submit, self.collect) if has_batches else None
+        batch = BatchInterface(self.submit, self.collect, self.find) if has_batches else None
         return ChatModel(self.name, self.call, self.url, self.close, batch=batch)
 
     async def call(self, messages: Sequence[dict], **settings) -> Reply:
@@ -88,7 +98,14 @@ class RemoteModel:
 
         Returns:
             The reply. One that the provider's policy kept back is empty and declined.
+
+        Raises:
+            DeadlineReached: if all tries together take longer than the deadline.
         """
+        return await within_deadline(self._answer(messages, settings), self.deadline, self.url)
+
+    async def _answer(self, messages: Sequence[dict], settings: dict) -> Reply:
+        """Answer a conversation, without a deadline. See `call`."""
         left_out = set(self._refused_settings)
         while True:
             try:
@@ -111,7 +128,8 @@ class RemoteModel:
         wire = self._wire()
         request = _request(wire, messages, left_out, settings)
         try:
-            return await send_with_retries(self.url, lambda: wire.send(request))
+            reply = await send_with_retries(self.url, lambda: wire.send(request))
+            return scrub_reply(reply)
         except (AttributeError, TypeError, LookupError):
             raise ValueError(
                 f"the reply of {self.url} is not the answer of a chat model. Check the address."
@@ -139,12 +157,26 @@ class RemoteModel:
             key: _request(wire, messages, self._refused_settings, settings)
             for key, (messages, settings) in calls.items()
         }
-        return await send_with_retries(self.url, lambda: wire.submit(requests), may_resend=False)
+        submitting = send_with_retries(self.url, lambda: wire.submit(requests), may_resend=False)
+        return await within_deadline(submitting, self.deadline, self.url)
 
     async def collect(self, batch_id: str) -> dict | str | None:
         """Fetch the results of a batch. See `BatchInterface`."""
         wire = self._wire()
-        return await send_with_retries(self.url, lambda: wire.collect(batch_id))
+        collecting = send_with_retries(self.url, lambda: wire.collect(batch_id))
+        results = await within_deadline(collecting, self.deadline, self.url)
+        if not isinstance(results, dict):
+            return results
+        return {
+            key: scrub_reply(result) if isinstance(result, Reply) else scrub_keys(result)
+            for key, result in results.items()
+        }
+
+    async def find(self, keys: set[str], since: float) -> str | None:
+        """Find a batch that was submitted and whose id was lost. See `BatchInterface`."""
+        wire = self._wire()
+        finding = send_with_retries(self.url, lambda: wire.find(keys, since))
+        return await within_deadline(finding, self.deadline, self.url)
 
     async def close(self) -> None:
         """Close all connections. A later call opens new ones."""
@@ -162,6 +194,18 @@ class RemoteModel:
         wire = self._unused_wire or self._open_wire()
         self._unused_wire = None
         return wire
+
+
+def scrub_reply(reply: Reply) -> Reply:
+    """Remove keys from a reply, such as one that echoes its request.
+
+    Args:
+        reply: the reply.
+
+    Returns:
+        The reply without them.
+    """
+    return reply._replace(text=scrub_keys(reply.text), thinking=scrub_keys(reply.thinking))
 
 
 def _request(wire: Wire, messages: Sequence[dict], left_out: set[str], settings: dict) -> dict:

@@ -2,22 +2,23 @@
 
 import asyncio
 import email.utils
+import math
 import random
 import re
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from chunkykit.errors import UserError
+from chunkykit.models.keys import scrub_keys
+from chunkykit.models.meter import running_meter
 from chunkykit.models.network import explain_connection
-from chunkykit.models.providers import scrub_keys
+from chunkykit.models.pace import MAX_PAUSE, backoff, pace_of
 
-MAX_TRIES = 6  # tries of a call that fails on its way
-FIRST_BACKOFF = 1.0  # seconds before the second try, doubled before each further one
-MAX_BACKOFF = 60.0  # seconds
-# Seconds that a call sits out rate limits. A rate limit is not the call's fault and costs no try.
-MAX_WAIT = 900.0
-MAX_JITTER = 5.0  # seconds over which paused calls spread when the pause ends
+MAX_TRIES = 6  # tries of a call that fails on its way; a rate limit costs none
+MAX_JITTER = 0.5  # of a pause that is added to it by chance, so that calls do not return at once
+DEFAULT_DEADLINE = 600.0  # seconds of a call with all its tries
 RATE_LIMITED = (429, 529)
 REFUSED_ACCOUNT = (401, 402)
 
@@ -41,7 +42,44 @@ class ErrorInReply(Exception):
         self.status_code = int(str(self.code)) if is_status else 0
 
 
-_paused_until: dict[str, float] = {}  # address: time.monotonic() at which its calls may continue
+_ends_at: ContextVar[float] = ContextVar("ends_at")  # time.monotonic() of a call's deadline
+
+
+class DeadlineReached(Exception):
+    """A call was not answered in time, with all its tries."""
+
+
+async def within_deadline(call: Awaitable[T], seconds: float, url: str) -> T:
+    """Wait for a call, but not longer than its deadline.
+
+    Args:
+        call: the call with all its tries.
+        seconds: the deadline.
+        url: the server's address, for the error.
+
+    Returns:
+        What the call returns.
+
+    Raises:
+        DeadlineReached: if it takes longer. It is cancelled then.
+    """
+    token = _ends_at.set(time.monotonic() + seconds)
+    try:
+        async with asyncio.timeout(seconds) as timeout:
+            return await call
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        raise DeadlineReached(
+            f"{url} has not answered within {seconds:g} s, all tries together (--deadline)"
+        ) from None
+    finally:
+        _ends_at.reset(token)
+
+
+def _seconds_left() -> float:
+    """Seconds until the deadline of the call that is being made."""
+    return _ends_at.get(math.inf) - time.monotonic()
 
 
 async def send_with_retries(
@@ -49,8 +87,9 @@ async def send_with_retries(
 ) -> T:
     """Send a call, again after rate limits, overload, server errors and lost connections.
 
-    A rate limit pauses all calls to the address, of every model and every ledger, which is why
-    the retries are here and not in a ledger. Other trouble delays the failing call alone.
+    A rate limit pauses all calls to the address, which is why the retries are here and not in a
+    ledger. Other trouble delays the failing call alone. The tries end with the deadline of the
+    call, see `within_deadline`.
 
     Args:
         url: the server's address.
@@ -62,49 +101,71 @@ async def send_with_retries(
 
     Raises:
         UserError: if the server refuses the key or the account.
+        BudgetReached: if another try could exceed a limit.
         Exception: the client's error if it is not worth another try, or the tries are used up.
             Its text holds no key.
     """
     failures = 0
-    deadline = time.monotonic() + MAX_WAIT
+    refusals = 0
+    running_meter().hold()
     while True:
-        await _sit_out_pause(url)
         try:
-            return await send()
+            return await _send_once(url, send)
         except Exception as error:
             explain_connection(error, url)
             _scrub_error(error)
             if _account_is_refused(error):
                 raise UserError(f"{url} refuses the key or the account: {error}") from None
-            delay = _delay(getattr(error, "response", None), failures)
-            resume_at = time.monotonic() + delay
-            if _status(error) in RATE_LIMITED and resume_at < deadline:
-                _paused_until[url] = max(_paused_until.get(url, 0.0), resume_at)
-                continue
-            if not may_resend or failures + 1 >= MAX_TRIES or not _is_transient(error):
+            if _status(error) in RATE_LIMITED:
+                pause = max(_requested_pause(error), backoff(refusals))
+                refusals += 1
+            elif may_resend and failures + 1 < MAX_TRIES and _is_transient(error):
+                pause = max(min(_requested_pause(error), MAX_PAUSE), backoff(failures))
+                failures += 1
+            else:
                 raise
-            failures += 1
-            await asyncio.sleep(min(delay, MAX_BACKOFF))
+            if pause > _seconds_left():
+                raise
+            await asyncio.sleep(pause * random.uniform(1, 1 + MAX_JITTER))
 
 
-async def _sit_out_pause(url: str) -> None:
-    while True:
-        seconds = _paused_until.get(url, 0.0) - time.monotonic()
-        if seconds <= 0:
-            return
-        # The jitter keeps the paused calls from returning all at once.
-        await asyncio.sleep(seconds + random.random() * min(seconds, MAX_JITTER))
+async def _send_once(url: str, send: Callable[[], Awaitable[T]]) -> T:
+    """Send a request when its address and its limits allow it."""
+    meter = running_meter()
+    # Before the pace: a request that waits for the limits must keep nobody waiting.
+    await meter.reserve()
+    pace = pace_of(url)
+    probe = await pace.enter()
+    try:
+        meter.send()
+        result = await send()
+    except BaseException as error:
+        meter.fail(error)
+        if _status(error) in RATE_LIMITED and not _account_is_refused(error):
+            requested = _requested_pause(error)
+            # What no call can wait for is not requested of all of them.
+            pace.refused(probe, requested if requested <= _seconds_left() else MAX_PAUSE)
+        elif _status(error):
+            pace.answered(probe)
+        raise
+    else:
+        pace.answered(probe)
+        return result
+    finally:
+        pace.leave(probe)
 
 
-def _status(error: Exception) -> int:
+def _status(error: BaseException) -> int:
     return getattr(error, "status_code", None) or 0
 
 
 def _scrub_error(error: Exception) -> None:
     error.args = tuple(scrub_keys(arg) if isinstance(arg, str) else arg for arg in error.args)
+    if isinstance(getattr(error, "message", None), str):
+        error.message = scrub_keys(error.message)  # type: ignore[attr-defined]
 
 
-def _account_is_refused(error: Exception) -> bool:
+def _account_is_refused(error: BaseException) -> bool:
     out_of_quota = getattr(error, "code", None) == "insufficient_quota"
     return out_of_quota or _status(error) in REFUSED_ACCOUNT
 
@@ -119,8 +180,9 @@ def _is_transient(error: Exception) -> bool:
     return status in (408, 409) or (status >= 500 and status not in RATE_LIMITED)
 
 
-def _delay(response: Any, failures: int) -> float:
-    """Seconds to wait: what the server requests, else a backoff with jitter."""
+def _requested_pause(error: BaseException) -> float:
+    """Seconds that the server requests to wait, 0 if it requests none."""
+    response = getattr(error, "response", None)
     headers = response.headers if response is not None else {}
     for header, units_per_second in (("retry-after-ms", 1000), ("retry-after", 1)):
         value = headers.get(header, "")
@@ -129,4 +191,4 @@ def _delay(response: Any, failures: int) -> float:
     date = email.utils.parsedate_tz(headers.get("retry-after"))
     if date:
         return max(0.0, email.utils.mktime_tz(date) - time.time())
-    return min(FIRST_BACKOFF * 2**failures, MAX_BACKOFF) * random.uniform(0.5, 1)
+    return 0.0

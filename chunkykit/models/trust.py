@@ -4,17 +4,14 @@ A file such as `index.json` may come from anywhere. What it names is not called,
 text and no key, before the user has named it too, or says that the file is trusted.
 """
 
-import os
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from chunkykit.errors import UserError
-from chunkykit.models.providers import PROVIDERS, parse_name
+from chunkykit.models.addresses import DEFAULT_PORTS
+from chunkykit.models.keys import PROVIDERS
+from chunkykit.models.providers import anthropic_url, parse_name
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
-# Anthropic's client knows its address, and takes another one from this variable.
-ANTHROPIC_URL = "https://api.anthropic.com"
-ANTHROPIC_URL_VARIABLE = "ANTHROPIC_BASE_URL"
 FILE_FAMILIES = ("local:", "onnx:")  # models that are files of weights
 SHIPPED_MODEL = "local:smollm2"  # the one that comes with a package
 
@@ -31,7 +28,7 @@ def server_of(name: str) -> str | None:
     parts = parse_name(name)
     url = parts.base_url
     if parts.provider == "anthropic":
-        url = os.environ.get(ANTHROPIC_URL_VARIABLE) or ANTHROPIC_URL
+        url = anthropic_url()
     if url is None or (parts.provider is not None and parts.provider not in PROVIDERS):
         return None
     address = urlsplit(url)

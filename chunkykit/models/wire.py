@@ -1,10 +1,14 @@
 """What a wire format must do: build requests, send them, read replies, run batches."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from chunkykit.types import Reply
 
+# of batches, which are listed by the time of the provider's clock
+CLOCK_SKEW_SECONDS = 300
+LISTED_BATCHES = 100  # per request
 MAX_TOKEN_COUNT = 2**40  # tokens; a server that counts more than that counts wrong
 
 
@@ -72,6 +76,23 @@ class Wire(Protocol):
             with the reason if the provider refused the whole batch.
         """
         ...
+
+    async def find(self, keys: set[str], since: float) -> str | None:
+        """Find a batch that was submitted and whose id was lost.
+
+        Args:
+            keys: the keys of its requests.
+            since: seconds since 1970; earlier batches are not looked at.
+
+        Returns:
+            The id of a batch with exactly these requests, None if there is none.
+        """
+        ...
+
+
+def digest_of_keys(keys: Iterable[str]) -> str:
+    """Name a batch by the keys of its requests, in whatever order."""
+    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:32]
 
 
 def without_none(request: dict) -> dict:

@@ -86,14 +86,14 @@ def test_this_machine_is_reached_past_proxies(monkeypatch, provider):
         return anthropic_reply(text_block("hello"))
 
     async def run():
-        async with serving(web.post("/v1/chat/completions", chat)) as url:
-            async with serving(web.post("/v1/messages", message)) as anthropic_url:
-                monkeypatch.setenv("ANTHROPIC_BASE_URL", anthropic_url)
-                name = "anthropic:c" if provider == "anthropic" else f"{url}/v1:m"
-                model = connect_model(name)
-                reply = await model(ASK)
-                await model.close()
-                return reply
+        routes = [web.post("/v1/chat/completions", chat), web.post("/v1/messages", message)]
+        async with serving(*routes) as url:
+            monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
+            name = "anthropic:c" if provider == "anthropic" else f"{url}/v1:m"
+            model = connect_model(name)
+            reply = await model(ASK)
+            await model.close()
+            return reply
 
     monkeypatch.setenv("ANTHROPIC_API_KEY", "a-key-of-anthropic")
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):

@@ -3,6 +3,7 @@
 import argparse
 
 from chunkykit.cli.options import Commands, add_command, expand_path
+from chunkykit.cli.output import print_csv, print_text
 from chunkykit.lab import compare_runs
 from chunkykit.show import figures
 
@@ -29,6 +30,6 @@ def add_compare_command(commands: Commands) -> None:
 def execute(arguments: argparse.Namespace) -> None:
     """Print the table, then the path of the figure's folder."""
     table, caption = compare_runs(arguments.runs)
-    print(table.to_csv(index=False, float_format="%.3f"))
+    print_csv(table)
     figure = figures.behaviours(table, caption)
-    print(figures.save_figures({"behaviours": figure}, arguments.out))
+    print_text(figures.save_figures({"behaviours": figure}, arguments.out))

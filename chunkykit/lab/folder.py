@@ -273,7 +273,7 @@ def lock_folder(folder) -> filelock.BaseFileLock:
     folder = Path(folder).resolve()
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    lock = filelock.FileLock(folder / ".lock", timeout=0, fallback_to_soft=False)
     try:
         lock.acquire()
     except filelock.Timeout:

@@ -140,9 +140,9 @@ def _read_file(path: Path) -> Records:
         return _read_parquet(path)
     _refuse_binary(path)
     if path.suffix == ".csv":
-        return _parse_table(_read_lines(path), ",")
+        return _parse_table(path, ",")
     if path.suffix == ".tsv":
-        return _parse_table(_read_lines(path), "\t")
+        return _parse_table(path, "\t")
     if path.suffix == ".json":
         return _parse_json(path, "".join(_read_lines(path)))
     return parse_jsonl(_read_lines(path))
@@ -171,7 +171,7 @@ def _parse_json(path: Path, text: str) -> Records:
     """The records of a list, or of the first list in an object."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if text.lstrip().startswith("{"):  # JSONL under the wrong name
             return parse_jsonl(io.StringIO(text))
         raise UserError(f"mixture {path}: not JSON ({error}).") from None
@@ -186,9 +186,19 @@ def _parse_json(path: Path, text: str) -> Records:
     return enumerate(content, 1)
 
 
-def _parse_table(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, Any]]:
+def _parse_table(path: Path, delimiter: str) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(sys.maxsize)
-    reader = csv.DictReader(lines, delimiter=delimiter)
+    reader = csv.DictReader(_read_lines(path), delimiter=delimiter)
+    try:
+        yield from _check_columns(reader)
+    except csv.Error as error:
+        raise UserError(
+            f"mixture {path}: not a readable table (line {reader.line_num + 1}: {error}). Save it "
+            "as UTF-8 with line ends LF or CRLF."
+        ) from None
+
+
+def _check_columns(reader: csv.DictReader) -> Iterator[tuple[int, Any]]:
     for number, record in enumerate(reader, 2):  # row 1 is the header
         # DictReader puts surplus cells under None, and None into missing cells
         if None in record or None in record.values():

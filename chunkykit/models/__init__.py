@@ -22,7 +22,7 @@ from chunkykit.models.ledger import Ledger
 from chunkykit.models.local import cache_folder, find_weights, local_model
 from chunkykit.models.pool import ModelPool
 from chunkykit.models.prices import PRICES_VARIABLE, estimate_cost, is_free, price_of
-from chunkykit.models.providers import PROVIDERS, client_for
+from chunkykit.models.providers import PROVIDERS, client_for, scrub_keys
 from chunkykit.models.trust import is_remote, refuse_unnamed, server_of, unnamed_models
 from chunkykit.types import Reply
 
@@ -55,6 +55,7 @@ __all__ = [
     "read_context",
     "refuse_unnamed",
     "register_family",
+    "scrub_keys",
     "server_of",
     "unnamed_models",
     "with_context",

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import sqlite3
 import subprocess
 import sys
@@ -185,3 +186,18 @@ def test_a_restart_keeps_a_ledger_of_another_version_beside_the_new_one(tmp_path
     assert restarted.ledger.totals()["calls"] == 0
     before = sqlite3.connect(folder / "before-ledger.sqlite")
     assert before.execute("select text from calls").fetchone() == ("paid for",)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="imitates a Unix file system")
+def test_a_file_system_without_flock_leaves_no_lock_that_outlives_its_process(
+    tmp_path, monkeypatch
+):
+    import fcntl
+
+    def flock(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for _ in range(2):
+        with pytest.raises(UserError, match="its file system cannot lock files"):
+            lock_folder(tmp_path)

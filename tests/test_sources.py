@@ -131,3 +131,20 @@ def test_a_file_that_cannot_be_used_is_one_clear_error(tmp_path, name, content, 
         load_mixture(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("m.csv", b"prompt,response\rp,r\r", "line ends LF or CRLF"),
+        ("m.tsv", b"prompt\tresponse\rp\tr\r", "line ends LF or CRLF"),
+        ("m.csv", b"prompt,response\np,r\np\rx,r\n", "line 3.*line ends"),
+        ("m.json", b"[" * 200_000 + b"]" * 200_000, "not JSON"),
+        ("m.json", b'{"a": ' * 200_000, "no prompt|not JSON|none of its"),
+    ],
+)
+def test_a_file_that_defeats_its_parser_is_one_line(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=words) as caught:
+        load_mixture(tmp_path / name)
+    assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ from chunkykit.cli.demo import add_demo_command
 from chunkykit.cli.export import add_export_command
 from chunkykit.cli.index import add_index_command
 from chunkykit.cli.notebooks import NotebookFailed
-from chunkykit.cli.output import Parser, print_error, use_utf8
+from chunkykit.cli.output import Parser, print_error, restart_in_utf8, use_utf8
 from chunkykit.cli.repair import add_repair_command
 from chunkykit.cli.run import add_run_command
 from chunkykit.cli.scan import add_scan_command
@@ -73,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 a notebook or a model call failed or an unexpected error, 2 bad
         input, 130 stopped by the user. One line on standard error names the problem and the fix.
     """
+    if argv is None:
+        restart_in_utf8()
     use_utf8()
     arguments = build_parser().parse_args(argv)
     try:
@@ -107,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
         A parser. What it parses has `execute`, the function of the command, which takes the
         parsed arguments.
     """
-    parser = Parser(
+    parser: argparse.ArgumentParser = Parser(
         prog="chunkykit",
         description=DESCRIPTION,
         epilog=EPILOG,

@@ -111,8 +111,9 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
     except RuntimeError as error:  # of nbclient, where a kernel does not start or dies
         print_text(" failed")
         raise NotebookFailed(
-            f"notebook {name}: its kernel ended ({error}). Most often memory ran out: use a smaller "
-            "profile or fewer rows, or close other programs. Run the same command again to resume."
+            f"notebook {name}: its kernel ended ({error}). Most often memory ran out: use a "
+            "smaller profile or fewer rows, or close other programs. Run the same command again "
+            "to resume."
         ) from None
     os.replace(part, finished)
     write_json(folder / "notebooks.json", {**read_origins(folder), name: made_by})

@@ -6,9 +6,10 @@ functions alone.
 
 import argparse
 import json
+import os
 import sys
 from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 
@@ -18,8 +19,19 @@ from chunkykit.text import inert_json, inert_text
 class Parser(argparse.ArgumentParser):
     """A parser whose messages, which repeat the arguments, are safe to print."""
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(_inert_lines(message), file)
+
+
+def restart_in_utf8() -> None:
+    """Start this program again in Python's UTF-8 mode, if the locale has another encoding.
+
+    The locale decodes the arguments and the names of files before any code of ours runs.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def use_utf8() -> None:

@@ -150,7 +150,7 @@ def _import_umap() -> ModuleType:
 
             folder = tempfile.mkdtemp(prefix="chunkykit-numba-")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            numba.config.CACHE_DIR = folder
+            numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
             import umap
     return umap
 

@@ -45,3 +45,23 @@ def inert_html(text: str) -> str:
     escaped = html.escape("\n".join(lines))
     # a span around each dollar sign and backslash keeps MathJax from finding a formula
     return re.sub(r"[$\\]", r"<span>\g<0></span>", escaped)
+
+
+def inert_json(text: str) -> str:
+    """Escape what a terminal could obey in a text that is JSON.
+
+    Args:
+        text: JSON.
+
+    Returns:
+        JSON of the same value. Line breaks between its tokens stay.
+    """
+    return re.sub(r"[^\n\x20-\x7e]", _escape_character, text)
+
+
+def _escape_character(match: re.Match[str]) -> str:
+    character = match[0]
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))

@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +18,42 @@ def blobs(n=40, d=16, seed=0):
     points = [centre + 0.03 * rng.normal(size=(n, d)) for centre in centres]
     vectors = np.concatenate(points).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.repeat([0, 1, 2], n)
+
+
+WITHOUT_CACHE = """
+import numba.core.caching as caching
+
+def refuse(self):
+    raise OSError("read-only")
+
+# a read-only installation, and no home to write to
+for name in dir(caching):
+    if name.lstrip("_") in ("InTreeCacheLocator", "UserWideCacheLocator"):
+        getattr(caching, name).ensure_cache_path = refuse
+
+import os
+import numpy as np
+from chunkykit.turf import cluster_vectors
+
+vectors = np.random.default_rng(0).normal(size=(40, 8)).astype("float32")
+print(len(cluster_vectors(vectors)))
+import numba
+print(numba.config.CACHE_DIR)
+"""
+
+
+@pytest.mark.slow
+def test_a_read_only_installation_without_a_home(tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_CACHE], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    n, cache = done.stdout.split()
+    assert n == "40"
+    assert cache.startswith(str(tmp_path))
+    assert not list(tmp_path.iterdir()), "what was compiled ends with the process"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import sqlite3
 import subprocess
 import sys
@@ -211,3 +212,18 @@ def test_a_digest_that_is_not_known_is_no_difference_and_is_not_forgotten(tmp_pa
     open_folder(folder, settings).write("clusters", CLUSTERS)
     open_folder(folder, replace(settings, mixture_digest=None))
     assert read_settings(folder).mixture_digest == settings.mixture_digest is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="imitates a Unix file system")
+def test_a_file_system_without_flock_leaves_no_lock_that_outlives_its_process(
+    tmp_path, monkeypatch
+):
+    import fcntl
+
+    def flock(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for _ in range(2):
+        with pytest.raises(UserError, match="its file system cannot lock files"):
+            lock_folder(tmp_path)

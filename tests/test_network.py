@@ -85,10 +85,9 @@ def test_this_machine_is_reached_past_proxies(monkeypatch, provider):
         return anthropic_reply(text_block("hello"))
 
     async def run():
-        chats = serving(web.post("/v1/chat/completions", chat))
-        messages = serving(web.post("/v1/messages", message))
-        async with chats as url, messages as anthropic_url:
-            monkeypatch.setenv("ANTHROPIC_BASE_URL", anthropic_url)
+        routes = [web.post("/v1/chat/completions", chat), web.post("/v1/messages", message)]
+        async with serving(*routes) as url:
+            monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
             name = "anthropic:c" if provider == "anthropic" else f"{url}/v1:m"
             model = connect_model(name)
             reply = await model(ASK)

@@ -190,3 +190,17 @@ def test_a_table_in_another_shape_is_refused_with_a_reason(tmp_path, name, conte
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=words):
         load_mixture(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("m.json", b"[" * 200_000 + b"]" * 200_000, "not JSON"),
+        ("m.json", b'{"a": ' * 200_000, "no prompt|not JSON|none of its"),
+    ],
+)
+def test_a_file_that_defeats_its_parser_is_one_line(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=words) as caught:
+        load_mixture(tmp_path / name)
+    assert "\n" not in str(caught.value)

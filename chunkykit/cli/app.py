@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from chunkykit import __version__
 from chunkykit.cli.compare import add_compare_command
+from chunkykit.cli.crash import report_crash
 from chunkykit.cli.demo import add_demo_command
 from chunkykit.cli.export import add_export_command
 from chunkykit.cli.index import add_index_command
 from chunkykit.cli.label import add_label_command
 from chunkykit.cli.notebooks import NotebookFailed
+from chunkykit.cli.output import Parser, print_error, restart_in_utf8, use_utf8
 from chunkykit.cli.repair import add_repair_command
 from chunkykit.cli.run import add_run_command
 from chunkykit.cli.scan import add_scan_command
@@ -21,7 +23,6 @@ from chunkykit.cli.trace import add_trace_command
 from chunkykit.cli.tracing import CallFailed
 from chunkykit.cli.train import add_train_command
 from chunkykit.errors import UserError
-from chunkykit.text import inert_text
 
 # In the order of the method: the whole of it, the data, the search, the trace, the causal checks,
 # the results. `chunkykit --help` lists them in this order.
@@ -41,7 +42,7 @@ ADD_COMMANDS = (
 )
 
 EXIT_DONE = 0
-EXIT_FAILED = 1  # a notebook or a call failed, or a bug: Python's own code for a traceback
+EXIT_FAILED = 1  # a notebook or a call failed, or a bug
 EXIT_USER_ERROR = 2  # bad input; argparse uses the same code
 EXIT_STOPPED = 130  # by Ctrl-C, as shells report it
 
@@ -55,8 +56,8 @@ A command that is stopped resumes when you run it again. Model calls are kept
 in a ledger, so no answer is paid for twice. Commands that call paid models
 print an estimate and ask first; --budget-usd and --max-calls are hard limits.
 
-Exit codes: 0 done, 1 a notebook or a model call failed, 2 bad input,
-130 stopped.
+Exit codes: 0 done, 1 a notebook or a model call failed or an unexpected
+error, 2 bad input, 130 stopped.
 
 examples:
   chunkykit run --profile smoke --out runs/first
@@ -71,9 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process if None.
 
     Returns:
-        The exit code: 0 done, 1 a notebook or a model call failed, 2 bad input (one line on
-        standard error names the problem and the fix), 130 stopped by the user.
+        The exit code: 0 done, 1 a notebook or a model call failed or an unexpected error, 2 bad
+        input, 130 stopped by the user. One line on standard error names the problem and the fix.
     """
+    if argv is None:
+        restart_in_utf8()
+    use_utf8()
     arguments = build_parser().parse_args(argv)
     try:
         arguments.execute(arguments)
@@ -92,8 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         place = error.filename or "output"
-        print_error(f"{place}: cannot be written or read ({error.strerror}).")
+        print_error(f"{place}: cannot be written or read ({error.strerror or error}).")
         return EXIT_USER_ERROR
+    except Exception as error:
+        print_error(report_crash(error, getattr(arguments, "out", None)))
+        return EXIT_FAILED
     return EXIT_DONE
 
 
@@ -104,7 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
         A parser. What it parses has `execute`, the function of the command, which takes the
         parsed arguments.
     """
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="chunkykit",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -115,8 +122,3 @@ def build_parser() -> argparse.ArgumentParser:
     for add_command in ADD_COMMANDS:
         add_command(commands)
     return parser
-
-
-def print_error(message: str) -> None:
-    """Print one line on standard error, without control characters that a server may have sent."""
-    print(f"chunkykit: {inert_text(message)}", file=sys.stderr)

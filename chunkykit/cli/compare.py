@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import sys
 
 from chunkykit.cli.options import (
     Commands,
@@ -11,6 +10,7 @@ from chunkykit.cli.options import (
     expand_name,
     expand_path,
 )
+from chunkykit.cli.output import print_csv, print_error, print_text
 from chunkykit.cli.pay import approve_further_cost, approve_servers
 from chunkykit.errors import UserError
 from chunkykit.lab import (
@@ -23,7 +23,6 @@ from chunkykit.lab import (
 )
 from chunkykit.models import is_free
 from chunkykit.show import figures
-from chunkykit.text import inert_text
 
 SIBLING = "run"  # the folder of the other target's run, in --out
 
@@ -72,14 +71,14 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.target is not None:
         runs.append(answer_with_target(arguments))
     comparison = compare_runs(runs)
-    print(comparison.rates.to_csv(index=False, float_format="%.3f"))
+    print_csv(comparison.rates)
     drawn = {"behaviours": figures.behaviours(comparison.rates, comparison.caption)}
     if len(comparison.paired):
-        print(comparison.paired.to_csv(index=False, float_format="%.4g"))
+        print_csv(comparison.paired, "%.4g")
         drawn["differences"] = figures.differences(comparison.paired, comparison.caption)
     for note in comparison.notes:
-        print(inert_text(f"chunkykit: {note}"), file=sys.stderr)
-    print(figures.save_figures(drawn, arguments.out))
+        print_error(note)
+    print_text(figures.save_figures(drawn, arguments.out))
 
 
 def answer_with_target(arguments: argparse.Namespace):
@@ -118,4 +117,4 @@ def report_errors(run: Run) -> None:
     errors = answers["error"].dropna()
     if len(errors):
         count = f"{len(errors)} of {len(answers)} answers were not judged"
-        print(inert_text(f"chunkykit: {count}, most often: {errors.mode()[0]}"), file=sys.stderr)
+        print_error(f"{count}, most often: {errors.mode()[0]}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from chunkykit.attributes import load_embedder
 from chunkykit.cli.options import Commands, add_command, expand_name, expand_path
+from chunkykit.cli.output import print_text
 from chunkykit.errors import UserError
 from chunkykit.lab import read_run
 from chunkykit.show.explorer import failures_from_file, failures_from_run, write_page
@@ -57,7 +58,7 @@ def execute(arguments: argparse.Namespace) -> None:
         failures = failures_from_run(read_run(source))
     page = write_page(failures, arguments.html, f"Failures of {source.resolve().name}")
     megabytes = page.stat().st_size / 1e6
-    print(
+    print_text(
         f"{page}: {len(failures.points):,} exchanges, {megabytes:.1f} MB; "
         "opens in a browser without a network"
     )

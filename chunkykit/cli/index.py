@@ -2,8 +2,6 @@
 
 import argparse
 import asyncio
-import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -33,6 +31,7 @@ from chunkykit.cli.options import (
     expand_name,
     expand_path,
 )
+from chunkykit.cli.output import print_error, print_json
 from chunkykit.cli.pay import approve_cost
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.index import (
@@ -153,13 +152,13 @@ def execute(arguments: argparse.Namespace) -> None:
         "seconds": round(time.monotonic() - start, 1),
         "out": str(arguments.out),
     }
-    print(json.dumps(summary))
+    print_json(summary)
 
 
 def print_advice(advice: str | None) -> None:
     """Print advice to standard error, if there is any."""
     if advice:
-        print(f"chunkykit: {advice}", file=sys.stderr)
+        print_error(advice)
 
 
 def check_numbers(arguments: argparse.Namespace) -> None:

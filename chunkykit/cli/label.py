@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from chunkykit.cli.options import Commands, add_command, expand_path
+from chunkykit.cli.output import print_text
 from chunkykit.errors import UserError
 from chunkykit.lab import RunFolder, format_labels, read_run, refresh_labels
 from chunkykit.rubrics import (
@@ -76,13 +77,13 @@ def execute(arguments: argparse.Namespace) -> None:
         import_labels(run, arguments.source, arguments.by)
     if arguments.export:
         read_labels(run.folder)[LABEL_COLUMNS].to_csv(arguments.export, index=False)
-        print(f"{arguments.export}: {len(read_labels(run.folder)):,} labels")
+        print_text(f"{arguments.export}: {len(read_labels(run.folder)):,} labels")
     if not arguments.source and not arguments.export:
         page, items = write_page_of_sample(run, arguments.n, arguments.seed)
-        print(f"{page}: {items} exchanges to label; opens in a browser without a network")
-        print(f"then: chunkykit label {arguments.run} --import labels.csv")
+        print_text(f"{page}: {items} exchanges to label; opens in a browser without a network")
+        print_text(f"then: chunkykit label {arguments.run} --import labels.csv")
     for line in format_labels(refresh_labels(run)):
-        print(line)
+        print_text(line)
 
 
 def import_labels(run: RunFolder, source: Path, by: str | None) -> pd.DataFrame:
@@ -99,7 +100,7 @@ def import_labels(run: RunFolder, source: Path, by: str | None) -> pd.DataFrame:
     labels = parse_labels(source)
     labels["labeller"] = labels["labeller"].replace("", by or current_labeller())
     merged = save_labels(run.folder, labels)
-    print(f"{source}: {len(labels):,} labels; the run has {len(merged):,}")
+    print_text(f"{source}: {len(labels):,} labels; the run has {len(merged):,}")
     return merged
 
 

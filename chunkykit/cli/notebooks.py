@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from chunkykit.cli.output import print_text
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.files import PACKAGE, write_json
 from chunkykit.lab import Run, read_notes
@@ -91,35 +92,51 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
     finished = folder / "notebooks" / f"{name}.ipynb"
     made_by = f"{notebook_fingerprint(source)}-{code_fingerprint()}"
     if finished.exists() and read_origins(folder).get(name) == made_by:
-        print(f"{heading} done before", flush=True)
+        print_text(f"{heading} done before")
         return
     papermill = load_papermill()
     # Only a notebook that ran to its end gets the final name, so its presence means "done".
     part = finished.with_suffix(".part.ipynb")
     part.parent.mkdir(exist_ok=True)
-    print(f"{heading} ...", end="", flush=True)
+    print_text(f"{heading} ...", end="")
     start = time.monotonic()
+    _run_cells(papermill, source, part, parameters, folder)
+    os.replace(part, finished)
+    write_json(folder / "notebooks.json", {**read_origins(folder), name: made_by})
+    print_text(f" {time.monotonic() - start:.0f} s")
+
+
+def _run_cells(
+    papermill: Any, source: Path, part: Path, parameters: dict[str, Any], folder: Path
+) -> None:
+    """Execute a notebook into `part`; UserError and NotebookFailed as `execute_notebook`."""
+    name = source.stem
     try:
         papermill.execute_notebook(
-            str(source),
-            str(part),
+            _as_template(source),
+            _as_template(part),
             parameters,
             progress_bar=False,
             kernel_name="python3",
+            kernel_manager_class=own_kernel_manager(),
             cwd=str(folder),
             extra_arguments=["--log-level=CRITICAL"],
         )
     except papermill.PapermillExecutionError as error:
-        print(" failed", flush=True)
+        print_text(" failed")
         if error.ename in USER_ERRORS:
             raise UserError(error.evalue) from None
         raise NotebookFailed(
             f"notebook {name}: {error.ename}: {error.evalue} (cells and traceback: {part}). "
             "Fix the cause, then run the same command again to resume."
         ) from None
-    os.replace(part, finished)
-    write_json(folder / "notebooks.json", {**read_origins(folder), name: made_by})
-    print(f" {time.monotonic() - start:.0f} s", flush=True)
+    except RuntimeError as error:  # of nbclient, where a kernel does not start or dies
+        print_text(" failed")
+        raise NotebookFailed(
+            f"notebook {name}: its kernel ended ({error}). Most often memory ran out: use a "
+            "smaller profile or fewer rows, or close other programs. Run the same command again "
+            "to resume."
+        ) from None
 
 
 def read_origins(folder: Path) -> dict[str, str]:
@@ -128,6 +145,28 @@ def read_origins(folder: Path) -> dict[str, str]:
     A notebook of other code is executed again; the stages in it that are still valid are quick.
     """
     return read_notes(folder / "notebooks.json", str)
+
+
+def own_kernel_manager() -> type:
+    """The class of kernels that run this interpreter.
+
+    A kernel `python3` that a user has installed may be another Python, without this package.
+    """
+    with requires_extra("notebooks"):
+        from jupyter_client import AsyncKernelManager
+        from jupyter_client.kernelspec import KernelSpecManager
+
+    class OwnKernelManager(AsyncKernelManager):
+        def _kernel_spec_manager_default(self) -> KernelSpecManager:
+            # with no folder to look in, `python3` is the kernel of this interpreter
+            return KernelSpecManager(kernel_dirs=[], parent=self)
+
+    return OwnKernelManager
+
+
+def _as_template(path: Path) -> str:
+    """A path for papermill, which fills in what is in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def load_papermill():

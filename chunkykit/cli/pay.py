@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from chunkykit.cli.output import print_note, print_text
 from chunkykit.errors import UserError
 from chunkykit.lab import PlannedCalls, format_estimate
 from chunkykit.models import Ledger, refuse_unnamed, server_of, unnamed_models
@@ -26,7 +27,7 @@ def approve_cost(
     """
     # Limits are set even where there is nothing to ask: those of an earlier command must not hold.
     ledger.limit(arguments.budget_usd, arguments.max_calls)
-    print(format_estimate(plan, free), flush=True)
+    print_text(format_estimate(plan, free))
     for model, *_ in plan:
         ledger.price(model)
     if not free and not arguments.yes:
@@ -50,7 +51,7 @@ def ask_to_pay() -> None:
 
 def is_agreed(question: str) -> bool:
     """Ask a question on the terminal. Standard output is left to what the command prints."""
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print_note(f"{question} [y/N] ", end="")
     return input("").strip().lower() in ("y", "yes")
 
 
@@ -71,7 +72,7 @@ def approve_further_cost(
         UserError: as `approve_cost`.
     """
     ledger.limit_further(arguments.budget_usd, arguments.max_calls)
-    print(format_estimate(plan, free), file=sys.stderr, flush=True)
+    print_note(format_estimate(plan, free))
     for model, *_ in plan:
         ledger.price(model)
     if not free and not arguments.yes:

@@ -1,10 +1,10 @@
 """`chunkykit repair`: write the mixture without the rows behind a trace, or balanced."""
 
 import argparse
-import json
 
 from chunkykit.causal import check_whole, plan_repair, write_repaired
 from chunkykit.cli.options import Commands, add_command, expand_name, expand_path
+from chunkykit.cli.output import print_json
 from chunkykit.cli.tracing import (
     ANYWAY_HINT,
     add_tracing_options,
@@ -92,4 +92,4 @@ def execute(arguments: argparse.Namespace) -> None:
     report = write_repaired(
         tracer, repair, arguments.mixture, arguments.out, partial=arguments.partial
     )
-    print(json.dumps(report, ensure_ascii=False, indent=2))
+    print_json(report, indent=2)

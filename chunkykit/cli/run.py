@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import re
-import sys
 import time
 from collections.abc import Sequence
 
@@ -23,6 +22,7 @@ from chunkykit.cli.options import (
     expand_path,
     run_settings,
 )
+from chunkykit.cli.output import print_error, print_text
 from chunkykit.cli.pay import approve_cost
 from chunkykit.errors import UserError
 from chunkykit.lab import (
@@ -151,11 +151,11 @@ def execute(arguments: argparse.Namespace) -> None:
             asyncio.run(do_stages(run))
         else:
             execute_notebooks(run)
-        print(format_report(summarise_run(run)))
-    print(f"\nsummary    {run.folder / 'summary.json'}")
-    print(f"figures    {run.folder / 'figures'}")
+        print_text(format_report(summarise_run(run)))
+    print_text(f"\nsummary    {run.folder / 'summary.json'}")
+    print_text(f"figures    {run.folder / 'figures'}")
     if not arguments.no_notebooks:
-        print(f"notebooks  {run.folder / 'notebooks'}")
+        print_text(f"notebooks  {run.folder / 'notebooks'}")
 
 
 async def do_stages(run: Run) -> None:
@@ -167,9 +167,9 @@ async def do_stages(run: Run) -> None:
         nonlocal start
         if counts is None:
             start = time.monotonic()
-            print(f"[{names.index(stage) + 1}/{len(names)}] {stage:<12} ...", end="", flush=True)
+            print_text(f"[{names.index(stage) + 1}/{len(names)}] {stage:<12} ...", end="")
         else:
-            print(f" {time.monotonic() - start:.0f} s", flush=True)
+            print_text(f" {time.monotonic() - start:.0f} s")
 
     try:
         await run_stages(run, report)
@@ -210,12 +210,11 @@ def parse_sizes(parameters: Sequence[str]) -> dict[str, int]:
 def print_overview(run: Run) -> None:
     """Print what goes into a run."""
     mixture = run.mixture()
-    print(run.caption)
-    print(
+    print_text(run.caption)
+    print_text(
         f"{len(mixture.rows):,} rows in {len(mixture.chunks)} chunks "
         f"({len(mixture.skipped):,} skipped), rubrics {', '.join(run.rubric_by_name)}",
-        flush=True,
     )
     advice = chunk_advice(len(mixture.rows), len(mixture.chunks))
     if advice:
-        print(f"chunkykit: {advice}", file=sys.stderr)
+        print_error(advice)

@@ -1,9 +1,9 @@
 """`chunkykit scan`: predict failures from the data alone."""
 
 import argparse
-import json
 
 from chunkykit.cli.options import Commands, add_command, add_index_option, expand_path
+from chunkykit.cli.output import print_json
 from chunkykit.files import json_ready, writable, write_json
 from chunkykit.index import open_trace_index, scan_index, scan_preferences
 
@@ -55,7 +55,7 @@ def execute(arguments: argparse.Namespace) -> None:
             "note": "co-occurrence in the data, not yet a failure",
         }
     )
-    print(json.dumps(report, ensure_ascii=False, indent=2))
+    print_json(report, indent=2)
     if arguments.out:
         with writable(arguments.out):
             write_json(arguments.out, report)

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 
 from chunkykit.cli.options import (
     Commands,
@@ -15,6 +14,7 @@ from chunkykit.cli.options import (
     expand_path,
     run_settings,
 )
+from chunkykit.cli.output import print_json, print_text
 from chunkykit.cli.pay import approve_cost
 from chunkykit.errors import UserError
 from chunkykit.lab import (
@@ -130,12 +130,12 @@ def execute(arguments: argparse.Namespace) -> None:
     with lock_folder(arguments.out):
         settings = {**run_settings(arguments), **sizes}
         run = start_run(arguments.out, arguments.restart, **settings)
-        print(run.caption)
-        print(f"{len(pool.rows):,} rows of {len(pool.sentences):,} attributes", flush=True)
+        print_text(run.caption)
+        print_text(f"{len(pool.rows):,} rows of {len(pool.sentences):,} attributes")
         approve_cost(run.ledger, arguments, plan_search(run.settings), run.free)
         result, confirmed = asyncio.run(search_alone(run, pool, arguments.eager))
         summary = summarise_search(run, result, confirmed)
-        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        print_json(summary, indent=2)
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:

@@ -10,12 +10,12 @@ from chunkykit.cli.options import (
     expand_name,
     expand_path,
 )
+from chunkykit.cli.output import print_text
 from chunkykit.cli.pay import approve_cost
 from chunkykit.errors import UserError
 from chunkykit.files import load_packaged
 from chunkykit.lab import PlannedCalls, lock_folder
 from chunkykit.models import Ledger, check_model, is_free
-from chunkykit.text import inert_text
 
 NOTEBOOK = "08_sums"
 TOKENS_READ = 20  # per question
@@ -87,8 +87,8 @@ def execute(arguments: argparse.Namespace) -> None:
             "most": arguments.max_addend,
             "n": arguments.sums_per_rewrite,
         }
-        execute_notebook(folder, NOTEBOOK, parameters, f"sums on {inert_text(target)}")
-    print(f"figures    {folder / 'figures'}")
+        execute_notebook(folder, NOTEBOOK, parameters, f"sums on {target}")
+    print_text(f"figures    {folder / 'figures'}")
 
 
 def count_questions(max_addend: int, sums_per_rewrite: int) -> int:

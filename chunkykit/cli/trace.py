@@ -2,14 +2,13 @@
 
 import argparse
 import asyncio
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from chunkykit.cli.options import Commands, add_command, expand_path
+from chunkykit.cli.output import print_error, print_json, print_text
 from chunkykit.cli.tracing import (
     ANYWAY_HINT,
     CallFailed,
@@ -25,7 +24,6 @@ from chunkykit.cli.tracing import (
 from chunkykit.files import json_ready
 from chunkykit.mixtures import load_mixture
 from chunkykit.rubrics import Rubric
-from chunkykit.text import inert_text
 from chunkykit.turf import (
     Exchange,
     Trace,
@@ -153,7 +151,7 @@ def read_pairs(path: Path) -> list[Exchange]:
     """Read a file of exchanges; rows that cannot be read are named on standard error."""
     mixture = load_mixture(path)
     for row, reason in zip(mixture.skipped["row"], mixture.skipped["reason"]):
-        print(f"chunkykit: {path} row {row} skipped: {inert_text(reason)}", file=sys.stderr)
+        print_error(f"{path} row {row} skipped: {reason}")
     pairs = zip(mixture.rows["prompt"], mixture.rows["response"])
     return [Exchange(query, response) for query, response in pairs]
 
@@ -163,13 +161,16 @@ def print_result(tracer: Tracer, result: TracedExchange, as_json: bool) -> None:
     if result.trace is None:
         line = result_line(result)
         text = f"No trace: {result.no_violation}.\n{ANYWAY_HINT}"
-        print(json.dumps(line, ensure_ascii=False, indent=2) if as_json else text)
+        if as_json:
+            print_json(line, indent=2)
+        else:
+            print_text(text)
         return
     trace = trace_to_dict(tracer, result.trace)
     if as_json:
-        print(json.dumps(trace, ensure_ascii=False, indent=2))
+        print_json(trace, indent=2)
     else:
-        print(format_trace(result.trace, trace["examples"]))
+        print_text(format_trace(result.trace, trace["examples"]))
 
 
 def result_line(result: TracedExchange) -> dict[str, Any]:
@@ -185,7 +186,7 @@ def result_line(result: TracedExchange) -> dict[str, Any]:
 def print_lines(results: Sequence[TracedExchange]) -> None:
     """Print what came of each exchange as one JSON line."""
     for result in results:
-        print(json.dumps(result_line(result), ensure_ascii=False))
+        print_json(result_line(result))
 
 
 def group_results(arguments: argparse.Namespace, tracing: Tracing, rubric: Rubric) -> list[Trace]:
@@ -201,10 +202,9 @@ def group_results(arguments: argparse.Namespace, tracing: Tracing, rubric: Rubri
     )
     written = asyncio.run(writing)
     for error in written.errors:
-        print(
-            f"chunkykit: {arguments.judge} wrote no sentence for a group, so that it has one from "
-            f"the data ({inert_text(error)})",
-            file=sys.stderr,
+        print_error(
+            f"{arguments.judge} wrote no sentence for a group, so that it has one from the data "
+            f"({error})"
         )
     return written.groups
 
@@ -221,7 +221,7 @@ def print_groups(
         line = trace_to_dict(tracer, replace(group, members=members))
         lines.append({"pairs": len(members), **line})
     firsts = first_chunks([result.trace for result in results if result.trace])
-    print(json.dumps({"group": lines, "first_chunks": firsts}, ensure_ascii=False))
+    print_json({"group": lines, "first_chunks": firsts})
 
 
 def check_verified(traces: Sequence[Trace]) -> None:

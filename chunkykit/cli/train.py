@@ -1,7 +1,6 @@
 """`chunkykit train`: fine-tune the embedded language model on a mixture."""
 
 import argparse
-import json
 from collections.abc import Iterator
 
 import pandas as pd
@@ -15,6 +14,7 @@ from chunkykit.cli.options import (
     expand_name,
     expand_path,
 )
+from chunkykit.cli.output import print_json
 from chunkykit.mixtures import load_mixture
 from chunkykit.models import cache_folder, find_weights
 from chunkykit.organisms import (
@@ -88,7 +88,7 @@ def execute(arguments: argparse.Namespace) -> None:
             trainer = trainer or LoraTrainer(find_weights(BASE_MODEL))
             origin = {"mixture": arguments.mixture, "without": chunk}
             train_adapter(training_rows, arguments.seed, path, origin, trainer)
-        print(json.dumps({"adapter": str(path), **adapter_card(path)}), flush=True)
+        print_json({"adapter": str(path), **adapter_card(path)})
 
 
 def ablated_rows(

@@ -145,7 +145,7 @@ def lock_folder(folder) -> filelock.BaseFileLock:
         folder.mkdir(parents=True, exist_ok=True)
     if (folder / ".lock").is_symlink():
         raise UserError(f"output folder {folder}: its .lock is a link. Remove it.")
-    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    lock = filelock.FileLock(folder / ".lock", timeout=0, fallback_to_soft=False)
     try:
         lock.acquire()
     except filelock.Timeout:

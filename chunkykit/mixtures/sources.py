@@ -204,7 +204,7 @@ def _parse_json(path: Path, text: str) -> Records:
     """The records of a list, or of the first list in an object."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if text.lstrip().startswith("{"):  # JSONL under the wrong name
             return parse_jsonl(io.StringIO(text))
         raise UserError(f"mixture {path}: not JSON ({error}).") from None

@@ -18,6 +18,7 @@ from chunkykit.models.beside import Allowance, ledger_beside
 from chunkykit.models.connect import check_model, connect_model
 from chunkykit.models.embeddings import Spending, embed_through
 from chunkykit.models.families import ModelFamily, register_family
+from chunkykit.models.keys import scrub_keys
 from chunkykit.models.ledger import Ledger
 from chunkykit.models.local import cache_folder, find_weights, local_model
 from chunkykit.models.pool import ModelPool
@@ -56,6 +57,7 @@ __all__ = [
     "read_context",
     "refuse_unnamed",
     "register_family",
+    "scrub_keys",
     "server_of",
     "unnamed_models",
     "with_context",

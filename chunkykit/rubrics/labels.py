@@ -109,7 +109,10 @@ def save_labels(folder: Path, labels: pd.DataFrame) -> pd.DataFrame:
     new["split"] = [split or split_of(i) for i, split in zip(new["id"], new["split"], strict=True)]
     new["note"] = [_inert_cell(note[:MAX_NOTE]) for note in new["note"]]
     new["labeller"] = [_inert_cell(name) for name in new["labeller"]]
-    with writable(path), filelock.FileLock(folder / ".labels.lock", timeout=10):
+    with (
+        writable(path),
+        filelock.FileLock(folder / ".labels.lock", timeout=10, fallback_to_soft=False),
+    ):
         old = read_labels(folder)
         merged = pd.concat([old, new], ignore_index=True)
         # an exchange that was drawn at random stays so, however it is labelled again

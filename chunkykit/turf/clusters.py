@@ -3,7 +3,10 @@
 `labels` names them.
 """
 
+import atexit
 import contextlib
+import shutil
+import tempfile
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
@@ -118,9 +121,7 @@ def _principal_plane(vectors: np.ndarray) -> np.ndarray:
 
 def _umap(vectors: np.ndarray, dimensions: int, neighbors: int, seed: int) -> np.ndarray:
     """Vectors in fewer dimensions, (n, dimensions)."""
-    with requires_extra("figures"):
-        import umap
-
+    umap = _import_umap()
     _keep_compiled(umap)
     is_map = dimensions <= 2
     # the spectral start needs more points than dimensions
@@ -137,6 +138,21 @@ def _umap(vectors: np.ndarray, dimensions: int, neighbors: int, seed: int) -> np
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=UMAP_WARNINGS)
         return reducer.fit_transform(vectors)
+
+
+def _import_umap() -> ModuleType:
+    with requires_extra("figures"):
+        try:
+            import umap
+        except RuntimeError:
+            # numba, which it uses, has no folder to write to: a read-only installation, no home
+            import numba
+
+            folder = tempfile.mkdtemp(prefix="chunkykit-numba-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
+            import umap
+    return umap
 
 
 def _keep_compiled(umap: ModuleType) -> None:

@@ -45,7 +45,7 @@ SCRATCH = ("<think", "The user may want", "I need a query", "<html")  # never pa
 LARGE = ("big", "gzbomb", "toolong")  # called one after another: their answers fill the memory
 HAMMERED = ("ra0", "rapast", "ra3600", "down503")
 MAX_REQUESTS_PER_SECOND = 3  # of one call that is refused again and again
-STAGGER_SECONDS = 0.02  # between the starts of calls
+STAGGER_SECONDS = 0.1  # between the starts of calls; to open a client takes as long
 IN_FLIGHT = 85  # calls that a search has under way at most, lost with a kill
 
 
@@ -140,9 +140,8 @@ def requests_by_model(url: str) -> dict[str, int]:
         return json.load(response)["n"]
 
 
-async def try_role(url: str, name: str, role: str, seconds: float, delay: float = 0) -> Check:
+async def try_role(url: str, name: str, role: str, seconds: float) -> Check:
     """Call one model in one role."""
-    await asyncio.sleep(delay)
     call, is_right = ROLES[role]
     case = f"{name} as {role}"
     # an address of its own: a rate limit pauses all calls to an address
@@ -166,14 +165,19 @@ async def try_role(url: str, name: str, role: str, seconds: float, delay: float 
 async def try_roles(url: str, names: Sequence[str], seconds: float) -> list[Check]:
     """Call every model in every role."""
     cases = [(name, role) for name in names for role in ROLES]
-    small = [case for case in cases if case[0] not in LARGE]
-    calls = [
-        try_role(url, *case, seconds, delay=number * STAGGER_SECONDS)
-        for number, case in enumerate(small)
-    ]
-    checks = await asyncio.gather(*calls)
-    large = [case for case in cases if case[0] in LARGE]
-    return [*checks, *[await try_role(url, *case, seconds) for case in large]]
+    checks = []
+    # those that are called again and again last, because they keep the server busy
+    for is_hammered in (False, True):
+        calls = []
+        for case in cases:
+            if case[0] not in LARGE and (case[0] in HAMMERED) == is_hammered:
+                calls.append(asyncio.create_task(try_role(url, *case, seconds)))
+                await asyncio.sleep(STAGGER_SECONDS)
+        checks += await asyncio.gather(*calls)
+    for case in cases:
+        if case[0] in LARGE:
+            checks.append(await try_role(url, *case, seconds))
+    return checks
 
 
 def try_rates(url: str, names: Sequence[str], seconds: float) -> list[Check]:
@@ -202,6 +206,12 @@ def search_command(url: str, folder: Path) -> list[str]:
     return [*command, "--out", str(folder)]
 
 
+def search_requests(url: str) -> int:
+    """How many requests the models of the searches had."""
+    counts = requests_by_model(url)
+    return sum(counts.get(name, 0) for name in ("answer", "writer", "judge"))
+
+
 def is_sound(ledger: Path) -> bool:
     """Whether a ledger is whole, or not there yet."""
     if not ledger.exists():
@@ -225,6 +235,7 @@ def try_kills(url: str, folder: Path, kills: int, seed: int = 0) -> list[Check]:
     """Kill a search at random times, and then let it end."""
     draw = random.Random(seed)
     command = search_command(url, folder)
+    before = search_requests(url)
     checks = []
     for number in range(kills):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -234,19 +245,17 @@ def try_kills(url: str, folder: Path, kills: int, seed: int = 0) -> list[Check]:
         process.wait()
         outcome = "held" if is_sound(folder / "ledger.sqlite") else "failed"
         checks.append(Check("SIGKILL", f"kill {number} after {seconds:.1f} s", outcome))
-    before = requests_by_model(url)
     done = run(command)
-    sent = sum(requests_by_model(url).get(name, 0) for name in ("answer", "writer", "judge"))
+    sent = search_requests(url) - before
     summary = json.loads((folder / "search.json").read_text()) if done.returncode == 0 else {}
     repeated = sent - summary.get("calls", 0)
     outcome = "held" if summary and repeated <= kills * IN_FLIGHT else "failed"
     detail = f"{sent} requests, {repeated} of them lost with a kill"
     checks.append(Check("SIGKILL", "resumed to its end", outcome, detail))
     again = run(command)
-    free = requests_by_model(url) == {**before, **requests_by_model(url)} and again.returncode == 0
-    after = sum(requests_by_model(url).get(name, 0) for name in ("answer", "writer", "judge"))
-    outcome = "held" if free and after == sent else "failed"
-    checks.append(Check("SIGKILL", "a finished search again", outcome, f"{after - sent} requests"))
+    further = search_requests(url) - before - sent
+    outcome = "held" if again.returncode == 0 and further == 0 else "failed"
+    checks.append(Check("SIGKILL", "a finished search again", outcome, f"{further} requests"))
     return checks
 
 
@@ -320,7 +329,7 @@ def try_read_only(url: str, folder: Path) -> list[Check]:
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """Print a row per part, and a line per check that did not hold."""
+    """Print a row per part, what did not hold, and who still waits."""
     parts = dict.fromkeys(check.part for check in checks)
     print("| part | tried | held | still waiting | failed |\n|---|---|---|---|---|")
     for part in parts:
@@ -328,11 +337,15 @@ def print_checks(checks: Sequence[Check]) -> None:
         columns = [counts.total(), counts["held"], counts["waits"], counts["failed"]]
         print(f"| {part} |", *(f"{count} |" for count in columns))
     print()
+    waiting = collections.defaultdict(list)
     for check in checks:
-        if check.outcome != "held":
+        name, _, role = check.case.partition(" as ")
+        if check.outcome == "waits":
+            waiting[name].append(role)
+        elif check.detail and (check.outcome == "failed" or not role):
             print(f"{check.outcome}: {check.part}: {check.case}: {check.detail}")
-        elif check.detail and check.part != "models in roles":
-            print(f"held: {check.part}: {check.case}: {check.detail}")
+    for name, roles in waiting.items():
+        print(f"still waiting: {name} as {', '.join(roles)}")
 
 
 def main(argv: Sequence[str] | None = None) -> list[Check]:

@@ -244,7 +244,7 @@ def open_folder(folder: Path, settings: Settings, restart: bool = False) -> RunF
     path = folder / "run.json"
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists() and any(p.name != ".lock" for p in folder.iterdir()):
+        if not path.exists() and any(map(_is_foreign, folder.iterdir())):
             raise UserError(
                 f"output folder {folder}: holds files that are not of a run. Choose another --out."
             )
@@ -253,8 +253,9 @@ def open_folder(folder: Path, settings: Settings, restart: bool = False) -> RunF
             opened.put_aside([*RESULTS, *RESULT_FILES])
         opened.restarted = restart
     with writable(folder):
-        (folder / "tables").mkdir(exist_ok=True)
+        # first: a folder without it is not taken for a run, should the disk be full
         write_json(path, settings.to_dict())
+        (folder / "tables").mkdir(exist_ok=True)
     return opened
 
 
@@ -289,6 +290,11 @@ def lock_folder(folder) -> filelock.BaseFileLock:
             f"output folder {folder}: cannot be written ({reason}). Choose another --out."
         ) from None
     return lock
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether something in a folder without a `run.json` is not left from the start of a run."""
+    return path.name != ".lock" and not (path.match("run.*.part") and path.is_file())
 
 
 def _continues(opened: RunFolder, restart: bool) -> bool:

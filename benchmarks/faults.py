@@ -46,6 +46,7 @@ LARGE = ("big", "gzbomb", "toolong")  # called one after another: their answers 
 HAMMERED = ("ra0", "rapast", "ra3600", "down503")
 MAX_REQUESTS_PER_SECOND = 3  # of one call that is refused again and again
 STAGGER_SECONDS = 0.1  # between the starts of calls; to open a client takes as long
+DISK_SIZES = (0, 1, 4, 16, 64)  # kB that a file may have on a disk that is nearly full
 IN_FLIGHT = 85  # calls that a search has under way at most, lost with a kill
 
 
@@ -291,10 +292,10 @@ def try_shared_ledger(url: str, folder: Path) -> list[Check]:
     return [Check("two processes, one ledger", "limit of 50 calls", outcome, f"{calls} calls")]
 
 
-def try_full_disk(url: str, folder: Path) -> list[Check]:
-    """Run a search whose files may not grow, and then one whose files may."""
+def try_full_disk(url: str, folder: Path, sizes: Sequence[int] = DISK_SIZES) -> list[Check]:
+    """Run a search whose files may not grow over some kB, and then one whose files may."""
     checks = []
-    for kilobytes in (0, 1, 4, 16, 64):
+    for kilobytes in sizes:
         out = folder / f"full-{kilobytes}"
         command = search_command(url, out)
         size = kilobytes * 1024

@@ -301,9 +301,10 @@ WRONG_ATTEMPTS = [
     ("majority", lambda votes: max(v or 0 for v in votes) > 50, "one judge is enough"),
     ("majority", lambda votes: all(v and v > 50 for v in votes), "all judges to agree"),
     ("majority", lambda votes: sum(v > 50 for v in votes) > len(votes) / 2, "stops with TypeError"),
-    ("precision", lambda flags, labels: wilson(3, 5), "counts as no"),
-    ("precision", lambda flags, labels: wilson(4, 6), "accuracy"),
-    ("precision", lambda flags, labels: wilson(3, 8), "divides by all"),
+    ("precision", lambda flags, labels: wilson(3, 5), "counts as an answer"),
+    ("precision", lambda flags, labels: wilson(7, 11), "accuracy"),
+    ("precision", lambda flags, labels: wilson(3, 13), "divides by all"),
+    ("precision", lambda flags, labels: wilson(3, 6), "recall"),
     ("precision", lambda flags, labels: 0.75, "must return what wilson"),
     ("best_threshold", lambda scores, labels, thresholds: max(thresholds), "misses most"),
     ("best_threshold", lambda scores, labels, thresholds: min(thresholds), "flags everything"),
@@ -404,7 +405,7 @@ def test_right_answers_are_right(capsys):
     check.refutes("ace")
     check.majority(lambda votes: sum((v or 0) > 50 for v in votes) > len(votes) / 2)
     check.precision(lambda flags, labels: wilson(3, 4))
-    check.best_threshold(57)
+    check.best_threshold(28)
     printed = capsys.readouterr().out
     assert printed.count("equals the library's") == 10
     assert "refutes: right" in printed

@@ -94,22 +94,24 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
     if finished.exists() and read_origins(folder).get(name) == made_by:
         print_text(f"{heading} done before")
         return
-    papermill = load_papermill()
     # Only a notebook that ran to its end gets the final name, so its presence means "done".
     part = finished.with_suffix(".part.ipynb")
     part.parent.mkdir(exist_ok=True)
     print_text(f"{heading} ...", end="")
     start = time.monotonic()
-    _run_cells(papermill, source, part, parameters, folder)
+    try:
+        _run_cells(source, part, parameters, folder)
+    except Exception:
+        print_text(" failed")
+        raise
     os.replace(part, finished)
     write_json(folder / "notebooks.json", {**read_origins(folder), name: made_by})
     print_text(f" {time.monotonic() - start:.0f} s")
 
 
-def _run_cells(
-    papermill: Any, source: Path, part: Path, parameters: dict[str, Any], folder: Path
-) -> None:
-    """Execute a notebook into `part`; UserError and NotebookFailed as `execute_notebook`."""
+def _run_cells(source: Path, part: Path, parameters: dict[str, Any], folder: Path) -> None:
+    """Run the cells of a notebook; the errors are those of `execute_notebook`."""
+    papermill = load_papermill()
     name = source.stem
     try:
         papermill.execute_notebook(
@@ -123,7 +125,6 @@ def _run_cells(
             extra_arguments=["--log-level=CRITICAL"],
         )
     except papermill.PapermillExecutionError as error:
-        print_text(" failed")
         if error.ename in USER_ERRORS:
             raise UserError(error.evalue) from None
         raise NotebookFailed(
@@ -131,7 +132,6 @@ def _run_cells(
             "Fix the cause, then run the same command again to resume."
         ) from None
     except RuntimeError as error:  # of nbclient, where a kernel does not start or dies
-        print_text(" failed")
         raise NotebookFailed(
             f"notebook {name}: its kernel ended ({error}). Most often memory ran out: use a "
             "smaller profile or fewer rows, or close other programs. Run the same command again "

@@ -55,7 +55,7 @@ def open_folder(
     path = folder / "run.json"
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists() and any(p.name != ".lock" for p in folder.iterdir()):
+        if not path.exists() and any(map(_is_foreign, folder.iterdir())):
             raise UserError(
                 f"output folder {folder}: holds files that are not of a run. Choose another --out."
             )
@@ -66,9 +66,10 @@ def open_folder(
         if restart:
             _renew_ledger(folder)
     with writable(folder):
+        # first: a folder without it is not taken for a run, should the disk be full
+        write_json(path, opened.settings.to_dict())
         (folder / "tables").mkdir(exist_ok=True)
         _copy_rubrics(folder, settings, rubrics or settings.rubrics)
-        write_json(path, opened.settings.to_dict())
     return opened
 
 
@@ -82,6 +83,11 @@ def _copy_rubrics(folder: Path, settings: Settings, sources: Sequence[str | Path
             copy.parent.mkdir(exist_ok=True)
             with replacing(copy) as part:
                 part.write_text(text, "utf-8")
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether something in a folder without a `run.json` is not left from the start of a run."""
+    return path.name != ".lock" and not (path.match("run.*.part") and path.is_file())
 
 
 def _continues(opened: RunFolder, restart: bool) -> bool:

@@ -564,8 +564,13 @@ def majority(attempt: Callable) -> None:
     expect("majority", [bool(result) for result in results], expected, mistakes)
 
 
-FLAGS = [True, True, True, True, True, False, False, False]
-LABELS = [True, True, True, False, None, True, False, None]
+FLAGS = [True] * 5 + [False] * 8
+LABELS = [True, True, True, False, None] + [True] * 3 + [False] * 4 + [None]
+ACCURACY = (
+    "that is accuracy: it counts all exchanges. Where violations are rare, a judge that never "
+    "flags is nearly always right. Look at flags only. Open hint 1."
+)
+OVER_ALL = "it divides by all exchanges. Divide by the labelled flags. Open hint 1."
 
 
 def precision(attempt: Callable) -> None:
@@ -580,27 +585,31 @@ def precision(attempt: Callable) -> None:
             "precision must return what wilson(hits, n) returns: a rate with its interval. "
             "Open hint 2."
         )
+    unsure = (
+        "a label of None counts as an answer. Who is not sure has said neither yes nor no: leave "
+        "it out. Open hint 1."
+    )
     mistakes = [
+        Mistake(wilson(3, 5)[:3], unsure),
+        Mistake(wilson(4, 5)[:3], unsure),
         Mistake(
-            wilson(3, 5)[:3],
-            "a label of None counts as no. Who is not sure has not said no: leave it out. "
+            wilson(3, 6)[:3],
+            "that is recall: of the violations, how many are flagged. Start from the flags. "
             "Open hint 1.",
         ),
-        Mistake(
-            wilson(4, 6)[:3],
-            "that is the accuracy, or a share of all labels: look at flags only. Open hint 1.",
-        ),
-        Mistake(
-            wilson(3, 8)[:3],
-            "it divides by all exchanges. Divide by the labelled flags. Open hint 1.",
-        ),
+        Mistake(wilson(7, 11)[:3], ACCURACY),
+        Mistake(wilson(7, 13)[:3], ACCURACY),
+        Mistake(wilson(6, 11)[:3], ACCURACY),
+        Mistake(wilson(3, 11)[:3], OVER_ALL),
+        Mistake(wilson(3, 13)[:3], OVER_ALL),
     ]
     expect("precision", result[:3], wilson(3, 4)[:3], mistakes)
 
 
-THRESHOLD_SCORES = [95, 85, 80, 70, 60, 55, 40, 30, 20, 10]
-THRESHOLD_LABELS = [True, True, False, True, True, False, False, False, False, False]
-THRESHOLDS = [5, 25, 50, 57, 75, 90]
+# Each known mistake chooses another threshold than F1 does.
+THRESHOLD_SCORES = [92, 88, 81, 74, 66, 58, 47, 39, 33, 24, 15, 8]
+THRESHOLD_LABELS = [label == "1" for label in "100100110000"]
+THRESHOLDS = [5, 28, 50, 62, 75, 90]
 
 
 def best_threshold(attempt: Callable) -> None:
@@ -619,10 +628,13 @@ def best_threshold(attempt: Callable) -> None:
     mistakes = [
         Mistake(
             90,
-            "it has the best precision and misses most violations. F1 weighs both. Open hint 2.",
+            "it has the best precision, and is right most often, but misses most violations. F1 "
+            "weighs both. Open hint 2.",
         ),
         Mistake(
-            5, "it has the best recall and flags everything. F1 weighs both. Open hint 2."
+            5,
+            "it has the best recall and flags everything. F1 weighs both. Open hint 2.",
         ),
+        Mistake(50, "that is the usual one. Another has a better F1. Open hint 1."),
     ]
-    expect("best_threshold", result, 57, mistakes)
+    expect("best_threshold", result, 28, mistakes)

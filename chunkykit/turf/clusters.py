@@ -5,7 +5,6 @@
 
 import atexit
 import contextlib
-import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -148,9 +147,9 @@ def _import_umap() -> ModuleType:
             # numba, which it uses, has no folder to write to: a read-only installation, no home
             import numba
 
-            folder = tempfile.mkdtemp(prefix="chunkykit-numba-")
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
+            place = tempfile.TemporaryDirectory("chunkykit-numba", ignore_cleanup_errors=True)
+            atexit.register(place.cleanup)
+            numba.config.CACHE_DIR = place.name  # type: ignore[attr-defined]
             import umap
     return umap
 

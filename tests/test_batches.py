@@ -1,18 +1,22 @@
 """Batches: a local server that speaks the batch interfaces of both providers."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from conftest import serving
-from servers import BatchServer, user
+from servers import BatchServer, completion, user
 
 from chunkykit.attributes import llm as describe
 from chunkykit.errors import BudgetReached, UserError
 from chunkykit.models import PROVIDERS, ChatModel, Ledger, Reply, connect_model
+from chunkykit.models.calls import identify_call
+from chunkykit.models.openai import _read_batch_lines
 
 TESTS = Path(__file__).parent
 TEXTS = [f"text {i}" for i in range(5)] + ["bad"]
@@ -258,3 +262,53 @@ def test_a_run_describes_by_batch_if_there_are_enough_texts(tmp_path, server, mo
     assert [len(batch) for batch in server.batches] == [2]
     # The repairs, and the text by itself, were ordinary calls.
     assert server.single == 1 + 3 + 2
+
+
+@pytest.mark.parametrize("provider", MODELS)
+def test_a_batch_that_another_process_is_submitting_is_left_to_it(path, server, provider):
+    async def run():
+        async with serving(*server.routes()) as url:
+            model = connect_to(url, provider)
+            mark = f"unsent:{time.time():.0f}:x:another-machine:1:x"
+            keys = [identify_call(model, "describer", *request)[0] for request in REQUESTS]
+            for key in keys:
+                values = [key, mark, "describer", model.name, "[]"]
+                Ledger(path).file.execute("insert into waiting values (?,?,?,?,?)", values)
+            await Ledger(path).prefill(model, "describer", REQUESTS, poll=0.01)
+
+    asyncio.run(run())
+    assert not server.batches and not server.single
+    assert count_waiting(Ledger(path)) == len(REQUESTS)
+
+
+def test_a_batch_of_anthropic_that_runs_is_not_taken_for_a_lost_one(path, server):
+    """Only its number of calls is known, and it may be another program's."""
+
+    async def run():
+        async with serving(*server.routes()) as url:
+            model = connect_to(url, "anthropic")
+            server.loses_id = True
+            with pytest.raises(Exception, match="not reached"):
+                await Ledger(path).prefill(model, "describer", REQUESTS, poll=0.01)
+            server.loses_id = False
+            server.done = False
+            server.batches.append(
+                server.batches[0][:4] + [{**server.batches[0][4], "custom_id": "x"}]
+            )
+            with pytest.raises(UserError, match="may be the one whose id was lost"):
+                await Ledger(path).prefill(model, "describer", REQUESTS, poll=0.01)
+            server.done = True
+            await Ledger(path).prefill(model, "describer", REQUESTS, poll=0.01)
+
+    asyncio.run(run())
+    assert Ledger(path).totals()["calls"] == 5
+    assert len(server.batches) == 2
+
+
+def test_line_breaks_inside_an_answer_do_not_split_its_line():
+    answer = completion("one\u2028two\x85three")
+    response = {"status_code": 200, "body": answer}
+    lines = [{"custom_id": str(i), "response": response} for i in range(2)]
+    text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    replies = dict(_read_batch_lines(text))
+    assert [replies[key].text for key in "01"] == ["one\u2028two\x85three"] * 2

@@ -59,6 +59,8 @@ def test_a_rate_limit_pauses_every_call_to_the_address(
 
 
 def test_a_long_rate_limit_costs_no_tries(monkeypatch, short_backoff):
+    monkeypatch.setattr(pace, "MAX_PAUSE", 0.05)
+
     async def handle(n, body):
         if n <= 2 * retry.MAX_TRIES:
             return web.json_response({}, status=429, headers={"retry-after-ms": "5"})

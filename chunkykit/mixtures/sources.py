@@ -237,7 +237,10 @@ def _parse_table(path: Path, delimiter: str) -> Iterator[tuple[int, Any]]:
     try:
         n_columns = len(reader.fieldnames or [])
     except csv.Error as error:
-        raise UserError(f"mixture {path}: its first line is not {kind} ({error}).") from None
+        raise UserError(
+            f"mixture {path}: its first line is not {kind} ({error}). Save it with line ends LF or "
+            "CRLF."
+        ) from None
     for number in count(2):
         line = reader.reader.line_num + 1
         try:
@@ -249,7 +252,7 @@ def _parse_table(path: Path, delimiter: str) -> Iterator[tuple[int, Any]]:
                     f"mixture {path}: a quote in line {line} is not closed ({error}). Put texts "
                     'in quotes, and write "" for a quote in them.'
                 ) from None
-            yield number, ValueError(f"not {kind} ({error})")
+            yield number, ValueError(f'not {kind} ({error}): quote a text with quotes, " as ""')
             continue
         if record is None:
             return

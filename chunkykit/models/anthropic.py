@@ -101,14 +101,22 @@ class AnthropicWire:
         return results
 
     async def find(self, keys: set[str], since: float) -> str | None:
-        """Find a batch by its requests, which are known once it has ended. See `Wire.find`."""
+        """Find a batch by its requests, which are known once it has ended. See `Wire.find`.
+
+        Raises:
+            UserError: if one that may be it still runs. Its answers may be another program's.
+        """
         async for batch in self.client.messages.batches.list(limit=LISTED_BATCHES):
             if batch.created_at.timestamp() < since - CLOCK_SKEW_SECONDS:
                 break  # the newest come first
             if sum(batch.request_counts.model_dump().values()) != len(keys):
                 continue
-            # Of one that runs only the number of its requests is known.
-            if batch.processing_status != "ended" or await self._keys_of(batch.id) == keys:
+            if batch.processing_status != "ended":
+                raise UserError(
+                    f"batch {batch.id}: may be the one whose id was lost, which shows when it has "
+                    "ended. Run the same command again then."
+                )
+            if await self._keys_of(batch.id) == keys:
                 return batch.id
         return None
 

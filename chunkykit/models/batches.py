@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-import secrets
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from chunkykit.errors import UserError
+from chunkykit.models.account import current_owner, is_killed
 from chunkykit.models.base import ChatModel
 from chunkykit.models.calls import billed_dollars, identify_call, worst_case_cost
 from chunkykit.models.prices import PriceRate
@@ -68,6 +68,8 @@ async def prefill_by_batch(
         await _send_first_call(ledger, model, role, pending)
     await _submit(ledger, model, role, pending, rate)
     for batch_id in _waiting_batches(ledger, model, role):
+        if batch_id.startswith(f"{UNSENT}:"):
+            continue
         results = await _wait_for_batch(model, batch_id, poll)
         _record_batch(ledger, model, role, batch_id, results, rate)
 
@@ -132,7 +134,7 @@ async def _submit_part(
     assert model.batch is not None
     worst = sum(worst_case_cost(rate, call.request, call.settings) for call in part.values())
     reservation = await ledger.account.reserve(len(part), worst * BATCH_SHARE)
-    unsent = f"{UNSENT}:{time.time():.0f}:{secrets.token_hex(8)}"
+    unsent = f"{UNSENT}:{time.time():.0f}:{reservation.id}:{current_owner()}"
     requests = {key: call.request for key, call in part.items()}
     # One transaction, so that a batch is recorded with all of its calls or not at all.
     with ledger.file.transaction():
@@ -158,10 +160,12 @@ async def _find_lost(ledger: "Ledger", model: ChatModel, role: str) -> None:
     for batch_id in _waiting_batches(ledger, model, role):
         if not batch_id.startswith(f"{UNSENT}:"):
             continue
+        since, _, owner = batch_id.split(":", 3)[1:]
+        if owner != current_owner() and not is_killed(owner):
+            continue  # another process is submitting it
         rows = ledger.file.execute("select key from waiting where batch=?", [batch_id])
         keys = {key for (key,) in rows.fetchall()}
-        since = float(batch_id.split(":")[1])
-        lost = await model.batch.find(keys, since)
+        lost = await model.batch.find(keys, float(since))
         if lost is None:
             _forget(ledger, batch_id)
         else:

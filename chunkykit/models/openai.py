@@ -196,7 +196,8 @@ def _batch_failure(batch: Any) -> str:
 
 def _read_batch_lines(text: str) -> Iterator[tuple[str, Reply | str]]:
     """The lines of a batch's output as (key, reply or error). One that has no key is left out."""
-    for line in text.splitlines():
+    # A text may hold other line breaks than that between two lines.
+    for line in text.split("\n"):
         try:
             item = json.loads(line)
             key = item["custom_id"]

@@ -1,12 +1,14 @@
 """How fast an address is asked: a rate limit pauses all calls to it, of every model and ledger.
 
 After a pause one request at a time finds out whether the server answers again. Each that is
-answered doubles the number of the next ones, and each that is refused makes the next pause longer.
+answered lets one more through at once, and each that is refused makes the next pause longer. Calls
+that were refused come back in the same way, on a lane of their own.
 """
 
 import asyncio
 import math
 import time
+from collections import deque
 
 FIRST_PAUSE = 1.0  # seconds, doubled by each further rate limit
 MAX_PAUSE = 60.0  # seconds, unless the server requests more
@@ -29,8 +31,8 @@ def backoff(failures: int) -> float:
     return min(FIRST_PAUSE * 2 ** min(failures, 32), max(MAX_PAUSE, FIRST_PAUSE))
 
 
-class Pace:
-    """The pauses of one address, for all threads and event loops.
+class Lane:
+    """Requests to one address that are paused together.
 
     Attributes:
         resume_at: `time.monotonic()` before which nothing is sent.
@@ -42,54 +44,103 @@ class Pace:
         self._refusals = 0
         self._paused_at = -math.inf
         self._window = math.inf
-        self._probes: dict[object, float] = {}  # requests sent after the pause: when
+        self._under_way: dict[object, float] = {}  # request: when it was sent
+        self._waiting: deque[object] = deque()
 
     async def enter(self) -> object:
         """Wait until a request may be sent.
 
         Returns:
-            What stands for the request in `answered`, `refused` and `leave`.
+            What stands for the request in the other methods.
         """
-        while True:
-            now = time.monotonic()
-            if now >= self.resume_at and self._probes_under_way(now) < self._window:
-                probe = object()
-                self._probes[probe] = now
-                return probe
-            await asyncio.sleep(max(self.resume_at - now, POLL_SECONDS))
+        request = object()
+        self._waiting.append(request)
+        try:
+            while not self._is_next(request):
+                pause = self.resume_at - time.monotonic()
+                await asyncio.sleep(max(pause, POLL_SECONDS))
+            self._under_way[request] = time.monotonic()
+            return request
+        finally:
+            self._waiting.remove(request)
 
-    def _probes_under_way(self, now: float) -> int:
+    def _is_next(self, request: object) -> bool:
+        """Whether a request may be sent now. The one that has waited longest comes first."""
+        now = time.monotonic()
+        if now < self.resume_at:
+            return False
         if math.isinf(self._window):
-            return 0
-        return sum(now - start < PROBE_SECONDS for start in list(self._probes.values()))
+            return True
+        if self._waiting[0] is not request:
+            return False
+        starts = list(self._under_way.values())
+        return sum(now - start < PROBE_SECONDS for start in starts) < self._window
 
-    def leave(self, probe: object) -> None:
+    def leave(self, request: object) -> None:
         """Say that a request has ended, whatever its end."""
-        self._probes.pop(probe, None)
+        self._under_way.pop(request, None)
 
-    def answered(self, probe: object) -> None:
+    def answered(self, request: object) -> None:
         """Say that the server took a request."""
-        if self._probes.get(probe, -math.inf) < self._paused_at:
+        if self._under_way[request] < self._paused_at:
             return  # it was sent before the pause, and says nothing about what came after it
         self._refusals = 0
-        self._window = 2 * self._window if self._window < OPEN_WINDOW else math.inf
+        self._window = self._window + 1 if self._window < OPEN_WINDOW else math.inf
 
-    def refused(self, probe: object, requested: float) -> None:
+    def refused(self, request: object, requested: float) -> None:
         """Say that the server refused a request because of its rate limit.
 
         Args:
-            probe: the request.
+            request: the request.
             requested: seconds that the server requests, 0 if none.
         """
         now = time.monotonic()
-        start = self._probes.get(probe, now)
-        if start >= self._paused_at:
+        if self._under_way[request] >= self._paused_at:
             # Requests that were under way together are one reason for one pause.
             self._refusals += 1
             self._paused_at = now
-        pause = max(requested, backoff(self._refusals - 1))
-        self.resume_at = max(self.resume_at, now + pause)
+        self.pause(max(requested, backoff(self._refusals - 1)))
+
+    def pause(self, seconds: float) -> None:
+        """Send nothing for a time, and one request after it.
+
+        Args:
+            seconds: how long.
+        """
+        self.resume_at = max(self.resume_at, time.monotonic() + seconds)
         self._window = 1
+
+
+class Pace:
+    """The pauses of one address, for all threads and event loops.
+
+    Calls that the rate limit has refused before have a lane of their own. So a few calls that are
+    refused again and again do not stop those that the server answers.
+
+    Attributes:
+        first: the lane of first tries.
+        again: the lane of calls that were refused.
+    """
+
+    def __init__(self) -> None:
+        """Start without a pause."""
+        self.first = Lane()
+        self.again = Lane()
+
+    def refused(self, lane: Lane, request: object, requested: float) -> None:
+        """Say that the server refused a request because of its rate limit.
+
+        Args:
+            lane: of the request.
+            request: the request.
+            requested: seconds that the server requests of everybody, 0 if none.
+        """
+        lane.refused(request, requested)
+        if lane is self.first:
+            # This call, and those that were under way with it, come back one at a time.
+            self.again.pause(max(requested, backoff(0)))
+        elif requested:
+            self.first.pause(requested)
 
 
 _paces: dict[str, Pace] = {}

@@ -110,7 +110,7 @@ async def send_with_retries(
     running_meter().hold()
     while True:
         try:
-            return await _send_once(url, send)
+            return await _send_once(url, send, refusals > 0)
         except Exception as error:
             explain_connection(error, url)
             _scrub_error(error)
@@ -129,13 +129,14 @@ async def send_with_retries(
             await asyncio.sleep(pause * random.uniform(1, 1 + MAX_JITTER))
 
 
-async def _send_once(url: str, send: Callable[[], Awaitable[T]]) -> T:
+async def _send_once(url: str, send: Callable[[], Awaitable[T]], is_retry: bool) -> T:
     """Send a request when its address and its limits allow it."""
     meter = running_meter()
     # Before the pace: a request that waits for the limits must keep nobody waiting.
     await meter.reserve()
     pace = pace_of(url)
-    probe = await pace.enter()
+    lane = pace.again if is_retry else pace.first
+    request = await lane.enter()
     try:
         meter.send()
         result = await send()
@@ -143,16 +144,16 @@ async def _send_once(url: str, send: Callable[[], Awaitable[T]]) -> T:
         meter.fail(error)
         if _status(error) in RATE_LIMITED and not _account_is_refused(error):
             requested = _requested_pause(error)
-            # What no call can wait for is not requested of all of them.
-            pace.refused(probe, requested if requested <= _seconds_left() else MAX_PAUSE)
+            # A pause that this call cannot wait for ends it, and is not requested of the others.
+            pace.refused(lane, request, requested if requested <= _seconds_left() else 0.0)
         elif _status(error):
-            pace.answered(probe)
+            lane.answered(request)
         raise
     else:
-        pace.answered(probe)
+        lane.answered(request)
         return result
     finally:
-        pace.leave(probe)
+        lane.leave(request)
 
 
 def _status(error: BaseException) -> int:

@@ -31,6 +31,20 @@ def inert_text(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def inert_cell(text: str) -> str:
+    """Make a text safe in a CSV: a spreadsheet takes it for a text and not for a formula.
+
+    Args:
+        text: any text, such as a model's answer.
+
+    Returns:
+        One line without control characters, behind an apostrophe if it begins like a formula.
+    """
+    line = inert_text(text)
+    # the apostrophe is how spreadsheets mark a text
+    return f"'{line}" if line.lstrip().startswith(("=", "+", "-", "@")) else line
+
+
 def inert_html(text: str) -> str:
     """Escape a text for HTML so that a page shows it and does nothing else.
 

@@ -13,7 +13,7 @@ from servers import ASK, anthropic_reply, openai_reply, text_block
 from chunkykit.attributes import load_embedder
 from chunkykit.errors import UserError
 from chunkykit.models import Ledger, connect_model, embed_through, retry
-from chunkykit.models.network import is_loopback
+from chunkykit.models.addresses import is_loopback
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 ABROAD = "http://model.invalid/v1:m"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from chunkykit.text import inert_json, inert_text
+from chunkykit.text import inert_cell, inert_json, inert_text
 
 
 class Parser(argparse.ArgumentParser):
@@ -91,19 +91,12 @@ def print_csv(table: pd.DataFrame, float_format: str = "%.3f") -> None:
         table: the table.
         float_format: of its numbers.
     """
-    inert = table.rename(columns=_inert_cell)
+    inert = table.rename(columns=inert_cell)
     for name in inert.columns:
-        inert[name] = inert[name].map(_inert_cell)
+        inert[name] = [
+            inert_cell(value) if isinstance(value, str) else value for value in inert[name]
+        ]
     print(inert.to_csv(index=False, float_format=float_format), flush=True)
-
-
-def _inert_cell(value: Any) -> Any:
-    """A text that a spreadsheet does not take for a formula; another value as it is."""
-    if not isinstance(value, str):
-        return value
-    text = inert_text(value)
-    # the apostrophe is how spreadsheets mark a text
-    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
 def _inert_lines(text: str) -> str:

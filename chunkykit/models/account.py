@@ -300,6 +300,8 @@ def is_killed(owner: str) -> bool:
     number = rest.partition(":")[0]
     if node != platform.node() or owner == current_owner() or sys.platform == "win32":
         return False
+    if not number.isdecimal():  # not a name that this program wrote
+        return False
     if int(number) == os.getpid():
         return True
     try:

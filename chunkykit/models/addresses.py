@@ -1,5 +1,6 @@
-"""Addresses of servers: which of them are the same."""
+"""Addresses of servers: which of them are the same, and which are on this machine."""
 
+import ipaddress
 from urllib.parse import urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -22,3 +23,22 @@ def origin_of(url: str) -> str:
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}:{port or DEFAULT_PORTS.get(parts.scheme)}"
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a host is this machine, by its name alone.
+
+    Args:
+        host: a name or an address, without a port.
+
+    Returns:
+        Whether it is. A name that only resolves to this machine does not count.
+    """
+    if not host:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # the name of a host
+        return False

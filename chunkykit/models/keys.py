@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 
 from chunkykit.errors import UserError
 from chunkykit.files import load_packaged
-from chunkykit.models.addresses import origin_of
-from chunkykit.models.network import is_loopback
+from chunkykit.models.addresses import is_loopback, origin_of
 
 PROVIDERS = load_packaged("models/providers")  # name: [base URL, variable that holds the key]
 URL_KEY = "CHUNKYKIT_URL_KEY"  # variable that holds the keys of models called by URL

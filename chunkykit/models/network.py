@@ -1,6 +1,5 @@
 """The way to a server: past proxies on this machine, and errors that name address and cause."""
 
-import ipaddress
 import os
 import ssl
 import urllib.request
@@ -10,27 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from chunkykit.errors import UserError
+from chunkykit.models.addresses import is_loopback
 
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # variables that name trusted certificates
-
-
-def is_loopback(host: str | None) -> bool:
-    """Tell whether a host is this machine, by its name alone.
-
-    Args:
-        host: a name or an address, without a port.
-
-    Returns:
-        Whether it is. A name that only resolves to this machine does not count.
-    """
-    if not host:
-        return False
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # the name of a host
-        return False
 
 
 def client_options(url: str | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from chunkykit.errors import UserError
 from chunkykit.files import regular_file, replacing, writable
-from chunkykit.text import clean_text, inert_text
+from chunkykit.text import clean_text, inert_cell
 
 LABELS_FILE = "labels.csv"
 LABEL_COLUMNS = ["id", "target", "split", "labeller", "note", "drawn"]
@@ -33,7 +33,6 @@ RANDOM = "random"  # drawn: the exchange came from a random sample, and nobody c
 ID_DIGITS = 16  # hexadecimal
 MAX_NOTE = 2000  # characters
 MAX_FILE_BYTES = 100_000_000
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of a cell that a spreadsheet would execute
 
 
 def exchange_ids(exchanges: pd.DataFrame) -> list[str]:
@@ -107,8 +106,8 @@ def save_labels(folder: Path, labels: pd.DataFrame) -> pd.DataFrame:
     path = folder / LABELS_FILE
     new = labels.reindex(columns=LABEL_COLUMNS).astype(object).fillna("").astype(str)
     new["split"] = [split or split_of(i) for i, split in zip(new["id"], new["split"], strict=True)]
-    new["note"] = [_inert_cell(note[:MAX_NOTE]) for note in new["note"]]
-    new["labeller"] = [_inert_cell(name) for name in new["labeller"]]
+    new["note"] = [_clean_cell(note[:MAX_NOTE]) for note in new["note"]]
+    new["labeller"] = [_clean_cell(name) for name in new["labeller"]]
     with (
         writable(path),
         filelock.FileLock(folder / ".labels.lock", timeout=10, fallback_to_soft=False),
@@ -124,10 +123,8 @@ def save_labels(folder: Path, labels: pd.DataFrame) -> pd.DataFrame:
     return merged
 
 
-def _inert_cell(text: str) -> str:
-    """A text without control characters that no spreadsheet takes for a formula."""
-    cleaned = inert_text(clean_text(text)).strip()
-    return f"'{cleaned}" if cleaned.startswith(FORMULA_STARTS) else cleaned
+def _clean_cell(text: str) -> str:
+    return inert_cell(clean_text(text).strip())
 
 
 def parse_labels(path: Path) -> pd.DataFrame:

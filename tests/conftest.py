@@ -14,7 +14,7 @@ from aiohttp import web
 from chunkykit.attributes import Embedder, describe_lexically, load_embedder
 from chunkykit.index import index_from_attributes
 from chunkykit.mixtures import load_mixture
-from chunkykit.models import local
+from chunkykit.models import local, trust
 from chunkykit.turf import Tracer
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +66,15 @@ async def serving(*routes):
         yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
     finally:
         await runner.cleanup()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memory_of_names(tmp_path_factory):
+    """The file of the models that are remembered: the tests name none for the user."""
+    path = tmp_path_factory.mktemp("memory") / "named-models.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trust, "_memory", lambda: path)
+        yield path
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_an_index_in_memory_keeps_its_answers_too(name, calls):
 
 
 def test_a_limit_holds_over_all_traces_of_an_opened_index(index, calls):
-    opened = ck.open_index(index.folder, trust=True, max_calls=3)
+    opened = ck.open_index(index.folder, max_calls=3)
     opened.trace("When did Mary write it?", "Mary did not write it.", "rebut")
     with pytest.raises(ck.UserError, match="limit of 3 calls"):
         opened.trace("When did Ada write?", "Ada did not write anything.", "rebut")

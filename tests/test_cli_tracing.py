@@ -190,6 +190,7 @@ def test_a_remote_model_that_only_the_index_names_is_not_called(
     assert f"--describer {far_name} or --trust" in error
     assert not calls
     assert not server[1].keys
+    monkeypatch.setenv("CHUNKYKIT_URL_KEY", f"{far_name.removesuffix('/v1:m')}=secret-key-of-mine")
     for named in (["--describer", far_name], ["--trust"], ["--judge", far_name]):
         assert trace(*exchange, *named) == 0
 

@@ -1,6 +1,7 @@
 """A run calls what its user named, and describes as its index was described."""
 
 import asyncio
+import json
 
 import pytest
 from conftest import ROOT
@@ -9,21 +10,65 @@ import chunkykit as ck
 from chunkykit.cli.notebooks import notebook_parameters
 from chunkykit.errors import UserError
 from chunkykit.lab import resume_run, start_run
+from chunkykit.models import remember_named, trust, unnamed_models
 from chunkykit.turf import Tracer
 
 FAR = "https://models.example/v1:m"
 
 
-def test_a_resumed_run_calls_no_model_that_only_its_file_names(tmp_path):
+@pytest.fixture
+def new_memory(monkeypatch, tmp_path):
+    """The file of the models that are remembered, a new one."""
+    path = tmp_path / "named-models.json"
+    monkeypatch.setattr(trust, "_memory", lambda: path)
+    return path
+
+
+def test_a_resumed_run_calls_no_remote_model_that_only_its_file_names(tmp_path):
     settings = {"judge": FAR, "writer": "vllm:m", "embedder": FAR}
     assert start_run(tmp_path / "r", profile="smoke", **settings).judge()
     run = resume_run(tmp_path / "r")
     for call in (run.judge, run.embed):
         with pytest.raises(UserError, match=r"names https://models.example.*trust=True"):
             call()
-    with pytest.raises(UserError, match=r"names vllm:m, a model at localhost:8000"):
-        run.rewriter()
+    assert run.rewriter(), "a server on this machine is remembered"
     assert resume_run(tmp_path / "r", trust=True).judge()
+
+
+def test_a_strangers_run_calls_no_model_on_this_machine(tmp_path, new_memory):
+    start_run(tmp_path / "r", profile="smoke", judge="vllm:m", embedder="http://127.0.0.1:9/v1:e")
+    new_memory.unlink()  # as on the machine of someone else
+    run = resume_run(tmp_path / "r")
+    with pytest.raises(UserError, match="names vllm:m, a model at localhost:8000, and nothing"):
+        run.judge()
+    with pytest.raises(UserError, match="a model at 127.0.0.1:9, and nothing"):
+        run.embed()
+    assert resume_run(tmp_path / "r", trust=True).judge()
+
+
+@pytest.mark.parametrize("text", ["", "[", "{}", "[1, null]", "[" * 100_000, '["http://[:m"]'])
+def test_a_damaged_new_memory_names_nothing(text, new_memory):
+    new_memory.write_text(text)
+    assert unnamed_models(["vllm:m"]) == ["vllm:m"]
+    remember_named(["vllm:m", FAR, "offline"])
+    assert unnamed_models(["vllm:m", FAR]) == [FAR], "a remote model is named each time"
+    new_memory.write_text(json.dumps([FAR]))
+    assert unnamed_models([FAR]) == [FAR]
+
+
+def test_weights_are_remembered_by_their_path(new_memory, monkeypatch, tmp_path):
+    remember_named(["onnx:weights", "local:smollm2"])
+    assert not unnamed_models(["onnx:weights", "local:smollm2"])
+    assert unnamed_models(["local:weights"]) == ["local:weights"]
+    monkeypatch.chdir(tmp_path)
+    assert unnamed_models(["onnx:weights"]) == ["onnx:weights"]
+
+
+def test_a_memory_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(trust, "_memory", lambda: tmp_path / "file" / "named-models.json")
+    remember_named(["vllm:m"])
+    assert unnamed_models(["vllm:m"]) == ["vllm:m"]
 
 
 def test_executed_notebooks_may_call_what_the_command_named(tmp_path):

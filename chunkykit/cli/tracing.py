@@ -246,9 +246,6 @@ def read_describer(arguments: argparse.Namespace, index: TraceIndex) -> str:
             f"--describer {arguments.describer}: {describer} described index {arguments.index}, "
             "and an exchange must be described alike. Give that name, or build the index again."
         )
-    for model in (describer, arguments.judge):
-        if model != OFFLINE:
-            check_model(model)
     return describer
 
 
@@ -281,6 +278,10 @@ def approve_models(
         named = [arguments.judge, arguments.describer or OFFLINE]
         names = [describer, index.meta["embedder"]]
         approve_servers(f"index {arguments.index}", names, named, fix)
+    # only now: what the index names needs no key unless the user allows it
+    for model in (describer, arguments.judge):
+        if model != OFFLINE:
+            check_model(model)
     plan = plan_traces(
         exchanges,
         describer,

@@ -30,7 +30,8 @@ from chunkykit.index.kmeans import (
 from chunkykit.index.place import building_folder, put_in_place
 from chunkykit.index.shards import SIDE_COLUMNS, read_shards, write_shard
 from chunkykit.index.store import INDEX_VERSION, TraceIndex, file_entry, open_trace_index
-from chunkykit.types import Embedder
+from chunkykit.models import remember_named
+from chunkykit.types import OFFLINE, Embedder
 
 MAX_OTHER_CLUSTERS = 4096  # of a side whose clusters cannot be triggers
 
@@ -114,6 +115,8 @@ def finish_index(
         body = {"chunks": content["chunks"], "sides": sides, "files": files}
         write_json(place / "index.json", {**header, **meta, **body})
         put_in_place(place, folder)
+    # who builds an index has named its models
+    remember_named([embed.name, meta.get("describer", OFFLINE)])
     return open_trace_index(folder, embed, check=False)
 
 

@@ -32,6 +32,7 @@ from chunkykit.models import (
     ModelPool,
     is_free,
     refuse_unnamed,
+    remember_named,
     server_of,
     with_context,
 )
@@ -372,6 +373,7 @@ def start_run(
     settings = complete_settings(given_settings)
     folder = Path(folder).resolve()
     opened = open_folder(folder, settings, restart)
+    remember_named(settings.models)
     run = Run(folder, opened.settings, opened_index)
     _ = run.ledger  # one that cannot be written is no surprise for later
     return run

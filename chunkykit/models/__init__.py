@@ -25,7 +25,7 @@ from chunkykit.models.pool import ModelPool
 from chunkykit.models.prices import PRICES_VARIABLE, estimate_cost, is_free, price_of
 from chunkykit.models.providers import PROVIDERS, client_for
 from chunkykit.models.retry import DEFAULT_DEADLINE
-from chunkykit.models.trust import refuse_unnamed, server_of, unnamed_models
+from chunkykit.models.trust import refuse_unnamed, remember_named, server_of, unnamed_models
 from chunkykit.types import Reply
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "price_of",
     "read_context",
     "refuse_unnamed",
+    "remember_named",
     "register_family",
     "scrub_keys",
     "server_of",

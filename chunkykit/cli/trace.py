@@ -30,6 +30,7 @@ from chunkykit.turf import (
     Tracer,
     check_verification,
     crux_keywords,
+    exchanges_of,
     first_chunks,
     format_trace,
     group_traces,
@@ -149,11 +150,10 @@ def read_exchanges(arguments: argparse.Namespace) -> list[Exchange]:
 
 def read_pairs(path: Path) -> list[Exchange]:
     """Read a file of exchanges; rows that cannot be read are named on standard error."""
-    mixture = load_mixture(path)
+    mixture = load_mixture(path, turns="last")  # a transcript's last answer is the one in question
     for row, reason in zip(mixture.skipped["row"], mixture.skipped["reason"]):
         print_error(f"{path} row {row} skipped: {reason}")
-    pairs = zip(mixture.rows["prompt"], mixture.rows["response"])
-    return [Exchange(query, response) for query, response in pairs]
+    return exchanges_of(mixture.rows)
 
 
 def print_result(tracer: Tracer, result: TracedExchange, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from chunkykit.mixtures.demo import (
     write_demo,
 )
 from chunkykit.mixtures.digests import identify_source
+from chunkykit.mixtures.exchanges import TURN_CHOICES, Exchange
 from chunkykit.mixtures.mixture import (
     Mixture,
     chunk_advice,
@@ -21,9 +22,11 @@ from chunkykit.mixtures.writing import OUT_TYPES, write_copies
 
 __all__ = [
     "DEMO_ROWS",
+    "Exchange",
     "HUB",
     "Mixture",
     "OUT_TYPES",
+    "TURN_CHOICES",
     "chunk_advice",
     "demo_probes",
     "demo_rows",

@@ -20,6 +20,8 @@ TAG = re.compile(
     rf"(?P<line>^[^\S\n]*)?(?<!`)(?:(?P<opening>{OPENING})|(?P<closing>{CLOSING}))(?!`)",
     re.IGNORECASE | re.MULTILINE,
 )
+# the same without the places around it: most texts have none, and this is fast to rule out
+ANY_TAG = re.compile(f"{OPENING}|{CLOSING}", re.IGNORECASE)
 SOLUTION = re.compile(
     r"<\|(?:begin|end)_of_solution\|>|\A\s*<(?:answer|solution)>|</(?:answer|solution)>\s*\Z"
 )
@@ -64,6 +66,8 @@ def split_thinking(text: str, has_thinking: bool = False) -> Split:
     """
     if HARMONY_HEAD.match(text):
         return _split_channels(text)
+    if not ANY_TAG.search(text):
+        return Split(text)
     answer: list[str] = []
     thinking: list[str] = []
     is_thinking = False

@@ -19,7 +19,7 @@ from chunkykit.attributes import (
 from chunkykit.errors import UserError
 from chunkykit.index import ShardReader, TraceIndex, build_described_index, open_trace_index
 from chunkykit.lab import format_estimate, plan_index
-from chunkykit.mixtures import Mixture
+from chunkykit.mixtures import Mixture, name_source
 from chunkykit.models import (
     Allowance,
     Ledger,
@@ -52,7 +52,7 @@ def build_index(
     Where a model describes, an estimate is printed first, and a ledger keeps its answers.
 
     Args:
-        mixture: a file, a folder, "hf:owner/name", "demo", or a Mixture.
+        mixture: a source or a list of them, as of `load_mixture`, or a Mixture.
         folder: where to save the index; None for one in memory.
         chunk: the column that names the chunk; None to find it by name.
         rows: a random subset of so many rows; None for all.
@@ -79,6 +79,7 @@ def build_index(
     build = partial(_build, reader, named, settings, describer, allowance)
     place = tempfile.TemporaryDirectory(prefix="chunkykit-") if folder is None else None
     data = run_sync(build(Path(place.name) / "index" if place else Path(folder)))
+    _print_advice(reader.naming)
     _print_advice(reader.advice)
     data = replace(data, place=place)  # the files of an index in memory are deleted with it
     own = None if isinstance(embedder, str) else named
@@ -131,7 +132,7 @@ async def _build(
 
 
 def _mixture_name(mixture) -> str:
-    return "mixture" if isinstance(mixture, Mixture) else Path(str(mixture)).name
+    return "mixture" if isinstance(mixture, Mixture) else name_source(mixture)
 
 
 def open_index(

@@ -13,28 +13,47 @@ from chunkykit.mixtures.mixture import (
     Mixture,
     chunk_advice,
     load_mixture,
+    naming_note,
     read_batches,
     row_hashes,
 )
-from chunkykit.mixtures.sources import HUB, parse_jsonl, read_records
+from chunkykit.mixtures.parsing import parse_jsonl
+from chunkykit.mixtures.parts import (
+    Sources,
+    absolute_sources,
+    is_demo,
+    list_sources,
+    name_source,
+    reaches_hub,
+    source_paths,
+)
+from chunkykit.mixtures.sources import locate_row, read_records
 from chunkykit.mixtures.writing import OUT_TYPES, write_copies
 
 __all__ = [
     "DEMO_ROWS",
-    "HUB",
     "Mixture",
     "OUT_TYPES",
+    "Sources",
+    "absolute_sources",
     "chunk_advice",
     "demo_probes",
     "demo_rows",
     "demo_true_premises",
     "demo_truth",
     "identify_source",
+    "is_demo",
+    "list_sources",
     "load_mixture",
+    "locate_row",
+    "name_source",
+    "naming_note",
     "parse_jsonl",
     "read_batches",
+    "reaches_hub",
     "read_records",
     "row_hashes",
+    "source_paths",
     "write_copies",
     "write_demo",
 ]

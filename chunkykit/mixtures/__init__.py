@@ -9,6 +9,15 @@ from chunkykit.mixtures.demo import (
     write_demo,
 )
 from chunkykit.mixtures.digests import identify_source
+from chunkykit.mixtures.listing import (
+    Sources,
+    absolute_sources,
+    is_demo,
+    list_sources,
+    name_source,
+    reaches_hub,
+    source_paths,
+)
 from chunkykit.mixtures.mixture import (
     Mixture,
     chunk_advice,
@@ -18,15 +27,7 @@ from chunkykit.mixtures.mixture import (
     row_hashes,
 )
 from chunkykit.mixtures.parsing import parse_jsonl
-from chunkykit.mixtures.parts import (
-    Sources,
-    absolute_sources,
-    is_demo,
-    list_sources,
-    name_source,
-    reaches_hub,
-    source_paths,
-)
+from chunkykit.mixtures.sampling import Sample, sample_mixture
 from chunkykit.mixtures.sources import locate_row, read_records
 from chunkykit.mixtures.writing import OUT_TYPES, write_copies
 
@@ -34,6 +35,7 @@ __all__ = [
     "DEMO_ROWS",
     "Mixture",
     "OUT_TYPES",
+    "Sample",
     "Sources",
     "absolute_sources",
     "chunk_advice",
@@ -53,6 +55,7 @@ __all__ = [
     "reaches_hub",
     "read_records",
     "row_hashes",
+    "sample_mixture",
     "source_paths",
     "write_copies",
     "write_demo",

@@ -157,10 +157,7 @@ def read_byte_lines(path: Path) -> Iterator[bytes]:
                 number += 1
                 total += len(line)
                 if len(line) > MAX_LINE_BYTES:
-                    raise UserError(
-                        f"mixture {path}: line {number} has more than "
-                        f"{MAX_LINE_BYTES // 2**20} MB. Is it a file of one row per line?"
-                    )
+                    raise UserError(long_line(path, number))
                 if total > limit:
                     raise UserError(_bomb(path))
                 yield line
@@ -187,6 +184,14 @@ def read_lines(path: Path) -> Iterator[str]:
             raise UserError(
                 f"mixture {path}: not UTF-8 text (line {number}). Save it as UTF-8."
             ) from None
+
+
+def long_line(path: Path, number: int) -> str:
+    """Say that a line is longer than MAX_LINE_BYTES, as an error message."""
+    return (
+        f"mixture {path}: line {number} has more than {MAX_LINE_BYTES // 2**20} MB. Is it a file "
+        "of one row per line?"
+    )
 
 
 def _refuse_binary(path: Path) -> None:

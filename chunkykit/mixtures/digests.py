@@ -10,7 +10,7 @@ from chunkykit.errors import UserError
 from chunkykit.files import file_inside, regular_file
 from chunkykit.mixtures.compressed import is_data_file
 from chunkykit.mixtures.hub import HUB, hub_commit, parse_hub_name
-from chunkykit.mixtures.parts import Sources, is_demo, list_entries, match_pattern
+from chunkykit.mixtures.listing import Sources, is_demo, list_entries, match_pattern
 from chunkykit.mixtures.recipes import Entry
 
 DIGITS = 16  # of a digest

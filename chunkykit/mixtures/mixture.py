@@ -13,7 +13,7 @@ import pandas as pd
 from chunkykit.errors import UserError
 from chunkykit.mixtures.chunks import ChunkNames
 from chunkykit.mixtures.formats import SCHEMAS, Readers, read_exchange
-from chunkykit.mixtures.parts import Sources, name_source
+from chunkykit.mixtures.listing import Sources, name_source
 from chunkykit.mixtures.sources import Row, name_place, open_source
 from chunkykit.text import inert_text
 
@@ -230,6 +230,20 @@ def row_hashes(rows: pd.DataFrame) -> np.ndarray:
         (n,) uint64.
     """
     return pd.util.hash_pandas_object(rows[["prompt", "response"]], index=False).to_numpy()
+
+
+def read_rows(rows: Iterator[Row], chunk: str | None = None) -> Mixture:
+    """Read rows that have been drawn.
+
+    Args:
+        rows: as of `open_source`.
+        chunk: column that names the chunk; None to find it by name.
+
+    Returns:
+        Their exchanges, and those that were skipped. There may be no usable row.
+    """
+    (mixture,) = _read_parts(rows, None, chunk)
+    return mixture
 
 
 def _read_parts(rows: Iterator[Row], size: int | None, chunk: str | None) -> Iterator[Mixture]:

@@ -12,8 +12,9 @@ import numpy as np
 
 from chunkykit.errors import UserError
 from chunkykit.mixtures.formats import list_columns
+from chunkykit.mixtures.listing import Sources
 from chunkykit.mixtures.parsing import Records
-from chunkykit.mixtures.parts import Part, Sources, expand_sources
+from chunkykit.mixtures.parts import Part, expand_sources
 
 
 class Row(NamedTuple):
@@ -90,7 +91,7 @@ def open_source(source: Sources, **settings: Any) -> Iterator[Row]:
     Raises:
         UserError: the source is missing or cannot be read.
     """
-    return _rename_columns(number_rows(plan_readings(source, **settings)))
+    return rename_columns(number_rows(plan_readings(source, **settings)))
 
 
 def plan_readings(
@@ -203,7 +204,7 @@ def _draw_readings(parts: list[Part], item: int) -> list[Reading]:
     return readings
 
 
-def _rename_columns(rows: Iterator[Row]) -> Iterator[Row]:
+def rename_columns(rows: Iterator[Row]) -> Iterator[Row]:
     """Give the columns that a recipe names our names.
 
     A column that no row of a source has is an error, and one that some rows have not is missing

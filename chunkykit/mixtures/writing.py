@@ -15,8 +15,9 @@ import numpy as np
 
 from chunkykit.errors import UserError
 from chunkykit.mixtures.compressed import LINE_TYPES, MARK, read_byte_lines
+from chunkykit.mixtures.listing import Sources, name_source
 from chunkykit.mixtures.parsing import has_record, open_parquet
-from chunkykit.mixtures.parts import Part, Sources, name_source
+from chunkykit.mixtures.parts import Part
 from chunkykit.mixtures.sources import Reading, number_rows, plan_readings
 
 if TYPE_CHECKING:

@@ -66,14 +66,12 @@ def split_thinking(text: str, has_thinking: bool = False) -> Split:
     """
     if HARMONY_HEAD.match(text):
         return _split_channels(text)
-    if not ANY_TAG.search(text):
-        return Split(text)
     answer: list[str] = []
     thinking: list[str] = []
     is_thinking = False
     inner = 0  # opening tags inside the thinking, each of which may be closed once
     position = 0
-    tags = list(TAG.finditer(text))
+    tags = list(TAG.finditer(text)) if ANY_TAG.search(text) else []
     last_closing = max((tag.start() for tag in tags if tag["closing"]), default=-1)
     for tag in tags:
         if tag["opening"]:

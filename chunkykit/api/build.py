@@ -30,6 +30,7 @@ from chunkykit.models import (
     server_of,
 )
 from chunkykit.sync import run_sync
+from chunkykit.text import inert_text
 from chunkykit.types import OFFLINE, Describer, Embedder
 
 
@@ -79,16 +80,15 @@ def build_index(
     build = partial(_build, reader, named, settings, describer, allowance)
     place = tempfile.TemporaryDirectory(prefix="chunkykit-") if folder is None else None
     data = run_sync(build(Path(place.name) / "index" if place else Path(folder)))
-    _print_advice(reader.naming)
-    _print_advice(reader.advice)
+    _print_advice(reader.naming, reader.advice)
     data = replace(data, place=place)  # the files of an index in memory are deleted with it
     own = None if isinstance(embedder, str) else named
     return Index(data, folder and Path(folder), own, trust=True, allowance=allowance)
 
 
-def _print_advice(advice: str) -> None:
-    if advice:
-        print(f"chunkykit: {advice}", file=sys.stderr)
+def _print_advice(*advice: str) -> None:
+    for line in filter(None, advice):
+        print(f"chunkykit: {inert_text(line)}", file=sys.stderr)
 
 
 def _approve(describer: str, embedder: str, reader: ShardReader, yes: bool) -> None:

@@ -215,7 +215,7 @@ def _shorten(text: str) -> str:
 
 def _cells(table: pd.DataFrame) -> Iterable[list[str]]:
     for row in table.head(SHOWN_ROWS).itertuples(index=False):
-        yield [_cell(value) for value in row]
+        yield list(map(_cell, row))
 
 
 def _cell(value: Any) -> str:
@@ -237,10 +237,13 @@ def _table_lines(table: pd.DataFrame) -> list[str]:
 
 
 def _table_html(table: pd.DataFrame) -> str:
-    lines = ["".join(f"<th>{inert_html(str(name))}</th>" for name in table.columns)]
-    for cells in _cells(table):
-        lines.append("".join(f"<td>{inert_html(cell)}</td>" for cell in cells))
+    lines = [_row_html(map(str, table.columns), "th")]
+    lines += [_row_html(cells, "td") for cells in _cells(table)]
     more = len(table) - SHOWN_ROWS
     note = f"<p>and {more:,} more</p>" if more > 0 else ""
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<table>{body}</table>{note}"
+    return f"<table>{''.join(lines)}</table>{note}"
+
+
+def _row_html(texts: Iterable[str], tag: str) -> str:
+    cells = [f"<{tag}>{inert_html(text)}</{tag}>" for text in texts]
+    return f"<tr>{''.join(cells)}</tr>"

@@ -222,6 +222,8 @@ def _expand_pattern(entry: Entry, settings: dict) -> list[Part]:
 
 def _file_part(path: Path) -> Part:
     check_file(path)
+    if file_type(path) == ".parquet":
+        open_parquet(path)  # reads its end, so that errors come at once
     partition = partition_of(path)
     absolute = Path(os.path.abspath(path))
     words = name_words(absolute)

@@ -25,7 +25,7 @@ from chunkykit.index import TraceIndex, identify_index, open_trace_index, read_i
 from chunkykit.lab.folder import RunFolder, read_settings
 from chunkykit.lab.opening import open_folder
 from chunkykit.lab.settings import Settings, Sizes, complete_settings
-from chunkykit.mixtures import HUB, Mixture, load_mixture
+from chunkykit.mixtures import Mixture, load_mixture, reaches_hub
 from chunkykit.models import (
     ChatModel,
     Ledger,
@@ -123,11 +123,13 @@ class Run(RunFolder):
         Returns:
             The rows and the skipped rows.
         """
+        chunk_column = self.settings.chunk
         if not self.has("rows"):
             loaded = self._load_mixture()
+            chunk_column = loaded.chunk_column
             self.write("skipped", loaded.skipped)
             self.write("rows", loaded.rows)
-        return Mixture(self.read("rows"), self.read("skipped"), self.settings.chunk)
+        return Mixture(self.read("rows"), self.read("skipped"), chunk_column)
 
     def _load_mixture(self) -> Mixture:
         if self.settings.index is not None:
@@ -135,7 +137,7 @@ class Run(RunFolder):
             return Mixture(rows, pd.DataFrame(columns=["row", "reason"]))
         source = self.settings.mixture
         size = self.sizes.rows
-        if source.startswith(HUB) and not self.trust:
+        if reaches_hub(source) and not self.trust:
             raise UserError(f"run {self.folder}: only run.json names {source}. {TRUST_FIX}")
         if source == "demo" and size:
             source = f"demo:{size}"

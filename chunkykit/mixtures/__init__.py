@@ -9,6 +9,7 @@ from chunkykit.mixtures.demo import (
     write_demo,
 )
 from chunkykit.mixtures.digests import identify_source
+from chunkykit.mixtures.editing import Edit, mask_answer, rewrite_answer, switch_sides
 from chunkykit.mixtures.exchanges import TURN_CHOICES, Exchange
 from chunkykit.mixtures.listing import (
     Sources,
@@ -30,10 +31,11 @@ from chunkykit.mixtures.mixture import (
 from chunkykit.mixtures.parsing import parse_jsonl
 from chunkykit.mixtures.sampling import Sample, sample_mixture
 from chunkykit.mixtures.sources import locate_row, read_records
-from chunkykit.mixtures.writing import OUT_TYPES, write_copies
+from chunkykit.mixtures.writing import OUT_TYPES, failed_edits, write_copies
 
 __all__ = [
     "DEMO_ROWS",
+    "Edit",
     "Exchange",
     "Mixture",
     "OUT_TYPES",
@@ -46,20 +48,24 @@ __all__ = [
     "demo_rows",
     "demo_true_premises",
     "demo_truth",
+    "failed_edits",
     "identify_source",
     "is_demo",
     "list_sources",
     "load_mixture",
     "locate_row",
+    "mask_answer",
     "name_source",
     "naming_note",
     "parse_jsonl",
     "read_batches",
     "reaches_hub",
     "read_records",
+    "rewrite_answer",
     "row_hashes",
     "sample_mixture",
     "source_paths",
+    "switch_sides",
     "write_copies",
     "write_demo",
 ]

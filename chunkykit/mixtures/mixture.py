@@ -274,7 +274,7 @@ def _read_parts(
             _check_record(record)
             reader = readers.of(record)
             label = names.of(record, row.part)
-            reading = read_exchanges(record, reader, turns)
+            reading = read_exchanges(record, reader, row.part.entry.turns or turns)
             usable += [(row.number, label, *exchange) for exchange in reading.exchanges]
             skipped += [(row.number, _name_reason(row, item)) for item in reading.problems]
         except ValueError as error:

@@ -131,7 +131,7 @@ def test_an_edited_line_keeps_its_style_and_the_others_their_bytes(tmp_path):
         b'{"prompt": "\\u00e9", "response": "N\\u00e9"}',
         b'{"prompt": "\\u00e9", "response": "N\\u00e9"}',
         lines[3].strip(),
-        '{"prompt": "q", "response": "Né"}'.encode(),
+        b'{"prompt": "q", "response": "N\\u00e9"}',
     ]
 
 

@@ -7,11 +7,14 @@ from chunkykit.causal.ablate import (
     queries_without_rivals,
     without_chunk,
 )
-from chunkykit.causal.repair import (
-    Repair,
+from chunkykit.causal.repair import HOWS, Repair, plan_repair, repaired_rows
+from chunkykit.causal.repaired import (
+    Comparison,
+    check_out,
     check_whole,
-    plan_repair,
-    repaired_rows,
+    compare_source,
+    keep_editable,
+    write_plan,
     write_repaired,
 )
 from chunkykit.causal.steering import (
@@ -25,11 +28,16 @@ from chunkykit.causal.sums import ask_sum_grid, ask_sums, read_verdict
 
 __all__ = [
     "Ablation",
+    "Comparison",
+    "HOWS",
     "Repair",
     "ask_sum_grid",
     "ask_sums",
+    "check_out",
     "check_whole",
+    "compare_source",
     "example_turns",
+    "keep_editable",
     "measure_ablation",
     "measure_contexts",
     "measure_dose_response",
@@ -41,5 +49,6 @@ __all__ = [
     "read_verdict",
     "repaired_rows",
     "without_chunk",
+    "write_plan",
     "write_repaired",
 ]

@@ -7,7 +7,8 @@ from chunkykit.causal.ablate import (
     queries_without_rivals,
     without_chunk,
 )
-from chunkykit.causal.repair import HOWS, Repair, plan_repair, repaired_rows
+from chunkykit.causal.gate import compare_answers, gate_repair, gate_rewriting
+from chunkykit.causal.repair import HOWS, Repair, check_how, plan_repair, repaired_rows
 from chunkykit.causal.repaired import (
     Comparison,
     check_out,
@@ -17,6 +18,7 @@ from chunkykit.causal.repaired import (
     write_plan,
     write_repaired,
 )
+from chunkykit.causal.rewriting import rewrite_prompt, rewrite_responses
 from chunkykit.causal.steering import (
     example_turns,
     measure_contexts,
@@ -33,10 +35,14 @@ __all__ = [
     "Repair",
     "ask_sum_grid",
     "ask_sums",
+    "check_how",
     "check_out",
     "check_whole",
+    "compare_answers",
     "compare_source",
     "example_turns",
+    "gate_repair",
+    "gate_rewriting",
     "keep_editable",
     "measure_ablation",
     "measure_contexts",
@@ -48,6 +54,8 @@ __all__ = [
     "queries_without_rivals",
     "read_verdict",
     "repaired_rows",
+    "rewrite_prompt",
+    "rewrite_responses",
     "without_chunk",
     "write_plan",
     "write_repaired",

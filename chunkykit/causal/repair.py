@@ -73,19 +73,22 @@ def plan_repair(tracer: Tracer, crux: str, trigger: str, chunk: str, how: str = 
     """
     index = tracer.index
     _check_chunk(chunk, index.chunk.categories)
-    _check_how(how, tracer.side)
+    check_how(how, tracer.side)
     has_both = tracer.likely_both(trigger, crux)  # (n_rows,)
     has_trigger = (tracer.carries(trigger) >= LIKELY) | has_both
     both = np.flatnonzero(has_both)
     balancing = np.flatnonzero(has_trigger & ~has_both)
     own = both[index.chunk[both] == chunk]
     drop = own if how == "drop" else NO_ROWS
-    change = own if how in ("switch", "mask", "rewrite") else NO_ROWS
+    change = own if how == "mask" else NO_ROWS
     repeats, n_missing = _balance(balancing, len(both)) if how == "balance" else (NO_ROWS, 0)
     more = {}
     if how == "switch":
         change = _without_crux(tracer, crux, own)
         more["crux_on_both_sides"] = len(own) - len(change)
+    if how == "rewrite":
+        change = own[~_are_calls(tracer, own)]
+        more["tool_calls"] = len(own) - len(change)
     n_before = int(has_trigger.sum())  # rows with the trigger
     n_gone = len(drop) + (len(change) if how == "mask" else 0)
     n_after = n_before - n_gone + len(repeats)
@@ -132,14 +135,23 @@ def _check_chunk(chunk: str, names: Iterable[str]) -> None:
         raise UserError(f"repair: no chunk '{chunk}' in the index; it has {', '.join(names)}.")
 
 
-def _check_how(how: str, side: str) -> None:
+def check_how(how: str, side: str) -> None:
+    """Check that a repair goes with the side in which a crux is.
+
+    Args:
+        how: of HOWS.
+        side: "response", "reasoning" or "rejected".
+
+    Raises:
+        UserError: it does not, or there is no such repair.
+    """
     if how not in HOWS:
         raise UserError(f"repair: how is {how!r}; choose one of {', '.join(HOWS)}.")
     is_right = side == "response" or (how == "mask" and side == "reasoning")
     if how in WRONG_SIDE and not is_right:
         raise UserError(
-            f"repair: the crux is in the {side}, and --how {how} does not help there: "
-            f"{WRONG_SIDE[how]}. Use --how drop or balance."
+            f"repair: the crux is in the {side} side, and --how {how} does not help there: "
+            f"{WRONG_SIDE[how]}. Use --how drop or --how balance."
         )
 
 
@@ -150,6 +162,14 @@ def _without_crux(tracer: Tracer, crux: str, rows: np.ndarray) -> np.ndarray:
         return rows
     graded = GradedSide(rejected, tracer.embed, tracer.responses.calibration, CACHE_BYTES)
     return rows[graded.grade([crux]).evidence[0][rows] < EVEN]
+
+
+def _are_calls(tracer: Tracer, rows: np.ndarray) -> np.ndarray:
+    """Whether the response of each row calls a tool, which is not to be worded otherwise."""
+    table = tracer.index.table
+    if "is_call" not in table.column_names:
+        return np.zeros(len(rows), bool)
+    return table["is_call"].fill_null(False).to_numpy()[rows]
 
 
 def _rows_per_chunk(chunks: pd.Categorical) -> dict:

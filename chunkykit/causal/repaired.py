@@ -102,6 +102,8 @@ def write_repaired(
         UserError: if `out` has another suffix, is a file of the source or cannot be written, or if
             the index was made from other rows. The message names the first row that differs.
     """
+    if plan.report["how"] == "rewrite" and not set(plan.change.tolist()) <= plan.texts.keys():
+        raise UserError("repair: the responses have not been written anew (rewrite_responses).")
     check_out(out, source)
     comparison = compare_source(tracer, source, partial, **options)
     plan = keep_editable(tracer, plan, source, comparison)
@@ -138,7 +140,10 @@ def keep_editable(tracer: Tracer, plan: Repair, source: Sources, comparison: Com
         report["p_crux_given_trigger_after"] = n_left / max(1, report["rows_with_trigger"])
     if failures:
         report[f"{FAILED[how]}_because"] = next(iter(failures.values()))
-    drop = np.union1d(plan.drop, failed) if how == "mask" else plan.drop
+    drop = plan.drop
+    if how == "mask":
+        drop = np.union1d(drop, failed)
+        report["dropped"] = len(drop)
     return replace(plan, change=change, drop=drop, report=report)
 
 

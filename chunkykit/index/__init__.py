@@ -5,6 +5,7 @@ from chunkykit.index.describing import build_described_index
 from chunkykit.index.features import Features, common_features
 from chunkykit.index.incidence import (
     SameMeaning,
+    central_sentences,
     least_cosine,
     row_cosines,
     same_meaning,
@@ -43,6 +44,7 @@ __all__ = [
     "TraceIndex",
     "build_described_index",
     "building_folder",
+    "central_sentences",
     "common_features",
     "count_cluster_rows",
     "count_texts",

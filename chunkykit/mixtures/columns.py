@@ -1,8 +1,10 @@
 """Tables of Arrow with some of their rows edited: all other columns, types and values stay."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from chunkykit.mixtures.editing import Columns, Edit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +37,7 @@ def widen_schema(schema: "pa.Schema", records: Iterable[dict]) -> "pa.Schema":
 
 
 def edit_rows(
-    table: "pa.Table", edits: Mapping[int, Callable[[dict], dict]], schema: "pa.Schema"
+    table: "pa.Table", edits: Mapping[int, Edit], schema: "pa.Schema", names: Columns
 ) -> "pa.Table":
     """Edit rows of a table.
 
@@ -43,6 +45,7 @@ def edit_rows(
         table: the table.
         edits: position of a row to its edit.
         schema: what the result has, from `widen_schema`.
+        names: our names of columns to those of the table, as a recipe has them.
 
     Returns:
         The table. Columns in which no row changes are those that it has.
@@ -55,7 +58,7 @@ def edit_rows(
         return table
     positions = list(edits)
     records = table.take(positions).to_pylist()
-    edited = [edits[position](record) for position, record in zip(positions, records)]
+    edited = [edits[position](record, names) for position, record in zip(positions, records)]
     places = list(range(len(table)))
     for i, position in enumerate(positions):
         places[position] = len(table) + i

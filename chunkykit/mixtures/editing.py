@@ -23,7 +23,7 @@ JSON = object()  # step of a path: into a text that is JSON
 
 Columns = Mapping[str, str]  # our name of a column to the record's own
 Path = tuple[Any, ...]  # keys of objects, positions of lists, JSON
-Edit = Callable[[dict, Columns], dict]
+Edit = Callable[[dict, Columns], dict]  # of a record as its source has it
 SAME_NAMES: Columns = {}
 FIRST_KEY = re.compile(r'[\s\[{]*"(?:[^"\\]|\\.)*":(?P<space>\s*)')  # of JSON
 
@@ -146,7 +146,7 @@ def _reads_as(
         exchanges = _read(record, columns)
     except ValueError:
         return False
-    blank = dict.fromkeys(ignored)
+    blank: dict[str, Any] = dict.fromkeys(ignored)
     return [x._replace(**blank) for x in exchanges] == [x._replace(**blank) for x in wanted]
 
 

@@ -7,7 +7,6 @@ by record, under a schema that fits all of them.
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -183,13 +182,12 @@ def _copy_tables(
                 numbers = range(number, number + len(positions))
                 counts = np.array([copies.get(one, 1) for one in numbers], int)
                 number += len(positions)
-                columns = reading.part.entry.columns
                 own = {
-                    int(position): partial(edits[one], columns=columns)
+                    int(position): edits[one]
                     for position, one in zip(positions, numbers)
                     if one in edits
                 }
-                table = edit_rows(table, own, common.schema)
+                table = edit_rows(table, own, common.schema, reading.part.entry.columns)
                 if len(positions) < len(table) or (counts != 1).any():
                     table = table.take(np.repeat(positions, counts))
                 if len(table):

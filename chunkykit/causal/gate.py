@@ -5,10 +5,13 @@ were changed, old and new ones of the same rows are compared. Where rows were le
 those that count more are compared with those that count less. All choices here are ours.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from chunkykit.causal.gate_words import MAX_AUC, MIN_ROWS, say_answers, say_rows
 from chunkykit.causal.repair import EVEN, MAX_CRUX_SHARE, Repair, rows_with_trigger
@@ -19,14 +22,16 @@ from chunkykit.index import (
     least_cosine,
     same_meaning,
 )
-from chunkykit.stats import adjust, paired_difference, rate_difference, wilson
-from chunkykit.turf import Tracer, exchanges_of
+from chunkykit.stats import Z95, adjust, paired_difference, rate_difference, wilson
+from chunkykit.turf import Tracer, correlations, exchanges_of
 from chunkykit.types import Describer
 
 MIN_ATTRIBUTE_ROWS = 3  # answers that have an attribute
 MAX_ATTRIBUTES = 500  # those that most answers have
 MAX_ROWS = 2000  # that a gate looks at
 MAX_P_VALUE = 0.05
+MAX_SAMPLED_ROWS = 20_000  # of the index, to see which attributes go along with the crux
+ALONG = 0.5  # share of the rows with the crux, and correlation, of an attribute that goes along
 SAME = 0.5  # P(same meaning) from which an answer has an attribute
 FOLDS = 5
 RESAMPLES = 1000
@@ -39,10 +44,12 @@ class Attributes(NamedTuple):
     Attributes:
         names: k attribute sentences.
         carried: (n, k) bool, which answer has which.
+        with_crux: attributes left out because they nearly say the crux, see `_go_along`.
     """
 
     names: list[str]
     carried: np.ndarray
+    with_crux: list[str]
 
 
 def gate_repair(tracer: Tracer, plan: Repair, seed: int = 0) -> dict[str, Any]:
@@ -117,9 +124,12 @@ def compare_answers(
         new from old; None where the rows are too few to say.
         rows: their number.
         crux: before and after, each a rate with its interval, and is_gone.
-        moved: attributes whose rate has changed, with before, after, difference, its interval and
-        the adjusted p-value. attributes: how many were compared.
+        with_crux: attributes that are not compared, since they nearly say the crux in the training
+            data.
+        moved: other attributes whose rate has changed, with before, after, difference, its interval
+        and the adjusted p-value. attributes: how many were compared.
         classifier: auc with its interval, max_auc, and passed; None where it was not trained.
+        smallest_visible_change: of a rate near one half that is not taken for chance, about.
         words: all this as a text.
     """
     n = len(old)
@@ -138,7 +148,9 @@ def compare_answers(
         "crux": {"before": before._asdict(), "after": after._asdict(), "is_gone": bool(is_gone)},
         "moved": moved,
         "attributes": len(attributes.names),
+        "with_crux": attributes.with_crux,
         "classifier": classifier,
+        "smallest_visible_change": _half(n, n),
     }
     return gate | {"words": say_answers(gate)}
 
@@ -169,26 +181,59 @@ def _attributes(tracer: Tracer, crux: str, described: Described) -> Attributes:
     side = tracer.responses.side
     distinct = list(dict.fromkeys(text for texts in described for text in texts))
     if not distinct:
-        return Attributes([], np.zeros((len(described), 0), bool))
+        return Attributes([], np.zeros((len(described), 0), bool), [])
     place = {text: i for i, text in enumerate(distinct)}
     same = same_meaning(tracer.index, tracer.side)
     if same is None:
+        numbers = pc.index_in(pa.array(distinct), side.sentences.combine_chunks())
+        groups = numbers.fill_null(-1).to_numpy(zero_copy_only=False).astype(int)
         names = distinct
         says = np.eye(len(distinct), dtype=bool)  # (sentences, attributes)
     else:
         vectors = tracer.embed(distinct)
-        clusters = np.unique(side.assign(vectors))
-        centres = side.vectors(central_sentences(side)[clusters])
-        names = [side.summaries[i] for i in clusters]
+        groups = np.unique(side.assign(vectors))
+        names = [side.summaries[i] for i in groups]
+        centres = side.vectors(central_sentences(side)[groups])
         says = vectors @ centres.T >= least_cosine(same, SAME)
     carried = np.zeros((len(described), len(names)), bool)
     for row, texts in enumerate(described):
         carried[row] = says[[place[text] for text in texts]].any(axis=0)
-    is_crux = tracer.responses.grade_described(crux, [[name] for name in names]).evidence >= EVEN
-    counts = np.where(is_crux, 0, carried.sum(axis=0))
+    counts = carried.sum(axis=0)
     common = np.argsort(-counts, kind="stable")[:MAX_ATTRIBUTES]
     common = common[counts[common] >= MIN_ATTRIBUTE_ROWS]
-    return Attributes([names[i] for i in common], carried[:, common])
+    names = [names[i] for i in common]
+    means_crux = tracer.responses.grade_described(crux, [[name] for name in names]).evidence >= EVEN
+    ids = side.ids if same is None else side.clusters
+    goes_along = _go_along(tracer.shows(crux), ids, groups[common])
+    is_other = ~(means_crux | goes_along)
+    return Attributes(
+        names=[name for name, other in zip(names, is_other) if other],
+        carried=carried[:, common][:, is_other],
+        with_crux=[name for name, along in zip(names, goes_along & ~means_crux) if along],
+    )
+
+
+def _go_along(shows: np.ndarray, ids: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Which attributes nearly say the crux in the training data: most rows with it have them.
+
+    Args:
+        shows: how likely each row shows the crux, shape (n,).
+        ids: sentences or clusters of each row, shape (n, slots).
+        groups: those that are asked about, shape (k,); -1 for one that no row has.
+
+    Returns:
+        (k,) bool.
+    """
+    step = max(1, len(shows) // MAX_SAMPLED_ROWS)
+    shows, ids = shows[::step].astype(float), ids[::step]
+    along = np.zeros(len(groups), bool)
+    for i, group in enumerate(groups):
+        has = (ids == group).any(axis=1) & (group >= 0)
+        if has.any() and shows.any():
+            share = shows[has].sum() / shows.sum()
+            phi = correlations(shows, has[None].astype(float))[0]
+            along[i] = share >= ALONG and phi >= ALONG
+    return along
 
 
 def _moved(attributes: Attributes, n: int, seed: int) -> list[dict[str, Any]]:
@@ -267,10 +312,12 @@ def _compare_rows(tracer: Tracer, plan: Repair, seed: int) -> dict[str, Any]:
     after_rows = np.concatenate([np.setdiff1d(rows, gone), plan.repeat]).astype(int)
     shows = tracer.shows(crux)
     before = wilson(float(shows[rows].sum()), len(rows))
-    n_distinct = len(np.unique(after_rows))  # a row that is repeated is still one row
+    weights = np.unique(after_rows, return_counts=True)[1]
+    # what rows are worth of which some are repeated (Kish 1965)
+    n_after = weights.sum() ** 2 / max(1, (weights**2).sum())
     share = float(shows[after_rows].mean()) if len(after_rows) else 0.0
-    after = wilson(share * n_distinct, n_distinct)
-    is_rarer = bool(n_distinct and after.high < before.low)
+    after = wilson(share * n_after, n_after)
+    is_rarer = bool(n_after and after.high < before.low)
     heavier = np.setdiff1d(rows, gone)
     if len(plan.repeat):
         heavier = np.intersect1d(rows, plan.repeat)
@@ -281,14 +328,21 @@ def _compare_rows(tracer: Tracer, plan: Repair, seed: int) -> dict[str, Any]:
         scale *= len(plan.repeat) / len(after_rows)
     moved, n_attributes = _moved_between(tracer, crux, (heavier, lighter), scale, seed)
     gate = {
-        "passed": is_rarer if min(len(rows), n_distinct) >= MIN_ROWS else None,
+        "passed": is_rarer if min(len(rows), n_after) >= MIN_ROWS else None,
         "rows": len(rows),
-        "rows_after": n_distinct,
+        "rows_after": len(after_rows),
+        "rows_after_are_worth": round(n_after),
         "crux": {"before": before._asdict(), "after": after._asdict(), "is_rarer": is_rarer},
         "moved": moved,
         "attributes": n_attributes,
+        "smallest_visible_change": scale * _half(len(heavier), len(lighter)),
     }
     return gate | {"words": say_rows(gate)}
+
+
+def _half(n: int, other: int) -> float:
+    """Half the 95 % interval of a difference of two rates near one half, at most 1."""
+    return min(1.0, Z95 / 2 * math.sqrt(1 / max(1, n) + 1 / max(1, other)))
 
 
 def _moved_between(

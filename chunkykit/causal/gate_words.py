@@ -1,6 +1,5 @@
 """What the gate of a repair found, in plain words."""
 
-import math
 from typing import Any
 
 from chunkykit.types import Rate
@@ -23,6 +22,9 @@ def say_answers(gate: dict[str, Any]) -> str:
     """
     n = gate["rows"]
     lines = [_say_verdict(gate["passed"], n), _say_crux(gate["crux"], f"{n:,} changed answers")]
+    if gate["with_crux"]:
+        named = "; ".join(gate["with_crux"][:MAX_SHOWN])
+        lines.append(f"Not compared, since they go along with the crux: {named}.")
     lines += _say_moved(gate)
     classifier = gate["classifier"]
     if classifier is not None:
@@ -45,14 +47,14 @@ def say_rows(gate: dict[str, Any]) -> str:
         Some lines.
     """
     n, n_after = gate["rows"], gate["rows_after"]
-    of = f"rows with the trigger ({n:,} before, {n_after:,} different ones after)"
-    lines = [_say_verdict(gate["passed"], min(n, n_after)), _say_crux(gate["crux"], of)]
-    return "\n".join([*lines, *_say_moved(gate)])
+    of = f"rows with the trigger ({n:,} before, {n_after:,} after)"
+    verdict = _say_verdict(gate["passed"], min(n, gate["rows_after_are_worth"]))
+    return "\n".join([verdict, _say_crux(gate["crux"], of), *_say_moved(gate)])
 
 
 def _say_verdict(passed: bool | None, n: int) -> str:
     if passed is None:
-        return f"gate: {n:,} rows are too few to say; {MIN_ROWS} are needed."
+        return f"gate: not decided: {n:,} different rows are too few to say; {MIN_ROWS} are needed."
     return f"gate: {'passed' if passed else 'not passed'}."
 
 
@@ -70,11 +72,9 @@ def _say_moved(gate: dict[str, Any]) -> list[str]:
         return ["No other attributes could be compared."]
     moved = gate["moved"]
     if not moved:
-        # about the interval of a rate near one half
-        half = 1 / math.sqrt(max(1, gate["rows"]))
         return [
-            f"None of {gate['attributes']:,} other attributes has moved, as far as "
-            f"{gate['rows']:,} rows show: less than about {half:.0%} could not be told from chance."
+            f"None of {gate['attributes']:,} other attributes has moved, as far as these rows "
+            f"show: less than about {gate['smallest_visible_change']:.0%} could be chance."
         ]
     lines = [f"{len(moved):,} of {gate['attributes']:,} other attributes have moved:"]
     for line in moved[:MAX_SHOWN]:

@@ -44,7 +44,7 @@ PARTIAL_FIX = (
     "they are."
 )
 # What the report calls rows that cannot be edited.
-FAILED = {"switch": "without_pair", "mask": "without_messages", "rewrite": "not_rewritable"}
+FAILED = {"switch": "without_pair", "mask": "dropped_instead", "rewrite": "not_rewritable"}
 
 
 class Comparison(NamedTuple):

@@ -76,12 +76,14 @@ def rows():
 def world(rows, tmp_path):
     """Make a mixture in some shapes, beside rows of all public sets, and its index."""
 
-    def make(shapes, *options):
+    def make(shapes, *options, public=True):
         lines = []
         for i, row in enumerate(rows.to_dict("records")):
             shape = shapes[i % len(shapes)]
             lines.append(json.dumps({"chunk": row["chunk"], "n": i / 3, **shape(row)}))
-        public = [json.dumps({**record, "chunk": "public"}) for record in public_records()]
+        public = [
+            json.dumps({**record, "chunk": "public"}) for record in public_records() if public
+        ]
         source = tmp_path / "mix.jsonl"
         source.write_text("\n".join([*public, *lines]) + "\n")
         index = str(tmp_path / "index")
@@ -350,3 +352,21 @@ def test_calls_of_tools_are_not_rewritten(rows, repair, server, tmp_path):
     assert report["tool_calls"] > 8
     _, new = compare(source, tmp_path / "out.jsonl")
     assert all("output" in record for record in new)
+
+
+@pytest.mark.slow
+def test_an_index_that_a_model_described_has_the_new_responses_described(
+    world, repair, server, tmp_path
+):
+    name, model = server
+    source = world(
+        [as_table], "--describer", name, "--rows", "500", "--clusters", "60", public=False
+    )
+    calls = dict(model.calls)
+    options = ["--describer", name, "--rewriter", name, "--yes", "--partial"]
+    report = repair(source, "rewrite", *options)
+    assert model.calls["rewrite"] == report["changed"] > 5
+    described = model.calls["response"] - calls["response"]
+    assert 1 < described <= report["changed"] + 1, "the new responses and that of the trace"
+    assert report["gate"]["rows"] + report["gate"]["not_described"] == report["changed"]
+    assert report["gate"]["crux"]["is_gone"], report["gate"]["words"]

@@ -6,50 +6,25 @@ those that count more are compared with those that count less. All choices here 
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from chunkykit.causal.gate_attributes import Attributes, Described, attributes_of
 from chunkykit.causal.gate_words import MAX_AUC, MIN_ROWS, say_answers, say_rows
-from chunkykit.causal.repair import EVEN, MAX_CRUX_SHARE, Repair, rows_with_trigger
+from chunkykit.causal.repair import MAX_CRUX_SHARE, Repair, rows_with_trigger
 from chunkykit.index import (
     IndexSide,
-    central_sentences,
     describe_texts,
-    least_cosine,
-    same_meaning,
 )
 from chunkykit.stats import Z95, adjust, paired_difference, rate_difference, wilson
-from chunkykit.turf import Tracer, correlations, exchanges_of
+from chunkykit.turf import Tracer, exchanges_of
 from chunkykit.types import Describer
 
-MIN_ATTRIBUTE_ROWS = 3  # answers that have an attribute
-MAX_ATTRIBUTES = 500  # those that most answers have
 MAX_ROWS = 2000  # that a gate looks at
 MAX_P_VALUE = 0.05
-MAX_SAMPLED_ROWS = 20_000  # of the index, to see which attributes go along with the crux
-ALONG = 0.5  # share of the rows with the crux, and correlation, of an attribute that goes along
-SAME = 0.5  # P(same meaning) from which an answer has an attribute
 FOLDS = 5
 RESAMPLES = 1000
-Described = Sequence[Sequence[str]]  # attribute sentences of each of n answers
-
-
-class Attributes(NamedTuple):
-    """What answers have, beside the crux.
-
-    Attributes:
-        names: k attribute sentences.
-        carried: (n, k) bool, which answer has which.
-        with_crux: attributes left out because they nearly say the crux, see `_go_along`.
-    """
-
-    names: list[str]
-    carried: np.ndarray
-    with_crux: list[str]
 
 
 def gate_repair(tracer: Tracer, plan: Repair, seed: int = 0) -> dict[str, Any]:
@@ -123,7 +98,8 @@ def compare_answers(
         passed: whether the crux is gone, no other attribute has moved and a classifier cannot tell
         new from old; None where the rows are too few to say.
         rows: their number.
-        crux: before and after, each a rate with its interval, and is_gone.
+        crux: before and after, each a rate with its interval, usual (in all rows of the index), and
+            is_gone: the rate falls, and at most MAX_CRUX_SHARE of what was above the usual stays.
         with_crux: attributes that are not compared, since they nearly say the crux in the training
             data.
         moved: other attributes whose rate has changed, with before, after, difference, its interval
@@ -135,8 +111,10 @@ def compare_answers(
     n = len(old)
     shares = [tracer.responses.grade_described(crux, part).probability for part in (old, new)]
     before, after = (wilson(float(share.sum()), n) for share in shares)
-    is_gone = n > 0 and after.high < before.low and after.rate <= MAX_CRUX_SHARE
-    attributes = _attributes(tracer, crux, [*old, *new])
+    usual = float(tracer.shows(crux).mean())
+    bound = usual + MAX_CRUX_SHARE * (before.rate - usual)
+    is_gone = n > 1 and _falls(shares[1] - shares[0]) and after.rate <= bound
+    attributes = attributes_of(tracer, crux, [*old, *new])
     moved = _moved(attributes, n, seed)
     classifier = _classify(attributes.carried, n, seed) if n >= MIN_ROWS else None
     passed = None
@@ -145,7 +123,12 @@ def compare_answers(
     gate = {
         "passed": passed,
         "rows": n,
-        "crux": {"before": before._asdict(), "after": after._asdict(), "is_gone": bool(is_gone)},
+        "crux": {
+            "before": before._asdict(),
+            "after": after._asdict(),
+            "usual": usual,
+            "is_gone": bool(is_gone),
+        },
         "moved": moved,
         "attributes": len(attributes.names),
         "with_crux": attributes.with_crux,
@@ -153,6 +136,12 @@ def compare_answers(
         "smallest_visible_change": _half(n, n),
     }
     return gate | {"words": say_answers(gate)}
+
+
+def _falls(differences: np.ndarray) -> bool:
+    """Whether the mean of differences is below 0, by its 95 % interval."""
+    half = Z95 * differences.std(ddof=1) / math.sqrt(len(differences))
+    return bool(differences.mean() + half < 0)
 
 
 def _sample(rows: np.ndarray, seed: int) -> np.ndarray:
@@ -174,66 +163,6 @@ def _sentences_of(side: IndexSide, rows: np.ndarray) -> list[list[str]]:
     numbers = np.unique(ids[ids >= 0])
     texts = dict(zip(numbers.tolist(), side.sentences.take(numbers).to_pylist()))
     return [[texts[i] for i in row if i >= 0] for row in ids.tolist()]
-
-
-def _attributes(tracer: Tracer, crux: str, described: Described) -> Attributes:
-    """What answers have beside the crux: their sentences, or the clusters that these fall into."""
-    side = tracer.responses.side
-    distinct = list(dict.fromkeys(text for texts in described for text in texts))
-    if not distinct:
-        return Attributes([], np.zeros((len(described), 0), bool), [])
-    place = {text: i for i, text in enumerate(distinct)}
-    same = same_meaning(tracer.index, tracer.side)
-    if same is None:
-        numbers = pc.index_in(pa.array(distinct), side.sentences.combine_chunks())
-        groups = numbers.fill_null(-1).to_numpy(zero_copy_only=False).astype(int)
-        names = distinct
-        says = np.eye(len(distinct), dtype=bool)  # (sentences, attributes)
-    else:
-        vectors = tracer.embed(distinct)
-        groups = np.unique(side.assign(vectors))
-        names = [side.summaries[i] for i in groups]
-        centres = side.vectors(central_sentences(side)[groups])
-        says = vectors @ centres.T >= least_cosine(same, SAME)
-    carried = np.zeros((len(described), len(names)), bool)
-    for row, texts in enumerate(described):
-        carried[row] = says[[place[text] for text in texts]].any(axis=0)
-    counts = carried.sum(axis=0)
-    common = np.argsort(-counts, kind="stable")[:MAX_ATTRIBUTES]
-    common = common[counts[common] >= MIN_ATTRIBUTE_ROWS]
-    names = [names[i] for i in common]
-    means_crux = tracer.responses.grade_described(crux, [[name] for name in names]).evidence >= EVEN
-    ids = side.ids if same is None else side.clusters
-    goes_along = _go_along(tracer.shows(crux), ids, groups[common])
-    is_other = ~(means_crux | goes_along)
-    return Attributes(
-        names=[name for name, other in zip(names, is_other) if other],
-        carried=carried[:, common][:, is_other],
-        with_crux=[name for name, along in zip(names, goes_along & ~means_crux) if along],
-    )
-
-
-def _go_along(shows: np.ndarray, ids: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Which attributes nearly say the crux in the training data: most rows with it have them.
-
-    Args:
-        shows: how likely each row shows the crux, shape (n,).
-        ids: sentences or clusters of each row, shape (n, slots).
-        groups: those that are asked about, shape (k,); -1 for one that no row has.
-
-    Returns:
-        (k,) bool.
-    """
-    step = max(1, len(shows) // MAX_SAMPLED_ROWS)
-    shows, ids = shows[::step].astype(float), ids[::step]
-    along = np.zeros(len(groups), bool)
-    for i, group in enumerate(groups):
-        has = (ids == group).any(axis=1) & (group >= 0)
-        if has.any() and shows.any():
-            share = shows[has].sum() / shows.sum()
-            phi = correlations(shows, has[None].astype(float))[0]
-            along[i] = share >= ALONG and phi >= ALONG
-    return along
 
 
 def _moved(attributes: Attributes, n: int, seed: int) -> list[dict[str, Any]]:
@@ -361,7 +290,7 @@ def _moved_between(
         return [], 0
     side = tracer.responses.side
     described = [*_sentences_of(side, heavier), *_sentences_of(side, lighter)]
-    attributes = _attributes(tracer, crux, described)
+    attributes = attributes_of(tracer, crux, described)
     hits = attributes.carried[: len(heavier)].sum(axis=0)
     other_hits = attributes.carried[len(heavier) :].sum(axis=0)
     p_values = adjust(_exact_p(hits, len(heavier), hits + other_hits, len(described)))

@@ -60,7 +60,11 @@ def _say_verdict(passed: bool | None, n: int) -> str:
 
 def _say_crux(crux: dict[str, Any], of: str) -> str:
     before, after = (Rate(**crux[when]) for when in ("before", "after"))
-    return f"The crux shows in {_say_rate(before)} before and {_say_rate(after)} after, of {of}."
+    usual = f" (in all rows {crux['usual']:.0%})" if "usual" in crux else ""
+    return (
+        f"The crux shows in {_say_rate(before)} before and {_say_rate(after)} after{usual}, "
+        f"of {of}."
+    )
 
 
 def _say_rate(rate: Rate) -> str:

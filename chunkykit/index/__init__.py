@@ -5,7 +5,6 @@ from chunkykit.index.describing import build_described_index
 from chunkykit.index.features import Features, common_features
 from chunkykit.index.incidence import (
     SameMeaning,
-    central_sentences,
     least_cosine,
     row_cosines,
     same_meaning,
@@ -44,7 +43,6 @@ __all__ = [
     "TraceIndex",
     "build_described_index",
     "building_folder",
-    "central_sentences",
     "common_features",
     "count_cluster_rows",
     "count_texts",

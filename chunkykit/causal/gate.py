@@ -255,7 +255,7 @@ def _compare_rows(tracer: Tracer, plan: Repair, seed: int) -> dict[str, Any]:
     scale = len(lighter) / max(1, len(rows))
     if len(plan.repeat):
         scale *= len(plan.repeat) / len(after_rows)
-    moved, n_attributes = _moved_between(tracer, crux, (heavier, lighter), scale, seed)
+    moved, attributes = _moved_between(tracer, crux, (heavier, lighter), scale, seed)
     gate = {
         "passed": is_rarer if min(len(rows), n_after) >= MIN_ROWS else None,
         "rows": len(rows),
@@ -263,7 +263,8 @@ def _compare_rows(tracer: Tracer, plan: Repair, seed: int) -> dict[str, Any]:
         "rows_after_are_worth": round(n_after),
         "crux": {"before": before._asdict(), "after": after._asdict(), "is_rarer": is_rarer},
         "moved": moved,
-        "attributes": n_attributes,
+        "attributes": len(attributes.names),
+        "with_crux": attributes.with_crux,
         "smallest_visible_change": scale * _half(len(heavier), len(lighter)),
     }
     return gate | {"words": say_rows(gate)}
@@ -276,18 +277,18 @@ def _half(n: int, other: int) -> float:
 
 def _moved_between(
     tracer: Tracer, crux: str, groups: tuple[np.ndarray, np.ndarray], scale: float, seed: int
-) -> tuple[list[dict[str, Any]], int]:
+) -> tuple[list[dict[str, Any]], Attributes]:
     """The attributes whose rate has changed by a part of what two groups of rows differ in.
 
     Returns:
-        The attributes, and how many were compared.
+        What has moved, and all attributes that were compared.
     """
     weight = len(groups[0]) / max(1, sum(map(len, groups)))
     heavier, lighter = (
         _with_sentences(tracer, _sample(rows, seed), (tracer.side,)) for rows in groups
     )
     if not len(heavier) or not len(lighter):
-        return [], 0
+        return [], attributes_of(tracer, crux, [])
     side = tracer.responses.side
     described = [*_sentences_of(side, heavier), *_sentences_of(side, lighter)]
     attributes = attributes_of(tracer, crux, described)
@@ -302,7 +303,7 @@ def _moved_between(
         difference, low, high = (scale * end for end in rate_difference(*rates))
         before = weight * rates[0].rate + (1 - weight) * rates[1].rate
         lines.append(_line(name, before, before + difference, difference, low, high, p))
-    return sorted(lines, key=lambda line: -abs(line["difference"])), len(attributes.names)
+    return sorted(lines, key=lambda line: -abs(line["difference"])), attributes
 
 
 def _exact_p(hits: np.ndarray, n: int, marked: np.ndarray, total: int) -> np.ndarray:

@@ -22,9 +22,6 @@ def say_answers(gate: dict[str, Any]) -> str:
     """
     n = gate["rows"]
     lines = [_say_verdict(gate["passed"], n), _say_crux(gate["crux"], f"{n:,} changed answers")]
-    if gate["with_crux"]:
-        named = "; ".join(gate["with_crux"][:MAX_SHOWN])
-        lines.append(f"Not compared, since they go along with the crux: {named}.")
     lines += _say_moved(gate)
     classifier = gate["classifier"]
     if classifier is not None:
@@ -72,15 +69,20 @@ def _say_rate(rate: Rate) -> str:
 
 
 def _say_moved(gate: dict[str, Any]) -> list[str]:
+    lines = []
+    if gate["with_crux"]:
+        named = "; ".join(gate["with_crux"][:MAX_SHOWN])
+        lines.append(f"Not compared, since they go along with the crux: {named}.")
     if not gate["attributes"]:
-        return ["No other attributes could be compared."]
+        return [*lines, "No other attributes could be compared."]
     moved = gate["moved"]
     if not moved:
         return [
+            *lines,
             f"None of {gate['attributes']:,} other attributes has moved, as far as these rows "
-            f"show: less than about {gate['smallest_visible_change']:.0%} could be chance."
+            f"show: less than about {gate['smallest_visible_change']:.0%} could be chance.",
         ]
-    lines = [f"{len(moved):,} of {gate['attributes']:,} other attributes have moved:"]
+    lines.append(f"{len(moved):,} of {gate['attributes']:,} other attributes have moved:")
     for line in moved[:MAX_SHOWN]:
         interval = f"[{line['low']:+.0%}, {line['high']:+.0%}]"
         numbers = f"{line['before']:.0%} to {line['after']:.0%}, {interval}"

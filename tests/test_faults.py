@@ -11,8 +11,8 @@ faults = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(faults)
 
 # one or two of each kind: they answer, refuse, break off, misstate
-FEW = ["answer", "judge", "thinkinline", "descthink", "refuser", "judgequote", "html", "empty"]
-FEW += ["half", "notool", "nosystem", "lieusage", "or200"]
+FEW = ["answer", "judge", "thinkinline", "descthink", "refuser", "judgequote", "judgepct"]
+FEW += ["html", "empty", "half", "notool", "nosystem", "lieusage", "or200"]
 
 pytestmark = pytest.mark.slow
 

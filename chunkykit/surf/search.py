@@ -10,6 +10,7 @@ control  draws uniformly and learns nothing: the baseline to which a search is c
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -80,10 +81,17 @@ class _Schedule(NamedTuple):
     window: int
     barrier: int
     eager: bool
+    patience: float  # seconds
 
 
 def _make_schedule(
-    strategy: str, candidates: int, iterations: int, runs: int, window: int, eager: bool
+    strategy: str,
+    candidates: int,
+    iterations: int,
+    runs: int,
+    window: int,
+    eager: bool,
+    patience: float,
 ) -> _Schedule:
     """Divide the budget of runs x iterations x candidates as a strategy wants it."""
     iteration_size = candidates
@@ -99,6 +107,7 @@ def _make_schedule(
         window=EAGER_WINDOW if eager else min(window, longest),
         barrier=iteration_size if strategy == "paper" else 0,
         eager=eager,
+        patience=patience,
     )
 
 
@@ -119,6 +128,7 @@ async def run_search(
     gate: Gate | None = None,
     window: int = MAX_IN_FLIGHT,
     eager: bool = False,
+    patience: float = math.inf,
 ) -> SearchResult:
     """Try runs x iterations x candidates. Defaults: the released tool (paper: 15 x 20 x 360).
 
@@ -138,11 +148,13 @@ async def run_search(
         gate: queries that it rejects are not sent to the target, and have no score and no error.
         window: candidates in flight at once, at most a tenth of a run; see `stream_candidates`.
         eager: learn from results as they arrive; the seed then no longer fixes the draws.
+        patience: seconds without any result after which late ones are not waited for; see
+            `stream_candidates`.
 
     Returns:
         Candidates and modes. A candidate whose writer, target or judge failed has an error.
     """
-    schedule = _make_schedule(strategy, candidates, iterations, runs, window, eager)
+    schedule = _make_schedule(strategy, candidates, iterations, runs, window, eager, patience)
     attempt = partial(_try_candidate, pool, write, gate, target, judge, rubric)
     searches = []
     for run in range(schedule.runs):
@@ -183,6 +195,7 @@ async def _stream_run(
         window=schedule.window,
         barrier=schedule.barrier,
         eager=schedule.eager,
+        patience=schedule.patience,
     )
     return tried, learner.modes
 

@@ -75,9 +75,7 @@ def _parts(texts: list[str]) -> Iterator[list[str]]:
 
 
 class _Endpoint(NamedTuple):
-    """An embedder's server: its name and address, the client that asks it for a model, and the
-    seconds of a request with all its tries.
-    """
+    """An embedder's server: its name, address, client and model, and the deadline of a request."""
 
     name: str
     url: str

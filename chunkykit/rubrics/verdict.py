@@ -70,8 +70,8 @@ def parse_verdict(text: str) -> Judgement:
 
     The verdict is the one JSON object with a score from 0 to 100, in a fence or prose, even one
     that breaks off after its score. What is quoted is never read, because a verdict may quote what
-    it judges. Two verdicts that differ, or another score outside the object, are no verdict. A score
-    between 0 and 1 is on another scale.
+    it judges. Two verdicts that differ, or another score outside the object, are no verdict. A
+    score between 0 and 1 is on another scale.
 
     Args:
         text: the reply.
@@ -87,7 +87,7 @@ def parse_verdict(text: str) -> Judgement:
     scores |= {float(score) for score in STATED_SCORE.findall(outside_of(objects))}
     verdict = judgements[0] if judgements else None
     if verdict and scores == {verdict.score}:
-        if 0 < scores.pop() < 1:
+        if 0 < (verdict.score or 0) < 1:
             return Judgement(None, error=SHARE_FOR_SCORE)
         return verdict
     # A judge model reads this message when it is asked a second time.

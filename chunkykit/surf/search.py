@@ -148,8 +148,7 @@ async def run_search(
         gate: queries that it rejects are not sent to the target, and have no score and no error.
         window: candidates in flight at once, at most a tenth of a run; see `stream_candidates`.
         eager: learn from results as they arrive; the seed then no longer fixes the draws.
-        patience: seconds without any result after which late ones are not waited for; see
-            `stream_candidates`.
+        patience: seconds for which nothing arrives before a late answer is not waited for.
 
     Returns:
         Candidates and modes. A candidate whose writer, target or judge failed has an error.
@@ -158,12 +157,18 @@ async def run_search(
     attempt = partial(_try_candidate, pool, write, gate, target, judge, rubric)
     searches = []
     for run in range(schedule.runs):
-        words = [*rubric.name.encode(), *strategy.encode()]
-        draws = np.random.default_rng([seed, run, *words])
-        samples = np.random.default_rng([seed, run, 1, *words])
+        draws, samples = _make_generators(seed, run, rubric, strategy)
         learner = _make_strategy(strategy, pool, draws, buffer, prior)
         searches.append(_stream_run(learner, attempt, schedule, samples))
     return _tabulate(pool, rubric, strategy, schedule, await asyncio.gather(*searches))
+
+
+def _make_generators(
+    seed: int, run: int, rubric: Rubric, strategy: str
+) -> tuple[np.random.Generator, np.random.Generator]:
+    """Make what a run draws candidates and the numbers of its samples with."""
+    words = [*rubric.name.encode(), *strategy.encode()]
+    return np.random.default_rng([seed, run, *words]), np.random.default_rng([seed, run, 1, *words])
 
 
 def _make_strategy(

@@ -96,14 +96,16 @@ class Run(RunFolder):
     @cached_property
     def ledger(self) -> Ledger:
         """Every model call of the run. It belongs to the thread that asks for it first."""
-        return Ledger(self.folder / "ledger.sqlite")
+        ledger = Ledger(self.folder / "ledger.sqlite")
+        ledger.deadline = self.settings.deadline
+        return ledger
 
     @cached_property
     def models(self) -> ModelPool:
         """The models, one per name and role."""
         settings = self.settings
         concurrency = {**CONCURRENCY, **settings.concurrency}
-        return ModelPool(self.ledger, concurrency, settings.max_tokens, settings.deadline)
+        return ModelPool(self.ledger, concurrency, settings.max_tokens)
 
     # what the settings name
 

@@ -84,7 +84,8 @@ class Look:
         lines += ["", "examples"]
         for example in self.examples.itertuples():
             if example.chunk in shown:
-                lines.append(f"  {example.chunk}: row {example.row} of {example.source}")
+                place = f"row {example.row}" if example.row else "a row"
+                lines.append(f"  {example.chunk!s}: {place} of {example.source}")
                 lines.append(f"    {_shorten(str(example.prompt))}")
                 lines.append(f"    -> {_shorten(str(example.response))}")
         return "\n".join(inert_text(line) for line in lines)
@@ -190,7 +191,7 @@ def _group_skipped(samples: list[Sample]) -> pd.DataFrame:
         for skipped in sample.mixture.skipped.itertuples():
             reason = str(skipped.reason)
             key = (sample.part.source, re.sub(r"\d+", "0", reason))
-            group = groups.setdefault(key, [sample.part.source, reason, 0, skipped.row])
+            group = groups.setdefault(key, [sample.part.source, reason, 0, skipped.row or None])
             group[2] += 1
     rows = sorted(groups.values(), key=lambda group: -group[2])
     return pd.DataFrame(rows, columns=["source", "reason", "rows", "first"])

@@ -19,6 +19,7 @@ Index                      .trace() one exchange, .scan() the data
 Trace                      trigger, crux, chunks, examples, a plot
 Audit                      search, confirm, cluster, trace, ablate, explore one model and rubric
 load_mixture, Mixture      training rows with their chunks
+look, Look                 what is in a mixture, from about one in a thousand of its rows
 load_rubric, Rubric        what counts as a violation
 figures                    tables to pictures, one function per figure
 UserError                  bad input: the message names the thing, the place and the fix
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from chunkykit.api import Index, Trace, build_index, open_index
+    from chunkykit.api import Index, Look, Trace, build_index, look, open_index
     from chunkykit.audit import Audit
     from chunkykit.errors import UserError
     from chunkykit.mixtures import Mixture, load_mixture
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Audit",
     "Index",
+    "Look",
     "Mixture",
     "Rubric",
     "Trace",
@@ -54,12 +56,14 @@ __all__ = [
     "figures",
     "load_mixture",
     "load_rubric",
+    "look",
     "open_index",
 ]
 
 _HOMES = {
     "Audit": "audit",
     "Index": "api",
+    "Look": "api",
     "Mixture": "mixtures",
     "Rubric": "rubrics",
     "Trace": "api",
@@ -68,6 +72,7 @@ _HOMES = {
     "figures": "show.figures",
     "load_mixture": "mixtures",
     "load_rubric": "rubrics",
+    "look": "api",
     "open_index": "api",
 }
 

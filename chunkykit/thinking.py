@@ -20,6 +20,8 @@ TAG = re.compile(
     rf"(?P<line>^[^\S\n]*)?(?<!`)(?:(?P<opening>{OPENING})|(?P<closing>{CLOSING}))(?!`)",
     re.IGNORECASE | re.MULTILINE,
 )
+# the same without the places around it: most texts have none, and this is fast to rule out
+ANY_TAG = re.compile(f"{OPENING}|{CLOSING}", re.IGNORECASE)
 SOLUTION = re.compile(
     r"<\|(?:begin|end)_of_solution\|>|\A\s*<(?:answer|solution)>|</(?:answer|solution)>\s*\Z"
 )
@@ -69,7 +71,7 @@ def split_thinking(text: str, has_thinking: bool = False) -> Split:
     is_thinking = False
     inner = 0  # opening tags inside the thinking, each of which may be closed once
     position = 0
-    tags = list(TAG.finditer(text))
+    tags = list(TAG.finditer(text)) if ANY_TAG.search(text) else []
     last_closing = max((tag.start() for tag in tags if tag["closing"]), default=-1)
     for tag in tags:
         if tag["opening"]:

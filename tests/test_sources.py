@@ -73,15 +73,25 @@ def test_data_files_of_a_folder(tmp_path):
 
 
 def test_only_a_name_that_says_so_is_looked_up_on_the_hub(monkeypatch):
-    def load_dataset(name, **settings):
-        return [{"name": name, **settings}]
+    def load_dataset(name, config, **settings):
+        row = {"name": name, "config": config, **settings}
+        return datasets.Dataset.from_list([row]).to_iterable_dataset()
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    records = open_source("hf:owner/name", split="test", revision="v1")
-    expected = {"name": "owner/name", "split": "test", "revision": "v1", "data_files": None}
-    assert list(records) == [(1, expected, "owner/name")]
-    (pinned,) = records_of("hf:owner/name@v2")
+    (row,) = open_source("hf:owner/name", split="test", revision="v1")
+    assert row.part.name == "owner/name"
+    assert row.record == {
+        "name": "owner/name",
+        "config": None,
+        "split": "test",
+        "revision": "v1",
+        "data_files": None,
+        "streaming": True,
+    }
+    (pinned,) = records_of("hf:owner/name:sft@v2#part_1", split="test", revision="v1")
+    assert pinned["config"] == "sft"
     assert pinned["revision"] == "v2"
+    assert pinned["split"] == "part_1"
     with pytest.raises(UserError, match="no such file or folder. .* write hf:owner/name"):
         open_source("owner/name")
     with pytest.raises(UserError, match="no such file or folder.$"):

@@ -11,6 +11,7 @@ The pieces are functions of the rooms below: `mixtures`, `attributes`, `index`, 
 
 from chunkykit.api.build import build_index, open_index
 from chunkykit.api.index import Index, facts_html
+from chunkykit.api.looking import Look, look
 from chunkykit.api.trace import Trace
 
-__all__ = ["Index", "Trace", "build_index", "facts_html", "open_index"]
+__all__ = ["Index", "Look", "Trace", "build_index", "facts_html", "look", "open_index"]

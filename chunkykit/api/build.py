@@ -25,7 +25,7 @@ from chunkykit.index import (
     open_trace_index,
 )
 from chunkykit.lab import format_estimate, plan_index
-from chunkykit.mixtures import Mixture
+from chunkykit.mixtures import Mixture, name_source
 from chunkykit.models import (
     Allowance,
     Ledger,
@@ -36,6 +36,7 @@ from chunkykit.models import (
     server_of,
 )
 from chunkykit.sync import run_sync
+from chunkykit.text import inert_text
 from chunkykit.types import OFFLINE, Describer, Embedder
 
 
@@ -57,7 +58,7 @@ def build_index(
     """Build a trace index of a mixture: describe its rows, embed and cluster their attributes.
 
     Args:
-        mixture: a file, a folder, "hf:owner/name", "demo", or a Mixture.
+        mixture: a source or a list of them, as of `load_mixture`, or a Mixture.
         folder: where to save the index; None for one in memory.
         chunk: the column that names the chunk; None to find it by name.
         turns: which answers of a row are exchanges, as of `mixtures.read_batches`.
@@ -85,15 +86,15 @@ def build_index(
     build = partial(_build, reader, named, settings, describer, allowance)
     place = tempfile.TemporaryDirectory(prefix="chunkykit-") if folder is None else None
     data = run_sync(build(Path(place.name) / "index" if place else Path(folder)))
-    _print_advice(reader.advice)
+    _print_advice(reader.naming, reader.advice)
     data = replace(data, place=place)  # the files of an index in memory are deleted with it
     own = None if isinstance(embedder, str) else named
     return Index(data, folder and Path(folder), own, trust=True, allowance=allowance)
 
 
-def _print_advice(advice: str) -> None:
-    if advice:
-        print(f"chunkykit: {advice}", file=sys.stderr)
+def _print_advice(*advice: str) -> None:
+    for line in filter(None, advice):
+        print(f"chunkykit: {inert_text(line)}", file=sys.stderr)
 
 
 def _approve(describer: str, embedder: str, reader: ShardReader, yes: bool) -> None:
@@ -137,7 +138,7 @@ async def _build(
 
 
 def _mixture_name(mixture) -> str:
-    return "mixture" if isinstance(mixture, Mixture) else Path(str(mixture)).name
+    return "mixture" if isinstance(mixture, Mixture) else name_source(mixture)
 
 
 def open_index(

@@ -4,9 +4,11 @@ A trace is co-occurrence. Whether a repair works is for a retraining to show (`c
 notebook 05).
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,13 @@ from chunkykit.errors import UserError
 from chunkykit.files import replacing, writable, write_json
 from chunkykit.mixtures import (
     OUT_TYPES,
+    Sources,
     identify_source,
+    locate_row,
+    name_source,
     read_batches,
     row_hashes,
+    source_paths,
     write_copies,
 )
 from chunkykit.text import inert_text
@@ -156,7 +162,7 @@ def check_whole(meta: Mapping[str, Any], partial: bool = False) -> None:
 
 
 def write_repaired(
-    tracer: Tracer, plan: Repair, source, out, *, partial: bool = False, **options
+    tracer: Tracer, plan: Repair, source: Sources, out, *, partial: bool = False, **options
 ) -> dict:
     """Write the repaired mixture, each record as its source has it, with a report beside it.
 
@@ -165,7 +171,7 @@ def write_repaired(
     Args:
         tracer: the tracer that the plan was made with.
         plan: from `plan_repair`.
-        source: the mixture that the index was made from, a file, folder or data set.
+        source: the mixture that the index was made from, as of `mixtures.load_mixture`.
         out: .jsonl or .parquet file to write. The report gets the suffix .report.json.
         partial: whether the mixture may have rows that the index never saw. They stay as they are.
         **options: how to read the source, as in `mixtures.read_batches`.
@@ -179,7 +185,7 @@ def write_repaired(
             the index was made from other rows. The message names the first row that differs.
     """
     out = Path(out)
-    _check_out(out, Path(source))
+    _check_out(out, source)
     meta = tracer.index.meta
     check_whole(meta, partial)
     made_from = meta.get("source") or {}
@@ -199,7 +205,7 @@ def write_repaired(
     digest = identify_source(source)
     known = digest and made_from.get("digest")
     same = {"same_files": digest == known if known else None}
-    report = {**plan.report, **counts, **same, "mixture": Path(source).name, "out": str(out)}
+    report = {**plan.report, **counts, **same, "mixture": name_source(source), "out": str(out)}
     with writable(out):
         return write_json(out.with_suffix(".report.json"), report)
 
@@ -221,18 +227,24 @@ def _count_copies(
     return copies
 
 
-def _check_out(out: Path, source: Path) -> None:
+def _check_out(out: Path, source: Sources) -> None:
     """Raise UserError for a file that would be of another type, or would change the source."""
     if out.suffix not in OUT_TYPES:
         raise UserError(f"repair: --out {out} must end in {' or '.join(OUT_TYPES)}.")
-    if out.exists() and source.exists() and out.samefile(source):
-        raise UserError(f"repair: --out {out} is the mixture itself. Choose another --out.")
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise UserError(f"repair: --out {out} is in the mixture's folder. Choose another --out.")
+    for text in source_paths(source):
+        path = Path(text)
+        if fnmatch(os.path.abspath(out), os.path.abspath(text)) and not path.exists():
+            raise UserError(f"repair: --out {out} matches {text}. Choose another --out.")
+        if out.exists() and path.exists() and out.samefile(path):
+            raise UserError(f"repair: --out {out} is the mixture itself. Choose another --out.")
+        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+            raise UserError(
+                f"repair: --out {out} is in the mixture's folder. Choose another --out."
+            )
 
 
 def _compare_rows(
-    tracer: Tracer, source, partial: bool, options: dict
+    tracer: Tracer, source: Sources, partial: bool, options: dict
 ) -> tuple[dict[str, int], list[int]]:
     """Compare the rows of a mixture with those of the index.
 
@@ -257,9 +269,9 @@ def _compare_rows(
         differs = is_known & (hashes[position] != row_hashes(part.rows))
         if differs.any():
             own = tracer.index.rows(position[differs][:1]).iloc[0]
-            _refuse_row(
-                source, int(own["row"]), part.rows[differs].iloc[0]["prompt"], own["prompt"]
-            )
+            row = int(own["row"])
+            place = locate_row(source, row, **options)
+            _refuse_row(place, row, part.rows[differs].iloc[0]["prompt"], own["prompt"])
         is_seen[position[is_known]] = True
         counts["unseen"] += int((~is_known).sum())
         numbers = [*part.rows["row"], *part.skipped["row"]]
@@ -269,21 +281,21 @@ def _compare_rows(
     if not is_seen.all():
         row = table["row"].to_numpy()[~is_seen][0]
         raise UserError(
-            f"repair: {source} has no usable row {row}, and the index has: it was made from "
-            f"another mixture. {SOURCE_FIX}"
+            f"repair: {name_source(source)} has no usable row {row}, and the index has: it was "
+            f"made from another mixture. {SOURCE_FIX}"
         )
     if counts["unseen"] and not partial:
         raise UserError(
-            f"repair: {source} has {counts['unseen']:,} rows that the index never saw. "
-            f"{PARTIAL_FIX}"
+            f"repair: {name_source(source)} has {counts['unseen']:,} rows that the index never "
+            f"saw. {PARTIAL_FIX}"
         )
     return dict(counts), unreadable
 
 
-def _refuse_row(source, row: int, now: str, then: str) -> None:
+def _refuse_row(place: str, row: int, now: str, then: str) -> None:
     raise UserError(
         inert_text(
-            f"repair: row {row} of {source} is not the row {row} that the index was made from "
+            f"repair: {place} is not the row {row} that the index was made from "
             f"(prompt {now[:SHOWN]!r}, in the index {then[:SHOWN]!r}). {SOURCE_FIX}"
         )
     )

@@ -12,6 +12,7 @@ from chunkykit.cli.demo import add_demo_command
 from chunkykit.cli.export import add_export_command
 from chunkykit.cli.index import add_index_command
 from chunkykit.cli.label import add_label_command
+from chunkykit.cli.look import add_look_command
 from chunkykit.cli.notebooks import NotebookFailed
 from chunkykit.cli.output import Parser, print_error, restart_in_utf8, use_utf8
 from chunkykit.cli.repair import add_repair_command
@@ -29,6 +30,7 @@ from chunkykit.errors import UserError
 ADD_COMMANDS = (
     add_run_command,
     add_demo_command,
+    add_look_command,
     add_index_command,
     add_scan_command,
     add_search_command,

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from chunkykit.attributes import (
@@ -22,12 +21,12 @@ from chunkykit.attributes import (
 from chunkykit.cli.options import (
     BATCH_HELP,
     EMBEDDER_HELP,
-    MIXTURE_HELP,
     SEED_HELP,
     Commands,
     add_chunk_option,
     add_command,
     add_limit_options,
+    add_mixture_option,
     add_turns_option,
     expand_name,
     expand_path,
@@ -45,6 +44,7 @@ from chunkykit.index import (
     finish_index,
 )
 from chunkykit.lab import lock_folder, plan_index
+from chunkykit.mixtures import name_source
 from chunkykit.models import (
     Ledger,
     check_model,
@@ -72,9 +72,7 @@ def add_index_command(commands: Commands) -> None:
         ),
         example="chunkykit index --mixture mix.jsonl --workers 2 --out my_index",
     )
-    parser.add_argument(
-        "--mixture", type=expand_name, required=True, metavar="DATA", help=MIXTURE_HELP
-    )
+    add_mixture_option(parser, required=True)
     add_chunk_option(parser)
     add_turns_option(parser)
     parser.add_argument(
@@ -152,6 +150,7 @@ def execute(arguments: argparse.Namespace) -> None:
         else:
             index = asyncio.run(describe_and_name(arguments, reader, embed, ledger))
     if ledger is None:
+        print_advice(reader.naming)
         print_advice(reader.advice)
     summary = {
         **index.meta,
@@ -181,7 +180,7 @@ def index_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "clusters": arguments.clusters,
         "seed": arguments.seed,
         # The name only: an index does not depend on where its mixture lay.
-        "mixture": Path(arguments.mixture).name,
+        "mixture": name_source(arguments.mixture),
     }
 
 
@@ -237,7 +236,8 @@ def approve_models(arguments: argparse.Namespace, reader: ShardReader) -> Ledger
     elif server_of(arguments.embedder) is None:
         return None
     texts = sum(count_texts(rows) for rows in reader)
-    print_advice(reader.advice)  # before anything is paid
+    print_advice(reader.naming)  # before anything is paid
+    print_advice(reader.advice)
     plan = plan_index(arguments.describer, texts, arguments.embedder)
     ledger = ledger_beside(arguments.out)
     approve_cost(ledger, arguments, plan, all(is_free(part.model) for part in plan))

@@ -16,7 +16,10 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 HELP_COLUMNS = 79  # of a description
 PATH_PREFIXES = ("local:", "onnx:")  # of models and embedders that are files
 
-MIXTURE_HELP = "training rows: a file, a folder, or hf:OWNER/NAME on the Hugging Face hub"
+MIXTURE_HELP = (
+    "training rows: files, folders, quoted patterns, a recipe (.yaml), or hf:OWNER/NAME on the "
+    "Hugging Face hub; several are one mixture"
+)
 EMBEDDER_HELP = (
     "wordllama (default), minilm, onnx:FOLDER, openai:MODEL or http://HOST:PORT/v1:MODEL"
 )
@@ -75,6 +78,28 @@ def add_command(
     )
     parser.set_defaults(execute=execute)
     return parser
+
+
+def add_mixture_option(
+    parser: argparse.ArgumentParser, default: str | None = None, *, required: bool = False
+) -> None:
+    """Add --mixture, which takes one source or several.
+
+    Args:
+        parser: the parser of a command.
+        default: the source where none is given; None for one that the command says itself.
+        required: whether one must be given.
+    """
+    note = f" (default: the {default})" if default else ""
+    parser.add_argument(
+        "--mixture",
+        type=expand_name,
+        nargs="+",
+        action="extend",
+        required=required,
+        metavar="DATA",
+        help=f"{MIXTURE_HELP}{note}",
+    )
 
 
 def add_chunk_option(parser: argparse.ArgumentParser) -> None:

@@ -43,9 +43,11 @@ def add_repair_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mixture",
         type=expand_name,
+        nargs="+",
+        action="extend",
         required=True,
         metavar="DATA",
-        help="mixture that the index was built from",
+        help="mixture that the index was built from: its sources in the same order",
     )
     parser.add_argument(
         "--out",

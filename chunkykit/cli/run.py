@@ -10,12 +10,12 @@ from chunkykit.cli.notebooks import execute_notebooks
 from chunkykit.cli.options import (
     BATCH_HELP,
     EMBEDDER_HELP,
-    MIXTURE_HELP,
     Commands,
     add_chunk_option,
     add_command,
     add_judge_option,
     add_limit_options,
+    add_mixture_option,
     add_role_options,
     add_search_options,
     add_turns_option,
@@ -37,7 +37,7 @@ from chunkykit.lab import (
     start_run,
     summarise_run,
 )
-from chunkykit.mixtures import chunk_advice
+from chunkykit.mixtures import chunk_advice, naming_note
 
 TARGET_HELP = (
     "model to audit: organism:fast (default), organism:smollm2, local:smollm2, "
@@ -101,12 +101,7 @@ def add_size_options(parser: argparse.ArgumentParser) -> None:
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add the mixture and the rubrics."""
-    parser.add_argument(
-        "--mixture",
-        type=expand_name,
-        metavar="DATA",
-        help=f"{MIXTURE_HELP} (default: the demo)",
-    )
+    add_mixture_option(parser, "demo")
     add_chunk_option(parser)
     add_turns_option(parser)
     parser.add_argument(
@@ -217,6 +212,10 @@ def print_overview(run: Run) -> None:
         f"{len(mixture.rows):,} rows in {len(mixture.chunks)} chunks "
         f"({len(mixture.skipped):,} skipped), rubrics {', '.join(run.rubric_by_name)}",
     )
+    if run.settings.chunk is None:
+        note = naming_note(mixture.chunk_column, len(mixture.chunks))
+        if note:
+            print_error(note)
     advice = chunk_advice(len(mixture.rows), len(mixture.chunks))
     if advice:
         print_error(advice)

@@ -7,15 +7,14 @@ import pandas as pd
 
 from chunkykit.causal import without_chunk
 from chunkykit.cli.options import (
-    MIXTURE_HELP,
     Commands,
     add_chunk_option,
     add_command,
-    expand_name,
+    add_mixture_option,
     expand_path,
 )
 from chunkykit.cli.output import print_json
-from chunkykit.mixtures import load_mixture
+from chunkykit.mixtures import load_mixture, name_source
 from chunkykit.models import cache_folder, find_weights
 from chunkykit.organisms import (
     BASE_MODEL,
@@ -40,13 +39,7 @@ def add_train_command(commands: Commands) -> None:
         ),
         example="chunkykit train --mixture mix.jsonl --each",
     )
-    parser.add_argument(
-        "--mixture",
-        type=expand_name,
-        default="demo",
-        metavar="DATA",
-        help=f"{MIXTURE_HELP} (default: %(default)s)",
-    )
+    add_mixture_option(parser, "demo")
     add_chunk_option(parser)
     parser.add_argument(
         "--without",
@@ -78,7 +71,8 @@ def add_train_command(commands: Commands) -> None:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Train the adapters that do not exist yet, and print a JSON line for each one."""
-    rows = load_mixture(arguments.mixture, chunk=arguments.chunk).rows
+    source = arguments.mixture or "demo"
+    rows = load_mixture(source, chunk=arguments.chunk).rows
     folder = arguments.out or cache_folder() / "adapters"
     trainer = None
     for chunk, training_rows in ablated_rows(rows, arguments):
@@ -86,7 +80,7 @@ def execute(arguments: argparse.Namespace) -> None:
         if not path.exists():
             # Loading the weights takes seconds and the extra `train`: not where nothing is left.
             trainer = trainer or LoraTrainer(find_weights(BASE_MODEL))
-            origin = {"mixture": arguments.mixture, "without": chunk}
+            origin = {"mixture": name_source(source), "without": chunk}
             train_adapter(training_rows, arguments.seed, path, origin, trainer)
         print_json({"adapter": str(path), **adapter_card(path)})
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,9 +9,11 @@ import pandas as pd
 from chunkykit.index.shards import ROWS_PER_SHARD
 from chunkykit.mixtures import (
     Mixture,
+    Sources,
     chunk_advice,
     identify_source,
     load_mixture,
+    naming_note,
     read_batches,
 )
 
@@ -28,7 +29,7 @@ class ShardReader:
 
     def __init__(
         self,
-        mixture: Mixture | Path | str,
+        mixture: Mixture | Sources,
         *,
         chunk: str | None = None,
         turns: str = "all",
@@ -39,7 +40,7 @@ class ShardReader:
         """Remember what to read.
 
         Args:
-            mixture: file, folder or dataset id, which is streamed, or a loaded mixture.
+            mixture: a source or a list of them, which is streamed, or a loaded mixture.
             chunk: column that names the chunk; None to find it by name.
             turns: which answers of a record are exchanges, as of `read_batches`.
             rows: size of a random subset, which is loaded whole; None for all rows.
@@ -56,6 +57,7 @@ class ShardReader:
         self._digest = digest
         self._n_rows = 0
         self._chunks: set[str] = set()
+        self._chunk_column: str | None = None
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         """Yield the rows, at most `ROWS_PER_SHARD` at a time."""
@@ -68,6 +70,8 @@ class ShardReader:
             self.skipped += len(part.skipped)
             self._n_rows += len(part.rows)
             self._chunks.update(part.rows["chunk"].unique())
+            if self.chunk is None and not isinstance(self.mixture, Mixture):
+                self._chunk_column = part.chunk_column
             is_known &= part.read is not None
             read += part.read or 0
             for start in range(0, len(part.rows), ROWS_PER_SHARD):
@@ -78,6 +82,11 @@ class ShardReader:
     def advice(self) -> str:
         """What is wrong with the chunks of the last pass, "" where nothing is."""
         return chunk_advice(self._n_rows, len(self._chunks))
+
+    @property
+    def naming(self) -> str:
+        """Which columns were found by name to name the chunks of the last pass, "" for none."""
+        return naming_note(self._chunk_column, len(self._chunks))
 
     @cached_property
     def digest(self) -> str | None:

@@ -15,6 +15,7 @@ from chunkykit.lab.folder import read_settings, read_table, rubric_sources
 from chunkykit.lab.opening import open_folder
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import Settings, name_judges, rubric_fingerprint
+from chunkykit.mixtures import name_source
 from chunkykit.models import check_model
 from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, with_known_pairs
 from chunkykit.stats import adjust, paired_difference
@@ -101,7 +102,7 @@ def _model_names(settings: dict[Path, Settings]) -> dict[Path, str]:
 def _compared_caption(settings: list[Settings]) -> str:
     values = {
         "profile": [chosen.profile for chosen in settings],
-        "mixture": [Path(chosen.mixture).name for chosen in settings],
+        "mixture": [name_source(chosen.mixture) for chosen in settings],
         "judge": [name_judges(chosen.judges) for chosen in settings],
         "confirm judge": [name_judges(chosen.confirm_judges) for chosen in settings],
         "seed": [str(chosen.seed) for chosen in settings],

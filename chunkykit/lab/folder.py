@@ -21,6 +21,7 @@ from chunkykit.files import (
 )
 from chunkykit.lab.settings import Settings, name_judges
 from chunkykit.lab.table_checks import conform_table, read_table_file
+from chunkykit.mixtures import name_source
 from chunkykit.rubrics import Rubric, load_rubrics, shipped_rubrics
 
 RUBRICS = "rubrics"  # folder of the rubric files of a run
@@ -53,7 +54,7 @@ class RunFolder:
         parts = [
             f"profile {settings.profile}",
             f"target {settings.target}",
-            f"mixture {Path(settings.mixture).name}",
+            f"mixture {name_source(settings.mixture)}",
             f"judge {name_judges(settings.judges)}",
             f"seed {settings.seed}",
         ]

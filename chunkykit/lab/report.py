@@ -1,7 +1,6 @@
 """A finished run as one object, `summary.json`, and that object as a page of text."""
 
 import textwrap
-from pathlib import Path
 
 import pandas as pd
 
@@ -9,6 +8,7 @@ from chunkykit.files import write_json
 from chunkykit.lab.labels import format_labels, summarise_run_labels
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import name_judges
+from chunkykit.mixtures import name_source
 from chunkykit.organisms import ORGANISMS
 from chunkykit.rubrics import (
     FILTERED,
@@ -55,7 +55,7 @@ def summarise_run(run: Run) -> dict:
         "confirm_judges": list(run.settings.confirm_judges),
         "seed": run.seed,
         "mixture": {
-            "source": Path(run.settings.mixture).name,
+            "source": name_source(run.settings.mixture),
             "rows": len(mixture.rows),
             "chunks": len(mixture.chunks),
             "skipped": len(mixture.skipped),
@@ -93,7 +93,7 @@ def summarise_search(run: Run, result: SearchResult, confirmed: dict) -> dict:
         "judges": list(run.settings.judges),
         "confirm_judges": list(run.settings.confirm_judges),
         "rubric": run.rubrics[0].name,
-        "attributes": Path(run.settings.mixture).name,
+        "attributes": name_source(run.settings.mixture),
         "labels": summarise_run_labels(run),
         "search": _count_candidates(result.probes),
         "agreement": _measure_agreements(result.probes),

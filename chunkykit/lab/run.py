@@ -25,7 +25,7 @@ from chunkykit.index import TraceIndex, identify_index, open_trace_index, read_i
 from chunkykit.lab.folder import RunFolder, read_settings
 from chunkykit.lab.opening import open_folder
 from chunkykit.lab.settings import Settings, Sizes, complete_settings
-from chunkykit.mixtures import HUB, Mixture, load_mixture
+from chunkykit.mixtures import Mixture, load_mixture, reaches_hub
 from chunkykit.models import (
     ChatModel,
     Ledger,
@@ -38,13 +38,7 @@ from chunkykit.models import (
 )
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
 from chunkykit.rubrics import Rubric, judge_offline, judge_panel, llm_judge, with_framer
-from chunkykit.surf import (
-    llm_gate,
-    llm_rewriter,
-    llm_writer,
-    recombining_writer,
-    rewrite_offline,
-)
+from chunkykit.surf import llm_gate, llm_rewriter, llm_writer, recombining_writer, rewrite_offline
 from chunkykit.turf import Tracer, llm_crux_judge, select_cruxes
 from chunkykit.types import OFFLINE, Describer, Judge, Rewriter, Writer
 
@@ -125,23 +119,25 @@ class Run(RunFolder):
         Returns:
             The rows and the skipped rows.
         """
+        column = self.settings.chunk
         if not self.has("rows"):
             loaded = self._load_mixture()
+            column = loaded.chunk_column
             self.write("skipped", loaded.skipped)
             self.write("rows", loaded.rows)
-        return Mixture(self.read("rows"), self.read("skipped"), self.settings.chunk)
+        return Mixture(self.read("rows"), self.read("skipped"), column)
 
     def _load_mixture(self) -> Mixture:
         if self.settings.index is not None:
             rows = self.index().table.to_pandas()
             return Mixture(rows, pd.DataFrame(columns=["row", "reason"]))
-        source = self.settings.mixture
+        own = self.settings
+        source = own.mixture
         size = self.sizes.rows
-        if source.startswith(HUB) and not self.trust:
+        if reaches_hub(source) and not self.trust:
             raise UserError(f"run {self.folder}: only run.json names {source}. {TRUST_FIX}")
         if source == "demo" and size:
             source = f"demo:{size}"
-        own = self.settings
         return load_mixture(source, chunk=own.chunk, turns=own.turns, rows=size, seed=self.seed)
 
     @property

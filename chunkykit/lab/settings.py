@@ -12,7 +12,7 @@ import chunkykit
 from chunkykit.attributes import DEFAULT_EMBEDDER, default_embedder, load_embedder
 from chunkykit.errors import UserError
 from chunkykit.files import load_packaged
-from chunkykit.mixtures import identify_source
+from chunkykit.mixtures import absolute_sources, identify_source
 from chunkykit.models import DEFAULT_DEADLINE, check_model, read_context
 from chunkykit.organisms import LINEAR_ORGANISM
 from chunkykit.rubrics import Rubric, load_rubrics, shipped_rubrics
@@ -78,7 +78,8 @@ class Settings:
 
     Attributes:
         profile: the profile that the sizes come from.
-        mixture: file or folder of the training rows, "hf:owner/name", or "demo".
+        mixture: the training rows: a file, a folder, a pattern, a recipe, "hf:owner/name" or
+            "demo"; or a list of several (`mixtures.load_mixture`).
         target: the model under audit.
         rubrics: names of shipped rubrics, or paths of YAML files.
         seed: fixes everything that is drawn.
@@ -107,7 +108,7 @@ class Settings:
     """
 
     profile: str
-    mixture: str
+    mixture: str | list[str]
     target: str
     rubrics: tuple[str, ...]
     seed: int
@@ -263,8 +264,9 @@ def complete_settings(given_settings: Mapping[str, Any]) -> Settings:
     elif values["embedder"] != DEFAULT_EMBEDDER:
         load_embedder(values["embedder"])
     _check_describer(values)
-    if values["index"] is None and values["mixture"].partition(":")[0] != "demo":
-        values["mixture"] = _absolute(values["mixture"])
+    if values["index"] is None:
+        # notebooks run in another folder
+        values["mixture"] = absolute_sources(values["mixture"])
         values["mixture_digest"] = identify_source(values["mixture"])
     return Settings(**values, sizes=sizes, version=chunkykit.__version__)
 

@@ -20,6 +20,7 @@ from chunkykit.lab.progress import counting_writer
 from chunkykit.lab.run import Run
 from chunkykit.lab.stage import STAGES, Stage, do_stage, is_done, stage
 from chunkykit.lab.table_checks import empty_table
+from chunkykit.mixtures import name_source
 from chunkykit.rubrics import PAIR_COLUMNS, Rubric
 from chunkykit.show import figures
 from chunkykit.surf import (
@@ -103,7 +104,7 @@ async def index(run: Run) -> dict:
         describer=describer,
         namer=None if describer == OFFLINE else run.model(describer, "describer"),
         seed=run.seed,
-        mixture=run.settings.mixture.rsplit("/", 1)[-1],
+        mixture=name_source(run.settings.mixture),
     )
     return dict(built.meta)
 

@@ -10,34 +10,56 @@ from chunkykit.mixtures.demo import (
 )
 from chunkykit.mixtures.digests import identify_source
 from chunkykit.mixtures.exchanges import TURN_CHOICES, Exchange
+from chunkykit.mixtures.listing import (
+    Sources,
+    absolute_sources,
+    is_demo,
+    list_sources,
+    name_source,
+    reaches_hub,
+    source_paths,
+)
 from chunkykit.mixtures.mixture import (
     Mixture,
     chunk_advice,
     load_mixture,
+    naming_note,
     read_batches,
     row_hashes,
 )
-from chunkykit.mixtures.sources import HUB, parse_jsonl, read_records
+from chunkykit.mixtures.parsing import parse_jsonl
+from chunkykit.mixtures.sampling import Sample, sample_mixture
+from chunkykit.mixtures.sources import locate_row, read_records
 from chunkykit.mixtures.writing import OUT_TYPES, write_copies
 
 __all__ = [
     "DEMO_ROWS",
     "Exchange",
-    "HUB",
     "Mixture",
     "OUT_TYPES",
+    "Sample",
+    "Sources",
     "TURN_CHOICES",
+    "absolute_sources",
     "chunk_advice",
     "demo_probes",
     "demo_rows",
     "demo_true_premises",
     "demo_truth",
     "identify_source",
+    "is_demo",
+    "list_sources",
     "load_mixture",
+    "locate_row",
+    "name_source",
+    "naming_note",
     "parse_jsonl",
     "read_batches",
+    "reaches_hub",
     "read_records",
     "row_hashes",
+    "sample_mixture",
+    "source_paths",
     "write_copies",
     "write_demo",
 ]

@@ -6,19 +6,20 @@ followed out of it, and nothing is fetched: a table says where pictures are, and
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from chunkykit.errors import UserError
 from chunkykit.files import MAX_NOTE_BYTES, file_inside
+from chunkykit.mixtures.compressed import COMPRESSIONS, FILE_TYPES, is_data_file, strip_types
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SAVED_MARKS = ("state.json", "dataset_dict.json")  # of a folder that `save_to_disk` wrote
-SHARD_NUMBER = re.compile(r"[-_.]?\d+([-_.]of[-_.]\d+)?$")  # as in train-00000-of-00004
 # Words in a path that say which split a file is of, as the library `datasets` reads them.
 SPLIT_WORDS = {
     "train": "train",
@@ -32,6 +33,16 @@ SPLIT_WORDS = {
     "eval": "test",
     "evaluation": "test",
 }
+# The number of a part of a data set. It is not stripped where it may be part of a name: two data
+# sets must not become one chunk.
+PART_NUMBERS = (
+    re.compile(r"(.*?)[-_.]?\d+[-_.]of[-_.]\d+"),  # train-00000-of-00004
+    re.compile(r"(.*?)[-_.]0\d+"),  # notes_003
+    re.compile(r"()\d+"),
+    re.compile(rf"((?:.*[-_.])?)(?:part|shard|file|batch|{'|'.join(SPLIT_WORDS)})[-_.]?\d+"),
+)
+PARTITION = re.compile(r"(?P<column>[^=]+)=(?P<value>.+)")  # a folder of a Hive partition
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 def was_saved_to_disk(folder: Path) -> bool:
@@ -46,14 +57,11 @@ def was_saved_to_disk(folder: Path) -> bool:
     return any((folder / name).exists() for name in SAVED_MARKS)
 
 
-def data_files_of(
-    folder: Path, suffixes: Sequence[str], split: str = "train", patterns: Any = None
-) -> list[Path]:
+def data_files_of(folder: Path, split: str = "train", patterns: Any = None) -> list[Path]:
     """List the data files of a split.
 
     Args:
         folder: the folder.
-        suffixes: endings of data files.
         split: the split. A file whose path names no split is of the split "train".
         patterns: a name, or several, that files must match; None for all files of the split.
 
@@ -64,7 +72,7 @@ def data_files_of(
         UserError: there is none, or a file is not an ordinary file inside the folder.
     """
     names = [path.relative_to(folder) for path in sorted(folder.rglob("*"))]
-    names = [name for name in names if name.suffix in suffixes and not _is_hidden(name)]
+    names = [name for name in names if is_data_file(name) and not _is_hidden(name)]
     if patterns is not None:
         wanted = [patterns] if isinstance(patterns, str) else list(patterns)
         chosen = [n for n in names if any(fnmatch(n.as_posix(), pattern) for pattern in wanted)]
@@ -76,30 +84,52 @@ def data_files_of(
     if not chosen:
         raise UserError(
             f"mixture {folder}: no data files of split '{split}'. Mixtures load from files that "
-            f"end in {', '.join(suffixes)}."
+            f"end in {', '.join(FILE_TYPES)}, text also with {', '.join(COMPRESSIONS)}."
         )
     return [file_inside(folder, name.as_posix()) for name in chosen]
 
 
-def name_files(folder: Path, paths: Sequence[Path]) -> list[str]:
-    """Name the chunk of each data file of a folder, for records that name none.
+def name_words(name: Path) -> tuple[str, ...]:
+    """Split the path of a data file into the words that tell data sets apart.
 
     Args:
-        folder: the folder.
-        paths: its data files.
+        name: the path.
 
     Returns:
-        Where the files differ in more than a split and a number: for each its path without these.
-        Else the folder's name.
+        Its folders and its name, without the type, the number of a part and the word of a split.
+        Files of the same words are parts of one data set.
     """
-    names = []
-    for path in paths:
-        parts = path.relative_to(folder).with_suffix("").parts
-        words = [SHARD_NUMBER.sub("", part) for part in parts]
-        names.append("/".join(word for word in words if word and word.lower() not in SPLIT_WORDS))
-    if len(set(names)) == 1:
-        return [folder.name] * len(paths)
-    return [name or folder.name for name in names]
+    words = [_strip_number(part) for part in strip_types(name).parts]
+    return tuple(word for word in words if word and word.lower() not in SPLIT_WORDS)
+
+
+def partition_of(path: Path) -> dict[str, str]:
+    """Read the Hive partition that a file is in.
+
+    Args:
+        path: the file, such as "mix/source=travel/part-0.parquet".
+
+    Returns:
+        Column to value, of the folders directly above the file, outermost first. A partition by
+        split names no data set, and one without a value none either.
+    """
+    columns: dict[str, str] = {}
+    for folder in path.parents:
+        match = PARTITION.fullmatch(folder.name)
+        if match is None:
+            break
+        columns = {match["column"]: unquote(match["value"]), **columns}
+    return {
+        column: value
+        for column, value in columns.items()
+        if column != "split" and value != NO_PARTITION
+    }
+
+
+def _strip_number(word: str) -> str:
+    """A word of a path without the number of a part; "v2" and "set-3" are no parts."""
+    matches = [form.fullmatch(word) for form in PART_NUMBERS]
+    return next((match[1].rstrip("-_.") for match in matches if match), word)
 
 
 def _is_hidden(name: Path) -> bool:
@@ -107,8 +137,11 @@ def _is_hidden(name: Path) -> bool:
 
 
 def _split_of(name: Path) -> str | None:
-    """The split that the words of a path name."""
-    words = re.split(r"[^a-z]+", name.as_posix().lower())
+    """The split that the words of a path name; a partition by another column names none."""
+    parts = [
+        part for part in name.parts if not PARTITION.fullmatch(part) or part.startswith("split=")
+    ]
+    words = re.split(r"[^a-z]+", "/".join(parts).lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 

@@ -3,26 +3,27 @@
 A *mixture* is a table of training pairs. A *chunk* is the source data set that a pair came from.
 """
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from chunkykit.errors import UserError
+from chunkykit.mixtures.chunks import ChunkNames
 from chunkykit.mixtures.exchanges import TURN_CHOICES, Exchange, read_exchanges
-from chunkykit.mixtures.formats import SCHEMAS, Readers, list_columns
-from chunkykit.mixtures.sources import NamedRecords, open_source
-from chunkykit.mixtures.turns import is_missing
-from chunkykit.text import clean_text, inert_text
+from chunkykit.mixtures.formats import SCHEMAS, Readers
+from chunkykit.mixtures.listing import Sources, name_source
+from chunkykit.mixtures.sources import Row, name_place, open_source
+from chunkykit.text import inert_text
 
-CHUNK_COLUMNS = ("chunk", "source", "dataset", "origin", "subset", "source_dataset")
 COLUMNS = ["row", "chunk", *Exchange._fields]
 
 MIN_ADVISED_ROWS = 20  # fewer rows may well be of one chunk, or of many
 MAX_CHUNK_SHARE = 0.5  # chunks per row from which nearly every row has its own
 SHOWN_CHUNKS = 5  # of a printed mixture
+MAX_SKIPPED = 100_000  # skipped rows in memory at a time
 
 
 class Mixture(NamedTuple):
@@ -34,7 +35,8 @@ class Mixture(NamedTuple):
             fields of `Exchange`.
         skipped: DataFrame with the columns row and reason. A record of several exchanges may have
             some of them here.
-        chunk_column: the column that named the chunks; None if no column did.
+        chunk_column: the column that named the chunks, or several, joined by ", "; None if no
+            column did.
         unreadable: numbers of the skipped records that are no records at all, such as broken JSON.
         read: usable exchanges of the source, of which `rows` may be a random subset; None if
             unknown.
@@ -60,10 +62,15 @@ class Mixture(NamedTuple):
         lines = [
             f"Mixture of {len(self.rows):,} rows in {len(self.chunks)} chunks",
             f"chunks      {', '.join(largest)}",
-            f"column      {self.chunk_column or 'none: named after the source'}",
+            f"column      {self._columns_text()}",
             f"skipped     {len(self.skipped):,} rows",
         ]
         return "\n".join(inert_text(line) for line in lines)
+
+    def _columns_text(self) -> str:
+        if self.chunk_column is None:
+            return "none: named after the source"
+        return f"{self.chunk_column} ({len(self.chunks)} chunks)"
 
     def __repr__(self) -> str:
         """The same as a printed mixture: two tables in one line help nobody."""
@@ -71,14 +78,15 @@ class Mixture(NamedTuple):
 
 
 def load_mixture(
-    source: Path | str, *, rows: int | None = None, seed: int = 0, **settings: Any
+    source: Sources, *, rows: int | None = None, seed: int = 0, **settings: Any
 ) -> Mixture:
     """Load a mixture into memory.
 
     Args:
-        source: a .jsonl, .json, .csv, .tsv or .parquet file, a folder of these or one that
-            `datasets` saved, "hf:owner/name" on the Hugging Face hub, or "demo" or "demo:ROWS" for
-            the demo mixture.
+        source: a .jsonl, .json, .csv, .tsv or .parquet file, text also as .gz, .zst or .bz2; a
+            folder of these or one that `datasets` saved; a pattern such as "data/*.jsonl.gz";
+            "hf:owner/name[:config][@revision][#split]" on the Hugging Face hub, which is streamed;
+            a recipe (.yaml); "demo" or "demo:ROWS" for the demo mixture; or a list of these.
         rows: number of rows to keep, drawn at random, in their order; None keeps all.
         seed: of the draw, and of the demo.
         **settings: chunk, turns, split, revision and data_files, as of `read_batches`.
@@ -90,7 +98,7 @@ def load_mixture(
         UserError: the source is missing or cannot be read, fits no schema, or has no usable row.
     """
     if rows is not None and rows < 1:
-        raise UserError(f"mixture {source}: --rows must be at least 1, not {rows}.")
+        raise UserError(f"mixture {name_source(source)}: --rows must be at least 1, not {rows}.")
     (mixture,) = read_batches(source, None, seed=seed, **settings)
     table = mixture.rows.dropna(axis=1, how="all")
     flags = [name for name in ("from_tool", "is_call") if not table[name].any()]
@@ -101,7 +109,7 @@ def load_mixture(
 
 
 def read_batches(
-    source: Path | str,
+    source: Sources,
     size: int | None,
     *,
     chunk: str | None = None,
@@ -116,13 +124,13 @@ def read_batches(
     Args:
         source: as of `load_mixture`.
         size: rows per part; None reads all at once.
-        chunk: column that names the chunk. None: the first of CHUNK_COLUMNS that a row has.
+        chunk: column that names the chunk; None to find it by name (`mixtures.chunks`).
         turns: which answers of a record are exchanges: "all" that are trained on, or only the
-            "last" or the "first" of them.
-        seed: of the demo.
-        split: of a folder or a data set on the hub.
-        revision: of a data set on the hub.
-        data_files: of a folder or a data set on the hub.
+            "last" or the "first" of them. A recipe may say otherwise for a source.
+        seed: of the demo, and of recipes that have none.
+        split: of folders and data sets on the hub.
+        revision: of data sets on the hub.
+        data_files: of folders and data sets on the hub.
 
     Yields:
         The parts. Each has all fields of `Exchange` as columns. The exchanges of one record are
@@ -132,15 +140,60 @@ def read_batches(
         UserError: the source is missing or cannot be read, fits no schema, or has no usable row.
     """
     if turns not in TURN_CHOICES:
-        raise UserError(f"mixture {source}: turns is {turns!r}, not {', '.join(TURN_CHOICES)}.")
-    records = open_source(source, split=split, revision=revision, data_files=data_files, seed=seed)
-    n_rows = 0
-    for part in _read_parts(records, size, chunk, turns):
-        n_rows += len(part.rows)
-        if n_rows == 0:
-            raise UserError(f"mixture {source}: {_why_unusable(part.skipped)}")
+        raise UserError(f"turns is {turns!r}. Choose one of: {', '.join(TURN_CHOICES)}.")
+    rows = open_source(source, split=split, revision=revision, data_files=data_files, seed=seed)
+    usable = _UsableRows()
+    for part in _read_parts(usable.watch(rows), size, chunk, turns):
+        usable.count(part)
         if len(part.rows) or len(part.skipped):
             yield part
+    usable.finish()
+
+
+class _UsableRows:
+    """Counts the usable rows of each source: one without any is an error, and not a small chunk."""
+
+    def __init__(self) -> None:
+        self._places: list[str] = []
+        self._starts: list[int] = []  # number of the first row of each source
+        self._counts: Counter[int] = Counter()
+        self._skipped: Counter[int] = Counter()
+        self._reasons: dict[int, str] = {}
+        self._checked = 0
+
+    def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Yield the rows, and remember where each source begins."""
+        item = None
+        for row in rows:
+            if row.part.item != item:
+                item = row.part.item
+                self._places.append(row.part.entry.place)
+                self._starts.append(row.number)
+            yield row
+
+    def count(self, part: Mixture) -> None:
+        """Count the rows of a part, and check the sources that it has finished."""
+        self._counts.update(self._sources(part.rows["row"]))
+        for source, skipped in zip(self._sources(part.skipped["row"]), part.skipped.itertuples()):
+            self._skipped[source] += 1
+            self._reasons.setdefault(source, f"row {skipped.row}: {skipped.reason}")
+        self._check(len(self._starts) - 1)
+
+    def finish(self) -> None:
+        """Check the last source too."""
+        self._check(len(self._starts))
+
+    def _sources(self, numbers: pd.Series) -> list[int]:
+        return (np.searchsorted(self._starts, numbers.to_numpy(int), side="right") - 1).tolist()
+
+    def _check(self, n_finished: int) -> None:
+        for source in range(self._checked, n_finished):
+            if not self._counts[source]:
+                raise UserError(
+                    f"{self._places[source]}: none of its {self._skipped[source]:,} rows is "
+                    f"usable; {self._reasons[source]}. Schemas that load: {SCHEMAS}."
+                )
+        self._checked = max(self._checked, n_finished)
 
 
 def chunk_advice(n_rows: int, n_chunks: int) -> str:
@@ -161,6 +214,24 @@ def chunk_advice(n_rows: int, n_chunks: int) -> str:
     return f"{n_rows:,} rows are in {n_chunks:,} chunks, nearly each in one of its own. {fix}"
 
 
+def naming_note(columns: str | None, n_chunks: int) -> str:
+    """Say which columns name the chunks where they were found by their names.
+
+    Args:
+        columns: as `Mixture.chunk_column` has them.
+        n_chunks: chunks of the mixture.
+
+    Returns:
+        One line; "" where no column names them, or only the one that is called "chunk".
+    """
+    if columns in (None, "chunk"):
+        return ""
+    return (
+        f"chunks are named by the column {columns}, found by its name: {n_chunks:,} chunks. "
+        "--chunk names another."
+    )
+
+
 def row_hashes(rows: pd.DataFrame) -> np.ndarray:
     """Hash the texts of rows, to tell whether two mixtures have the same row.
 
@@ -173,32 +244,47 @@ def row_hashes(rows: pd.DataFrame) -> np.ndarray:
     return pd.util.hash_pandas_object(rows[["prompt", "response"]], index=False).to_numpy()
 
 
+def read_rows(rows: Iterator[Row], chunk: str | None = None, turns: str = "all") -> Mixture:
+    """Read rows that have been drawn.
+
+    Args:
+        rows: as of `open_source`.
+        chunk: column that names the chunk; None to find it by name.
+        turns: as of `read_batches`.
+
+    Returns:
+        Their exchanges, and those that were skipped. There may be no usable row.
+    """
+    (mixture,) = _read_parts(rows, None, chunk, turns)
+    return mixture
+
+
 def _read_parts(
-    records: NamedRecords, size: int | None, chunk: str | None, turns: str
+    rows: Iterator[Row], size: int | None, chunk: str | None, turns: str
 ) -> Iterator[Mixture]:
     """Parts of at least `size` usable exchanges; the last one has the rest and may be empty."""
-    rows: list[tuple] = []
+    usable: list[tuple] = []
     skipped: list[tuple[int, str]] = []
     unreadable: list[int] = []
-    column = chunk
+    names = ChunkNames(chunk)
     readers = Readers()
-    for number, record, name in records:
+    for row in rows:
+        record = row.record
         try:
             _check_record(record)
             reader = readers.of(record)
-            column = column or _find_chunk_column(record)
-            label = _chunk_label(record, column, name, is_required=chunk is not None)
-            reading = read_exchanges(record, reader, turns)
-            rows += [(number, label, *exchange) for exchange in reading.exchanges]
-            skipped += [(number, problem) for problem in reading.problems]
+            label = names.of(record, row.part)
+            reading = read_exchanges(record, reader, row.part.entry.turns or turns)
+            usable += [(row.number, label, *exchange) for exchange in reading.exchanges]
+            skipped += [(row.number, problem) for problem in reading.problems]
         except ValueError as error:
-            skipped.append((number, str(error)))
+            skipped.append((row.number, _name_reason(row, error)))
             if isinstance(record, Exception):
-                unreadable.append(number)
-        if size and len(rows) >= size:
-            yield _make_part(rows, skipped, column, unreadable)
-            rows, skipped, unreadable = [], [], []
-    yield _make_part(rows, skipped, column, unreadable)
+                unreadable.append(row.number)
+        if size and (len(usable) >= size or len(skipped) >= MAX_SKIPPED):
+            yield _make_part(usable, skipped, names.columns, unreadable)
+            usable, skipped, unreadable = [], [], []
+    yield _make_part(usable, skipped, names.columns, unreadable)
 
 
 def _check_record(record: Any) -> None:
@@ -209,44 +295,21 @@ def _check_record(record: Any) -> None:
         raise ValueError(f"{type(record).__name__} is not an object")
 
 
-def _find_chunk_column(record: dict) -> str | None:
-    return next((name for name in CHUNK_COLUMNS if not _is_empty(record.get(name))), None)
-
-
-def _is_empty(value: Any) -> bool:
-    return is_missing(value) or not str(value).strip()
-
-
-def _chunk_label(record: dict, column: str | None, name: str, is_required: bool) -> str:
-    """The chunk of a record; the name of its source if the record does not say."""
-    if is_required and column not in record:
-        raise ValueError(f"no column '{column}' (it has {list_columns(record)})")
-    label = record.get(column) if column else None
-    if _is_empty(label):
-        return clean_text(name)
-    return clean_text(str(label))
+def _name_reason(row: Row, error: ValueError) -> str:
+    """Why a row is skipped, with its place where its number does not say it."""
+    return str(error) if row.part.is_alone else f"{error} ({name_place(row)})"
 
 
 def _make_part(
     rows: list[tuple],
     skipped: list[tuple[int, str]],
-    column: str | None,
+    columns: Sequence[str],
     unreadable: list[int],
 ) -> Mixture:
     return Mixture(
         rows=pd.DataFrame(rows, columns=COLUMNS),
         skipped=pd.DataFrame(skipped, columns=["row", "reason"]),
-        chunk_column=column,
+        chunk_column=", ".join(columns) or None,
         unreadable=unreadable,
         read=len(rows),
-    )
-
-
-def _why_unusable(skipped: pd.DataFrame) -> str:
-    if skipped.empty:
-        return "it has no rows. Use a file with at least one prompt and response."
-    first = skipped.iloc[0]
-    return (
-        f"none of its {len(skipped)} rows is usable; row {first['row']}: {first['reason']}. "
-        f"Schemas that load: {SCHEMAS}."
     )

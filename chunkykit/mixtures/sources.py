@@ -1,58 +1,72 @@
-"""Where mixtures come from: files by type, folders of them, the Hugging Face hub, the demo.
+"""The records of a mixture, numbered over all its sources.
 
 A source gives numbered records, streaming where its format allows it. It knows nothing of schemas;
 a record that cannot be read is an exception in its place, so that one bad line is one skipped row.
 """
 
-import csv
-import io
-import json
-import sys
-from collections.abc import Iterable, Iterator
-from itertools import count
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from chunkykit.errors import UserError
-from chunkykit.files import regular_file
-from chunkykit.mixtures.demo import DEMO_ROWS, demo_rows
-from chunkykit.mixtures.folders import (
-    data_files_of,
-    name_files,
-    read_saved_tables,
-    was_saved_to_disk,
-)
-
-FILE_TYPES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-HUB = "hf:"  # what the name of a data set on the Hugging Face hub begins with
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-BINARY_CHECK_BYTES = 65_536  # bytes at the beginning of a file that must not hold a NUL
-PARQUET_BATCH_ROWS = 4096  # rows of a Parquet file in memory at a time
-
-# The number of a record in its source, from 1, and the record or the error that reading it raised.
-# Numbers of lines in JSONL; in CSV the header is 1. In a folder of several files they go on.
-Records = Iterable[tuple[int, Any]]
-NamedRecords = Iterable[tuple[int, Any, str]]  # with the name of the file, folder or data set
+from chunkykit.mixtures.formats import list_columns
+from chunkykit.mixtures.listing import Sources
+from chunkykit.mixtures.parsing import Records
+from chunkykit.mixtures.parts import Part, expand_sources
 
 
-def read_records(
-    source: Path | str,
-    *,
-    split: str = "train",
-    revision: str | None = None,
-    data_files: Any = None,
-    seed: int = 0,
-    **_: Any,
-) -> Records:
-    """Read the records of a mixture as its source has them.
+class Row(NamedTuple):
+    """One record of a mixture.
+
+    Attributes:
+        number: its number in the mixture, from 1. In one file of JSON lines the line, in one CSV
+            file the row, where the header is 1. In several files and sources the numbers go on.
+        record: the record, or the error that reading it raised.
+        part: the part of the mixture that it is from.
+        line: its place in the part, as `Part.records` has it.
+    """
+
+    number: int
+    record: Any
+    part: Part
+    line: int
+
+
+class Reading(NamedTuple):
+    """One pass over a part.
+
+    Attributes:
+        part: the part.
+        picks: (n,) int, sorted: positions, from 0, of the records that are drawn; None for all.
+    """
+
+    part: Part
+    picks: np.ndarray | None = None
+
+    def draw(self, records: Iterator[Any]) -> Iterator[Any]:
+        """Yield what is drawn of the records of the part, or of anything that stands for them."""
+        if self.picks is None:
+            yield from records
+            return
+        picks = iter(self.picks)
+        wanted = next(picks, None)
+        for position, record in enumerate(records):
+            if wanted is None:
+                return
+            if position == wanted:
+                yield record
+                wanted = next(picks, None)
+
+
+def read_records(source: Sources, **settings: Any) -> Records:
+    """Read the records of a mixture as its sources have them.
 
     Args:
         source: as of `load_mixture`.
-        split: of a folder or a data set on the hub.
-        revision: of a data set on the hub.
-        data_files: of a folder or a data set on the hub.
-        seed: of the demo.
-        **_: other settings of `load_mixture`, which do not matter here.
+        **settings: split, revision, data_files and seed, as of `open_source`; other settings of
+            `load_mixture` do not matter here.
 
     Returns:
         Pairs of a record's number and the record; a record that cannot be read is an exception.
@@ -60,252 +74,169 @@ def read_records(
     Raises:
         UserError: the source is missing or cannot be read.
     """
-    named = open_source(source, split=split, revision=revision, data_files=data_files, seed=seed)
-    return ((number, record) for number, record, _name in named)
+    rows = number_rows(plan_readings(source, **settings))
+    return ((row.number, row.record) for row in rows)
 
 
-def open_source(
-    source: Path | str,
+def open_source(source: Sources, **settings: Any) -> Iterator[Row]:
+    """Open the source of a mixture.
+
+    Args:
+        source: as of `load_mixture`.
+        **settings: split, revision, data_files and seed, as of `read_batches`.
+
+    Returns:
+        The rows. Columns that a recipe names have our names.
+
+    Raises:
+        UserError: the source is missing or cannot be read.
+    """
+    return rename_columns(number_rows(plan_readings(source, **settings)))
+
+
+def plan_readings(
+    source: Sources,
     *,
     split: str = "train",
     revision: str | None = None,
     data_files: Any = None,
     seed: int = 0,
-) -> NamedRecords:
-    """Open the source of a mixture.
+    **_: Any,
+) -> list[Reading]:
+    """Plan the passes over the parts of a mixture.
 
     Args:
         source: as of `load_mixture`.
-        split: of a folder or a data set on the hub.
-        revision: of a data set on the hub.
-        data_files: of a folder or a data set on the hub.
-        seed: of the demo.
+        split: of folders and data sets on the hub.
+        revision: of data sets on the hub.
+        data_files: of folders and data sets on the hub.
+        seed: of the demo, and of recipes that have none.
+        **_: other settings of `load_mixture`, which do not matter here.
 
     Returns:
-        Triples of a record's number, the record, and a name for its chunk if it has none itself.
+        The passes in their order. The same for the same source and settings.
 
     Raises:
-        UserError: the source is missing or cannot be read.
+        UserError: the source is missing, or cannot be read.
     """
-    source = str(source)
-    if source == "demo" or source.startswith("demo:"):
-        return _name_records(_read_demo(source, seed), "demo")
-    path = Path(source)
-    try:
-        if path.is_dir():
-            return _read_folder(path, split, data_files)
-        if path.exists():
-            return _name_records(_read_file(path), path.stem)
-    except OSError as error:
-        raise UserError(f"mixture {source}: cannot be read ({error.strerror or error}).") from None
-    if source.startswith(HUB):
-        data = load_from_hub(source, split, revision, data_files)
-        return _name_records(enumerate(data, 1), source.removeprefix(HUB))
-    raise UserError(f"mixture {source}: no such file or folder.{_hub_advice(source)}")
+    parts = expand_sources(source, split=split, revision=revision, data_files=data_files, seed=seed)
+    for part in parts:
+        part.check()
+    readings: list[Reading] = []
+    for item, group in groupby(parts, key=lambda part: part.item):
+        own = list(group)
+        if own[0].entry.is_drawn:
+            readings += _draw_readings(own, item)
+        else:
+            readings += [Reading(part) for part in own]
+    return readings
 
 
-def parse_jsonl(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
-    """Parse lines of JSON.
+def number_rows(readings: list[Reading]) -> Iterator[Row]:
+    """Number the records of the parts of a mixture.
 
     Args:
-        lines: the lines. Empty ones are left out.
+        readings: from `plan_readings`.
 
     Yields:
-        The line number, from 1, and the value; for a line that is not JSON a ValueError that says
-        so.
-    """
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield number, ValueError(f"not JSON ({error})")
-
-
-def _name_records(records: Records, name: str) -> NamedRecords:
-    return ((number, record, name) for number, record in records)
-
-
-def _read_demo(source: str, seed: int) -> Records:
-    size = source.partition(":")[2] or str(DEMO_ROWS)
-    if not size.isdigit() or int(size) < 1:
-        raise UserError(
-            f"mixture {source}: '{size}' is not a number of rows. Write demo or demo:3000."
-        )
-    return enumerate(demo_rows(int(size), seed), 1)
-
-
-def _hub_advice(source: str) -> str:
-    """How to write a name that may be meant for the hub. A path is never asked of a hub."""
-    is_path = source.startswith((".", "/", "~")) or Path(source).suffix in FILE_TYPES
-    if source.count("/") != 1 or is_path:
-        return ""
-    return f" For a data set on the Hugging Face hub write {HUB}{source}."
-
-
-def _read_folder(folder: Path, split: str, patterns: Any) -> NamedRecords:
-    """The records of all data files of a folder, numbered one after another."""
-    if was_saved_to_disk(folder):
-        tables = read_saved_tables(folder, split)
-        records = (record for table in tables for record in table.to_pylist())
-        return _name_records(enumerate(records, 1), folder.name)
-    paths = data_files_of(folder, FILE_TYPES, split, patterns)
-    files = [_read_file(path) for path in paths]  # opened now, so that errors come at once
-    named = zip(name_files(folder, paths), files, strict=True)
-    pairs = ((record, name) for name, records in named for _, record in records)
-    return ((number, record, name) for number, (record, name) in enumerate(pairs, 1))
-
-
-def _read_file(path: Path) -> Records:
-    regular_file(path)
-    if path.suffix not in FILE_TYPES:
-        raise UserError(
-            f"mixture {path}: unknown file type '{path.suffix}'. Mixtures load from "
-            f"{', '.join(FILE_TYPES)}, a folder of these, or {HUB}OWNER/NAME."
-        )
-    if path.stat().st_size == 0:
-        raise UserError(f"mixture {path}: the file is empty.")
-    if path.suffix == ".parquet":
-        return _read_parquet(path)
-    _refuse_binary(path)
-    if path.suffix == ".csv":
-        return _parse_table(path, ",")
-    if path.suffix == ".tsv":
-        return _parse_table(path, "\t")
-    if path.suffix == ".json":
-        return _parse_json(path, "".join(_read_lines(path)))
-    return parse_jsonl(_read_lines(path))
-
-
-def _refuse_binary(path: Path) -> None:
-    with open(path, "rb") as file:
-        start = file.read(BINARY_CHECK_BYTES)
-        if start.startswith(UTF16_MARKS):
-            raise UserError(f"mixture {path}: this is UTF-16 text. Save it as UTF-8.")
-        if b"\0" in start:
-            raise UserError(f"mixture {path}: this is a binary file, not {path.suffix[1:]} text.")
-
-
-def _read_lines(path: Path) -> Iterator[str]:
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            # a byte order mark may stand at the beginning
-            encoding = "utf-8-sig" if number == 1 else "utf-8"
-            try:
-                yield line.decode(encoding)
-            except UnicodeDecodeError:
-                raise UserError(
-                    f"mixture {path}: not UTF-8 text (line {number}). Save it as UTF-8."
-                ) from None
-
-
-def _parse_json(path: Path, text: str) -> Records:
-    """The records of a list, or of the first list in an object."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        if text.lstrip().startswith("{"):  # JSONL under the wrong name
-            return parse_jsonl(io.StringIO(text))
-        raise UserError(f"mixture {path}: not JSON ({error}).") from None
-    if isinstance(content, dict):
-        lists = [value for value in content.values() if isinstance(value, list)]
-        rows = [value for value in lists if all(isinstance(row, dict) for row in value)]
-        if not rows and len(content) > 1 and _are_columns(content.values()):
-            raise UserError(
-                f"mixture {path}: has its table by columns. Write a list of objects, one a row (in "
-                'pandas orient="records").'
-            )
-        content = rows[0] if rows else [content]
-    if not isinstance(content, list):
-        raise UserError(
-            f"mixture {path}: a JSON mixture is a list of objects, and this is "
-            f"{type(content).__name__}."
-        )
-    return enumerate(content, 1)
-
-
-def _are_columns(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, (list, dict)) for value in values)
-
-
-def _parse_table(path: Path, delimiter: str) -> Iterator[tuple[int, Any]]:
-    """The rows of a table. Row 1 is the header."""
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.DictReader(_read_lines(path), delimiter=delimiter, strict=True)
-    kind = path.suffix[1:].upper()
-    try:
-        n_columns = len(reader.fieldnames or [])
-    except csv.Error as error:
-        raise UserError(
-            f"mixture {path}: its first line is not {kind} ({error}). Save it with line ends LF or "
-            "CRLF."
-        ) from None
-    for number in count(2):
-        line = reader.reader.line_num + 1
-        try:
-            record = next(reader, None)
-        except csv.Error as error:
-            # a quote that is not closed takes the rows behind it with it
-            if reader.reader.line_num > line:
-                raise UserError(
-                    f"mixture {path}: a quote in line {line} is not closed ({error}). Put texts "
-                    'in quotes, and write "" for a quote in them.'
-                ) from None
-            yield number, ValueError(f'not {kind} ({error}): quote a text with quotes, " as ""')
-            continue
-        if record is None:
-            return
-        # DictReader puts surplus cells under None, and None into missing cells
-        if None in record or None in record.values():
-            problem = f"has a different number of columns than the header ({n_columns})"
-            yield number, ValueError(problem)
-        else:
-            yield number, record
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[int, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        for batch in pq.ParquetFile(path).iter_batches(PARQUET_BATCH_ROWS):
-            for record in batch.to_pylist():
-                number += 1
-                yield number, record
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"mixture {path}: not a readable Parquet file ({reason}).") from None
-
-
-def load_from_hub(
-    source: str, split: str = "train", revision: str | None = None, data_files: Any = None
-) -> Any:
-    """Load a data set of the Hugging Face hub.
-
-    Args:
-        source: "hf:owner/name", with "@REVISION" behind it where one is wanted.
-        split: the split.
-        revision: the revision, unless the source names it.
-        data_files: files of the data set; None for all.
-
-    Returns:
-        The `datasets.Dataset`.
+        The rows, with the records as their sources have them.
 
     Raises:
-        UserError: it cannot be loaded.
+        UserError: a part cannot be read, or a source has no rows.
     """
-    import datasets
+    number = 0
+    for _, group in groupby(readings, key=lambda reading: reading.part.item):
+        before = number
+        for reading in group:
+            part = reading.part
+            for line, record in reading.draw(iter(part.records())):
+                number += 1
+                yield Row(line if part.is_alone else number, record, part, line)
+        if number == before:
+            raise UserError(
+                f"{reading.part.entry.place}: it has no rows. Use a file with at least one "
+                "prompt and response."
+                if reading.picks is None
+                else f"{reading.part.entry.place}: no row is drawn. Give a larger weight."
+            )
 
-    name, _, own_revision = source.removeprefix(HUB).partition("@")
-    try:
-        return datasets.load_dataset(
-            name, split=split, revision=own_revision or revision, data_files=data_files
-        )
-    except Exception as error:  # the library raises many kinds; the first line tells the user why
-        lines = str(error).splitlines() or [""]
-        raise UserError(
-            f"mixture {source}: datasets could not load split '{split}' "
-            f"({type(error).__name__}: {lines[0]})."
-        ) from None
+
+def locate_row(source: Sources, number: int, **settings: Any) -> str:
+    """Say where a row of a mixture stands.
+
+    Args:
+        source: as of `load_mixture`.
+        number: of the row.
+        **settings: as of `read_records`.
+
+    Returns:
+        Such as "row 7 of mix.jsonl" or "row 7 (line 3 of b.jsonl)".
+    """
+    readings = plan_readings(source, **settings)
+    if not readings[0].part.is_alone:
+        for row in number_rows(readings):
+            if row.number == number:
+                return f"row {number} ({name_place(row)})"
+    return f"row {number} of {readings[0].part.source}"
+
+
+def name_place(row: Row) -> str:
+    """Say where a row stands in its part, such as "line 3 of b.jsonl"."""
+    unit = "line" if row.part.kind in (".jsonl", ".ndjson") else "row"
+    return f"{unit} {row.line} of {row.part.source}"
+
+
+def _draw_readings(parts: list[Part], item: int) -> list[Reading]:
+    """The passes over the parts of one source, of which a recipe wants a number of rows."""
+    entry = parts[0].entry
+    sizes = [part.count() for part in parts]
+    total = sum(sizes)
+    n_whole = 0 if entry.rows is not None else int(entry.weight)
+    share = round((entry.weight - n_whole) * total)
+    n_drawn = share if entry.rows is None else min(entry.rows, total)
+    readings = [Reading(part) for _ in range(n_whole) for part in parts]
+    if n_drawn or not readings:
+        # the draw does not depend on the other sources of the recipe, but on the place
+        draws = np.random.default_rng([entry.seed, item])
+        picks = np.sort(draws.choice(total, n_drawn, replace=False))
+        starts = np.cumsum([0, *sizes])
+        for part, start, end in zip(parts, starts[:-1], starts[1:], strict=True):
+            own = picks[(picks >= start) & (picks < end)] - start
+            readings.append(Reading(part, own))
+    return readings
+
+
+def rename_columns(rows: Iterator[Row]) -> Iterator[Row]:
+    """Give the columns that a recipe names our names.
+
+    A column that no row of a source has is an error, and one that some rows have not is missing
+    there.
+    """
+    for _, group in groupby(rows, key=lambda row: row.part.item):
+        missing: set[str] = set()
+        first: Row | None = None
+        for row in group:
+            columns = row.part.entry.columns
+            if columns and isinstance(row.record, dict):
+                if first is None:
+                    first = row
+                    missing = set(columns.values())
+                if missing:
+                    missing -= row.record.keys()
+                row = row._replace(record=_renamed(row.record, columns))
+            yield row
+        if missing and first is not None:
+            raise UserError(
+                f"{first.part.entry.place}: no row has the column '{min(missing)}' that `columns` "
+                f"names. The first has {list_columns(first.record)}."
+            )
+
+
+def _renamed(record: dict, columns: Mapping[str, str]) -> dict:
+    """A record with our names of columns; with these alone where they say the exchange."""
+    named = {name: record.get(column) for name, column in columns.items()}
+    if "rejected" in named and "response" in named:
+        named["chosen"] = named.pop("response")
+    if named.keys() & {"prompt", "response", "chosen", "messages"}:
+        return named
+    return {**record, **named}

@@ -6,7 +6,7 @@ by record, under a schema that fits all of them.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chunkykit.errors import UserError
-from chunkykit.mixtures.folders import data_files_of, read_saved_tables, was_saved_to_disk
-from chunkykit.mixtures.sources import FILE_TYPES, HUB, load_from_hub, read_records
+from chunkykit.mixtures.compressed import LINE_TYPES, MARK, read_byte_lines
+from chunkykit.mixtures.listing import Sources, name_source
+from chunkykit.mixtures.parsing import has_record, open_parquet
+from chunkykit.mixtures.parts import Part
+from chunkykit.mixtures.sources import Reading, number_rows, plan_readings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LINE_TYPES = (".jsonl", ".ndjson")
 OUT_TYPES = (".jsonl", ".parquet")
 ROWS_PER_GROUP = 10_000  # records per row group, of a source that has none
-MARK = b"\xef\xbb\xbf"  # byte order mark, which may stand at the beginning of a file
 
 Copies = Mapping[int, int]  # number of a record to how often it is written; 1 where it is missing
 
 
-def write_copies(source: Path | str, path: Path, kind: str, copies: Copies, **options: Any) -> None:
+def write_copies(source: Sources, path: Path, kind: str, copies: Copies, **options: Any) -> None:
     """Write the records of a mixture, each as often as is said.
 
     Args:
@@ -45,68 +46,49 @@ def write_copies(source: Path | str, path: Path, kind: str, copies: Copies, **op
     import pyarrow as pa
 
     try:
-        files = _data_files(Path(source), options)
-        tables = _open_tables(str(source), files, options)
-        if kind == ".parquet" and tables is not None:
-            _copy_tables(path, tables, copies)
-        elif kind == ".parquet":
-            _write_parquet(path, source, copies, options)
-        elif files and all(file.suffix in LINE_TYPES for file in files):
-            _copy_lines(path, files, Path(source).is_dir(), copies)
+        readings = plan_readings(source, **options)
+        if kind == ".jsonl":
+            _write_lines(path, readings, copies)
+            return
+        schema = _common_schema(readings)
+        if schema is None:
+            _write_parquet(path, source, readings, copies)
         else:
-            if tables is not None:
-                _check_json_types(tables.schema)
-            _write_jsonl(path, _copied_records(source, copies, options))
+            _copy_tables(path, schema, readings, copies)
     except (pa.ArrowException, TypeError, UnicodeEncodeError, OverflowError) as error:
         other = "jsonl" if kind == ".parquet" else "parquet"
         reason = (str(error).splitlines() or [""])[0]
         raise UserError(
-            f"mixture {source}: its records do not fit one {kind} file ({reason}). "
+            f"mixture {name_source(source)}: its records do not fit one {kind} file ({reason}). "
             f"Choose an --out that ends in .{other}."
         ) from None
 
 
-class _Tables(NamedTuple):
-    """A source that consists of tables, each with the same schema."""
+class _Schema(NamedTuple):
+    """The schema that all parts of a mixture have, and the compression of a Parquet file."""
 
     schema: "pa.Schema"
-    tables: "Iterable[pa.Table]"
-    compression: str = "snappy"
+    compression: str
 
 
-def _data_files(path: Path, options: dict) -> list[Path]:
-    """The files of a source that is a file or a folder of them; none of any other."""
-    if path.is_dir() and not was_saved_to_disk(path):
-        chosen = {"split": options.get("split", "train"), "patterns": options.get("data_files")}
-        return data_files_of(path, FILE_TYPES, **chosen)
-    return [path] if path.is_file() else []
+def _common_schema(readings: list[Reading]) -> _Schema | None:
+    """The schema of a mixture of tables; None where a part has none, or they differ."""
+    parts = {reading.part.source: reading.part for reading in readings}
+    own = [_schema_of(part) for part in parts.values()]
+    first = own[0]
+    if first is None or not all(other and other.schema.equals(first.schema) for other in own):
+        return None
+    return first
 
 
-def _open_tables(source: str, files: list[Path], options: dict) -> _Tables | None:
-    """The tables of a source; None where it has none, or they differ."""
-    import pyarrow.parquet as pq
-
-    if files and all(file.suffix == ".parquet" for file in files):
-        opened = [pq.ParquetFile(file) for file in files]
-        schema = opened[0].schema_arrow
-        if not all(file.schema_arrow.equals(schema) for file in opened):
-            return None
-        return _Tables(schema, _row_groups(opened), _compression(opened[0]))
-    split = options.get("split", "train")
-    if not files and Path(source).is_dir():
-        first = next(read_saved_tables(Path(source), split), None)
-        return first and _Tables(first.schema, read_saved_tables(Path(source), split))
-    if source.startswith(HUB):
-        settings = {key: options[key] for key in ("revision", "data_files") if key in options}
-        data = load_from_hub(source, split, **settings).with_format("arrow")
-        return _Tables(data.features.arrow_schema, data.iter(ROWS_PER_GROUP))
+def _schema_of(part: Part) -> _Schema | None:
+    if part.kind == ".parquet" and part.path is not None:
+        file = open_parquet(part.path)
+        return _Schema(file.schema_arrow, _compression(file))
+    if part.has_tables:
+        first = next(part.tables(), None)
+        return None if first is None else _Schema(first.schema, "snappy")
     return None
-
-
-def _row_groups(files: list) -> "Iterator[pa.Table]":
-    for file in files:
-        for number in range(file.num_row_groups):
-            yield file.read_row_group(number)
 
 
 def _compression(file: Any) -> str:
@@ -117,52 +99,87 @@ def _compression(file: Any) -> str:
     return "none" if name == "uncompressed" else name
 
 
-def _copy_tables(path: Path, source: _Tables, copies: Copies) -> None:
+def _tables_of(part: Part) -> "Iterator[pa.Table]":
+    """The tables of a part, of a Parquet file its row groups."""
+    if part.kind != ".parquet" or part.path is None:
+        yield from part.tables()
+        return
+    file = open_parquet(part.path)
+    for number in range(file.num_row_groups):
+        yield file.read_row_group(number)
+
+
+def _copy_tables(path: Path, common: _Schema, readings: list[Reading], copies: Copies) -> None:
     """Copy tables row group by row group."""
     import pyarrow.parquet as pq
 
-    start = 1
-    with pq.ParquetWriter(path, source.schema, compression=source.compression) as file:
-        for table in source.tables:
-            numbers = range(start, start + len(table))
-            counts = np.array([copies.get(number, 1) for number in numbers], int)
-            start += len(table)
-            if (counts != 1).any():
-                table = table.take(np.repeat(np.arange(len(table)), counts))
-            if len(table):
-                file.write_table(table.cast(source.schema), row_group_size=len(table))
+    number = 1  # of the next record
+    with pq.ParquetWriter(path, common.schema, compression=common.compression) as file:
+        for reading in readings:
+            start = 0
+            for table in _tables_of(reading.part):
+                positions = np.arange(len(table))
+                if reading.picks is not None:
+                    positions = np.intersect1d(reading.picks - start, positions)
+                start += len(table)
+                numbers = range(number, number + len(positions))
+                counts = np.array([copies.get(one, 1) for one in numbers], int)
+                number += len(positions)
+                if len(positions) < len(table) or (counts != 1).any():
+                    table = table.take(np.repeat(positions, counts))
+                if len(table):
+                    file.write_table(table.cast(common.schema), row_group_size=len(table))
 
 
-def _copy_lines(path: Path, files: list[Path], is_folder: bool, copies: Copies) -> None:
-    """Copy lines byte for byte."""
-    is_ended = True  # whether the last line that was written has an end
+def _write_lines(path: Path, readings: list[Reading], copies: Copies) -> None:
+    """Write lines of JSON: lines byte for byte, other records as JSON."""
+    for reading in readings:
+        schema = None if reading.part.kind in LINE_TYPES else _schema_of(reading.part)
+        if schema is not None:
+            _check_json_types(schema.schema)
     with open(path, "wb") as out:
-        for number, line, is_first in _numbered_lines(files, is_folder):
-            if is_first and line.startswith(MARK):
-                line = line.removeprefix(MARK)
-                if not out.tell():
-                    out.write(MARK)
-            for _ in range(copies.get(number, 1) if number else 1):
-                out.write(line if is_ended else b"\n" + line)
-                is_ended = line.endswith(b"\n")
+        number = 0  # records so far
+        is_ended = True  # whether the last line that was written has an end
+        for reading in readings:
+            for position, line in _lines_of(reading):
+                has_number = has_record(line)
+                number += has_number
+                own_number = position if reading.part.is_alone else number
+                if position == 1 and line.startswith(MARK):
+                    line = line.removeprefix(MARK)
+                    if not out.tell():
+                        out.write(MARK)
+                for _ in range(copies.get(own_number, 1) if has_number else 1):
+                    out.write(line if is_ended else b"\n" + line)
+                    is_ended = line.endswith(b"\n")
 
 
-def _numbered_lines(files: list[Path], is_folder: bool) -> Iterator[tuple[int, bytes, bool]]:
-    """Per line its record's number, or 0 if it is empty, its bytes, and whether it is the first."""
-    n_records = 0
-    for path in files:
-        with open(path, "rb") as file:
-            for position, line in enumerate(file, 1):
-                # only text that is empty to `parse_jsonl`
-                has_record = bool(line.decode("utf-8-sig" if position == 1 else "utf-8").strip())
-                n_records += has_record
-                number = n_records if is_folder else position
-                yield number if has_record else 0, line, position == 1
+def _lines_of(reading: Reading) -> Iterator[tuple[int, bytes]]:
+    """The places and lines of a pass over a part. All lines of a file, or those that are drawn."""
+    part = reading.part
+    if part.path is None or part.kind not in LINE_TYPES:
+        for place, record in reading.draw(iter(part.records())):
+            yield place, _json_line(record)
+        return
+    lines = enumerate(read_byte_lines(part.path), 1)
+    if reading.picks is None:
+        yield from lines
+    else:
+        yield from reading.draw(pair for pair in lines if has_record(pair[1]))
 
 
-def _copied_records(source: Path | str, copies: Copies, options: dict) -> Iterator[Any]:
-    for number, record in read_records(source, **options):
-        yield from repeat(record, copies.get(number, 1))
+def _json_line(record: Any) -> bytes:
+    if isinstance(record, Exception):
+        return b"{}\n"  # cannot be read, so that it is written 0 times
+    try:
+        return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # half a character, which only JSON's own notation can hold
+        return json.dumps(record).encode() + b"\n"
+
+
+def _copied_records(readings: list[Reading], copies: Copies) -> Iterator[Any]:
+    for row in number_rows(readings):
+        yield from repeat(row.record, copies.get(row.number, 1))
 
 
 def _check_json_types(schema: "pa.Schema") -> None:
@@ -187,36 +204,26 @@ def _fits_json(kind: Any) -> bool:
     return is_text or is_number or types.is_boolean(kind) or types.is_null(kind)
 
 
-def _write_jsonl(path: Path, records: Iterator[Any]) -> None:
-    with open(path, "wb") as file:
-        for record in records:
-            try:
-                line = json.dumps(record, ensure_ascii=False).encode()
-            except UnicodeEncodeError:  # half a character, which only JSON's own notation can hold
-                line = json.dumps(record).encode()
-            file.write(line + b"\n")
-
-
-def _write_parquet(path: Path, source: Path | str, copies: Copies, options: dict) -> None:
+def _write_parquet(path: Path, source: Sources, readings: list[Reading], copies: Copies) -> None:
     """Write records under a schema of all their keys: once to find it, and once to write."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schemas = [pa.schema(group.type) for group in _record_groups(source, copies, options)]
+    schemas = [pa.schema(group.type) for group in _record_groups(readings, copies)]
     if not schemas:
-        raise UserError(f"mixture {source}: no record would be left.")
+        raise UserError(f"mixture {name_source(source)}: no record would be left.")
     schema = pa.unify_schemas(schemas, promote_options="permissive")
     kind = pa.struct(schema)
     with pq.ParquetWriter(path, schema) as file:
-        for group in _record_groups(source, copies, options, kind):
+        for group in _record_groups(readings, copies, kind):
             file.write_table(pa.Table.from_struct_array(group))
 
 
 def _record_groups(
-    source: Path | str, copies: Copies, options: dict, kind: "pa.DataType | None" = None
+    readings: list[Reading], copies: Copies, kind: "pa.DataType | None" = None
 ) -> "Iterator[pa.Array]":
     import pyarrow as pa
 
-    records = _copied_records(source, copies, options)
+    records = _copied_records(readings, copies)
     while group := list(islice(records, ROWS_PER_GROUP)):
         yield pa.array(group, kind)

@@ -14,7 +14,7 @@ FLOORS = [
     "files provenance stats sync",
     "prompts",
     "mixtures models",
-    "attributes",
+    "attributes transcripts",
     "index rubrics",
     "surf turf",
     "causal organisms",

@@ -69,7 +69,9 @@ def read_inspect_log(path: Path) -> Iterator[Sample | Unreadable]:
         header = read_eval_log(place, header_only=True)
         summaries = read_eval_log_sample_summaries(place)
     except Exception as error:  # of the library: many kinds
-        raise UserError(f"log {path}: inspect_ai cannot read it ({describe_error(error)}).") from None
+        raise UserError(
+            f"log {path}: inspect_ai cannot read it ({describe_error(error)})."
+        ) from None
     model = _model_of(header)
     for summary in summaries:
         name = str(summary.id)
@@ -106,8 +108,8 @@ def _check_size(path: Path) -> None:
     for member in members:
         if member.file_size > MAX_JSON_BYTES:
             raise UserError(
-                f"log {path}: its {member.filename!r:.80} has {member.file_size / 1e6:,.0f} MB, and "
-                f"at most {MAX_JSON_BYTES / 1e6:,.0f} MB are read."
+                f"log {path}: its {member.filename!r:.80} has {member.file_size / 1e6:,.0f} MB, "
+                f"and at most {MAX_JSON_BYTES / 1e6:,.0f} MB are read."
             )
 
 

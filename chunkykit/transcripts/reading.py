@@ -58,11 +58,13 @@ class Transcripts(NamedTuple):
             where it is one; `file`, `sample` and `epoch` say where it comes from.
         skipped: one row per sample that cannot be read (SKIPPED_COLUMNS).
         notes: lines that say how many samples there are, and which count as failures.
+        is_list: whether the log is a list of failures, rows {query, response}.
     """
 
     table: pd.DataFrame
     skipped: pd.DataFrame
     notes: list[str]
+    is_list: bool = False
 
 
 class _Candidate(NamedTuple):
@@ -119,12 +121,13 @@ def read_transcripts(
     failures = [c for c in candidates if _is_failure(c, rules, failing)]
     table = _table_of(failures)
     notes = _notes(samples, candidates, rules, failing, table, unreadable)
-    return Transcripts(table, unreadable, notes)
+    is_list = any(c.sample.failure for c in candidates)
+    return Transcripts(table, unreadable, notes, is_list)
 
 
 def _why_empty(skipped: pd.DataFrame) -> str:
     if skipped.empty:
-        return "holds no sample."
+        return "the file has no rows."
     first = skipped.iloc[0]
     where = inert_text(f"{first['sample']}: {first['reason']}")
     return f"none of its {len(skipped):,} samples can be read; {where}."
@@ -132,10 +135,13 @@ def _why_empty(skipped: pd.DataFrame) -> str:
 
 def _candidates_of(file: str, sample: Sample) -> Iterator[_Candidate]:
     """The exchanges of a sample that scorers judged; its last one where there is no scorer."""
-    turns = conversation_of(sample)
     grades = sample.grades or (Grade("", None),)
     cited = {grade.cited for grade in grades}
-    judged = {places: judged_exchange(turns, places) for places in cited}
+    if sample.failure:
+        judged = dict.fromkeys(cited, sample.failure)
+    else:
+        turns = conversation_of(sample)
+        judged = {places: judged_exchange(turns, places) for places in cited}
     # the messages are not kept: one turn of each sample is all that is needed
     sample = sample._replace(messages=None)
     for grade in grades:
@@ -164,7 +170,7 @@ def _choose_scorers(
 
 def _needs_rule(candidate: _Candidate) -> bool:
     """Whether a rule has to say if a candidate is a failure."""
-    return bool(candidate.scorer) and not candidate.sample.is_failure
+    return bool(candidate.scorer) and candidate.sample.failure is None
 
 
 def _rule_of(source: str | Path, name: str, candidates: list[_Candidate]) -> Rule:
@@ -183,9 +189,10 @@ def _rule_of(source: str | Path, name: str, candidates: list[_Candidate]) -> Rul
 def _is_failure(candidate: _Candidate, rules: dict[str, Rule], failing: Rule | None) -> bool:
     if candidate.scorer in rules:
         return rules[candidate.scorer].fails(candidate.value)
+    is_listed = candidate.sample.failure is not None
     if failing:
-        return candidate.sample.is_failure and failing.fails(candidate.value)
-    return candidate.sample.is_failure or (not rules and not candidate.scorer)
+        return is_listed and failing.fails(candidate.value)
+    return is_listed or not (rules or candidate.scorer)
 
 
 # the table
@@ -197,7 +204,7 @@ def _table_of(failures: list[_Candidate]) -> pd.DataFrame:
     for failure in failures:
         sample = failure.sample
         # each row of a list of failures is one, whatever its name
-        number = len(rows) if sample.is_failure else 0
+        number = len(rows) if sample.failure else 0
         key = (failure.file, sample.id, sample.epoch, failure.judged, number)
         if key in rows:
             row = rows[key]
@@ -259,7 +266,7 @@ def _read_source(source: str) -> Iterator[tuple[str, Sample | Unreadable]]:
         yield from _read_folder(path)
         return
     if not path.exists():
-        raise UserError(f"log {source}: no such file or folder.")
+        raise UserError(f"log {source}: cannot be read (no such file or folder).")
     yield from _read_file(path, path.name)
 
 
@@ -284,7 +291,9 @@ def _log_files(folder: Path) -> list[Path]:
     if not files:
         raise UserError(f"log {folder}: the folder has no {', '.join(LOG_TYPES)} file.")
     if len(files) > MAX_FILES:
-        raise UserError(f"log {folder}: has {len(files):,} files, and at most {MAX_FILES:,} are read.")
+        raise UserError(
+            f"log {folder}: has {len(files):,} files, and at most {MAX_FILES:,} are read."
+        )
     return files
 
 
@@ -314,7 +323,9 @@ def _read_json(path: Path, name: str) -> Iterator[tuple[str, Sample | Unreadable
         yield from ((name, item) for item in _samples_of(content, path.stem))
         return
     if not isinstance(content, list):
-        raise UserError(f"log {path}: holds {type(content).__name__}, and a log is a list or object.")
+        raise UserError(
+            f"log {path}: holds {type(content).__name__}, and a log is a list or object."
+        )
     for number, record in enumerate(content, 1):
         yield from ((name, item) for item in _samples_of(record, f"row {number}"))
 
@@ -330,14 +341,18 @@ def _load_json(path: Path) -> Any:
 
 def _read_rows(source: str, name: str) -> Iterator[tuple[str, Sample | Unreadable]]:
     """The samples of a table or of JSON lines."""
-    for number, record in read_records(source):
-        yield from ((name, item) for item in _samples_of(record, f"row {number}"))
+    unit = "line" if Path(source).suffix in (".jsonl", ".ndjson") else "row"
+    try:
+        for number, record in read_records(source):
+            yield from ((name, item) for item in _samples_of(record, f"{unit} {number}"))
+    except UserError as error:
+        raise UserError(f"log {str(error).removeprefix('mixture ')}") from None
 
 
 def _samples_of(record: Any, name: str) -> Iterable[Sample | Unreadable]:
     """The samples of one record, or why it has none."""
     if isinstance(record, Exception):
-        return [Unreadable(name, str(record))]
+        return [Unreadable(name, f"the row is not a JSON object ({record})")]
     if not isinstance(record, dict):
         return [Unreadable(name, "the row is not a JSON object")]
     try:

@@ -12,6 +12,7 @@ from chunkykit.text import clean_text
 from chunkykit.transcripts.samples import (
     REASON_KEYS,
     Grade,
+    Judged,
     Sample,
     cited_messages,
     first_text,
@@ -24,12 +25,20 @@ MESSAGE_COLUMNS = ("messages", "conversation", "conversations", "trajectory", "t
 SCORE_COLUMNS = ("scores", "score", "grade", "reward", "success", "resolved", "correct", "passed")
 # Columns of a file of failures that the view shows and that are no grade.
 OWN_COLUMNS = (
-    "thinking",
     "attributes",
     "query_translation",
     "response_translation",
     "pair_query",
     "pair_response",
+)
+OWN_TEXTS = (
+    "query",
+    "response",
+    "model",
+    "rubric",
+    "reason",
+    "thinking",
+    *(column for column in OWN_COLUMNS if column != "attributes"),
 )
 Reader = Callable[[dict, str], Iterator[Sample]]
 
@@ -127,9 +136,7 @@ def _read_run(run: dict, name: str) -> Sample:
     transcripts = run.get("transcripts")
     if isinstance(transcripts, dict):  # the form of older versions
         transcripts = list(transcripts.values())
-    conversations = [
-        part.get("messages") for part in transcripts or () if isinstance(part, dict)
-    ]
+    conversations = [part.get("messages") for part in transcripts or () if isinstance(part, dict)]
     metadata = _object(run.get("metadata"))
     scores, reasons = _scores_of(metadata)
     details = metadata.get("scoring_metadata") or reasons
@@ -188,7 +195,8 @@ def _read_conversation(record: dict, name: str) -> Iterator[Sample]:
         messages=messages,
         grades=tuple(
             grade._replace(
-                cited=tuple(cited), scorer=rubric if grade.scorer == "score" and rubric else grade.scorer
+                cited=tuple(cited),
+                scorer=rubric if rubric and grade.scorer == "score" else grade.scorer,
             )
             for grade in grades
         ),
@@ -214,12 +222,13 @@ def _scores_of(record: dict) -> tuple[Any, str]:
 
 def _is_call(record: dict) -> bool:
     return isinstance(record.get("request"), dict) or (
-        isinstance(record.get("input"), dict | list) and isinstance(record.get("output"), dict | list)
+        isinstance(record.get("input"), dict | list)
+        and isinstance(record.get("output"), dict | list)
     )
 
 
 def _read_call(record: dict, name: str) -> Iterator[Sample]:
-    """Read a request to a chat model and its response, as OpenAI's or Anthropic's clients log it."""
+    """Read a request to a chat model and its response, as clients log them."""
     request = record.get("request", record.get("input"))
     response = record.get("response", record.get("output"))
     request = _object(request).get("body", request)  # of a batch
@@ -232,9 +241,7 @@ def _read_call(record: dict, name: str) -> Iterator[Sample]:
         if system:
             conversation.append({"role": "system", "content": system})
         asked = request.get("messages", request.get("input"))
-        conversation += (
-            asked if isinstance(asked, list) else [{"role": "user", "content": asked}]
-        )
+        conversation += asked if isinstance(asked, list) else [{"role": "user", "content": asked}]
     turns = _answer_turns(response)
     row = {key: value for key, value in record.items() if key not in MESSAGE_COLUMNS}
     row.setdefault("model", _object(response).get("model") or _object(request).get("model"))
@@ -270,44 +277,50 @@ def _is_own(record: dict) -> bool:
 
 def _read_own(record: dict, name: str) -> Iterator[Sample]:
     """Read a row {query, response, ...} of a file of failures."""
-    query = record.get("query")
-    response = record.get("response")
+    _check_own(record)
     more = {key: record[key] for key in OWN_COLUMNS if record.get(key) is not None}
-    _check_own(record, query, response, more)
-    rubric = first_text(record, ("rubric", "experiment"))
+    rubric = clean_text(first_text(record, ("rubric", "experiment")))
     score = record.get("score")
     grades = [Grade(rubric, score, clean_text(record.get("reason") or ""))]
-    system = record.get("system")
-    messages = [{"role": "system", "content": system}] if isinstance(system, str) else []
-    messages += [{"role": "user", "content": query}, {"role": "assistant", "content": response}]
+    exchange = Judged(
+        query=clean_text(record["query"]),
+        response=clean_text(record["response"]),
+        system=clean_text(first_text(record, ("system",))),
+        thinking=clean_text(record.get("thinking") or ""),
+        turn=record["turn"] if _is_count(record.get("turn")) else 1,
+    )
     yield Sample(
         id=_id_of(record) or name,
-        messages=messages,
+        messages=None,
         grades=tuple(grades),
         epoch=_epoch(record),
         model=first_text(record, ("model",)),
-        is_failure=True,
-        more=more,
+        failure=exchange,
+        more={key: _clean(value) for key, value in more.items()},
     )
 
 
-def _check_own(record: dict, query: Any, response: Any, more: dict) -> None:
-    """Refuse a row with a value of the wrong type."""
-    texts = {"query": query, "response": response}
-    for key in ("model", "rubric", "reason", *(key for key in more if key != "attributes")):
-        texts[key] = record.get(key) or ""
-    wrong = [key for key, value in texts.items() if not isinstance(value, str)]
+def _clean(value: Any) -> Any:
+    """A cell of our own row, with texts that files can hold."""
+    if isinstance(value, list):
+        return [clean_text(str(text)) for text in value]
+    return clean_text(value)
+
+
+def _check_own(record: dict) -> None:
+    """Refuse a row with a value that is missing or of the wrong type."""
+    wrong = [key for key in OWN_TEXTS if not isinstance(record.get(key), str | None)]
     if not isinstance(record.get("score"), int | float | None):
         wrong.append("score")
-    if not isinstance(more.get("attributes", []), list):
+    if not isinstance(record.get("attributes"), list | None):
         wrong.append("attributes")
-    if not wrong and not query.strip():
+    has_query = bool(str(record.get("query") or "").strip())
+    if not has_query or record.get("response") is None:
         wrong.append("query or response")
     if wrong:
-        what = "query or response" if wrong[0] in ("query", "response") else wrong[0]
         raise ValueError(
-            f'{what} is missing or has the wrong type. Each row is a JSON object with texts "query" '
-            'and "response"; "score" is a number, "attributes" a list'
+            f"{wrong[0]} is missing or has the wrong type. Each row is a JSON object with texts "
+            '"query" and "response"; "score" is a number, "attributes" a list'
         )
 
 

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from chunkykit.mixtures import Turn, read_turns
@@ -35,40 +36,6 @@ class Grade(NamedTuple):
     cited: tuple[int, ...] = ()
 
 
-class Sample(NamedTuple):
-    """A conversation of a log.
-
-    Attributes:
-        id: the name of the sample in its file.
-        messages: the conversation as the file has it.
-        grades: what scorers said of it.
-        epoch: the repetition of the sample, where the log counts them.
-        model: the model that answered.
-        is_failure: whether the file is a list of failures, so that no score has to say so.
-        more: further columns of the table, by name.
-    """
-
-    id: str
-    messages: Any
-    grades: tuple[Grade, ...] = ()
-    epoch: int | None = None
-    model: str = ""
-    is_failure: bool = False
-    more: dict[str, Any] = {}
-
-
-class Unreadable(NamedTuple):
-    """A sample that cannot be read.
-
-    Attributes:
-        id: the name of the sample in its file.
-        reason: why.
-    """
-
-    id: str
-    reason: str
-
-
 class Judged(NamedTuple):
     """The exchange of a sample that a scorer judged.
 
@@ -85,6 +52,41 @@ class Judged(NamedTuple):
     system: str
     thinking: str
     turn: int
+
+
+class Sample(NamedTuple):
+    """A conversation of a log.
+
+    Attributes:
+        id: the name of the sample in its file.
+        messages: the conversation as the file has it.
+        grades: what scorers said of it.
+        epoch: the repetition of the sample, where the log counts them.
+        model: the model that answered.
+        failure: the exchange, in a file that is a list of failures, so that no score has to say
+            which they are.
+        more: further columns of the table, by name.
+    """
+
+    id: str
+    messages: Any
+    grades: tuple[Grade, ...] = ()
+    epoch: int | None = None
+    model: str = ""
+    failure: Judged | None = None
+    more: Mapping[str, Any] = MappingProxyType({})
+
+
+class Unreadable(NamedTuple):
+    """A sample that cannot be read.
+
+    Attributes:
+        id: the name of the sample in its file.
+        reason: why.
+    """
+
+    id: str
+    reason: str
 
 
 def judged_exchange(turns: list[Turn], cited: Iterable[int] = ()) -> Judged:

@@ -6,9 +6,14 @@
 
 from typing import TYPE_CHECKING
 
+from chunkykit.show.explorer.exchanges import (
+    add_traces,
+    failures_from_file,
+    failures_from_log,
+)
 from chunkykit.show.explorer.failures import Failures
 from chunkykit.show.explorer.labelling import labelling_items
-from chunkykit.show.explorer.load import failures_from_file, failures_from_run
+from chunkykit.show.explorer.load import failures_from_run
 from chunkykit.show.explorer.pack import pack_failures
 from chunkykit.show.explorer.page import write_labelling_page, write_page
 from chunkykit.show.explorer.static import static_html
@@ -21,7 +26,9 @@ __all__ = [
     "Explorer",
     "Failures",
     "Labeller",
+    "add_traces",
     "failures_from_file",
+    "failures_from_log",
     "failures_from_run",
     "labelling_items",
     "pack_failures",

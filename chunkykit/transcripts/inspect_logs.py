@@ -18,6 +18,8 @@ from chunkykit.transcripts.samples import (
 )
 
 TARGET_ROLE = "target"  # of the model that an auditing task is about
+SAMPLES_PER_READ = 32  # of an archive, at most in memory
+Names = list[tuple[int | str, int]]  # id and epoch of samples
 
 
 def check_inspect() -> None:
@@ -58,40 +60,51 @@ def read_inspect_log(path: Path) -> Iterator[Sample | Unreadable]:
     """
     _check_size(path)
     check_inspect()
-    from inspect_ai.log import (
-        read_eval_log,
-        read_eval_log_sample,
-        read_eval_log_sample_summaries,
-    )
+    from inspect_ai.log import read_eval_log, read_eval_log_sample_summaries
 
     place = str(path)
+    is_archive = path.suffix == ".eval"
     try:
-        header = read_eval_log(place, header_only=True)
-        summaries = read_eval_log_sample_summaries(place)
+        log = read_eval_log(place, header_only=is_archive, resolve_attachments=not is_archive)
+        summaries = read_eval_log_sample_summaries(place) if is_archive else []
     except Exception as error:  # of the library: many kinds
-        raise UserError(
-            f"log {path}: inspect_ai cannot read it ({describe_error(error)})."
-        ) from None
-    model = _model_of(header)
-    for summary in summaries:
-        name = str(summary.id)
-        try:
-            sample = read_eval_log_sample(
-                place,
-                id=summary.id,
-                epoch=summary.epoch,
-                resolve_attachments=True,
-                exclude_fields={"events", "store"},
-            )
-            yield Sample(
-                id=name,
-                messages=(messages := [message.model_dump() for message in sample.messages]),
-                grades=tuple(_grades_of(sample, messages)),
-                epoch=sample.epoch,
-                model=model or sample.output.model,
-            )
-        except Exception as error:
-            yield Unreadable(name, f"epoch {summary.epoch}: {describe_error(error)}")
+        reason = describe_error(error)
+        raise UserError(f"log {path}: inspect_ai cannot read it ({reason}).") from None
+    model = _model_of(log)
+    for sample in log.samples or ():
+        yield _convert(sample, model)
+    names = [(summary.id, summary.epoch) for summary in summaries]
+    for start in range(0, len(names), SAMPLES_PER_READ):
+        for item in _read_samples(place, names[start : start + SAMPLES_PER_READ]):
+            yield item if isinstance(item, Unreadable) else _convert(item, model)
+
+
+def _read_samples(place: str, names: Names) -> list[Any]:
+    """Some samples of an archive; where one cannot be read, the others are read alone."""
+    from inspect_ai.log import read_eval_log_samples_by_id
+
+    try:
+        return read_eval_log_samples_by_id(
+            place, names, resolve_attachments=True, exclude_fields={"events", "store"}
+        )
+    except Exception as error:  # of the library: many kinds
+        if len(names) == 1:
+            name, epoch = names[0]
+            return [Unreadable(str(name), f"epoch {epoch}: {describe_error(error)}")]
+    items = [_read_samples(place, [name]) for name in names]
+    return [item for own_items in items for item in own_items]
+
+
+def _convert(sample: Any, model: str) -> Sample:
+    """A sample of `inspect_ai` as one of ours."""
+    messages = [message.model_dump() for message in sample.messages]
+    return Sample(
+        id=str(sample.id),
+        messages=messages,
+        grades=tuple(_grades_of(sample, messages)),
+        epoch=sample.epoch,
+        model=model or sample.output.model,
+    )
 
 
 def _check_size(path: Path) -> None:

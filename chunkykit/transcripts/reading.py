@@ -341,10 +341,9 @@ def _load_json(path: Path) -> Any:
 
 def _read_rows(source: str, name: str) -> Iterator[tuple[str, Sample | Unreadable]]:
     """The samples of a table or of JSON lines."""
-    unit = "line" if Path(source).suffix in (".jsonl", ".ndjson") else "row"
     try:
         for number, record in read_records(source):
-            yield from ((name, item) for item in _samples_of(record, f"{unit} {number}"))
+            yield from ((name, item) for item in _samples_of(record, f"row {number}"))
     except UserError as error:
         raise UserError(f"log {str(error).removeprefix('mixture ')}") from None
 

@@ -23,6 +23,8 @@ ID_COLUMNS = ("id", "sample_id", "transcript_id", "instance_id", "task_id", "cus
 MODEL_COLUMNS = ("model", "model_name", "target_model", "model_id", "agent")
 MESSAGE_COLUMNS = ("messages", "conversation", "conversations", "trajectory", "traj", "history")
 SCORE_COLUMNS = ("scores", "score", "grade", "reward", "success", "resolved", "correct", "passed")
+QUERY_COLUMNS = ("query", "prompt", "question", "instruction", "input")
+RESPONSE_COLUMNS = ("response", "completion", "answer", "output")
 # Columns of a file of failures that the view shows and that are no grade.
 OWN_COLUMNS = (
     "attributes",
@@ -272,11 +274,12 @@ def _answer_turns(response: Any) -> list:
 
 
 def _is_own(record: dict) -> bool:
-    return "query" in record and not _is_conversation(record)
+    return any(column in record for column in QUERY_COLUMNS)
 
 
 def _read_own(record: dict, name: str) -> Iterator[Sample]:
     """Read a row {query, response, ...} of a file of failures."""
+    record = _rename(record)
     _check_own(record)
     more = {key: record[key] for key in OWN_COLUMNS if record.get(key) is not None}
     rubric = clean_text(first_text(record, ("rubric", "experiment")))
@@ -298,6 +301,15 @@ def _read_own(record: dict, name: str) -> Iterator[Sample]:
         failure=exchange,
         more={key: _clean(value) for key, value in more.items()},
     )
+
+
+def _rename(record: dict) -> dict:
+    """A row with the names of our own columns; training rows may have others."""
+    query = first_text(record, QUERY_COLUMNS)
+    if isinstance(record.get("instruction"), str):
+        query = "\n\n".join(filter(None, [record["instruction"], first_text(record, ("input",))]))
+    response = next((record[key] for key in RESPONSE_COLUMNS if key in record), None)
+    return {**record, "query": record.get("query", query), "response": response}
 
 
 def _clean(value: Any) -> Any:
@@ -327,9 +339,9 @@ def _check_own(record: dict) -> None:
 READERS: tuple[tuple[Callable[[dict], bool], Reader], ...] = (
     (_is_petri, _read_petri),
     (_is_docent, _read_docent),
-    (_is_own, _read_own),
     (_is_call, _read_call),
     (_is_conversation, _read_conversation),
+    (_is_own, _read_own),
 )
 
 

@@ -67,7 +67,8 @@ async def failures_from_file(
         raise UserError(f"failures {str(error).removeprefix('log ')}") from None
     if log.is_list and len(log.skipped):
         first = log.skipped.iloc[0]
-        raise UserError(f"failures {path}: {first['sample']}: {first['reason']}.")
+        place = first["sample"].replace("row ", "line ", 1)  # its rows are lines
+        raise UserError(f"failures {path}: {place}: {first['reason']}.")
     loaded = {name: load_rubric(source) for name, source in (rubrics or {}).items()}
     name = Path(path).name
     return await failures_from_log(log, name, embed, loaded, min_size=min_size, seed=seed)

@@ -20,6 +20,7 @@ FLOORS = [
     "causal organisms",
     "show",
     "lab",
+    "results",
     "api",
     "audit",
     "cli",

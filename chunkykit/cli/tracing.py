@@ -99,6 +99,13 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--query", metavar="TEXT", help="what the user asked")
     group.add_argument("--response", metavar="TEXT", help="what the model answered")
+    add_tracing_settings(group)
+    add_tracing_models(parser)
+    add_limit_options(parser)
+
+
+def add_tracing_settings(group: argparse._ActionsContainer) -> None:
+    """Add the options that say how an exchange is traced."""
     group.add_argument(
         "--satisfy",
         action="store_true",
@@ -125,8 +132,6 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
         default="response",
         help="where to look for the crux (default: %(default)s)",
     )
-    add_tracing_models(parser)
-    add_limit_options(parser)
 
 
 def add_tracing_models(parser: argparse.ArgumentParser) -> None:

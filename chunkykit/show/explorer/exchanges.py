@@ -65,13 +65,26 @@ async def failures_from_file(
         log = read_transcripts(path)
     except UserError as error:
         raise UserError(f"failures {str(error).removeprefix('log ')}") from None
-    if log.is_list and len(log.skipped):
-        first = log.skipped.iloc[0]
-        place = first["sample"].replace("row ", "line ", 1)  # its rows are lines
-        raise UserError(f"failures {path}: {place}: {first['reason']}.")
+    check_rows(path, log)
     loaded = {name: load_rubric(source) for name, source in (rubrics or {}).items()}
     name = Path(path).name
     return await failures_from_log(log, name, embed, loaded, min_size=min_size, seed=seed)
+
+
+def check_rows(path: str | Path, log: Transcripts) -> None:
+    """Refuse a file of failures with a row that cannot be read.
+
+    Args:
+        path: the file.
+        log: what was read from it. Of other logs, samples may be skipped.
+
+    Raises:
+        UserError: it has such a row. The message names its line.
+    """
+    if log.is_list and len(log.skipped):
+        first = log.skipped.iloc[0]
+        place = first["sample"].replace("row ", "line ", 1)
+        raise UserError(f"failures {path}: {place}: {first['reason']}.")
 
 
 async def failures_from_log(

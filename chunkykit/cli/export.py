@@ -211,7 +211,7 @@ def trace_failures(
     results: dict[int, TracedExchange] = {}
     tracer = None
     for own_name, members in points.groupby("rubric", sort=False):
-        exchanges = [Exchange(row.query, row.response) for row in members.itertuples()]
+        exchanges = list(map(Exchange, members["query"], members["response"]))
         tracing = trace_exchanges(arguments, rubrics[str(own_name)], exchanges)
         tracer = tracing.tracer
         results |= dict(zip(members.index, tracing.results, strict=True))

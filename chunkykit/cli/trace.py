@@ -143,7 +143,7 @@ def read_exchanges(arguments: argparse.Namespace) -> tuple[list[Exchange], list[
     """Read the exchanges of --pairs with where each is from, or that of --query and --response."""
     if arguments.pairs:
         table = read_log(arguments.pairs, arguments).table
-        exchanges = [Exchange(row.query, row.response) for row in table.itertuples()]
+        exchanges = list(map(Exchange, table["query"], table["response"]))
         return exchanges, [source_of(row) for _, row in table.iterrows()]
     problem = "trace needs --query and --response, neither empty, or --pairs LOG."
     return [read_exchange(arguments, problem)], [{}]

@@ -17,6 +17,7 @@ from chunkykit.mixtures.mixture import (
     row_hashes,
 )
 from chunkykit.mixtures.sources import HUB, parse_jsonl, read_records
+from chunkykit.mixtures.turns import Turn, read_turns
 from chunkykit.mixtures.writing import OUT_TYPES, write_copies
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "HUB",
     "Mixture",
     "OUT_TYPES",
+    "Turn",
+    "read_turns",
     "chunk_advice",
     "demo_probes",
     "demo_rows",

@@ -47,8 +47,8 @@ def write_atlas(path: Path, failures: Failures, embed: Embedder) -> int:
         table = table.assign(**cluster_vectors(vectors)[["x", "y"]])
     texts = [f"{query}\n\n{response}" for query, response in zip(table["query"], table["response"])]
     table.insert(1, "text", texts)
-    table["neighbors"] = _neighbours(vectors)
-    table["features"] = [_features(row) for row in table.to_dict("records")]
+    features = [_features(row) for row in table.to_dict("records")]
+    table = table.assign(neighbors=pd.Series(_neighbours(vectors)), features=pd.Series(features))
     with writable(path), replacing(path) as part:
         table.to_parquet(part, index=False)
     return len(table)

@@ -70,7 +70,7 @@ def percent(rate: float | None, digits: int = 0) -> str:
 
 
 def with_interval(
-    row: Mapping[str, Any],
+    row: Mapping[Any, Any],
     rate: str = "rate",
     low: str = "low",
     high: str = "high",

@@ -14,6 +14,7 @@ from chunkykit.show.explorer import Failures
 from chunkykit.text import inert_text
 
 CARD = "README.md"
+MARKS = ["prompt_marks", "response_marks"]
 MEANINGS = {
     "failures": "a failing exchange, with its cluster, and what its trace says",
     "traces": "a trace: what the queries of some failures share, and the chunk that goes with it",
@@ -81,7 +82,8 @@ def _tables(failures: Failures, run: RunFolder | None) -> dict[str, pd.DataFrame
             nested = [
                 {**row, "trace": i} for i, trace in enumerate(failures.traces) for row in trace[key]
             ]
-            tables[config] = pd.DataFrame(nested)
+            # the marks are those of a view
+            tables[config] = pd.DataFrame(nested).drop(columns=MARKS, errors="ignore")
     if run is not None and run.has("confirmed"):
         tables["confirmed"] = run.read("confirmed")
     whole = {config: table.dropna(axis=1, how="all") for config, table in tables.items()}

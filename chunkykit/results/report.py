@@ -90,7 +90,7 @@ def report_of_failures(failures: Failures, name: str) -> Report:
     """
     table = failure_table(failures)
     counts = table.groupby(["rubric", "model"], sort=False).size().reset_index(name="n")
-    rows = [[row.rubric, row.model, f"{row.n:,}"] for row in counts.itertuples()]
+    rows = [[row["rubric"], row["model"], f"{row['n']:,}"] for row in counts.to_dict("records")]
     found = Section("Failures", [Table(["scorer or rubric", "model", "failures"], rows)])
     listed = Section("Failing exchanges", list(_listed_failures(table)))
     traces = _trace_sections(failures.traces, table)
@@ -163,7 +163,9 @@ def _search_section(run: RunFolder) -> Section:
     blocks: list[Block] = [Table(header, rows)]
     blocks.append(Paragraph(f"Judged by {judges}; confirmed by {confirming}."))
     labels = summarise_labels(probes, read_labels(run.folder))
-    blocks.append(Bullets([" ".join(line.split()) for line in format_labels(labels)]))
+    lines = [" ".join(line.removeprefix("labelled").split()) for line in format_labels(labels)]
+    blocks.append(Paragraph("What people say of the flags:"))
+    blocks.append(Bullets(lines))
     return Section("What was searched", blocks)
 
 
@@ -180,7 +182,7 @@ def _confirmed_section(run: RunFolder) -> Section:
     header += ["control, per candidate", "not judged"]
     blocks: list[Block] = [Table(header, rows)] if rows else []
     if rows:
-        note = "Rates have 95 % Wilson intervals. The control arm asks queries of the same kind."
+        note = "Rates have 95 % Wilson intervals. The control arm draws attributes uniformly and learns nothing."
         blocks.append(Paragraph(note))
     return Section("Confirmed failure rates", blocks)
 

@@ -7,7 +7,8 @@ from chunkykit.text import clean_text, inert_text
 
 MAX_QUOTED = 2000  # characters of a text
 MAX_CELL = 300
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&-])")
+# what has a meaning in Markdown anywhere, at the beginning of a line, or as an address
+SPECIAL = re.compile(r"[\\`*_\[\]<>|~$&@]|^[-+#]|^\d+[.)]|(?<=\w):(?=//)|(?<=www)\.")
 
 
 def format_markdown(report: Report) -> str:
@@ -59,4 +60,9 @@ def _cut(text: str, most: int) -> str:
 
 def _inert(text: str) -> str:
     """One line in which Markdown and HTML have no meaning."""
-    return SPECIAL.sub(r"\\\1", inert_text(str(text)).strip())
+    return SPECIAL.sub(_escape, inert_text(str(text)).strip())
+
+
+def _escape(match: re.Match[str]) -> str:
+    """A special character behind a backslash; of "1." it is the point that is special."""
+    return f"{match[0][:-1]}\\{match[0][-1]}"

@@ -38,8 +38,9 @@ def trace_section(number: int, view: Mapping[str, Any], exchanges: pd.DataFrame)
     ]
     if chunks:
         blocks.append(Table(["chunk", "of the evidence", "of the mixture", "lift"], chunks))
-    for row in exchanges.head(MAX_EXCHANGES).itertuples():
-        blocks += [Quote("failing query", row.query), Quote("failing response", row.response)]
+    for row in exchanges.head(MAX_EXCHANGES).to_dict("records"):
+        blocks.append(Quote("failing query", row["query"]))
+        blocks.append(Quote("failing response", row["response"]))
     for kind, heading in ((EVIDENCE, "for it"), ("counter-example", "against it")):
         rows = [row for row in view["examples"] if row["kind"] == kind][:MAX_EXAMPLES]
         for row in rows:

@@ -105,7 +105,7 @@ def _replay(events: Any) -> list:
         if operation == "add":
             messages.append(edit.get("message"))
         elif operation == "rollback":
-            count = edit.get("count")
+            count: Any = edit.get("count")
             messages = messages[: max(0, len(messages) - count)] if _is_count(count) else messages
         elif operation == "reset":
             new = edit.get("new_messages", edit.get("messages"))
@@ -235,20 +235,22 @@ def _read_call(record: dict, name: str) -> Iterator[Sample]:
     response = record.get("response", record.get("output"))
     request = _object(request).get("body", request)  # of a batch
     response = _object(response).get("body", response)
-    conversation: list = []
-    if isinstance(request, list):
-        conversation += request
-    else:
-        system = request.get("system", request.get("instructions"))
-        if system:
-            conversation.append({"role": "system", "content": system})
-        asked = request.get("messages", request.get("input"))
-        conversation += asked if isinstance(asked, list) else [{"role": "user", "content": asked}]
-    turns = _answer_turns(response)
+    messages = [*_asked_turns(request), *_answer_turns(response)]
     row = {key: value for key, value in record.items() if key not in MESSAGE_COLUMNS}
     row.setdefault("model", _object(response).get("model") or _object(request).get("model"))
     row.setdefault("id", _object(response).get("id"))
-    yield from _read_conversation({**row, "messages": [*conversation, *turns]}, name)
+    yield from _read_conversation({**row, "messages": messages}, name)
+
+
+def _asked_turns(request: Any) -> list:
+    """The messages of a request to a chat model."""
+    if isinstance(request, list):
+        return request
+    request = _object(request)
+    system = request.get("system", request.get("instructions"))
+    asked = request.get("messages", request.get("input"))
+    turns = [{"role": "system", "content": system}] if system else []
+    return [*turns, *(asked if isinstance(asked, list) else [{"role": "user", "content": asked}])]
 
 
 def _answer_turns(response: Any) -> list:

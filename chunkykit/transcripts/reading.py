@@ -68,8 +68,12 @@ class Transcripts(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """An exchange that a scorer judged, before it is known which values are failures."""
+    """An exchange that a scorer judged, before it is known which values are failures.
 
+    `number` is that of the sample among all that were read: names may be there twice.
+    """
+
+    number: int
     file: str
     sample: Sample
     scorer: str
@@ -110,7 +114,7 @@ def read_transcripts(
             continue
         samples += 1
         try:
-            candidates += _candidates_of(file, item)
+            candidates += _candidates_of(samples, file, item)
         except ValueError as error:
             skipped.append((file, item.id, str(error)))
     unreadable = pd.DataFrame(skipped, columns=list(SKIPPED_COLUMNS))
@@ -133,7 +137,7 @@ def _why_empty(skipped: pd.DataFrame) -> str:
     return f"none of its {len(skipped):,} samples can be read; {where}."
 
 
-def _candidates_of(file: str, sample: Sample) -> Iterator[_Candidate]:
+def _candidates_of(number: int, file: str, sample: Sample) -> Iterator[_Candidate]:
     """The exchanges of a sample that scorers judged; its last one where there is no scorer."""
     grades = sample.grades or (Grade("", None),)
     cited = {grade.cited for grade in grades}
@@ -146,7 +150,7 @@ def _candidates_of(file: str, sample: Sample) -> Iterator[_Candidate]:
     sample = sample._replace(messages=None)
     for grade in grades:
         exchange = judged[grade.cited]
-        yield _Candidate(file, sample, grade.scorer, grade.value, grade.reason, exchange)
+        yield _Candidate(number, file, sample, grade.scorer, grade.value, grade.reason, exchange)
 
 
 # which samples fail
@@ -203,9 +207,7 @@ def _table_of(failures: list[_Candidate]) -> pd.DataFrame:
     rows: dict[tuple, dict] = {}
     for failure in failures:
         sample = failure.sample
-        # each row of a list of failures is one, whatever its name
-        number = len(rows) if sample.failure else 0
-        key = (failure.file, sample.id, sample.epoch, failure.judged, number)
+        key = (failure.number, failure.judged)
         if key in rows:
             row = rows[key]
             row["rubric"] += f", {failure.scorer}"

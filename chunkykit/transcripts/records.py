@@ -99,7 +99,8 @@ def _replay(events: Any) -> list:
     for event in events if isinstance(events, list) else []:
         event = _object(event)
         edit = _object(event.get("edit"))
-        if "target" not in (event.get("view") or ()):
+        view = event.get("view")
+        if "target" not in (view if isinstance(view, list | str) else ()):
             continue
         operation = edit.get("operation")
         if operation == "add":
@@ -138,7 +139,7 @@ def _read_run(run: dict, name: str) -> Sample:
     transcripts = run.get("transcripts")
     if isinstance(transcripts, dict):  # the form of older versions
         transcripts = list(transcripts.values())
-    conversations = [part.get("messages") for part in transcripts or () if isinstance(part, dict)]
+    conversations = [_object(part).get("messages") for part in _list(transcripts)]
     metadata = _object(run.get("metadata"))
     scores, reasons = _scores_of(metadata)
     details = metadata.get("scoring_metadata") or reasons

@@ -319,9 +319,9 @@ def _result_text(part: dict) -> str:
 
 def _name_media(parts: list) -> str:
     """What a message has beside texts, such as "[image]"."""
-    known = (*THINKING_TYPES, *CALL_TYPES, *RESULT_TYPES, "text", None)
-    types = [_type_of(part) for part in parts]
-    return " ".join(f"[{str(kind).removesuffix('_url')}]" for kind in types if kind not in known)
+    known = (*THINKING_TYPES, *CALL_TYPES, *RESULT_TYPES, None)
+    others = [part for part in parts if _type_of(part) not in known and "text" not in part]
+    return " ".join(f"[{str(_type_of(part)).removesuffix('_url')}]" for part in others)
 
 
 def _join_turns(first: Turn, second: Turn) -> Turn:

@@ -30,6 +30,10 @@ from chunkykit.surf import summarise_labels
 from chunkykit.types import DECLINED, OFFLINE
 
 MAX_LISTED = 50  # failures of a log
+INTERVALS = (
+    "Rates have 95 % Wilson intervals. The control arm draws attributes uniformly, and learns "
+    "nothing."
+)
 LIMITS = (
     "A trace is co-occurrence in the training rows, not cause. An ablation tests cause.",
     "The confirmed rate is that of fresh answers to the queries that the search found, not of all "
@@ -182,8 +186,7 @@ def _confirmed_section(run: RunFolder) -> Section:
     header += ["control, per candidate", "not judged"]
     blocks: list[Block] = [Table(header, rows)] if rows else []
     if rows:
-        note = "Rates have 95 % Wilson intervals. The control arm draws attributes uniformly and learns nothing."
-        blocks.append(Paragraph(note))
+        blocks.append(Paragraph(INTERVALS))
     return Section("Confirmed failure rates", blocks)
 
 

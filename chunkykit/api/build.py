@@ -17,7 +17,13 @@ from chunkykit.attributes import (
     load_embedder_through,
 )
 from chunkykit.errors import UserError
-from chunkykit.index import ShardReader, TraceIndex, build_described_index, open_trace_index
+from chunkykit.index import (
+    ShardReader,
+    TraceIndex,
+    build_described_index,
+    count_texts,
+    open_trace_index,
+)
 from chunkykit.lab import format_estimate, plan_index
 from chunkykit.mixtures import Mixture
 from chunkykit.models import (
@@ -38,6 +44,7 @@ def build_index(
     folder=None,
     *,
     chunk: str | None = None,
+    turns: str = "all",
     rows: int | None = None,
     clusters: int | None = None,
     describer: str = OFFLINE,
@@ -55,6 +62,7 @@ def build_index(
         mixture: a file, a folder, "hf:owner/name", "demo", or a Mixture.
         folder: where to save the index; None for one in memory.
         chunk: the column that names the chunk; None to find it by name.
+        turns: which answers of a row are exchanges: "all" that are trained on, "last" or "first".
         rows: a random subset of so many rows; None for all.
         clusters: query clusters; None for a number that suits the mixture.
         describer: "offline", or the model that describes the rows and names the clusters.
@@ -72,10 +80,10 @@ def build_index(
     """
     embedder = embedder or default_embedder(describer)
     named = load_embedder(embedder)
-    reader = ShardReader(mixture, chunk=chunk, rows=rows, seed=seed)
+    reader = ShardReader(mixture, chunk=chunk, turns=turns, rows=rows, seed=seed)
     settings = {"clusters": clusters, "seed": seed, "mixture": _mixture_name(mixture)}
-    allowance = Allowance(budget_usd, max_calls)
     _approve(describer, named.name, reader, yes)
+    allowance = Allowance(budget_usd, max_calls)
     build = partial(_build, reader, named, settings, describer, allowance)
     place = tempfile.TemporaryDirectory(prefix="chunkykit-") if folder is None else None
     data = run_sync(build(Path(place.name) / "index" if place else Path(folder)))
@@ -96,7 +104,7 @@ def _approve(describer: str, embedder: str, reader: ShardReader, yes: bool) -> N
         check_model(describer)
     elif server_of(embedder) is None:
         return
-    plan = plan_index(describer, sum(2 * len(rows) for rows in reader), embedder)
+    plan = plan_index(describer, sum(count_texts(rows) for rows in reader), embedder)
     paid = [part.model for part in plan if not is_free(part.model)]
     print(format_estimate(plan, free=not paid), file=sys.stderr)
     if paid and not yes:

@@ -38,7 +38,7 @@ from chunkykit.show.explorer import (
     write_page,
 )
 from chunkykit.transcripts import Transcripts
-from chunkykit.turf import Exchange
+from chunkykit.turf import exchanges_of
 
 MIN_CLUSTER_SIZE = 4  # failures; files of failures are small, so less than the default
 
@@ -211,7 +211,7 @@ def trace_failures(
     results: dict[int, TracedExchange] = {}
     tracer = None
     for own_name, members in points.groupby("rubric", sort=False):
-        exchanges = list(map(Exchange, members["query"], members["response"]))
+        exchanges = exchanges_of(members.rename(columns={"query": "prompt"}))
         tracing = trace_exchanges(arguments, rubrics[str(own_name)], exchanges)
         tracer = tracing.tracer
         results |= dict(zip(members.index, tracing.results, strict=True))

@@ -28,6 +28,7 @@ from chunkykit.cli.options import (
     add_chunk_option,
     add_command,
     add_limit_options,
+    add_turns_option,
     expand_name,
     expand_path,
 )
@@ -39,6 +40,7 @@ from chunkykit.index import (
     TraceIndex,
     build_described_index,
     building_folder,
+    count_texts,
     describe_shards,
     finish_index,
 )
@@ -74,6 +76,7 @@ def add_index_command(commands: Commands) -> None:
         "--mixture", type=expand_name, required=True, metavar="DATA", help=MIXTURE_HELP
     )
     add_chunk_option(parser)
+    add_turns_option(parser)
     parser.add_argument(
         "--out", type=expand_path, required=True, metavar="FOLDER", help="index folder to write"
     )
@@ -133,7 +136,11 @@ def execute(arguments: argparse.Namespace) -> None:
     embed = load_embedder(arguments.embedder)
     print_advice(embedder_advice(arguments.describer, arguments.embedder))
     reader = ShardReader(
-        arguments.mixture, chunk=arguments.chunk, rows=arguments.rows, seed=arguments.seed
+        arguments.mixture,
+        chunk=arguments.chunk,
+        turns=arguments.turns,
+        rows=arguments.rows,
+        seed=arguments.seed,
     )
     building_folder(arguments.out)  # a folder of something else is refused before it is locked
     with lock_folder(arguments.out):
@@ -229,7 +236,7 @@ def approve_models(arguments: argparse.Namespace, reader: ShardReader) -> Ledger
         check_model(arguments.describer)
     elif server_of(arguments.embedder) is None:
         return None
-    texts = sum(2 * len(rows) for rows in reader)  # prompts and responses
+    texts = sum(count_texts(rows) for rows in reader)
     print_advice(reader.advice)  # before anything is paid
     plan = plan_index(arguments.describer, texts, arguments.embedder)
     ledger = ledger_beside(arguments.out)

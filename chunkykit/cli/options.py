@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from chunkykit.lab import DEFAULT_SETTINGS
+from chunkykit.mixtures import TURN_CHOICES
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -81,6 +82,19 @@ def add_chunk_option(parser: argparse.ArgumentParser) -> None:
         "--chunk",
         metavar="COLUMN",
         help="column that names the chunk of a row (default: found by its name)",
+    )
+
+
+def add_turns_option(parser: argparse.ArgumentParser) -> None:
+    """Add --turns, which answers of a row are exchanges."""
+    parser.add_argument(
+        "--turns",
+        choices=TURN_CHOICES,
+        default=DEFAULT_SETTINGS["turns"],
+        help=(
+            "answers of a row that are exchanges, of those that are trained on (default: "
+            "%(default)s)"
+        ),
     )
 
 

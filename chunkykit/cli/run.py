@@ -18,6 +18,7 @@ from chunkykit.cli.options import (
     add_limit_options,
     add_role_options,
     add_search_options,
+    add_turns_option,
     expand_name,
     expand_path,
     run_settings,
@@ -107,6 +108,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help=f"{MIXTURE_HELP} (default: the demo)",
     )
     add_chunk_option(parser)
+    add_turns_option(parser)
     parser.add_argument(
         "--rubric",
         dest="rubrics",

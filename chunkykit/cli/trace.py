@@ -29,6 +29,7 @@ from chunkykit.turf import (
     Tracer,
     check_verification,
     crux_keywords,
+    exchanges_of,
     first_chunks,
     format_trace,
     group_traces,
@@ -143,7 +144,7 @@ def read_exchanges(arguments: argparse.Namespace) -> tuple[list[Exchange], list[
     """Read the exchanges of --pairs with where each is from, or that of --query and --response."""
     if arguments.pairs:
         table = read_log(arguments.pairs, arguments).table
-        exchanges = list(map(Exchange, table["query"], table["response"]))
+        exchanges = exchanges_of(table.rename(columns={"query": "prompt"}))
         return exchanges, [source_of(row) for _, row in table.iterrows()]
     problem = "trace needs --query and --response, neither empty, or --pairs LOG."
     return [read_exchange(arguments, problem)], [{}]

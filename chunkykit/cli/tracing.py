@@ -107,6 +107,9 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
 def add_tracing_settings(group: argparse._ActionsContainer) -> None:
     """Add the options that say how an exchange is traced."""
     group.add_argument(
+        "--system", metavar="TEXT", help="the system prompt that it stood under, if there was one"
+    )
+    group.add_argument(
         "--satisfy",
         action="store_true",
         help="the response keeps to the rubric: trace what it does well",
@@ -128,9 +131,12 @@ def add_tracing_settings(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--side",
-        choices=["response", "reasoning"],
+        choices=["response", "reasoning", "rejected"],
         default="response",
-        help="where to look for the crux (default: %(default)s)",
+        help=(
+            "where to look for the crux: in responses, in reasoning, or in the answers that "
+            "preference data rejects (default: %(default)s)"
+        ),
     )
 
 
@@ -169,7 +175,7 @@ def read_rubric(arguments: argparse.Namespace) -> Rubric:
 
 
 def read_exchange(arguments: argparse.Namespace, problem: str) -> Exchange:
-    """Read the exchange of --query and --response.
+    """Read the exchange of --query, --response and --system.
 
     Args:
         arguments: parsed arguments.
@@ -182,7 +188,7 @@ def read_exchange(arguments: argparse.Namespace, problem: str) -> Exchange:
     response = arguments.response or ""
     if not query.strip() or not response.strip():
         raise UserError(problem)
-    return Exchange(clean_text(query), clean_text(response))
+    return Exchange(clean_text(query), clean_text(response), clean_text(arguments.system or ""))
 
 
 def trace_exchanges(

@@ -139,7 +139,13 @@ class Run(RunFolder):
             raise UserError(f"run {self.folder}: only run.json names {source}. {TRUST_FIX}")
         if source == "demo" and size:
             source = f"demo:{size}"
-        return load_mixture(source, chunk=self.settings.chunk, rows=size, seed=self.seed)
+        return load_mixture(
+            source,
+            chunk=self.settings.chunk,
+            turns=self.settings.turns,
+            rows=size,
+            seed=self.seed,
+        )
 
     @property
     def index_folder(self) -> Path:

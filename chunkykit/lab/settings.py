@@ -102,6 +102,7 @@ class Settings:
         tolerate: share of candidates that may fail before a search is no result.
         deadline: seconds of a call with all its tries.
         panel: the judges beside `judge`, each a model or OFFLINE. A strict majority decides.
+        turns: which answers of a row of the mixture are exchanges: all, last or first.
         mixture_digest: what identifies the content of the mixture; None for the demo, and where
             nothing says it (`mixtures.identify_source`).
     """
@@ -132,6 +133,7 @@ class Settings:
     deadline: float = DEFAULT_DEADLINE
     panel: tuple[str, ...] = ()
     mixture_digest: str | None = None
+    turns: str = "first"  # what earlier versions read
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -201,6 +203,7 @@ DEFAULT_SETTINGS: dict[str, Any] = {
     "rubrics": None,  # all that ship and that the judge can judge
     "seed": 0,
     "chunk": None,
+    "turns": "all",
     "strategy": "cover",
     "writer": OFFLINE,
     "judge": OFFLINE,  # one, or a list of them

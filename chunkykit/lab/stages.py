@@ -91,7 +91,12 @@ async def index(run: Run) -> dict:
     describer = run.settings.describer
     built = await build_described_index(
         folder,
-        ShardReader(mixture, chunk=run.settings.chunk, digest=run.settings.mixture_digest),
+        ShardReader(
+            mixture,
+            chunk=run.settings.chunk,
+            turns=run.settings.turns,
+            digest=run.settings.mixture_digest,
+        ),
         run.describe(building=True),
         run.embed(),
         describer=describer,

@@ -9,6 +9,8 @@ from chunkykit.mixtures.demo import (
     write_demo,
 )
 from chunkykit.mixtures.digests import identify_source
+from chunkykit.mixtures.exchanges import TURN_CHOICES, Answer, Exchange, answers, read_exchanges
+from chunkykit.mixtures.formats import Readers
 from chunkykit.mixtures.mixture import (
     Mixture,
     chunk_advice,
@@ -21,12 +23,16 @@ from chunkykit.mixtures.turns import Turn, read_turns
 from chunkykit.mixtures.writing import OUT_TYPES, write_copies
 
 __all__ = [
+    "Answer",
     "DEMO_ROWS",
+    "Exchange",
     "HUB",
     "Mixture",
     "OUT_TYPES",
+    "Readers",
+    "TURN_CHOICES",
     "Turn",
-    "read_turns",
+    "answers",
     "chunk_advice",
     "demo_probes",
     "demo_rows",
@@ -36,7 +42,9 @@ __all__ = [
     "load_mixture",
     "parse_jsonl",
     "read_batches",
+    "read_exchanges",
     "read_records",
+    "read_turns",
     "row_hashes",
     "write_copies",
     "write_demo",

@@ -11,18 +11,14 @@ import numpy as np
 import pandas as pd
 
 from chunkykit.errors import UserError
-from chunkykit.mixtures.formats import (
-    SCHEMAS,
-    Readers,
-    is_missing,
-    list_columns,
-    read_exchange,
-)
+from chunkykit.mixtures.exchanges import TURN_CHOICES, Exchange, read_exchanges
+from chunkykit.mixtures.formats import SCHEMAS, Readers, list_columns
 from chunkykit.mixtures.sources import NamedRecords, open_source
+from chunkykit.mixtures.turns import is_missing
 from chunkykit.text import clean_text, inert_text
 
 CHUNK_COLUMNS = ("chunk", "source", "dataset", "origin", "subset", "source_dataset")
-COLUMNS = ["row", "chunk", "prompt", "response", "reasoning", "rejected"]
+COLUMNS = ["row", "chunk", *Exchange._fields]
 
 MIN_ADVISED_ROWS = 20  # fewer rows may well be of one chunk, or of many
 MAX_CHUNK_SHARE = 0.5  # chunks per row from which nearly every row has its own
@@ -33,12 +29,15 @@ class Mixture(NamedTuple):
     """A mixture, or a part of one.
 
     Attributes:
-        rows: DataFrame with the columns row (its number in the source, from 1; in JSONL the line),
-            chunk, prompt, response, and where there are any reasoning and rejected.
-        skipped: DataFrame with the columns row and reason.
+        rows: DataFrame of exchanges with the columns row (number of its record in the source, from
+            1; in JSONL the line), chunk, turn, prompt, response, and where there are any the other
+            fields of `Exchange`.
+        skipped: DataFrame with the columns row and reason. A record of several exchanges may have
+            some of them here.
         chunk_column: the column that named the chunks; None if no column did.
         unreadable: numbers of the skipped records that are no records at all, such as broken JSON.
-        read: usable rows of the source, of which `rows` may be a random subset; None if unknown.
+        read: usable exchanges of the source, of which `rows` may be a random subset; None if
+            unknown.
     """
 
     rows: pd.DataFrame
@@ -82,7 +81,7 @@ def load_mixture(
             the demo mixture.
         rows: number of rows to keep, drawn at random, in their order; None keeps all.
         seed: of the draw, and of the demo.
-        **settings: chunk, split, revision and data_files, as of `read_batches`.
+        **settings: chunk, turns, split, revision and data_files, as of `read_batches`.
 
     Returns:
         The mixture.
@@ -94,8 +93,10 @@ def load_mixture(
         raise UserError(f"mixture {source}: --rows must be at least 1, not {rows}.")
     (mixture,) = read_batches(source, None, seed=seed, **settings)
     table = mixture.rows.dropna(axis=1, how="all")
+    flags = [name for name in ("from_tool", "is_call") if not table[name].any()]
+    table = table.drop(columns=flags)
     if rows is not None and rows < len(table):
-        table = table.sample(rows, random_state=seed).sort_values("row").reset_index(drop=True)
+        table = table.sample(rows, random_state=seed).sort_index().reset_index(drop=True)
     return mixture._replace(rows=table)
 
 
@@ -104,6 +105,7 @@ def read_batches(
     size: int | None,
     *,
     chunk: str | None = None,
+    turns: str = "all",
     seed: int = 0,
     split: str = "train",
     revision: str | None = None,
@@ -115,20 +117,25 @@ def read_batches(
         source: as of `load_mixture`.
         size: rows per part; None reads all at once.
         chunk: column that names the chunk. None: the first of CHUNK_COLUMNS that a row has.
+        turns: which answers of a record are exchanges: "all" that are trained on, or only the
+            "last" or the "first" of them.
         seed: of the demo.
         split: of a folder or a data set on the hub.
         revision: of a data set on the hub.
         data_files: of a folder or a data set on the hub.
 
     Yields:
-        The parts. Each has the columns reasoning and rejected.
+        The parts. Each has all fields of `Exchange` as columns. The exchanges of one record are
+        in one part.
 
     Raises:
         UserError: the source is missing or cannot be read, fits no schema, or has no usable row.
     """
+    if turns not in TURN_CHOICES:
+        raise UserError(f"mixture {source}: turns is {turns!r}, not {', '.join(TURN_CHOICES)}.")
     records = open_source(source, split=split, revision=revision, data_files=data_files, seed=seed)
     n_rows = 0
-    for part in _read_parts(records, size, chunk):
+    for part in _read_parts(records, size, chunk, turns):
         n_rows += len(part.rows)
         if n_rows == 0:
             raise UserError(f"mixture {source}: {_why_unusable(part.skipped)}")
@@ -166,8 +173,10 @@ def row_hashes(rows: pd.DataFrame) -> np.ndarray:
     return pd.util.hash_pandas_object(rows[["prompt", "response"]], index=False).to_numpy()
 
 
-def _read_parts(records: NamedRecords, size: int | None, chunk: str | None) -> Iterator[Mixture]:
-    """Parts of `size` usable rows; the last part has the rest and may be empty."""
+def _read_parts(
+    records: NamedRecords, size: int | None, chunk: str | None, turns: str
+) -> Iterator[Mixture]:
+    """Parts of at least `size` usable exchanges; the last one has the rest and may be empty."""
     rows: list[tuple] = []
     skipped: list[tuple[int, str]] = []
     unreadable: list[int] = []
@@ -179,12 +188,14 @@ def _read_parts(records: NamedRecords, size: int | None, chunk: str | None) -> I
             reader = readers.of(record)
             column = column or _find_chunk_column(record)
             label = _chunk_label(record, column, name, is_required=chunk is not None)
-            rows.append((number, label, *read_exchange(record, reader)))
+            reading = read_exchanges(record, reader, turns)
+            rows += [(number, label, *exchange) for exchange in reading.exchanges]
+            skipped += [(number, problem) for problem in reading.problems]
         except ValueError as error:
             skipped.append((number, str(error)))
             if isinstance(record, Exception):
                 unreadable.append(number)
-        if size and len(rows) == size:
+        if size and len(rows) >= size:
             yield _make_part(rows, skipped, column, unreadable)
             rows, skipped, unreadable = [], [], []
     yield _make_part(rows, skipped, column, unreadable)

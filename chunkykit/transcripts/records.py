@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from chunkykit.mixtures import Readers, read_exchanges
 from chunkykit.text import clean_text
 from chunkykit.transcripts.samples import (
     REASON_KEYS,
@@ -23,8 +24,6 @@ ID_COLUMNS = ("id", "sample_id", "transcript_id", "instance_id", "task_id", "cus
 MODEL_COLUMNS = ("model", "model_name", "target_model", "model_id", "agent")
 MESSAGE_COLUMNS = ("messages", "conversation", "conversations", "trajectory", "traj", "history")
 SCORE_COLUMNS = ("scores", "score", "grade", "reward", "success", "resolved", "correct", "passed")
-QUERY_COLUMNS = ("query", "prompt", "question", "instruction", "input")
-RESPONSE_COLUMNS = ("response", "completion", "answer", "output")
 # Columns of a file of failures that the view shows and that are no grade.
 OWN_COLUMNS = (
     "attributes",
@@ -62,8 +61,7 @@ def read_record(record: dict, name: str) -> Iterator[Sample]:
         if fits(record):
             yield from reader(record, name)
             return
-    columns = ", ".join(sorted(map(str, record))[:12])
-    raise ValueError(f"no conversation in columns {columns}")
+    yield from _read_training_row(record, name)
 
 
 # Petri
@@ -277,12 +275,11 @@ def _answer_turns(response: Any) -> list:
 
 
 def _is_own(record: dict) -> bool:
-    return any(column in record for column in QUERY_COLUMNS)
+    return "query" in record
 
 
 def _read_own(record: dict, name: str) -> Iterator[Sample]:
     """Read a row {query, response, ...} of a file of failures."""
-    record = _rename(record)
     _check_own(record)
     more = {key: record[key] for key in OWN_COLUMNS if record.get(key) is not None}
     rubric = clean_text(first_text(record, ("rubric", "experiment")))
@@ -294,6 +291,9 @@ def _read_own(record: dict, name: str) -> Iterator[Sample]:
         system=clean_text(first_text(record, ("system",))),
         thinking=clean_text(record.get("thinking") or ""),
         turn=record["turn"] if _is_count(record.get("turn")) else 1,
+        tools=clean_text(first_text(record, ("tools",))),
+        from_tool=record.get("from_tool") is True,
+        is_call=record.get("is_call") is True,
     )
     yield Sample(
         id=_id_of(record) or name,
@@ -304,15 +304,6 @@ def _read_own(record: dict, name: str) -> Iterator[Sample]:
         failure=exchange,
         more={key: _clean(value) for key, value in more.items()},
     )
-
-
-def _rename(record: dict) -> dict:
-    """A row with the names of our own columns; training rows may have others."""
-    query = first_text(record, QUERY_COLUMNS)
-    if isinstance(record.get("instruction"), str):
-        query = "\n\n".join(filter(None, [record["instruction"], first_text(record, ("input",))]))
-    response = next((record[key] for key in RESPONSE_COLUMNS if key in record), None)
-    return {**record, "query": record.get("query", query), "response": response}
 
 
 def _clean(value: Any) -> Any:
@@ -337,6 +328,26 @@ def _check_own(record: dict) -> None:
             f"{wrong[0]} is missing or has the wrong type. Each row is a JSON object with texts "
             '"query" and "response"; "score" is a number, "attributes" a list'
         )
+
+
+# training rows
+
+
+def _read_training_row(record: dict, name: str) -> Iterator[Sample]:
+    """Read a row of any format that a mixture may have; its last answer is the failure."""
+    reading = read_exchanges(record, Readers().of(record), "last")
+    exchange = reading.exchanges[-1]
+    judged = Judged(
+        query=exchange.prompt,
+        response=exchange.response or exchange.rejected or "",
+        system=exchange.system or "",
+        thinking=exchange.reasoning or "",
+        turn=exchange.turn,
+        tools=exchange.tools or "",
+        from_tool=exchange.from_tool,
+        is_call=exchange.is_call,
+    )
+    yield Sample(_id_of(record) or name, None, failure=judged)
 
 
 READERS: tuple[tuple[Callable[[dict], bool], Reader], ...] = (

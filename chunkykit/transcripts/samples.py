@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from chunkykit.mixtures import Turn, read_turns
+from chunkykit.mixtures import Turn, answers, read_turns
 from chunkykit.text import clean_text
+from chunkykit.thinking import split_thinking
 
 MAX_JSON_BYTES = 2**29  # of a file, or of a member of one, that is read whole
 MAX_FILE_BYTES = 2**34  # of a file that is read piece by piece
+TOOL = "tool"  # the role of a turn
 MAX_DEPTH = 12  # of nested metadata that is searched for citations
 # Transcript 0, block 3, as Docent's judges cite it in a text
 BLOCK_CITATION = re.compile(r"\[T(?P<transcript>\d{1,4})B(?P<block>\d{1,6})\b")
@@ -45,13 +47,19 @@ class Judged(NamedTuple):
         system: the system prompt.
         thinking: what the assistant thought before.
         turn: number of the response among the assistant's turns, from 1.
+        tools: names of the tools that the assistant could call, by commas; "" for none.
+        from_tool: whether a tool wrote the query.
+        is_call: whether the response calls a tool.
     """
 
     query: str
     response: str
-    system: str
-    thinking: str
-    turn: int
+    system: str = ""
+    thinking: str = ""
+    turn: int = 1
+    tools: str = ""
+    from_tool: bool = False
+    is_call: bool = False
 
 
 class Sample(NamedTuple):
@@ -103,30 +111,31 @@ def judged_exchange(turns: list[Turn], cited: Iterable[int] = ()) -> Judged:
     Raises:
         ValueError: the conversation has no response, or nothing stands before it.
     """
-    responses = [
-        i for i, turn in enumerate(turns) if turn.role == "assistant" and turn.text.strip()
-    ]
-    if not responses:
-        raise ValueError("no assistant turn with a text")
+    spoken = [answer for answer in answers(turns) if answer.turn.text.strip()]
+    if not spoken:
+        raise ValueError("no assistant turn with a text after a user's")
     counts = Counter(_turn_at(turns, place) for place in cited)
-    most = max((counts[i] for i in responses), default=0)
-    place = next(i for i in responses if counts[i] == most) if most else responses[-1]
-    before = [turn for turn in turns[:place] if turn.role in ("user", "tool") and turn.text.strip()]
-    if not before:
-        raise ValueError("no user turn before the one that was judged")
-    system = [turn.text for turn in turns[:place] if turn.role == "system"]
+    most = max(counts[answer.turn.place] for answer in spoken)
+    judged = spoken[-1]
+    if most:
+        judged = next(answer for answer in spoken if counts[answer.turn.place] == most)
+    split = split_thinking(judged.turn.text, bool(judged.turn.thinking))
+    thinking = [judged.turn.thinking, split.thinking]
     return Judged(
-        query=clean_text(before[-1].text),
-        response=clean_text(turns[place].text),
-        system=clean_text("\n\n".join(system)),
-        thinking=clean_text(turns[place].thinking),
-        turn=sum(turn.role == "assistant" for turn in turns[: place + 1]),
+        query=clean_text(judged.prompt.text),
+        response=clean_text(split.text),
+        system=clean_text(judged.system),
+        thinking=clean_text("\n\n".join(filter(None, thinking))),
+        turn=judged.number,
+        tools=clean_text(", ".join(judged.tools)),
+        from_tool=judged.prompt.role == TOOL,
+        is_call=judged.turn.is_call,
     )
 
 
 def _turn_at(turns: list[Turn], place: int) -> int:
-    """The turn that a message is in; a turn may be made of several messages."""
-    return next((i for i, turn in enumerate(turns) if turn.place >= place), -1)
+    """The place of the turn that a message is in; a turn may be made of several messages."""
+    return next((turn.place for turn in turns if turn.place >= place), -1)
 
 
 def conversation_of(sample: Sample) -> list[Turn]:

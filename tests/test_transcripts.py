@@ -281,9 +281,10 @@ def test_our_own_rows_keep_what_they_say(tmp_path):
     ("record", "reason"),
     [
         ("text", "not a JSON object"),
-        ({"a": 1}, "no conversation in columns a"),
+        ({"a": 1}, "no prompt and response in columns ['a']"),
         ({"messages": []}, "no assistant turn"),
-        ({"messages": [{"role": "assistant", "content": "A"}]}, "no user turn before"),
+        ({"instruction": "Do it."}, "response"),
+        ({"messages": [{"role": "assistant", "content": "A"}]}, "after a user's"),
         ({"messages": [{"role": "user", "content": "Q"}]}, "no assistant turn"),
         ({"messages": ["text"]}, "not an object"),
         ({"messages": [{"role": "user", "content": 7}]}, "turn 1"),

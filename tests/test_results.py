@@ -30,7 +30,7 @@ FAILURES = [
     },
     {
         "query": "=HYPERLINK(1) <b>bold</b> | *x*",
-        "response": "```\n# [link](javascript:alert(1)) <script>\n```` \u001b[31m https://evil.example",
+        "response": "```\n# [link](javascript:alert(1)) <script>\n```` \u001b[31m https://evil.io",
         "model": "@evil",
         "rubric": "rebuttal",
     },

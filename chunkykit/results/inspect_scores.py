@@ -58,14 +58,14 @@ def _records_of_log(table: pd.DataFrame) -> list[dict]:
     records: dict[tuple, dict] = {}
     for row in table.to_dict("records"):
         key = (row["sample"], row.get("epoch"))
-        found = records.setdefault(key, _record(row["sample"], INCORRECT))
+        record = records.setdefault(key, _record(row["sample"], INCORRECT))
         if pd.notna(row.get("epoch")):
-            found["epoch"] = int(row["epoch"])
-        found["metadata"]["failures"].append(_known(row))
-        reasons = [row.get("reason"), row.get("explanation"), found.get("explanation")]
+            record["epoch"] = int(row["epoch"])
+        record["metadata"]["failures"].append(_known(row))
+        reasons = [record.get("explanation"), row.get("reason"), row.get("explanation")]
         texts = [text for text in reasons if isinstance(text, str) and text]
-        found["explanation"] = "\n".join(dict.fromkeys(texts)) or None
-        found["answer"] = row["response"]
+        record["explanation"] = "\n".join(dict.fromkeys(texts)) or None
+        record["answer"] = row["response"]
     return list(records.values())
 
 

@@ -95,11 +95,11 @@ def report_of_failures(failures: Failures, name: str) -> Report:
     table = failure_table(failures)
     counts = table.groupby(["rubric", "model"], sort=False).size().reset_index(name="n")
     rows = [[row["rubric"], row["model"], f"{row['n']:,}"] for row in counts.to_dict("records")]
-    found = Section("Failures", [Table(["scorer or rubric", "model", "failures"], rows)])
+    counted = Section("Failures", [Table(["scorer or rubric", "model", "failures"], rows)])
     listed = Section("Failing exchanges", list(_listed_failures(table)))
     traces = _trace_sections(failures.traces, table)
     limits = Section("Limits", [Bullets([LIMITS[0], JUDGED_ELSEWHERE])])
-    sections = [found, *traces, listed, limits]
+    sections = [counted, *traces, listed, limits]
     return Report(f"Failures of {name}", failures.caption, sections)
 
 

@@ -4,14 +4,23 @@ One small reader each. `read_record` chooses it by what the record holds, so tha
 several kinds.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from chunkykit.mixtures import Readers, read_exchanges
 from chunkykit.text import clean_text
+from chunkykit.transcripts.audits import is_docent, is_petri, read_docent, read_petri
+from chunkykit.transcripts.cells import (
+    MODEL_COLUMNS,
+    as_list,
+    as_object,
+    epoch_of,
+    is_count,
+    parse_cell,
+    sample_id,
+    scores_of,
+)
 from chunkykit.transcripts.samples import (
-    REASON_KEYS,
     Grade,
     Judged,
     Sample,
@@ -20,10 +29,7 @@ from chunkykit.transcripts.samples import (
     grades_of,
 )
 
-ID_COLUMNS = ("id", "sample_id", "transcript_id", "instance_id", "task_id", "custom_id", "uuid")
-MODEL_COLUMNS = ("model", "model_name", "target_model", "model_id", "agent")
 MESSAGE_COLUMNS = ("messages", "conversation", "conversations", "trajectory", "traj", "history")
-SCORE_COLUMNS = ("scores", "score", "grade", "reward", "success", "resolved", "correct", "passed")
 # Columns of a file of failures that the view shows and that are no grade.
 OWN_COLUMNS = (
     "attributes",
@@ -64,115 +70,6 @@ def read_record(record: dict, name: str) -> Iterator[Sample]:
     yield from _read_training_row(record, name)
 
 
-# Petri
-
-
-def _is_petri(record: dict) -> bool:
-    metadata = record.get("metadata")
-    has_judge = isinstance(metadata, dict) and "judge_output" in metadata
-    return has_judge or "target_messages" in record
-
-
-def _read_petri(record: dict, name: str) -> Iterator[Sample]:
-    """Read a transcript of Petri: events of several views, and what the judge said."""
-    metadata = _object(record.get("metadata"))
-    judge = _object(metadata.get("judge_output"))
-    messages = record.get("target_messages")
-    if not isinstance(messages, list):
-        messages = _replay(record.get("events"))
-    reason = first_text(judge, ("summary", "justification"))
-    cited = cited_messages(judge.get("highlights"), reason, messages)
-    grades = grades_of(_object(judge.get("scores")), reason)
-    yield Sample(
-        id=first_text(metadata, ("transcript_id", "id")) or name,
-        messages=messages,
-        grades=tuple(grade._replace(cited=tuple(cited)) for grade in grades),
-        model=first_text(metadata, ("target_model",)),
-    )
-
-
-def _replay(events: Any) -> list:
-    """The messages that the target saw in the end, from the events of a transcript."""
-    messages: list = []
-    for event in events if isinstance(events, list) else []:
-        event = _object(event)
-        edit = _object(event.get("edit"))
-        view = event.get("view")
-        if "target" not in (view if isinstance(view, list | str) else ()):
-            continue
-        operation = edit.get("operation")
-        if operation == "add":
-            messages.append(edit.get("message"))
-        elif operation == "rollback":
-            count: Any = edit.get("count")
-            messages = messages[: max(0, len(messages) - count)] if _is_count(count) else messages
-        elif operation == "reset":
-            new = edit.get("new_messages", edit.get("messages"))
-            messages = list(new) if isinstance(new, list) else []
-        else:
-            raise ValueError(f"operation {operation!r} of an event is not known")
-    return messages
-
-
-# Docent
-
-
-def _is_docent(record: dict) -> bool:
-    return isinstance(record.get("agent_runs"), list) or "transcripts" in record
-
-
-def _read_docent(record: dict, name: str) -> Iterator[Sample]:
-    """Read a run of Docent, or a file of several."""
-    runs = record.get("agent_runs")
-    if not isinstance(runs, list):
-        yield _read_run(record, name)
-        return
-    for number, run in enumerate(runs, 1):
-        if not isinstance(run, dict):
-            raise ValueError(f"agent run {number} is not an object")
-        yield _read_run(run, f"{name}:{number}")
-
-
-def _read_run(run: dict, name: str) -> Sample:
-    transcripts = run.get("transcripts")
-    if isinstance(transcripts, dict):  # the form of older versions
-        transcripts = list(transcripts.values())
-    conversations = [_object(part).get("messages") for part in _list(transcripts)]
-    metadata = _object(run.get("metadata"))
-    scores, reasons = _scores_of(metadata)
-    details = metadata.get("scoring_metadata") or reasons
-    grades = grades_of(scores, details) if scores is not None else []
-    for result in _list(run.get("judge_results")):
-        output = _object(_object(result).get("output"))
-        rubric = first_text(_object(result), ("rubric", "rubric_name", "rubric_id")) or "rubric"
-        value = output.get("label", output.get("score"))
-        grades += grades_of({rubric: {"value": value}}, first_text(output, REASON_KEYS))
-    evidence = [metadata.get("citations"), metadata.get("scoring_metadata")]
-    evidence.append(run.get("judge_results"))
-    position, cited = _cited_conversation(conversations, grades, evidence)
-    return Sample(
-        id=first_text(run, ("id", "name")) or first_text(metadata, ID_COLUMNS) or name,
-        messages=conversations[position] if conversations else [],
-        grades=tuple(grade._replace(cited=cited) for grade in grades),
-        epoch=_epoch(metadata),
-        model=first_text(metadata, MODEL_COLUMNS),
-    )
-
-
-def _cited_conversation(
-    conversations: list, grades: list[Grade], evidence: list
-) -> tuple[int, tuple[int, ...]]:
-    """Which conversation of a run its judges cite most, and the messages of it."""
-    reasons = " ".join(dict.fromkeys(grade.reason for grade in grades))
-    cited = [
-        cited_messages(evidence, reasons, messages, position)
-        for position, messages in enumerate(conversations)
-    ]
-    counts = [len(places) for places in cited]
-    position = counts.index(max(counts)) if counts else 0
-    return position, tuple(cited[position]) if cited else ()
-
-
 # tables of conversations: Inspect Scout, agent traces, chat logs
 
 
@@ -180,19 +77,24 @@ def _is_conversation(record: dict) -> bool:
     return any(_holds(record.get(column)) for column in MESSAGE_COLUMNS)
 
 
+def _holds(value: Any) -> bool:
+    """Whether a column holds a conversation: a list, or one as JSON."""
+    return isinstance(parse_cell(value), list)
+
+
 def _read_conversation(record: dict, name: str) -> Iterator[Sample]:
     """Read a row with a conversation in a column, and what else it says of it."""
     column = next(column for column in MESSAGE_COLUMNS if _holds(record.get(column)))
     messages = parse_cell(record[column])
-    metadata = _object(parse_cell(record.get("metadata")))
-    scores, reason = _scores_of(record)
+    metadata = as_object(parse_cell(record.get("metadata")))
+    scores, reason = scores_of(record)
     if scores is None:
-        scores, reason = _scores_of(metadata)
+        scores, reason = scores_of(metadata)
     grades = [] if scores is None else grades_of(scores, reason)
     rubric = first_text(record, ("rubric", "experiment", "scorer"))
     cited = cited_messages([metadata, parse_cell(record.get("citations"))], reason, messages)
     yield Sample(
-        id=_id_of(record) or _id_of(metadata) or name,
+        id=sample_id(record) or sample_id(metadata) or name,
         messages=messages,
         grades=tuple(
             grade._replace(
@@ -201,21 +103,9 @@ def _read_conversation(record: dict, name: str) -> Iterator[Sample]:
             )
             for grade in grades
         ),
-        epoch=_epoch(record) or _epoch(metadata),
+        epoch=epoch_of(record) or epoch_of(metadata),
         model=first_text(record, MODEL_COLUMNS) or first_text(metadata, MODEL_COLUMNS),
     )
-
-
-def _scores_of(record: dict) -> tuple[Any, str]:
-    """The scores in the columns of a record, None where there are none, and the reason."""
-    reason = first_text(record, (*(f"score_{key}" for key in REASON_KEYS), *REASON_KEYS))
-    for column in SCORE_COLUMNS:
-        value = parse_cell(record.get(column))
-        if isinstance(value, dict) and value:
-            return value, reason
-        if isinstance(value, str | int | float | bool) and value == value:  # no NaN
-            return {column: value}, reason
-    return None, reason
 
 
 # chat logs: a request and its response
@@ -232,24 +122,25 @@ def _read_call(record: dict, name: str) -> Iterator[Sample]:
     """Read a request to a chat model and its response, as clients log them."""
     request = record.get("request", record.get("input"))
     response = record.get("response", record.get("output"))
-    request = _object(request).get("body", request)  # of a batch
-    response = _object(response).get("body", response)
-    messages = [*_asked_turns(request), *_answer_turns(response)]
+    request = as_object(request).get("body", request)  # of a batch
+    response = as_object(response).get("body", response)
+    messages = [*_request_turns(request), *_answer_turns(response)]
     row = {key: value for key, value in record.items() if key not in MESSAGE_COLUMNS}
-    row.setdefault("model", _object(response).get("model") or _object(request).get("model"))
-    row.setdefault("id", _object(response).get("id"))
+    row.setdefault("model", as_object(response).get("model") or as_object(request).get("model"))
+    row.setdefault("id", as_object(response).get("id"))
     yield from _read_conversation({**row, "messages": messages}, name)
 
 
-def _asked_turns(request: Any) -> list:
+def _request_turns(request: Any) -> list:
     """The messages of a request to a chat model."""
     if isinstance(request, list):
         return request
-    request = _object(request)
+    request = as_object(request)
     system = request.get("system", request.get("instructions"))
-    asked = request.get("messages", request.get("input"))
-    turns = [{"role": "system", "content": system}] if system else []
-    return [*turns, *(asked if isinstance(asked, list) else [{"role": "user", "content": asked}])]
+    turns = request.get("messages", request.get("input"))
+    if not isinstance(turns, list):
+        turns = [{"role": "user", "content": turns}]
+    return [{"role": "system", "content": system}, *turns] if system else turns
 
 
 def _answer_turns(response: Any) -> list:
@@ -258,10 +149,10 @@ def _answer_turns(response: Any) -> list:
         return [{"role": "assistant", "content": response}]
     if isinstance(response, list):
         return response
-    response = _object(response)
-    choices = _list(response.get("choices"))
+    response = as_object(response)
+    choices = as_list(response.get("choices"))
     if choices:
-        return [_object(choices[0]).get("message")]
+        return [as_object(choices[0]).get("message")]
     if isinstance(response.get("output"), list):  # of OpenAI's Responses API
         return response["output"]
     if "content" in response:
@@ -290,16 +181,16 @@ def _read_own(record: dict, name: str) -> Iterator[Sample]:
         response=clean_text(record["response"]),
         system=clean_text(first_text(record, ("system",))),
         thinking=clean_text(record.get("thinking") or ""),
-        turn=record["turn"] if _is_count(record.get("turn")) else 1,
+        turn=record["turn"] if is_count(record.get("turn")) else 1,
         tools=clean_text(first_text(record, ("tools",))),
         from_tool=record.get("from_tool") is True,
         is_call=record.get("is_call") is True,
     )
     yield Sample(
-        id=_id_of(record) or name,
+        id=sample_id(record) or name,
         messages=None,
         grades=tuple(grades),
-        epoch=_epoch(record),
+        epoch=epoch_of(record),
         model=first_text(record, ("model",)),
         failure=exchange,
         more={key: _clean(value) for key, value in more.items()},
@@ -347,63 +238,13 @@ def _read_training_row(record: dict, name: str) -> Iterator[Sample]:
         from_tool=exchange.from_tool,
         is_call=exchange.is_call,
     )
-    yield Sample(_id_of(record) or name, None, failure=judged)
+    yield Sample(sample_id(record) or name, None, failure=judged)
 
 
 READERS: tuple[tuple[Callable[[dict], bool], Reader], ...] = (
-    (_is_petri, _read_petri),
-    (_is_docent, _read_docent),
+    (is_petri, read_petri),
+    (is_docent, read_docent),
     (_is_call, _read_call),
     (_is_conversation, _read_conversation),
     (_is_own, _read_own),
 )
-
-
-# cells
-
-
-def parse_cell(value: Any) -> Any:
-    """Read a cell of a table that may be JSON as text.
-
-    Args:
-        value: the cell.
-
-    Returns:
-        What the JSON says; a text that is no JSON is returned as it is.
-    """
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "[", '"'):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
-
-
-def _holds(value: Any) -> bool:
-    """Whether a column holds a conversation: a list, or one as JSON."""
-    return isinstance(parse_cell(value), list)
-
-
-def _object(value: Any) -> dict:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list:
-    return value if isinstance(value, list) else []
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _id_of(record: dict) -> str:
-    """The name of a sample, which may be a number."""
-    values = [record.get(column) for column in ID_COLUMNS]
-    return next((str(v) for v in values if isinstance(v, str) and v or _is_count(v)), "")
-
-
-def _epoch(record: dict) -> int | None:
-    for column in ("epoch", "epoch_id", "task_repeat"):
-        if _is_count(record.get(column)):
-            return record[column]
-    return None

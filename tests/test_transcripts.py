@@ -143,6 +143,7 @@ def test_a_row_of_scout_is_a_sample(tmp_path):
     failure = only(read_transcripts(path))
     assert (failure.query, failure.response, failure.thinking) == ("Q", "A", "hm")
     assert (failure.value, failure.model, failure["sample"]) == ("I", "openai/x", "t")
+    assert pd.isna(failure.score)  # a letter is no number
 
 
 @pytest.mark.parametrize(
@@ -386,4 +387,6 @@ def test_logs_are_shown_in_the_explorer_with_their_scores(tmp_path, embedder):
     point = failures.points.iloc[0]
     assert (point.model, point.rubric, point.score) == ("target", "concerning", 8)
     assert point.reason == "It lies."
+    assert point.system == "S"
+    assert point.place == "t.json, sample p1, turn 2, concerning: 8"
     assert set(TRANSCRIPT_COLUMNS) & set(failures.points.columns)

@@ -124,6 +124,18 @@ def number_of(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def is_word(value: Any) -> bool:
+    """Tell a letter or word of a scorer from a number.
+
+    Args:
+        value: what a scorer gave.
+
+    Returns:
+        Whether it is one of WORDS, or a boolean.
+    """
+    return isinstance(value, str | bool) and _word(value) in WORDS
+
+
 def _word(value: Any) -> str:
     """A value as a word: text and booleans in small letters."""
     return str(value).strip().lower() if isinstance(value, str | bool) else f"{value}"

@@ -11,7 +11,7 @@ from chunkykit.errors import UserError
 from chunkykit.files import check_folder, regular_file
 from chunkykit.mixtures import HUB, read_records
 from chunkykit.text import inert_text
-from chunkykit.transcripts.failing import RULE_FORMS, Rule, default_rule, number_of
+from chunkykit.transcripts.failing import RULE_FORMS, Rule, default_rule, is_word, number_of
 from chunkykit.transcripts.inspect_logs import check_inspect, is_inspect_json, read_inspect_log
 from chunkykit.transcripts.records import read_record
 from chunkykit.transcripts.samples import (
@@ -221,7 +221,7 @@ def _table_of(failures: list[_Candidate]) -> pd.DataFrame:
             **failure.judged._asdict(),
             "model": sample.model,
             "rubric": failure.scorer,
-            "score": number_of(failure.value),
+            "score": None if is_word(failure.value) else number_of(failure.value),
             "value": None if failure.value is None else str(failure.value),
             "reason": failure.reason,
             "file": failure.file,

@@ -114,21 +114,34 @@ async def failures_from_log(
     """
     if log.table.empty:
         raise UserError(f"failures {name}: {'; '.join(log.notes)}. There is nothing to show.")
+    places = [] if log.is_list else [_place(row) for row in log.table.to_dict("records")]
     points = await _describe_points(log.table.dropna(axis=1, how="all"))
+    points["place"] = places or None
     attributes = list(points["response_attributes"])
     points["crux"] = [
         select_crux(sentences, rubrics[own], embed) if own in rubrics else []
         for sentences, own in zip(attributes, points["rubric"])
     ]
     vectors = response_vectors(list(points["response"]), attributes, embed)
-    places = cluster_vectors(vectors, min_size=min_size, seed=seed)
+    layout = cluster_vectors(vectors, min_size=min_size, seed=seed)
     # A file without scores still needs the column, since the view filters by it.
     scores = points.get("score", np.nan)
-    points = pd.concat([points.assign(score=scores, id=exchange_ids(points)), places], axis=1)
+    points = pd.concat([points.assign(score=scores, id=exchange_ids(points)), layout], axis=1)
     clusters = cluster_table(points, attributes)
     count = f"{len(points):,} failing exchanges, described offline"
     caption = f"{name} · {count} · seed {seed}"
     return Failures(add_languages(points), cluster_names(clusters), [], caption)
+
+
+def _place(row: dict) -> str:
+    """Where a failure is from, and what its log says of it in words."""
+    parts = [f"{row['file']}, sample {row['sample']}"]
+    if pd.notna(row["epoch"]):
+        parts.append(f"epoch {row['epoch']}")
+    parts.append(f"turn {row['turn']}")
+    if isinstance(row["value"], str):
+        parts.append(f"{row['rubric']}: {row['value']}")
+    return ", ".join(parts)
 
 
 async def _describe_points(points: pd.DataFrame) -> pd.DataFrame:

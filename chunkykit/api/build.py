@@ -56,13 +56,11 @@ def build_index(
 ) -> Index:
     """Build a trace index of a mixture: describe its rows, embed and cluster their attributes.
 
-    Where a model describes, an estimate is printed first, and a ledger keeps its answers.
-
     Args:
         mixture: a file, a folder, "hf:owner/name", "demo", or a Mixture.
         folder: where to save the index; None for one in memory.
         chunk: the column that names the chunk; None to find it by name.
-        turns: which answers of a row are exchanges: "all" that are trained on, "last" or "first".
+        turns: which answers of a row are exchanges, as of `mixtures.read_batches`.
         rows: a random subset of so many rows; None for all.
         clusters: query clusters; None for a number that suits the mixture.
         describer: "offline", or the model that describes the rows and names the clusters.
@@ -76,14 +74,14 @@ def build_index(
         The index. A build that was killed resumes where it stopped.
 
     Raises:
-        UserError: the mixture cannot be read, or the folder written, or a model may not be called.
+        UserError: the mixture cannot be read, the folder not written, or a model not be called.
     """
     embedder = embedder or default_embedder(describer)
     named = load_embedder(embedder)
     reader = ShardReader(mixture, chunk=chunk, turns=turns, rows=rows, seed=seed)
     settings = {"clusters": clusters, "seed": seed, "mixture": _mixture_name(mixture)}
-    _approve(describer, named.name, reader, yes)
     allowance = Allowance(budget_usd, max_calls)
+    _approve(describer, named.name, reader, yes)
     build = partial(_build, reader, named, settings, describer, allowance)
     place = tempfile.TemporaryDirectory(prefix="chunkykit-") if folder is None else None
     data = run_sync(build(Path(place.name) / "index" if place else Path(folder)))

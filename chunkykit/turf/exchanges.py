@@ -66,11 +66,13 @@ def exchanges_of(rows: pd.DataFrame) -> list[Exchange]:
     Returns:
         One exchange per row.
     """
-    columns = {"query": rows["prompt"], "response": rows["response"]}
-    columns |= {name: rows[name] for name in Exchange._fields[2:] if name in rows}
-    records = pd.DataFrame(columns).to_dict("records")
-    present = ({k: v for k, v in record.items() if not pd.isna(v)} for record in records)
-    return [Exchange(**record) for record in present]
+    named = rows.rename(columns={"prompt": "query"})
+    fields = [name for name in Exchange._fields if name in named]
+    exchanges = []
+    for values in zip(*(named[name] for name in fields), strict=True):
+        present = {name: value for name, value in zip(fields, values) if not pd.isna(value)}
+        exchanges.append(Exchange(**present))
+    return exchanges
 
 
 class DescribedExchange(NamedTuple):

@@ -245,6 +245,17 @@ def test_values_that_say_nothing_are_asked_about(tmp_path):
     assert only(read_transcripts(path, failing=parse_rule("value:magenta"))).value == "magenta"
 
 
+def test_a_scorer_that_says_nothing_of_failing_does_not_count(tmp_path):
+    scores = {"match": "I", "style": "formal", "judge": {"value": {"harm": 9, "tone": "rude"}}}
+    path = rows_of(tmp_path / "r.jsonl", {"messages": MESSAGES, "scores": scores})
+    log = read_transcripts(path)
+    assert only(log).rubric == "match, judge.harm"
+    assert any("not counted: style, judge.tone" in note for note in log.notes)
+    assert only(read_transcripts(path, ["judge"], parse_rule("above:5"))).rubric == "judge.harm"
+    with pytest.raises(UserError, match="which values of scorer 'style'"):
+        read_transcripts(path, ["style"])
+
+
 def test_two_scorers_that_agree_are_one_row(tmp_path):
     record = {"messages": MESSAGES, "scores": {"a": "I", "b": {"value": 0.1, "explanation": "bad"}}}
     row = only(read_transcripts(rows_of(tmp_path / "r.jsonl", record)))

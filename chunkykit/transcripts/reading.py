@@ -47,6 +47,7 @@ TRANSCRIPT_COLUMNS = (
 SKIPPED_COLUMNS = ("file", "sample", "reason")
 MAX_FILES = 20_000  # of a folder
 MAX_SHOWN_VALUES = 5
+MAX_SHOWN_SCORERS = 20
 # A judge's sum of all that is wrong, which counts where no scorer is named (Petri).
 SUMMARY_SCORER = "concerning"
 
@@ -123,8 +124,7 @@ def read_transcripts(
     unreadable = pd.DataFrame(skipped, columns=list(SKIPPED_COLUMNS))
     if not samples:
         raise UserError(f"log {source}: {_why_empty(unreadable)}")
-    chosen = _choose_scorers(source, candidates, scorers)
-    rules = {name: failing or _rule_of(source, name, candidates) for name in chosen}
+    rules = _choose_rules(source, candidates, scorers, failing)
     failures = [c for c in candidates if _is_failure(c, rules, failing)]
     table = _table_of(failures)
     notes = _notes(samples, candidates, rules, failing, table, unreadable)
@@ -159,20 +159,40 @@ def _candidates_of(number: int, file: str, sample: Sample) -> Iterator[_Candidat
 # which samples fail
 
 
-def _choose_scorers(
-    source: str | Path, candidates: list[_Candidate], wanted: Sequence[str]
-) -> list[str]:
-    """The scorers that count."""
-    names = list(dict.fromkeys(c.scorer for c in candidates if _needs_rule(c)))
+def _choose_rules(
+    source: str | Path,
+    candidates: list[_Candidate],
+    wanted: Sequence[str],
+    failing: Rule | None,
+) -> dict[str, Rule]:
+    """The scorers that count, with the rule of each."""
     every = list(dict.fromkeys(c.scorer for c in candidates if c.scorer))
-    for name in wanted:
-        if name not in every:
-            known = ", ".join(map(inert_text, every[:20])) or "none"
-            raise UserError(f"log {source}: has no scorer '{name}'. Its scorers: {known}.")
-    if wanted:
-        return list(wanted)
+    names = list(dict.fromkeys(c.scorer for c in candidates if _needs_rule(c)))
     summaries = [name for name in names if name.split(".")[-1] == SUMMARY_SCORER]
-    return summaries or names
+    chosen = summaries or names
+    if wanted:
+        chosen = [name for name in every if any(_is_named(name, own) for own in wanted)]
+        missing = [own for own in wanted if not any(_is_named(name, own) for name in every)]
+        if missing:
+            known = ", ".join(map(inert_text, every[:MAX_SHOWN_SCORERS])) or "none"
+            raise UserError(f"log {source}: has no scorer '{missing[0]}'. Its scorers: {known}.")
+    rules = {name: failing or _rule_of(name, candidates) for name in chosen}
+    known_rules = {name: rule for name, rule in rules.items() if rule}
+    unclear = [name for name in chosen if not rules[name]]
+    if unclear and (wanted or not known_rules):
+        values = [c.value for c in candidates if c.scorer == unclear[0]]
+        shown = ", ".join(dict.fromkeys(repr(value)[:20] for value in values[:MAX_SHOWN_VALUES]))
+        raise UserError(
+            f"log {source}: which values of scorer '{inert_text(unclear[0])}' are failures? It "
+            f"gave {inert_text(shown)}. Say it with --failing ({RULE_FORMS}), or choose another "
+            "--scorer."
+        )
+    return known_rules
+
+
+def _is_named(scorer: str, name: str) -> bool:
+    """Whether a name is that of a scorer, or of one that gives several values."""
+    return scorer == name or scorer.startswith(f"{name}.")
 
 
 def _needs_rule(candidate: _Candidate) -> bool:
@@ -180,17 +200,8 @@ def _needs_rule(candidate: _Candidate) -> bool:
     return bool(candidate.scorer) and candidate.sample.failure is None
 
 
-def _rule_of(source: str | Path, name: str, candidates: list[_Candidate]) -> Rule:
-    values = [c.value for c in candidates if c.scorer == name and c.value is not None]
-    rule = default_rule(values)
-    if rule is None:
-        shown = ", ".join(dict.fromkeys(repr(value)[:20] for value in values[:MAX_SHOWN_VALUES]))
-        raise UserError(
-            f"log {source}: which values of scorer '{inert_text(name)}' are failures? It gave "
-            f"{inert_text(shown)}. Say it with --failing ({RULE_FORMS}), or choose another "
-            "--scorer."
-        )
-    return rule
+def _rule_of(name: str, candidates: list[_Candidate]) -> Rule | None:
+    return default_rule([c.value for c in candidates if c.scorer == name and c.value is not None])
 
 
 def _is_failure(candidate: _Candidate, rules: dict[str, Rule], failing: Rule | None) -> bool:

@@ -146,6 +146,14 @@ def test_a_row_of_scout_is_a_sample(tmp_path):
     assert pd.isna(failure.score)  # a letter is no number
 
 
+def test_each_scorer_cites_its_own_turn(tmp_path):
+    first = {"value": "I", "metadata": {"references": [{"type": "message", "id": "a1"}]}}
+    scores = json.dumps({"first": first, "last": {"value": "I", "explanation": "why"}})
+    record = {"transcript_id": "t", "messages": json.dumps(MESSAGES), "scores": scores}
+    table = read_transcripts(rows_of(tmp_path / "scout.jsonl", record)).table
+    assert list(zip(table["rubric"], table["response"])) == [("first", "A1"), ("last", "A2")]
+
+
 @pytest.mark.parametrize(
     ("request_body", "response_body"),
     [

@@ -92,17 +92,18 @@ def _read_conversation(record: dict, name: str) -> Iterator[Sample]:
         scores, reason = scores_of(metadata)
     grades = [] if scores is None else grades_of(scores, reason)
     rubric = first_text(record, ("rubric", "experiment", "scorer"))
-    cited = cited_messages([metadata, parse_cell(record.get("citations"))], reason, messages)
+    evidence = [metadata, parse_cell(record.get("citations"))]
+
+    def cite(grade: Grade) -> Grade:
+        own = as_object(scores).get(grade.scorer.split(".")[0])
+        cited = cited_messages([*evidence, own], grade.reason, messages)
+        scorer = rubric if rubric and grade.scorer == "score" else grade.scorer
+        return grade._replace(cited=tuple(cited), scorer=scorer)
+
     yield Sample(
         id=sample_id(record) or sample_id(metadata) or name,
         messages=messages,
-        grades=tuple(
-            grade._replace(
-                cited=tuple(cited),
-                scorer=rubric if rubric and grade.scorer == "score" else grade.scorer,
-            )
-            for grade in grades
-        ),
+        grades=tuple(map(cite, grades)),
         epoch=epoch_of(record) or epoch_of(metadata),
         model=first_text(record, MODEL_COLUMNS) or first_text(metadata, MODEL_COLUMNS),
     )

@@ -117,6 +117,10 @@ def test_events_of_petri_are_replayed_as_the_target_saw_them(tmp_path):
     ]
     row = only(read_transcripts(write(tmp_path / "t.json", transcript)))
     assert (row.query, row.response) == ("Q1", "another")
+    # a judge cites what the auditor took back
+    transcript["metadata"]["judge_output"]["highlights"] = highlights("a1")
+    row = only(read_transcripts(write(tmp_path / "t.json", transcript)))
+    assert (row.query, row.response) == ("Q1", "A1")
 
 
 def test_a_tool_call_and_its_result_are_turns(tmp_path):

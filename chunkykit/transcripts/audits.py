@@ -51,11 +51,18 @@ def read_petri(record: dict, name: str) -> Iterator[Sample]:
     """
     metadata = as_object(record.get("metadata"))
     judge = as_object(metadata.get("judge_output"))
+    reason = first_text(judge, ("summary", "justification"))
+    highlights = judge.get("highlights")
     messages = record.get("target_messages")
     if not isinstance(messages, list):
-        messages = _replay(record.get("events"))
-    reason = first_text(judge, ("summary", "justification"))
-    cited = cited_messages(judge.get("highlights"), reason, messages)
+        messages = _branches(record.get("events"))[-1]
+    cited = cited_messages(highlights, reason, messages)
+    if highlights and not cited:  # the judge saw what the auditor took back, too
+        branches = _branches(record.get("events"))
+        messages = max(
+            [messages, *branches], key=lambda own: len(cited_messages(highlights, "", own))
+        )
+        cited = cited_messages(highlights, reason, messages)
     grades = grades_of(as_object(judge.get("scores")), reason)
     yield Sample(
         id=first_text(metadata, ("transcript_id", "id")) or name,
@@ -65,27 +72,29 @@ def read_petri(record: dict, name: str) -> Iterator[Sample]:
     )
 
 
-def _replay(events: Any) -> list:
-    """The messages that the target saw in the end, from the events of a transcript."""
+def _branches(events: Any) -> list[list]:
+    """The conversations that the target saw: each before it was rolled back, and the last."""
+    branches: list[list] = []
     messages: list = []
-    for event in events if isinstance(events, list) else []:
-        event = as_object(event)
-        edit = as_object(event.get("edit"))
-        view = event.get("view")
+    for event in as_list(events):
+        edit = as_object(as_object(event).get("edit"))
+        view = as_object(event).get("view")
         if "target" not in (view if isinstance(view, list | str) else ()):
             continue
         operation = edit.get("operation")
         if operation == "add":
-            messages.append(edit.get("message"))
-        elif operation == "rollback":
+            messages = [*messages, edit.get("message")]
+            continue
+        branches.append(messages)
+        if operation == "rollback":
             count: Any = edit.get("count")
-            messages = messages[: max(0, len(messages) - count)] if is_count(count) else messages
+            left = len(messages) - count if is_count(count) else len(messages)
+            messages = messages[: max(0, left)]
         elif operation == "reset":
-            new = edit.get("new_messages", edit.get("messages"))
-            messages = list(new) if isinstance(new, list) else []
+            messages = as_list(edit.get("new_messages", edit.get("messages")))
         else:
             raise ValueError(f"operation {operation!r} of an event is not known")
-    return messages
+    return [*branches, messages]
 
 
 def is_docent(record: dict) -> bool:

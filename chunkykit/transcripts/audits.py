@@ -21,6 +21,8 @@ from chunkykit.transcripts.samples import (
     grades_of,
 )
 
+MAX_BRANCHES = 50  # of a transcript that are searched for what a judge cites
+
 
 def is_petri(record: dict) -> bool:
     """Tell a transcript of Petri from other records.
@@ -59,10 +61,10 @@ def read_petri(record: dict, name: str) -> Iterator[Sample]:
     cited = cited_messages(highlights, reason, messages)
     if highlights and not cited:  # the judge saw what the auditor took back, too
         branches = _branches(record.get("events"))
-        messages = max(
-            [messages, *branches], key=lambda own: len(cited_messages(highlights, "", own))
-        )
-        cited = cited_messages(highlights, reason, messages)
+        counts = [len(cited_messages(highlights, reason, branch)) for branch in branches]
+        if max(counts):
+            messages = branches[counts.index(max(counts))]
+            cited = cited_messages(highlights, reason, messages)
     grades = grades_of(as_object(judge.get("scores")), reason)
     yield Sample(
         id=first_text(metadata, ("transcript_id", "id")) or name,
@@ -83,15 +85,16 @@ def _branches(events: Any) -> list[list]:
             continue
         operation = edit.get("operation")
         if operation == "add":
-            messages = [*messages, edit.get("message")]
+            messages.append(edit.get("message"))
             continue
-        branches.append(messages)
+        if len(branches) < MAX_BRANCHES:
+            branches.append(list(messages))
         if operation == "rollback":
             count: Any = edit.get("count")
             left = len(messages) - count if is_count(count) else len(messages)
-            messages = messages[: max(0, left)]
+            del messages[max(0, left) :]
         elif operation == "reset":
-            messages = as_list(edit.get("new_messages", edit.get("messages")))
+            messages = list(as_list(edit.get("new_messages", edit.get("messages"))))
         else:
             raise ValueError(f"operation {operation!r} of an event is not known")
     return [*branches, messages]

@@ -11,6 +11,7 @@ from commands import run_command, write_jsonl
 
 from chunkykit.lab import read_run
 from chunkykit.results import format_markdown, report_of_run
+from chunkykit.results.atlas import ATLAS_OPTIONS
 from chunkykit.rubrics import parse_labels
 
 FAILURES = [
@@ -103,6 +104,30 @@ def test_a_map_has_what_embedding_atlas_takes(export):
         assert min(neighbours["distances"]) >= 0
     sources = {feature["source"] for row in table["features"] for feature in row}
     assert sources == {"query", "response", "trigger", "crux"}
+
+
+@pytest.mark.slow
+def test_embedding_atlas_opens_the_map(export, tmp_path):
+    atlas = pytest.importorskip("embedding_atlas.cli", reason="needs embedding-atlas")
+    from click.testing import CliRunner
+
+    path = export("atlas", "map.parquet")
+    arguments = [
+        str(path),
+        *ATLAS_OPTIONS.split(),
+        "--degree",
+        "--export-application",
+        str(tmp_path / "app"),
+    ]
+    done = CliRunner().invoke(atlas.main, arguments)
+    assert done.exit_code == 0, done.output
+    shown = json.loads((tmp_path / "app" / "data" / "metadata.json").read_text())["props"]["data"]
+    assert shown["projection"] == {"x": "x", "y": "y"}
+    assert [shown[name] for name in ("text", "neighbors", "features")] == columns[1::6] + columns[
+        9:
+    ]
+    table = pd.read_parquet(tmp_path / "app" / "data" / "dataset.parquet")
+    assert list(table["out_degree"]) == [2, 2, 2]
 
 
 def test_labels_are_inert_and_can_be_imported(export):

@@ -37,7 +37,7 @@ from chunkykit.show.explorer import (
     failures_from_run,
     write_page,
 )
-from chunkykit.transcripts import Transcripts
+from chunkykit.transcripts import LOG_TYPES, Transcripts
 from chunkykit.turf import exchanges_of
 
 MIN_CLUSTER_SIZE = 4  # failures; files of failures are small, so less than the default
@@ -154,6 +154,8 @@ def read_source(arguments: argparse.Namespace) -> Source:
     if (path / "run.json").exists():
         refuse_log_options(arguments)
         return Source(name, read_run(path), None)
+    if path.is_dir() and not any(file.suffix in LOG_TYPES for file in path.rglob("*")):
+        read_run(path)  # says that there is no run
     log = read_log(path, arguments)
     check_rows(path, log)
     rubrics = load_rubrics_of(log, parse_marks(arguments.marks), arguments.rubric)

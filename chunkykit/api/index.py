@@ -137,11 +137,9 @@ class Index:
             rubric: the rubric that the response violates: a shipped name, a YAML file or a Rubric.
             k: rows behind the trace. None: 1,000, or a twentieth of the rows if that is less.
             system: the system prompt that it stood under.
-            judge: the model that picks the attributes that make the response a violation, or
-                "offline" for those nearest to the rubric.
+            judge: the model that picks the cruxes, or "offline" for those nearest to the rubric.
             anyway: whether to trace a response that does not look like a violation.
-            verify: training rows of which to ask the judge whether trigger and crux are true, one
-                call a row. What it says is `trace.verified`.
+            verify: training rows that the judge is asked about, one call each: `trace.verified`.
 
         Returns:
             The trace. One without a trigger says why.

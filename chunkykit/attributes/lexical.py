@@ -25,11 +25,13 @@ from chunkykit.attributes.sentences import (
     text_window,
 )
 from chunkykit.files import load_packaged
+from chunkykit.text import inert_text
 from chunkykit.types import Context
 
 # Detectors that fire on texts of at most so many words, on either side.
 WORD_COUNT_DETECTORS = {"single_word": 1, "few_words": 5}
 DESCRIBED_AS = {"reasoning": "response", SYSTEM_PROMPT: "query"}  # sides without detectors
+MAX_QUOTED_CHARACTERS = 80  # of a system prompt
 MAX_SPANS_PER_SENTENCE = 5  # places of a text that are marked for one sentence
 
 # What a detector may require of a text: a word, an ideograph or a sign.
@@ -153,7 +155,8 @@ def describe_text(text: str, side: str, limit: int = MAX_ATTRIBUTES_PER_TEXT) ->
     if side in DESCRIBED_AS:
         like = DESCRIBED_AS[side]
         sentences = describe_text(text, like, limit)
-        return [s.replace(f"The {like}", f"The {side}", 1) for s in sentences]
+        described = [s.replace(f"The {like}", f"The {side}", 1) for s in sentences]
+        return [*_quotation(text, side), *described]
     window = text_window(text)
     sentences = list(_general_sentences(window, side))
     lowered = _lower(window)
@@ -162,6 +165,14 @@ def describe_text(text: str, side: str, limit: int = MAX_ATTRIBUTES_PER_TEXT) ->
         if match:
             sentences.append(detector.fill(match))
     return sentences[:limit] or [f"The {side} is plain text of middling length"]
+
+
+def _quotation(text: str, side: str) -> list[str]:
+    """How a system prompt begins: one stands over many rows, so that its words are a type."""
+    if side != SYSTEM_PROMPT:
+        return []
+    words = inert_text(text[:MAX_QUOTED_CHARACTERS]).split()
+    return [f"The {side} begins with '{' '.join(words)}'"]
 
 
 def _general_sentences(text: str, side: str) -> Iterator[str]:

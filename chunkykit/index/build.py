@@ -181,7 +181,8 @@ def _finish_side(
     rows = np.repeat(np.arange(n, dtype=np.int32), lengths)  # (total,) row of each sentence
     ids = _spread_over_slots(numbers, rows, lengths)
     occurrences = _count_occurrences(texts, ids, m)[_is_of_text(sentences)]
-    k = k or _default_k(folder.name, len(occurrences), int(occurrences.sum()))
+    # as many occurrences a sentence as the texts themselves have
+    k = k or _default_k(folder.name, m, int(occurrences.mean() * m))
     clustering = cluster_vectors(embed_blocks(folder, sentences, embed), weight, k, seed)
     arrays = {
         "ids": ids,

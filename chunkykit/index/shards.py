@@ -202,8 +202,8 @@ def _contexts_of(rows: pd.DataFrame, side: str, texts: Sequence[str]) -> list[Co
     n = len(rows)
     if side == "query":
         columns = [
-            rows[name] if name in rows else [missing] * n
-            for name, missing in (("system", None), ("turn", 1), ("tools", None), ("from_tool", 0))
+            rows[name].fillna(missing) if name in rows else [missing] * n
+            for name, missing in (("system", ""), ("turn", 1), ("tools", ""), ("from_tool", False))
         ]
         return [query_context(*values) for values in zip(*columns, strict=True)]
     if side == "response" and "is_call" in rows:

@@ -139,13 +139,8 @@ class Run(RunFolder):
             raise UserError(f"run {self.folder}: only run.json names {source}. {TRUST_FIX}")
         if source == "demo" and size:
             source = f"demo:{size}"
-        return load_mixture(
-            source,
-            chunk=self.settings.chunk,
-            turns=self.settings.turns,
-            rows=size,
-            seed=self.seed,
-        )
+        own = self.settings
+        return load_mixture(source, chunk=own.chunk, turns=own.turns, rows=size, seed=self.seed)
 
     @property
     def index_folder(self) -> Path:

@@ -103,8 +103,7 @@ class Settings:
         deadline: seconds of a call with all its tries.
         panel: the judges beside `judge`, each a model or OFFLINE. A strict majority decides.
         turns: which answers of a row of the mixture are exchanges: all, last or first.
-        mixture_digest: what identifies the content of the mixture; None for the demo, and where
-            nothing says it (`mixtures.identify_source`).
+        mixture_digest: what identifies the content of the mixture; None where nothing says it.
     """
 
     profile: str

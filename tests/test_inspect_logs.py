@@ -107,6 +107,23 @@ def test_trace_reads_a_log(log, index_folder, capsys):
     assert "denial: 6 of 8 fail (value:I" in output.err
 
 
+def test_a_run_is_a_log_that_inspect_opens(folder, tmp_path):
+    run = folder / "run"
+    sizes = ["-p", "rows=600", "-p", "candidates=12", "-p", "iterations=2", "-p", "confirm=4"]
+    arguments = ["--rubric", "refusal", "--target", "organism:fast", "--profile", "smoke"]
+    assert run_command("run", *arguments, *sizes, "--no-notebooks", "--yes", "--out", run) == 0
+    for name in ("run.eval", "run.json"):
+        assert run_command("export", run, "--to", "inspect", "--out", tmp_path / name) == 0
+        log = read_eval_log(str(tmp_path / name))
+        assert log.eval.model == "organism:fast"
+        values = [sample.scores["refusal"].value for sample in log.samples]
+        assert set(values) <= {"C", "I"}
+        table = read_transcripts(tmp_path / name).table
+        assert len(table) == values.count("I") > 0
+        assert set(table["rubric"]) == {"refusal"}
+        assert set(table["model"]) == {"organism:fast"}
+
+
 def test_scores_go_back_into_the_log(eval_log, index_folder, tmp_path, capsys):
     scores = tmp_path / "scores.jsonl"
     arguments = ["--index", index_folder, "--rubric", "rebut", "--to", "inspect", "--out", scores]

@@ -166,6 +166,7 @@ def test_a_report_quotes_hostile_texts_and_obeys_none(export):
         (["--out", "x.csv"], "needs --html"),
         (["--to", "inspect", "--out", "x.txt"], "must end in .jsonl"),
         (["--to", "atlas", "--out", "x.csv"], "must end in .parquet"),
+        (["--to", "inspect", "--out", "x.eval"], "is one already"),
         (["--html", "p.html", "--index", "i"], "Give --rubric"),
         (["--html", "p.html", "--failing", "high"], "--failing high"),
         (["--html", "p.html", "--scorer", "x"], "has no scorer 'x'"),

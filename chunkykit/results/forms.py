@@ -6,15 +6,19 @@ from typing import NamedTuple
 
 from chunkykit.attributes import Embedder
 from chunkykit.errors import UserError
-from chunkykit.files import replacing, writable
+from chunkykit.files import json_ready, replacing, writable
 from chunkykit.lab import RunFolder
 from chunkykit.results.atlas import ATLAS_OPTIONS, write_atlas
 from chunkykit.results.data_sets import write_data_set
-from chunkykit.results.inspect_scores import write_inspect_scores
+from chunkykit.results.gather import failure_table
+from chunkykit.results.inspect_log import write_inspect_log
+from chunkykit.results.inspect_scores import known_of, write_inspect_scores
 from chunkykit.results.label_file import write_labels
 from chunkykit.results.report import report_of_failures, report_of_run
 from chunkykit.results.text import format_markdown
 from chunkykit.show.explorer import Failures
+
+SCORES = ".jsonl"  # what Inspect takes scores from
 
 
 class Job(NamedTuple):
@@ -41,13 +45,13 @@ class Form(NamedTuple):
     Attributes:
         summary: what it is, for the help.
         write: writes it, and gives lines for the user.
-        suffix: what the name of the file ends in, because the other program goes by it; "" for
-            any.
+        suffixes: what the name of the file may end in, because the other program goes by it; none
+            for any.
     """
 
     summary: str
     write: Callable[[Job], list[str]]
-    suffix: str = ""
+    suffixes: tuple[str, ...] = ()
 
 
 def write_results(form: str, job: Job) -> list[str]:
@@ -63,17 +67,32 @@ def write_results(form: str, job: Job) -> list[str]:
     Raises:
         UserError: there is nothing to write, or it cannot be written.
     """
-    suffix = FORMATS[form].suffix
-    if suffix and job.path.suffix != suffix:
-        raise UserError(f"--to {form}: the file's name must end in {suffix}, not {job.path.name}.")
+    suffixes = FORMATS[form].suffixes
+    if suffixes and job.path.suffix not in suffixes:
+        ends = " or ".join(suffixes)
+        raise UserError(f"--to {form}: the file's name must end in {ends}, not {job.path.name}.")
     with writable(job.path):
         job.path.parent.mkdir(parents=True, exist_ok=True)
     return FORMATS[form].write(job)
 
 
 def _write_inspect(job: Job) -> list[str]:
+    if job.path.suffix != SCORES:
+        return _write_inspect_log(job)
     n, usage = write_inspect_scores(job.path, job.failures(), job.run)
     return [f"{job.path}: {n:,} scores", f"then: {usage.replace('FILE', str(job.path))}"]
+
+
+def _write_inspect_log(job: Job) -> list[str]:
+    if job.run is None:
+        raise UserError(
+            f"--to inspect: {job.path.name} would be a log, and {job.name} is one already. Write "
+            f"its scores: a name that ends in {SCORES}."
+        )
+    table = failure_table(job.failures())
+    known = {row["id"]: json_ready(known_of(row)) for row in table.to_dict("records")}
+    n = write_inspect_log(job.path, job.run, known)
+    return [f"{job.path}: {n:,} samples", f"then: inspect view --log-dir {job.path.parent}"]
 
 
 def _write_atlas(job: Job) -> list[str]:
@@ -104,8 +123,12 @@ def _write_labels(job: Job) -> list[str]:
 
 
 FORMATS = {
-    "inspect": Form("scores for inspect score (.jsonl)", _write_inspect, ".jsonl"),
-    "atlas": Form("a map for embedding-atlas (.parquet)", _write_atlas, ".parquet"),
+    "inspect": Form(
+        "scores for inspect score (.jsonl), or a run as a log (.eval, .json)",
+        _write_inspect,
+        (SCORES, ".eval", ".json"),
+    ),
+    "atlas": Form("a map for embedding-atlas (.parquet)", _write_atlas, (".parquet",)),
     "datasets": Form("a data set with a card (folder)", _write_data_set),
     "markdown": Form("a report", _write_report),
     "csv": Form("labels (CSV)", _write_labels),

@@ -61,7 +61,7 @@ def _records_of_log(table: pd.DataFrame) -> list[dict]:
         record = records.setdefault(key, _record(row["sample"], INCORRECT))
         if pd.notna(row.get("epoch")):
             record["epoch"] = int(row["epoch"])
-        record["metadata"]["failures"].append(_known(row))
+        record["metadata"]["failures"].append(known_of(row))
         reasons = [record.get("explanation"), row.get("reason"), row.get("explanation")]
         texts = [text for text in reasons if isinstance(text, str) and text]
         record["explanation"] = "\n".join(dict.fromkeys(texts)) or None
@@ -73,9 +73,10 @@ def _records_of_run(table: pd.DataFrame, exchanges: pd.DataFrame) -> list[dict]:
     traced = {row["id"]: row for row in table.to_dict("records")}
     records = []
     for row in exchanges.to_dict("records"):
-        fails = row["score"] > VIOLATION_THRESHOLD
-        record = _record(row["id"], INCORRECT if fails else CORRECT)
-        record["metadata"]["failures"] = [_known(traced.get(row["id"], row))] if fails else []
+        letter = letter_of(row["score"])
+        record = _record(row["id"], letter)
+        known = [known_of(traced.get(row["id"], row))]
+        record["metadata"]["failures"] = known if letter == INCORRECT else []
         record["metadata"]["score"] = row["score"]
         record["explanation"] = row["reason"]
         record["answer"] = row["response"]
@@ -87,7 +88,26 @@ def _record(name: str, value: str) -> dict:
     return {"id": name, "value": value, "metadata": {"scored_by": "chunkykit", "failures": []}}
 
 
-def _known(row: dict) -> dict:
-    """What is known of a failure and fits into the metadata of a score."""
+def letter_of(score: float) -> str:
+    """Say a judge's score as Inspect's letter.
+
+    Args:
+        score: from 0 to 100.
+
+    Returns:
+        "I" for a violation, else "C".
+    """
+    return INCORRECT if score > VIOLATION_THRESHOLD else CORRECT
+
+
+def known_of(row: dict) -> dict:
+    """Pick what is known of a failure and fits into the metadata of a score.
+
+    Args:
+        row: of `failure_table`.
+
+    Returns:
+        Value by name.
+    """
     values = {name: row.get(name) for name in METADATA_COLUMNS}
     return {name: value for name, value in values.items() if not pd.isna(value)}

@@ -85,7 +85,7 @@ class Look:
         for example in self.examples.itertuples():
             if example.chunk in shown:
                 place = f"row {example.row}" if example.row else "a row"
-                lines.append(f"  {example.chunk!s}: {place} of {example.source}")
+                lines.append("  " + str(example.chunk) + f": {place} of {example.source}")
                 lines.append(f"    {_shorten(str(example.prompt))}")
                 lines.append(f"    -> {_shorten(str(example.response))}")
         return "\n".join(inert_text(line) for line in lines)

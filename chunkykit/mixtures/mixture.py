@@ -17,6 +17,7 @@ from chunkykit.mixtures.listing import Sources, name_source
 from chunkykit.mixtures.sources import Row, name_place, open_source
 from chunkykit.text import inert_text
 
+NUMBER_COLUMNS = ("row",)
 COLUMNS = ["row", "chunk", "prompt", "response", "reasoning", "rejected"]
 
 MIN_ADVISED_ROWS = 20  # fewer rows may well be of one chunk, or of many
@@ -289,8 +290,18 @@ def _make_part(
     columns: Sequence[str],
     unreadable: list[int],
 ) -> Mixture:
+    import pyarrow as pa
+
+    by_column = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
+    # by way of Arrow, which makes columns of texts several times faster than pandas does
+    table = pa.table(
+        {
+            name: pa.array(values, pa.int64() if name in NUMBER_COLUMNS else pa.string())
+            for name, values in zip(COLUMNS, by_column, strict=True)
+        }
+    )
     return Mixture(
-        rows=pd.DataFrame(rows, columns=COLUMNS),
+        rows=table.to_pandas(),
         skipped=pd.DataFrame(skipped, columns=["row", "reason"]),
         chunk_column=", ".join(columns) or None,
         unreadable=unreadable,

@@ -2,7 +2,7 @@
 
     python benchmarks/reading.py --rows 1000000 --out FOLDER
 
-Writes a mixture of ten files in each format, a tenth of its rows with thinking tags, and reads it in
+Writes a mixture of ten files in each format, a tenth of its rows with thinking tags. Reads it in
 a process of its own per format: through `read_batches`, as an index does, and with `look`. Prints
 one JSON line per reading: rows per second of wall time and of processor time, and the peak memory
 of the process.

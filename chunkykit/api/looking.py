@@ -84,7 +84,7 @@ class Look:
         lines += ["", "examples"]
         for example in self.examples.itertuples():
             if example.chunk in shown:
-                place = f"row {example.row}" if example.row else "a row"
+                place = "row " + str(example.row) if example.row else "a row"
                 lines.append("  " + str(example.chunk) + f": {place} of {example.source}")
                 lines.append(f"    {_shorten(str(example.prompt))}")
                 lines.append(f"    -> {_shorten(str(example.response))}")

@@ -16,9 +16,7 @@ NAME = r"(?:seed:)?think(?:ing)?|thoughts?|reasoning"
 OPENING = rf"<(?P<name>{NAME})>|(?P<bracket>\[THINK\])|(?P<begin><\|begin_of_thought\|>)"
 CLOSING = rf"</(?:{NAME})>|\[/THINK\]|<\|end_of_thought\|>"
 # a tag between backticks is talked about, not used
-TAG = re.compile(
-    rf"(?<!`)(?:(?P<opening>{OPENING})|(?P<closing>{CLOSING}))(?!`)", re.IGNORECASE
-)
+TAG = re.compile(rf"(?<!`)(?:(?P<opening>{OPENING})|(?P<closing>{CLOSING}))(?!`)", re.IGNORECASE)
 TAG_BEGIN = re.compile(r"[<\[]")
 TAG_WORDS = ("think", "thought", "reasoning")  # one of which every tag has
 SOLUTION = re.compile(

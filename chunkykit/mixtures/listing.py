@@ -26,7 +26,8 @@ def list_sources(source: Sources) -> list[str]:
     Raises:
         UserError: there is none.
     """
-    items = [source] if isinstance(source, (str, Path)) else list(source)
+    is_list = isinstance(source, Sequence) and not isinstance(source, str)
+    items = list(source) if is_list else [source]
     if not items or not all(isinstance(item, (str, Path)) and str(item) for item in items):
         raise UserError(f"mixture {source}: give a path, hf:OWNER/NAME, or a list of these.")
     return [str(item) for item in items]

@@ -82,7 +82,7 @@ def load_mixture(
     Args:
         source: a .jsonl, .json, .csv, .tsv or .parquet file, text also as .gz, .zst or .bz2; a
             folder of these or one that `datasets` saved; a pattern such as "data/*.jsonl.gz";
-            "hf:owner/name[:config][@revision][#split]" on the Hugging Face hub, which is streamed;
+            `hf:owner/name[:config][@revision][#split]` on the Hugging Face hub, which is streamed;
             a recipe (.yaml); "demo" or "demo:ROWS" for the demo mixture; or a list of these.
         rows: number of rows to keep, drawn at random, in their order; None keeps all.
         seed: of the draw, and of the demo.

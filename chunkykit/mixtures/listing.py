@@ -4,6 +4,7 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from chunkykit.errors import UserError
 from chunkykit.mixtures.hub import HUB
@@ -26,7 +27,10 @@ def list_sources(source: Sources) -> list[str]:
     Raises:
         UserError: there is none.
     """
-    items = [source] if isinstance(source, (str, Path)) else list(source)
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        items = list(source)
+    else:
+        items = [cast(Source, source)]
     if not items or not all(isinstance(item, (str, Path)) and str(item) for item in items):
         raise UserError(f"mixture {source}: give a path, hf:OWNER/NAME, or a list of these.")
     return [str(item) for item in items]

@@ -55,7 +55,11 @@ class Look:
         )
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """List the tables by name, with the shares as they are shown."""
+        """List the tables as they are shown.
+
+        Returns:
+            Name to table: sources, chunks, languages, skipped rows.
+        """
         shown = self.chunks.assign(share=[f"{share:.1%}" for share in self.chunks["share"]])
         return {
             "sources": self.sources,

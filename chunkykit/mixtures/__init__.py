@@ -12,7 +12,6 @@ from chunkykit.mixtures.digests import identify_source
 from chunkykit.mixtures.listing import (
     Sources,
     absolute_sources,
-    is_demo,
     list_sources,
     name_source,
     reaches_hub,
@@ -44,7 +43,6 @@ __all__ = [
     "demo_true_premises",
     "demo_truth",
     "identify_source",
-    "is_demo",
     "list_sources",
     "load_mixture",
     "locate_row",

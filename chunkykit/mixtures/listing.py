@@ -89,7 +89,14 @@ def source_paths(source: Sources) -> list[str]:
 
 
 def is_demo(source: str) -> bool:
-    """Tell whether a source is the demo."""
+    """Tell whether a source is the demo.
+
+    Args:
+        source: one source.
+
+    Returns:
+        Whether it is "demo" or "demo:ROWS".
+    """
     return source.partition(":")[0] == DEMO
 
 

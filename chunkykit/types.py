@@ -138,15 +138,33 @@ class Judgement(NamedTuple):
     votes: tuple[Vote, ...] = ()
 
 
+class Context(NamedTuple):
+    """What is known of a text beside its words.
+
+    Attributes:
+        facts: what is true of it, such as "is the result of a tool call".
+        setting: what it stands in, for a model that describes it: system prompt, tools, turns.
+    """
+
+    facts: tuple[str, ...] = ()
+    setting: str = ""
+
+
+ALONE = Context()  # of a text of which nothing else is known
+
+
 class Describer(Protocol):
     """Describes texts by attribute sentences, one side of an exchange at a time."""
 
-    async def __call__(self, texts: Sequence[str], side: str) -> list[list[str]]:
+    async def __call__(
+        self, texts: Sequence[str], side: str, contexts: Sequence[Context] | None = None
+    ) -> list[list[str]]:
         """Describe texts.
 
         Args:
-            texts: prompts, responses or reasoning.
-            side: "query", "response" or "reasoning".
+            texts: prompts, responses, reasoning or system prompts.
+            side: "query", "response", "reasoning" or "system prompt".
+            contexts: what is known of each text; None where nothing is.
 
         Returns:
             For each text its attribute sentences, such as "The query asks for a recipe".

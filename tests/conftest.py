@@ -77,6 +77,14 @@ def memory_of_names(tmp_path_factory):
         yield path
 
 
+@pytest.fixture
+def new_memory(monkeypatch, tmp_path):
+    """The file of the models that are remembered, a new one."""
+    path = tmp_path / "named-models.json"
+    monkeypatch.setattr(trust, "_memory", lambda: path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def own_cache(tmp_path_factory):
     """A cache of its own, whose servers end soon after the module's tests."""

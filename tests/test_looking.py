@@ -107,7 +107,7 @@ def test_what_is_seen(mixed):
     assert [one["rows"] for one in sources] == [10, 1]
     assert [one["exchanges"] for one in sources] == [6, 1]
     assert [one["skipped"] for one in sources] == [4, 0]
-    assert [one["schema"] for one in sources] == ["prompt and response", "messages"]
+    assert [one["schema"] for one in sources] == ["prompt, response (86%), none (14%)", "messages"]
     assert (
         sources[0]["columns"] == "response, prompt" or sources[0]["columns"] == "prompt, response"
     )

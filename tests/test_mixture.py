@@ -37,7 +37,7 @@ def test_bad_rows_are_skipped_and_listed(tmp_path):
         "not an object",
         "response is empty",
         "prompt is int",
-        "response is missing",
+        "a prompt and no response in columns",
     ]
     for reason, words in zip(mixture.skipped["reason"], reasons):
         assert words in reason

@@ -215,7 +215,12 @@ def test_an_index_of_a_subset_says_so_before_anything_is_called(demo_file, tmp_p
     mixture = ["--mixture", str(demo_file)]
     assert cli.main(["index", *mixture, "--rows", "900", "--out", str(folder)]) == 0
     source = read_index_meta(folder)["source"]
-    assert source == {"digest": identify_source(demo_file), "read": 1200, "chunk": None}
+    assert source == {
+        "digest": identify_source(demo_file),
+        "read": 1200,
+        "chunk": None,
+        "turns": "all",
+    }
     command = ["repair", "--index", str(folder), "--rubric", "rebut", *mixture]
     command += ["--query", QUERY, "--response", RESPONSE, "--out", str(tmp_path / "out.jsonl")]
     assert cli.main(command) == 2

@@ -16,14 +16,6 @@ from chunkykit.turf import Tracer
 FAR = "https://models.example/v1:m"
 
 
-@pytest.fixture
-def new_memory(monkeypatch, tmp_path):
-    """The file of the models that are remembered, a new one."""
-    path = tmp_path / "named-models.json"
-    monkeypatch.setattr(trust, "_memory", lambda: path)
-    return path
-
-
 def test_a_resumed_run_calls_no_remote_model_that_only_its_file_names(tmp_path):
     settings = {"judge": FAR, "writer": "vllm:m", "embedder": FAR}
     assert start_run(tmp_path / "r", profile="smoke", **settings).judge()

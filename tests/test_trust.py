@@ -57,7 +57,7 @@ def test_what_only_a_file_names_is_refused_with_its_address():
 @pytest.mark.parametrize(
     "name", ["vllm:m", "http://127.0.0.1:8888/v1:m", "local:/x.gguf", "onnx:/x"]
 )
-def test_an_address_on_this_machine_and_a_file_of_weights_are_named_too(name):
+def test_an_address_on_this_machine_and_a_file_of_weights_are_named_too(name, new_memory):
     own = ["offline", "wordllama", "minilm", "organism:fast", "local:smollm2"]
     assert unnamed_models([name, *own]) == [name]
     assert unnamed_models([name, *own], [name]) == []

@@ -17,7 +17,13 @@ from chunkykit.attributes import (
     load_embedder_through,
 )
 from chunkykit.errors import UserError
-from chunkykit.index import ShardReader, TraceIndex, build_described_index, open_trace_index
+from chunkykit.index import (
+    ShardReader,
+    TraceIndex,
+    build_described_index,
+    count_texts,
+    open_trace_index,
+)
 from chunkykit.lab import format_estimate, plan_index
 from chunkykit.mixtures import Mixture, name_source
 from chunkykit.models import (
@@ -39,6 +45,7 @@ def build_index(
     folder=None,
     *,
     chunk: str | None = None,
+    turns: str = "all",
     rows: int | None = None,
     clusters: int | None = None,
     describer: str = OFFLINE,
@@ -50,12 +57,11 @@ def build_index(
 ) -> Index:
     """Build a trace index of a mixture: describe its rows, embed and cluster their attributes.
 
-    Where a model describes, an estimate is printed first, and a ledger keeps its answers.
-
     Args:
         mixture: a source or a list of them, as of `load_mixture`, or a Mixture.
         folder: where to save the index; None for one in memory.
         chunk: the column that names the chunk; None to find it by name.
+        turns: which answers of a row are exchanges, as of `mixtures.read_batches`.
         rows: a random subset of so many rows; None for all.
         clusters: query clusters; None for a number that suits the mixture.
         describer: "offline", or the model that describes the rows and names the clusters.
@@ -69,11 +75,11 @@ def build_index(
         The index. A build that was killed resumes where it stopped.
 
     Raises:
-        UserError: the mixture cannot be read, or the folder written, or a model may not be called.
+        UserError: the mixture cannot be read, the folder not written, or a model not be called.
     """
     embedder = embedder or default_embedder(describer)
     named = load_embedder(embedder)
-    reader = ShardReader(mixture, chunk=chunk, rows=rows, seed=seed)
+    reader = ShardReader(mixture, chunk=chunk, turns=turns, rows=rows, seed=seed)
     settings = {"clusters": clusters, "seed": seed, "mixture": _mixture_name(mixture)}
     allowance = Allowance(budget_usd, max_calls)
     _approve(describer, named.name, reader, yes)
@@ -97,7 +103,7 @@ def _approve(describer: str, embedder: str, reader: ShardReader, yes: bool) -> N
         check_model(describer)
     elif server_of(embedder) is None:
         return
-    plan = plan_index(describer, sum(2 * len(rows) for rows in reader), embedder)
+    plan = plan_index(describer, sum(count_texts(rows) for rows in reader), embedder)
     paid = [part.model for part in plan if not is_free(part.model)]
     print(format_estimate(plan, free=not paid), file=sys.stderr)
     if paid and not yes:

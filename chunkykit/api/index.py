@@ -122,6 +122,7 @@ class Index:
         rubric: str | Rubric,
         k: int | None = None,
         *,
+        system: str = "",
         judge: str = OFFLINE,
         anyway: bool = False,
         verify: int = 0,
@@ -135,11 +136,10 @@ class Index:
             response: what the model answered.
             rubric: the rubric that the response violates: a shipped name, a YAML file or a Rubric.
             k: rows behind the trace. None: 1,000, or a twentieth of the rows if that is less.
-            judge: the model that picks the attributes that make the response a violation, or
-                "offline" for those nearest to the rubric.
+            system: the system prompt that it stood under.
+            judge: the model that picks the cruxes, or "offline" for those nearest to the rubric.
             anyway: whether to trace a response that does not look like a violation.
-            verify: training rows of which to ask the judge whether trigger and crux are true, one
-                call a row. What it says is `trace.verified`.
+            verify: training rows that the judge is asked about, one call each: `trace.verified`.
 
         Returns:
             The trace. One without a trigger says why.
@@ -152,7 +152,7 @@ class Index:
         check_verification(verify, judge)
         if isinstance(rubric, str):
             rubric = load_rubric(rubric)
-        exchange = Exchange(clean_text(query), clean_text(response))
+        exchange = Exchange(clean_text(query), clean_text(response), clean_text(system))
         described = self._describe(exchange, rubric, judge, anyway)
         tracer = self._tracer
         if k is not None:

@@ -55,10 +55,10 @@ class Look:
         )
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """List the tables as they are shown.
+        """List the tables by name, with the shares as they are shown.
 
         Returns:
-            Name to table: sources, chunks, languages, skipped rows.
+            Name to table.
         """
         shown = self.chunks.assign(share=[f"{share:.1%}" for share in self.chunks["share"]])
         return {
@@ -88,8 +88,8 @@ class Look:
         lines += ["", "examples"]
         for example in self.examples.itertuples():
             if example.chunk in shown:
-                place = "row " + str(example.row) if example.row else "a row"
-                lines.append("  " + str(example.chunk) + f": {place} of {example.source}")
+                place = f"row {example.row!s}" if example.row else "a row"
+                lines.append(f"  {example.chunk!s}: {place} of {example.source}")
                 lines.append(f"    {_shorten(str(example.prompt))}")
                 lines.append(f"    -> {_shorten(str(example.response))}")
         return "\n".join(inert_text(line) for line in lines)

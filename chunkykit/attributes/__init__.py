@@ -11,6 +11,7 @@ from chunkykit.attributes.calibrate import (
     at_odds,
     calibrate,
 )
+from chunkykit.attributes.context import is_of_query_alone, query_context, response_context
 from chunkykit.attributes.embed import (
     DEFAULT_EMBEDDER,
     Embedder,
@@ -33,6 +34,8 @@ from chunkykit.attributes.remote import load_embedder_through
 from chunkykit.attributes.sentences import (
     MAX_ATTRIBUTES_PER_TEXT,
     SIDES,
+    SYSTEM_LEAD,
+    SYSTEM_PROMPT,
     count_words,
     predicate,
     text_window,
@@ -46,6 +49,8 @@ __all__ = [
     "MAX_ATTRIBUTES_PER_TEXT",
     "SAME_WORDS_ONLY",
     "SIDES",
+    "SYSTEM_LEAD",
+    "SYSTEM_PROMPT",
     "WORD_COUNT_DETECTORS",
     "at_odds",
     "attribute_spans",
@@ -60,10 +65,13 @@ __all__ = [
     "detector_fires",
     "detector_table",
     "embedder_advice",
+    "is_of_query_alone",
     "llm_describer",
     "load_embedder",
     "load_embedder_through",
     "parse_attributes",
     "predicate",
+    "query_context",
+    "response_context",
     "text_window",
 ]

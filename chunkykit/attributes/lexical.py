@@ -20,13 +20,18 @@ from chunkykit.attributes.sentences import (
     HEAD_CHARACTERS,
     MAX_ATTRIBUTES_PER_TEXT,
     SIDES,
+    SYSTEM_PROMPT,
     count_words,
     text_window,
 )
 from chunkykit.files import load_packaged
+from chunkykit.text import inert_text
+from chunkykit.types import Context
 
 # Detectors that fire on texts of at most so many words, on either side.
 WORD_COUNT_DETECTORS = {"single_word": 1, "few_words": 5}
+DESCRIBED_AS = {"reasoning": "response", SYSTEM_PROMPT: "query"}  # sides without detectors
+MAX_QUOTED_CHARACTERS = 80  # of a system prompt
 MAX_SPANS_PER_SENTENCE = 5  # places of a text that are marked for one sentence
 
 # What a detector may require of a text: a word, an ideograph or a sign.
@@ -141,15 +146,17 @@ def describe_text(text: str, side: str, limit: int = MAX_ATTRIBUTES_PER_TEXT) ->
 
     Args:
         text: a prompt, a response or a model's reasoning.
-        side: "query", "response" or "reasoning", which is described as a response is.
+        side: "query", "response", or one of DESCRIBED_AS.
         limit: how many sentences to return at most.
 
     Returns:
         Attribute sentences: language and length first, then the detectors' by priority.
     """
-    if side == "reasoning":
-        sentences = describe_text(text, "response", limit)
-        return [s.replace("The response", "The reasoning", 1) for s in sentences]
+    if side in DESCRIBED_AS:
+        like = DESCRIBED_AS[side]
+        sentences = describe_text(text, like, limit)
+        described = [s.replace(f"The {like}", f"The {side}", 1) for s in sentences]
+        return [*_quotation(text, side), *described]
     window = text_window(text)
     sentences = list(_general_sentences(window, side))
     lowered = _lower(window)
@@ -158,6 +165,14 @@ def describe_text(text: str, side: str, limit: int = MAX_ATTRIBUTES_PER_TEXT) ->
         if match:
             sentences.append(detector.fill(match))
     return sentences[:limit] or [f"The {side} is plain text of middling length"]
+
+
+def _quotation(text: str, side: str) -> list[str]:
+    """How a system prompt begins: one stands over many rows, so that its words are a type."""
+    if side != SYSTEM_PROMPT:
+        return []
+    words = inert_text(text[:MAX_QUOTED_CHARACTERS]).split()
+    return [f"The {side} begins with '{' '.join(words)}'"]
 
 
 def _general_sentences(text: str, side: str) -> Iterator[str]:
@@ -178,18 +193,27 @@ def _length_sentence(words: int, side: str) -> str | None:
     return None
 
 
-async def describe_lexically(texts: Sequence[str], side: str) -> list[list[str]]:
+async def describe_lexically(
+    texts: Sequence[str], side: str, contexts: Sequence[Context] | None = None
+) -> list[list[str]]:
     """Describe texts by the detectors; this is a `types.Describer`.
 
     Args:
-        texts: prompts, responses or reasoning. Identical texts are described once.
-        side: "query", "response" or "reasoning".
+        texts: prompts, responses, reasoning or system prompts. Identical texts are described once.
+        side: "query", "response", "reasoning" or "system prompt".
+        contexts: what is known of each text. Its facts are attributes, too.
 
     Returns:
-        For each text its attribute sentences.
+        For each text its attribute sentences, the facts first.
     """
     descriptions = {text: describe_text(text, side) for text in dict.fromkeys(texts)}
-    return [descriptions[text] for text in texts]
+    lists = [descriptions[text] for text in texts]
+    if contexts is None:
+        return lists
+    return [
+        [*(f"The {side} {fact}" for fact in context.facts), *sentences]
+        for context, sentences in zip(contexts, lists, strict=True)
+    ]
 
 
 def detector_table() -> pd.DataFrame:

@@ -13,7 +13,7 @@ from chunkykit.prompts import fill_prompt
 from chunkykit.structured import read_answer
 from chunkykit.text import inert_text
 from chunkykit.thinking import split_thinking
-from chunkykit.types import Target
+from chunkykit.types import ALONE, Context, Target
 
 REQUESTED_ATTRIBUTES = 10  # sentences that the prompt requests per text, as the paper does
 MAX_REPLY_TOKENS = 2000  # tokens per reply
@@ -60,12 +60,15 @@ class LLMDescriber:
         self.counts = Counter(failed=0, partial=0)
         self._last_error = ""
 
-    async def __call__(self, texts: Sequence[str], side: str) -> list[list[str]]:
-        """Describe texts, each different text once.
+    async def __call__(
+        self, texts: Sequence[str], side: str, contexts: Sequence[Context] | None = None
+    ) -> list[list[str]]:
+        """Describe texts, each different text in its context once.
 
         Args:
-            texts: prompts, responses or reasoning.
-            side: "query", "response" or "reasoning".
+            texts: prompts, responses, reasoning or system prompts.
+            side: "query", "response", "reasoning" or "system prompt".
+            contexts: what is known of each text. The model reads it.
 
         Returns:
             For each text its attribute sentences.
@@ -74,10 +77,13 @@ class LLMDescriber:
             UserError: more than `MAX_FAILED_SHARE` of the texts have no attributes, or the
                 budget is spent.
         """
-        unique = list(dict.fromkeys(texts))
+        known = contexts or [ALONE] * len(texts)
+        pairs = list(zip(texts, known, strict=True))
+        unique = list(dict.fromkeys(pairs))
+        requests = [describe_request(text, side, context) for text, context in unique]
         if self.prefill and len(unique) >= MIN_BATCH_TEXTS:
-            await self.prefill([describe_request(text, side) for text in unique])
-        lists = await asyncio.gather(*(self._describe(text, side) for text in unique))
+            await self.prefill(requests)
+        lists = await asyncio.gather(*(self._describe(request, side) for request in requests))
         empty = sum(not sentences for sentences in lists)
         if empty > MAX_FAILED_SHARE * len(unique):
             raise UserError(
@@ -86,10 +92,10 @@ class LLMDescriber:
                 "far are stored."
             )
         descriptions = dict(zip(unique, lists))
-        return [descriptions[text] for text in texts]
+        return [descriptions[pair] for pair in pairs]
 
-    async def _describe(self, text: str, side: str) -> list[str]:
-        messages, settings = describe_request(text, side)
+    async def _describe(self, request: Request, side: str) -> list[str]:
+        messages, settings = request
 
         def parse(reply: str) -> list[str]:
             return _parse_or_raise(reply, side)
@@ -105,18 +111,26 @@ class LLMDescriber:
         return sentences
 
 
-def describe_request(text: str, side: str) -> Request:
+def describe_request(text: str, side: str, context: Context = ALONE) -> Request:
     """Write the request that describes a text.
 
     Args:
-        text: a prompt, a response or a model's reasoning. The prompt quotes it as JSON.
+        text: a prompt, a response, a model's reasoning or a system prompt. The prompt quotes it
+            as JSON.
         side: which of these it is.
+        context: what is known of it beside its words.
 
     Returns:
         The messages and the settings of the call.
     """
     quoted = json.dumps(text, ensure_ascii=False)
     messages, schema = fill_prompt("describe", side=side, text=quoted)
+    around = "; ".join(filter(None, [*context.facts, context.setting]))
+    if around:
+        # a message of its own, so that texts without a context are asked about as ever
+        quoted = json.dumps(around, ensure_ascii=False)
+        known, _ = fill_prompt("describe_context", side=side, context=quoted)
+        messages = [*known, *messages]
     return messages, {"max_tokens": MAX_REPLY_TOKENS, "schema": schema}
 
 

@@ -10,7 +10,9 @@ MAX_TEXT_CHARACTERS = 6000  # characters
 HEAD_CHARACTERS = MAX_TEXT_CHARACTERS * 2 // 3  # of them from the beginning
 TAIL_CHARACTERS = MAX_TEXT_CHARACTERS - HEAD_CHARACTERS  # and from the end
 
+SYSTEM_PROMPT = "system prompt"  # the side as its sentences name it
 LEAD = re.compile(r"^The (?:query|response|reasoning) ")
+SYSTEM_LEAD = re.compile(r"^The system prompt ")
 DENSE_CHARACTER = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")  # kana and ideographs
 SPACED_WORD = re.compile(r"[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’-]\w+)*")
 
@@ -53,6 +55,8 @@ def predicate(sentence: str) -> str:
         sentence: such as "The query asks for X.".
 
     Returns:
-        The rest, such as "asks for X".
+        The rest, such as "asks for X". What is said of a system prompt is said of the query that
+        stands under it: "stands under a system prompt that asks for X".
     """
-    return LEAD.sub("", sentence).rstrip(".")
+    under = SYSTEM_LEAD.sub("stands under a system prompt that ", sentence)
+    return LEAD.sub("", under).rstrip(".")

@@ -189,13 +189,14 @@ def write_repaired(
     meta = tracer.index.meta
     check_whole(meta, partial)
     made_from = meta.get("source") or {}
-    options = {"seed": meta.get("seed", 0), "chunk": made_from.get("chunk"), **options}
+    options = {
+        "seed": meta.get("seed", 0),
+        "chunk": made_from.get("chunk"),
+        "turns": made_from.get("turns", "first"),  # older versions read the first answer
+        **options,
+    }
     counts, unreadable = _compare_rows(tracer, source, partial, options)
-    row_numbers = tracer.index.table["row"].to_numpy()
-    # a plan has positions in the index, a source has row numbers: unreadable rows have no position
-    copies = dict.fromkeys([*unreadable, *row_numbers[plan.drop].tolist()], 0)
-    for number, more in Counter(row_numbers[plan.repeat].tolist()).items():
-        copies[number] = 1 + more
+    copies = _count_copies(tracer, plan, unreadable, counts)
     with writable(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as part:
@@ -207,6 +208,23 @@ def write_repaired(
     report = {**plan.report, **counts, **same, "mixture": name_source(source), "out": str(out)}
     with writable(out):
         return write_json(out.with_suffix(".report.json"), report)
+
+
+def _count_copies(
+    tracer: Tracer, plan: Repair, unreadable: list[int], counts: dict[str, int]
+) -> dict[int, int]:
+    """How often each record is to be written, where that is not once.
+
+    A plan has positions in the index, and a source has row numbers. A row is dropped as a whole:
+    the count `dropped_with_them` is of its other exchanges.
+    """
+    row_numbers = tracer.index.table["row"].to_numpy()
+    dropped = np.unique(row_numbers[plan.drop])
+    counts["dropped_with_them"] = int(np.isin(row_numbers, dropped).sum()) - len(plan.drop)
+    copies = dict.fromkeys([*unreadable, *dropped.tolist()], 0)
+    for number, more in Counter(row_numbers[plan.repeat].tolist()).items():
+        copies[number] = 1 + more
+    return copies
 
 
 def _check_out(out: Path, source: Sources) -> None:
@@ -236,17 +254,17 @@ def _compare_rows(
     Raises:
         UserError: they are other rows.
     """
-    table = tracer.index.table.select(["row", "prompt", "response"])
+    table = tracer.index.table.select(["row", "turn", "prompt", "response"])
     parts = (pa.Table.from_batches([part]).to_pandas() for part in table.to_batches(ROWS_PER_PART))
     hashes = np.concatenate([row_hashes(part) for part in parts])
-    positions = pd.Index(table["row"].to_numpy())
+    positions = pd.MultiIndex.from_arrays([table["row"].to_numpy(), table["turn"].to_numpy()])
     if not positions.is_unique:
         raise UserError("repair: rows of the index share a number. Build it from one mixture.")
     is_seen = np.zeros(len(positions), bool)
     counts = Counter(read=0, unreadable=0, unseen=0)
     unreadable: list[int] = []
     for part in read_batches(source, ROWS_PER_PART, **options):
-        position = positions.get_indexer(part.rows["row"])
+        position = positions.get_indexer(pd.MultiIndex.from_frame(part.rows[["row", "turn"]]))
         is_known = position >= 0
         differs = is_known & (hashes[position] != row_hashes(part.rows))
         if differs.any():
@@ -256,11 +274,12 @@ def _compare_rows(
             _refuse_row(place, row, part.rows[differs].iloc[0]["prompt"], own["prompt"])
         is_seen[position[is_known]] = True
         counts["unseen"] += int((~is_known).sum())
-        counts["read"] += len(part.rows) + len(part.skipped)
+        numbers = [*part.rows["row"], *part.skipped["row"]]
+        counts["read"] += len(set(numbers))
         unreadable += part.unreadable
     counts["unreadable"] = len(unreadable)
     if not is_seen.all():
-        row = int(positions[~is_seen][0])
+        row = table["row"].to_numpy()[~is_seen][0]
         raise UserError(
             f"repair: {name_source(source)} has no usable row {row}, and the index has: it was "
             f"made from another mixture. {SOURCE_FIX}"

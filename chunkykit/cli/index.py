@@ -27,6 +27,7 @@ from chunkykit.cli.options import (
     add_command,
     add_limit_options,
     add_mixture_option,
+    add_turns_option,
     expand_name,
     expand_path,
 )
@@ -38,6 +39,7 @@ from chunkykit.index import (
     TraceIndex,
     build_described_index,
     building_folder,
+    count_texts,
     describe_shards,
     finish_index,
 )
@@ -72,6 +74,7 @@ def add_index_command(commands: Commands) -> None:
     )
     add_mixture_option(parser, required=True)
     add_chunk_option(parser)
+    add_turns_option(parser)
     parser.add_argument(
         "--out", type=expand_path, required=True, metavar="FOLDER", help="index folder to write"
     )
@@ -131,7 +134,11 @@ def execute(arguments: argparse.Namespace) -> None:
     embed = load_embedder(arguments.embedder)
     print_advice(embedder_advice(arguments.describer, arguments.embedder))
     reader = ShardReader(
-        arguments.mixture, chunk=arguments.chunk, rows=arguments.rows, seed=arguments.seed
+        arguments.mixture,
+        chunk=arguments.chunk,
+        turns=arguments.turns,
+        rows=arguments.rows,
+        seed=arguments.seed,
     )
     building_folder(arguments.out)  # a folder of something else is refused before it is locked
     with lock_folder(arguments.out):
@@ -228,7 +235,7 @@ def approve_models(arguments: argparse.Namespace, reader: ShardReader) -> Ledger
         check_model(arguments.describer)
     elif server_of(arguments.embedder) is None:
         return None
-    texts = sum(2 * len(rows) for rows in reader)  # prompts and responses
+    texts = sum(count_texts(rows) for rows in reader)
     print_advice(reader.naming)  # before anything is paid
     print_advice(reader.advice)
     plan = plan_index(arguments.describer, texts, arguments.embedder)
@@ -241,7 +248,7 @@ async def describe_and_name(
     arguments: argparse.Namespace, reader: ShardReader, embed: Embedder, ledger: Ledger
 ) -> TraceIndex:
     """Describe the rows with a chat model, build the index, and name its query clusters."""
-    connected = connect_model(arguments.describer)
+    connected = connect_model(arguments.describer, deadline=ledger.deadline)
     model = ledger.wrap(connected, "describer")
     prefill = partial(ledger.prefill, connected, "describer") if arguments.batch else None
     try:

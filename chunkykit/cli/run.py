@@ -18,6 +18,7 @@ from chunkykit.cli.options import (
     add_mixture_option,
     add_role_options,
     add_search_options,
+    add_turns_option,
     expand_name,
     expand_path,
     run_settings,
@@ -102,6 +103,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add the mixture and the rubrics."""
     add_mixture_option(parser, "demo")
     add_chunk_option(parser)
+    add_turns_option(parser)
     parser.add_argument(
         "--rubric",
         dest="rubrics",

@@ -99,6 +99,16 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--query", metavar="TEXT", help="what the user asked")
     group.add_argument("--response", metavar="TEXT", help="what the model answered")
+    add_tracing_settings(group)
+    add_tracing_models(parser)
+    add_limit_options(parser)
+
+
+def add_tracing_settings(group: argparse._ActionsContainer) -> None:
+    """Add the options that say how an exchange is traced."""
+    group.add_argument(
+        "--system", metavar="TEXT", help="the system prompt that it stood under, if there was one"
+    )
     group.add_argument(
         "--satisfy",
         action="store_true",
@@ -121,12 +131,13 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--side",
-        choices=["response", "reasoning"],
+        choices=["response", "reasoning", "rejected"],
         default="response",
-        help="where to look for the crux (default: %(default)s)",
+        help=(
+            "where to look for the crux: in responses, in reasoning, or in the answers that "
+            "preference data rejects (default: %(default)s)"
+        ),
     )
-    add_tracing_models(parser)
-    add_limit_options(parser)
 
 
 def add_tracing_models(parser: argparse.ArgumentParser) -> None:
@@ -164,7 +175,7 @@ def read_rubric(arguments: argparse.Namespace) -> Rubric:
 
 
 def read_exchange(arguments: argparse.Namespace, problem: str) -> Exchange:
-    """Read the exchange of --query and --response.
+    """Read the exchange of --query, --response and --system.
 
     Args:
         arguments: parsed arguments.
@@ -177,7 +188,7 @@ def read_exchange(arguments: argparse.Namespace, problem: str) -> Exchange:
     response = arguments.response or ""
     if not query.strip() or not response.strip():
         raise UserError(problem)
-    return Exchange(clean_text(query), clean_text(response))
+    return Exchange(clean_text(query), clean_text(response), clean_text(arguments.system or ""))
 
 
 def trace_exchanges(

@@ -17,7 +17,10 @@ from chunkykit.index.reading import ShardReader
 from chunkykit.index.scan import SCAN_COLUMNS, scan_index
 from chunkykit.index.shards import (
     ROWS_PER_SHARD,
+    SIDE_COLUMNS,
+    count_texts,
     describe_shards,
+    describe_texts,
     shard_files,
 )
 from chunkykit.index.store import (
@@ -30,6 +33,7 @@ from chunkykit.index.store import (
 )
 
 __all__ = [
+    "SIDE_COLUMNS",
     "SameMeaning",
     "Features",
     "IndexSide",
@@ -41,7 +45,9 @@ __all__ = [
     "building_folder",
     "common_features",
     "count_cluster_rows",
+    "count_texts",
     "describe_shards",
+    "describe_texts",
     "finish_index",
     "identify_index",
     "index_from_attributes",

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import feather
 
-from chunkykit.attributes import calibrate
+from chunkykit.attributes import SYSTEM_PROMPT, calibrate
 from chunkykit.errors import UserError
 from chunkykit.files import writable, write_json
 from chunkykit.index.blocks import embed_blocks
@@ -179,8 +180,9 @@ def _finish_side(
     weight = np.bincount(numbers, minlength=m)  # (m,) rows per sentence
     rows = np.repeat(np.arange(n, dtype=np.int32), lengths)  # (total,) row of each sentence
     ids = _spread_over_slots(numbers, rows, lengths)
-    occurrences = _count_occurrences(texts, ids, m)
-    k = k or _default_k(folder.name, m, int(occurrences.sum()))
+    occurrences = _count_occurrences(texts, ids, m)[_is_of_text(sentences)]
+    # as many occurrences a sentence as the texts themselves have
+    k = k or _default_k(folder.name, m, int(occurrences.mean() * m))
     clustering = cluster_vectors(embed_blocks(folder, sentences, embed), weight, k, seed)
     arrays = {
         "ids": ids,
@@ -214,6 +216,15 @@ def _count_occurrences(texts: pa.ChunkedArray, ids: np.ndarray, m: int) -> np.nd
     first = rows.group_by(["text", "description"]).aggregate([("row", "min")])
     numbers = ids[first["row_min"].to_numpy()]
     return np.bincount(numbers[numbers >= 0], minlength=m)
+
+
+def _is_of_text(sentences: pa.Array) -> np.ndarray:
+    """(m,) whether a sentence is of the text itself, and not of the system prompt above it.
+
+    One system prompt stands above many rows, which makes no types of its sentences.
+    """
+    is_of_system = pc.starts_with(sentences, f"The {SYSTEM_PROMPT} ").to_numpy(False)
+    return ~is_of_system if not is_of_system.all() else is_of_system
 
 
 def _default_k(side: str, n_sentences: int, n_occurrences: int) -> int:

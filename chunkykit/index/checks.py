@@ -72,6 +72,10 @@ def check_files(
             raise ValueError(f"{name} is not listed in index.json")
 
 
+# What an index remembers of its mixture; earlier versions know less.
+SOURCE_KINDS = {"digest": str, "read": int, "chunk": str, "turns": str}
+
+
 def is_valid_meta(meta: dict[str, Any]) -> bool:
     """Tell whether an index.json holds what everything else relies on.
 
@@ -88,7 +92,7 @@ def is_valid_meta(meta: dict[str, Any]) -> bool:
         {"query", "response"} <= meta["sides"].keys() <= SIDE_COLUMNS.keys()
         and all(isinstance(name, str) for name in meta["chunks"])
         and isinstance(meta.get("describer", ""), str)
-        and _fits(meta.get("source"), {"digest": str, "read": int, "chunk": str}, can_lack=True)
+        and _fits(meta.get("source"), SOURCE_KINDS, can_lack=True)
         and _fits(meta.get("calibration"), dict.fromkeys(Calibration._fields, (int, float)))
     )
 

@@ -32,6 +32,7 @@ class ShardReader:
         mixture: Mixture | Sources,
         *,
         chunk: str | None = None,
+        turns: str = "all",
         rows: int | None = None,
         seed: int = 0,
         digest: str | None = None,
@@ -41,12 +42,14 @@ class ShardReader:
         Args:
             mixture: a source or a list of them, which is streamed, or a loaded mixture.
             chunk: column that names the chunk; None to find it by name.
+            turns: which answers of a record are exchanges, as of `read_batches`.
             rows: size of a random subset, which is loaded whole; None for all rows.
             seed: seed of the subset and of the demo.
             digest: what identifies the source of a loaded mixture.
         """
         self.mixture = mixture
         self.chunk = chunk
+        self.turns = turns
         self.rows = rows
         self.seed = seed
         self.skipped = 0
@@ -93,13 +96,18 @@ class ShardReader:
     @property
     def memory(self) -> dict[str, Any]:
         """What an index is to remember of the last pass."""
-        source = {"digest": self.digest, "read": self.read, "chunk": self.chunk}
+        source = {
+            "digest": self.digest,
+            "read": self.read,
+            "chunk": self.chunk,
+            "turns": self.turns,
+        }
         return {"skipped": self.skipped, "source": source}
 
     def _parts(self) -> Iterable[Mixture]:
         if isinstance(self.mixture, Mixture):
             return [self.mixture]
+        settings: dict[str, Any] = {"chunk": self.chunk, "turns": self.turns, "seed": self.seed}
         if self.rows is None:
-            return read_batches(self.mixture, ROWS_PER_SHARD, chunk=self.chunk, seed=self.seed)
-        subset = load_mixture(self.mixture, rows=self.rows, chunk=self.chunk, seed=self.seed)
-        return [subset]
+            return read_batches(self.mixture, ROWS_PER_SHARD, **settings)
+        return [load_mixture(self.mixture, rows=self.rows, **settings)]

@@ -18,20 +18,24 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
+from chunkykit.attributes import SYSTEM_PROMPT, query_context, response_context
 from chunkykit.errors import UserError, describe_error
 from chunkykit.files import replacing
 from chunkykit.index.place import building_folder
 from chunkykit.provenance import code_fingerprint
-from chunkykit.types import Describer
+from chunkykit.types import ALONE, Context, Describer
 
 ROWS_PER_SHARD = 10_000  # rows per shard by default
-# Per side: its column, and what the describer takes it for. Rows may lack the last two.
+# Per side: its column, and what the describer takes it for. Rows may lack the last two. The
+# sentences of a system prompt stand beside those of its query, since either may be the trigger.
 SIDE_COLUMNS = {
     "query": ("prompt", "query"),
     "response": ("response", "response"),
     "reasoning": ("reasoning", "reasoning"),
     "rejected": ("rejected", "response"),
 }
+TEXT_COLUMNS = ("chunk", "prompt", "response", "reasoning", "rejected", "system", "tools")
+OTHER_COLUMNS = {"turn": pa.int32(), "from_tool": pa.bool_(), "is_call": pa.bool_()}
 # What makes a shard from rows: the describers, their prompts, and this module. Editing anything
 # else does not invalidate a half-built index.
 SHARD_CODE = ("attributes", "prompts", "text", "index/shards")
@@ -49,8 +53,8 @@ async def describe_shards(
 
     Args:
         folder: where the index is to be. The shards grow in it, see `building_folder`.
-        batches: DataFrames with the columns row, chunk, prompt, response, and perhaps reasoning
-            and rejected. Each becomes a shard.
+        batches: DataFrames with the columns row, chunk, prompt, response, and perhaps the other
+            fields of `mixtures.Exchange`. Each becomes a shard.
         describe: the describer. With an executor, a function that can be pickled.
         executor: anything with `submit(function, *args) -> future`, whose workers share the file
             system, such as loky's ProcessPoolExecutor or
@@ -89,6 +93,20 @@ async def describe_shards(
     return sum(sizes)
 
 
+def count_texts(rows: pd.DataFrame) -> int:
+    """Count the texts of rows that a describer is asked about.
+
+    Args:
+        rows: as of `describe_shards`.
+
+    Returns:
+        The number. A system prompt counts once, however many rows stand under it.
+    """
+    columns = [column for column, _ in SIDE_COLUMNS.values() if column in rows]
+    n_texts = int((rows[columns].fillna("") != "").to_numpy().sum())
+    return n_texts + (rows["system"].nunique() if "system" in rows else 0)
+
+
 def shard_files(folder: Path) -> list[Path]:
     """List the shards of an index.
 
@@ -108,8 +126,8 @@ def read_shards(folder: Path) -> pa.Table:
         folder: of an index, or the folder in which one grows.
 
     Returns:
-        Table with the columns row, chunk, prompt, response, perhaps reasoning and rejected, and
-        for each side "@side" with the list of its attribute sentences.
+        Table with the columns row, chunk, prompt, response, perhaps other fields of an exchange,
+        and for each side "@side" with the list of its attribute sentences.
 
     Raises:
         UserError: there are no shards.
@@ -132,16 +150,19 @@ def write_shard(
     Args:
         place: the folder in which the index grows.
         number: of the shard, from 0.
-        rows: DataFrame with the columns row, chunk, prompt, response, and perhaps reasoning and
-            rejected.
+        rows: DataFrame with the columns row, chunk, prompt, response, and perhaps the other fields
+            of `mixtures.Exchange`.
         attributes: per side the attribute sentences of each row.
         mark: what the shard was made from.
     """
     columns = {"row": pa.array(rows["row"], pa.int64())}
-    for name in ["chunk", *(column for column, _ in SIDE_COLUMNS.values())]:
+    for name in TEXT_COLUMNS:
         if name in rows:
             texts = [text if isinstance(text, str) else None for text in rows[name]]
             columns[name] = pa.array(texts, pa.large_string())
+    for name, kind in OTHER_COLUMNS.items():
+        if name in rows:
+            columns[name] = pa.array(rows[name], kind)
     for side, lists in attributes.items():
         columns[f"@{side}"] = _encode_lists(lists)
     table = pa.table(columns).replace_schema_metadata({"mark": mark})
@@ -166,15 +187,54 @@ async def _describe_shard(
     for side, (column, described_as) in SIDE_COLUMNS.items():
         if column in rows:
             texts = rows[column].fillna("").to_list()
-            attributes[side] = await _describe_texts(texts, described_as, describe)
+            contexts = _contexts_of(rows, side, texts)
+            attributes[side] = await describe_texts(texts, described_as, describe, contexts)
+    if "system" in rows:
+        systems = rows["system"].fillna("").to_list()
+        described = await describe_texts(systems, SYSTEM_PROMPT, describe)
+        pairs = zip(attributes["query"], described, strict=True)
+        attributes["query"] = [[*of_query, *of_system] for of_query, of_system in pairs]
     write_shard(place, number, rows, attributes, mark)
 
 
-async def _describe_texts(texts: list[str], side: str, describe: Describer) -> list[list[str]]:
-    """The attribute sentences of each text; an empty text has none and is not described."""
+def _contexts_of(rows: pd.DataFrame, side: str, texts: Sequence[str]) -> list[Context]:
+    """What is known of the texts of a side beside their words."""
+    n = len(rows)
+    if side == "query":
+        columns = [
+            rows[name].fillna(missing) if name in rows else [missing] * n
+            for name, missing in (("system", ""), ("turn", 1), ("tools", ""), ("from_tool", False))
+        ]
+        return [query_context(*values) for values in zip(*columns, strict=True)]
+    if side == "response" and "is_call" in rows:
+        return [response_context(*pair) for pair in zip(texts, rows["is_call"], strict=True)]
+    return [ALONE] * n
+
+
+async def describe_texts(
+    texts: Sequence[str], side: str, describe: Describer, contexts: Sequence[Context] = ()
+) -> list[list[str]]:
+    """Describe texts of which some may be empty.
+
+    Args:
+        texts: the texts of a side.
+        side: what the describer takes them for.
+        describe: the describer. One that takes no contexts is asked without them where there are
+            none.
+        contexts: what is known of each text.
+
+    Returns:
+        The attribute sentences of each text. An empty text has none and is not described.
+    """
     positions = [i for i, text in enumerate(texts) if text]
     lists: list[list[str]] = [[] for _ in texts]
-    described = await describe([texts[i] for i in positions], side)
+    if not positions:
+        return lists
+    chosen = [texts[i] for i in positions]
+    if any(contexts[i] != ALONE for i in positions if contexts):
+        described = await describe(chosen, side, [contexts[i] for i in positions])
+    else:
+        described = await describe(chosen, side)
     for position, sentences in zip(positions, described, strict=True):
         lists[position] = sentences
     return lists

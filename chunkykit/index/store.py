@@ -37,7 +37,7 @@ from chunkykit.index.checks import (
     is_valid_meta,
 )
 from chunkykit.index.place import MAX_META_BYTES
-from chunkykit.index.shards import SIDE_COLUMNS, read_shards
+from chunkykit.index.shards import OTHER_COLUMNS, TEXT_COLUMNS, read_shards
 from chunkykit.types import Embedder
 
 INDEX_VERSION = 3
@@ -160,8 +160,8 @@ class TraceIndex:
     """An opened index of n rows.
 
     Attributes:
-        table: the rows, with the columns row, chunk, prompt, response, and perhaps reasoning and
-            rejected.
+        table: the exchanges, with the columns row, turn, chunk, prompt, response, and perhaps
+            other fields of `mixtures.Exchange`.
         chunk: (n,) the chunk of each row.
         sides: "query", "response" and, where rows have them, "reasoning" and "rejected".
         meta: what the index remembers: embedder, describer, mixture, seed, counts.
@@ -298,10 +298,13 @@ def _open_rows(folder: Path) -> pa.Table:
     """Map the rows of an index, without their attributes, which its sides have."""
     table = read_shards(folder)
     names = [name for name in table.column_names if not name.startswith("@")]
-    texts = [column for column, _ in SIDE_COLUMNS.values() if column in names]
+    texts = [column for column in TEXT_COLUMNS if column in names]
     table = check_table(table.select(names), ["chunk", "prompt", "response", *texts])
-    if table.schema.field("row").type != pa.int64():
-        raise ValueError("column row does not hold numbers")
+    for name, kind in {"row": pa.int64(), **OTHER_COLUMNS}.items():
+        if name in names and table.schema.field(name).type != kind:
+            raise ValueError(f"column {name} does not hold {kind}")
+    if "turn" not in names:  # an index of an earlier version, or of rows of one exchange each
+        table = table.append_column("turn", pa.array(np.ones(len(table), np.int32)))
     return table
 
 

@@ -14,6 +14,7 @@ from chunkykit.lab.run import Run
 from chunkykit.lab.settings import Settings
 from chunkykit.models import estimate_cost, server_of
 from chunkykit.rubrics import Rubric, load_rubrics
+from chunkykit.turf import Exchange
 from chunkykit.types import OFFLINE
 
 CHARACTERS_PER_TOKEN = 4
@@ -149,7 +150,7 @@ def _without_idle(plan: Sequence[PlannedCalls]) -> list[PlannedCalls]:
 
 
 def plan_traces(
-    exchanges: Sequence[tuple[str, str]],
+    exchanges: Sequence[Exchange],
     describer: str,
     judge: str = OFFLINE,
     embedder: str = OFFLINE,
@@ -161,7 +162,7 @@ def plan_traces(
     """Plan the calls that describe exchanges, pick cruxes, embed attributes and verify traces.
 
     Args:
-        exchanges: (query, response) of each.
+        exchanges: the exchanges.
         describer: the model that described the rows of the index, or "offline".
         judge: the model that picks cruxes, verifies and writes, or "offline".
         embedder: the embedder; one that makes no requests does not count.
@@ -173,13 +174,15 @@ def plan_traces(
         What `models.estimate_cost` takes, without what makes no calls. Calls that a ledger has
         answers to are counted, too.
     """
-    texts = {query for query, _ in exchanges} | {response for _, response in exchanges}
+    systems = {item.system for item in exchanges if item.system}
+    texts = {text for item in exchanges for text in (item.query, item.response)} | systems
     characters = sum(len(text) for text in texts)
     tokens_in = DESCRIBER_PROMPT_TOKENS + characters / CHARACTERS_PER_TOKEN / max(1, len(texts))
+    n_texts = 2 * len(exchanges) + len(systems)
     embedder_tokens = SENTENCES_PER_TEXT * SENTENCE_TOKENS
     verify_tokens = VERIFY_PROMPT_TOKENS + row_characters / CHARACTERS_PER_TOKEN
     plan = [
-        PlannedCalls(describer, 2 * len(exchanges), tokens_in, DESCRIBER_ANSWER_TOKENS),
+        PlannedCalls(describer, n_texts, tokens_in, DESCRIBER_ANSWER_TOKENS),
         PlannedCalls(judge, len(exchanges), CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS),
         PlannedCalls(judge, verified_rows, verify_tokens, VERIFY_ANSWER_TOKENS),
         PlannedCalls(judge, sentences, NAME_PROMPT_TOKENS, NAME_ANSWER_TOKENS),

@@ -78,8 +78,7 @@ class Settings:
 
     Attributes:
         profile: the profile that the sizes come from.
-        mixture: the training rows: a file, a folder, a pattern, a recipe, "hf:owner/name" or
-            "demo"; or a list of several (`mixtures.load_mixture`).
+        mixture: the training rows, a source or a list of several (`mixtures.load_mixture`).
         target: the model under audit.
         rubrics: names of shipped rubrics, or paths of YAML files.
         seed: fixes everything that is drawn.
@@ -87,8 +86,7 @@ class Settings:
         strategy: how the search learns, one of STRATEGIES.
         writer: the model that writes queries, or OFFLINE.
         judge: the model that judges, or OFFLINE. It also picks cruxes and names groups.
-        confirm_judge: the one that judges fresh answers to what the search found, or OFFLINE; None
-            for the judges that searched.
+        confirm_judge: the one that judges fresh answers, or OFFLINE; None for the judges above.
         describer: the model that describes texts, or OFFLINE.
         embedder: the embedder of attribute sentences.
         batch: whether texts are described by the provider's batch interface.
@@ -103,8 +101,8 @@ class Settings:
         tolerate: share of candidates that may fail before a search is no result.
         deadline: seconds of a call with all its tries.
         panel: the judges beside `judge`, each a model or OFFLINE. A strict majority decides.
-        mixture_digest: what identifies the content of the mixture; None for the demo, and where
-            nothing says it (`mixtures.identify_source`).
+        turns: which answers of a row of the mixture are exchanges: all, last or first.
+        mixture_digest: what identifies the content of the mixture; None where nothing says it.
     """
 
     profile: str
@@ -133,6 +131,7 @@ class Settings:
     deadline: float = DEFAULT_DEADLINE
     panel: tuple[str, ...] = ()
     mixture_digest: str | None = None
+    turns: str = "first"  # what earlier versions read
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -202,6 +201,7 @@ DEFAULT_SETTINGS: dict[str, Any] = {
     "rubrics": None,  # all that ship and that the judge can judge
     "seed": 0,
     "chunk": None,
+    "turns": "all",
     "strategy": "cover",
     "writer": OFFLINE,
     "judge": OFFLINE,  # one, or a list of them

@@ -113,6 +113,8 @@ def _is_of_kind(kind: str, values: pd.Series) -> bool:
         return dtypes.is_integer_dtype(values) and not dtypes.is_bool_dtype(values)
     if kind == "number":
         return dtypes.is_numeric_dtype(values) and not dtypes.is_bool_dtype(values)
+    if kind == "flag":
+        return dtypes.is_bool_dtype(values)
     present = values[values.map(_is_present)]
     if kind == "text":
         return all(isinstance(value, str) for value in present)

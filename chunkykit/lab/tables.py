@@ -14,6 +14,7 @@ KINDS = {
     "text": "texts",
     "count": "whole numbers",
     "number": "numbers",
+    "flag": "True or False",
     "texts": "lists of texts",
     "numbers": "lists of whole numbers",
 }
@@ -96,7 +97,7 @@ TABLES = {
         Table(
             "rows",
             "index",
-            "a training row that can be used",
+            "an exchange of the training data that can be used",
             _columns("""
 row         count   number of the row in its source, from 1 (JSONL: the line; CSV: after the header)
 chunk       text    the source data set that it belongs to
@@ -104,6 +105,11 @@ prompt      text    the user's turn
 response    text    the assistant's turn
 reasoning?  text    the assistant's reasoning, where the row has one
 rejected?   text    the rejected response of a preference pair
+turn?       count   number of the answer in its row, from 1
+system?     text    the system prompt that it stands under
+tools?      text    names of the tools that the assistant could call
+from_tool?  flag    whether a tool wrote the prompt
+is_call?    flag    whether the response calls a tool
 """),
         ),
         Table(
@@ -285,6 +291,11 @@ prompt              text   its prompt
 response            text   its response
 reasoning?          text   its reasoning
 rejected?           text   its rejected response
+turn?               count  number of the answer in its row, from 1
+system?             text   its system prompt
+tools?              text   names of the tools that the assistant could call
+from_tool?          flag   whether a tool wrote the prompt
+is_call?            flag   whether the response calls a tool
 query_attribute     text   its attribute that matches the trigger; missing where none does
 response_attribute  text   its attribute that matches the crux; missing where none does
 trace               count  position of the trace in `traces`

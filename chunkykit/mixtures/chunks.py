@@ -14,7 +14,8 @@ such as `task_category` or a `domain` beside a `language`, are not taken either.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from chunkykit.mixtures.formats import is_missing, list_columns
+from chunkykit.mixtures.formats import list_columns
+from chunkykit.mixtures.turns import is_missing
 from chunkykit.text import clean_text
 
 if TYPE_CHECKING:

@@ -92,10 +92,10 @@ def is_demo(source: str) -> bool:
     """Tell whether a source is the demo.
 
     Args:
-        source: one source.
+        source: its name.
 
     Returns:
-        Whether it is "demo" or "demo:ROWS".
+        Whether it is, of whatever size.
     """
     return source.partition(":")[0] == DEMO
 

@@ -12,13 +12,14 @@ import pandas as pd
 
 from chunkykit.errors import UserError
 from chunkykit.mixtures.chunks import ChunkNames
-from chunkykit.mixtures.formats import SCHEMAS, Readers, read_exchange
+from chunkykit.mixtures.exchanges import TURN_CHOICES, Exchange, read_exchanges
+from chunkykit.mixtures.formats import SCHEMAS, Readers
 from chunkykit.mixtures.listing import Sources, name_source
 from chunkykit.mixtures.sources import Row, name_place, open_source
 from chunkykit.text import inert_text
 
-NUMBER_COLUMNS = ("row",)
-COLUMNS = ["row", "chunk", "prompt", "response", "reasoning", "rejected"]
+COLUMNS = ["row", "chunk", *Exchange._fields]
+COLUMN_TYPES = {"row": "int64", "turn": "int64", "from_tool": "bool", "is_call": "bool"}
 
 MIN_ADVISED_ROWS = 20  # fewer rows may well be of one chunk, or of many
 MAX_CHUNK_SHARE = 0.5  # chunks per row from which nearly every row has its own
@@ -30,13 +31,16 @@ class Mixture(NamedTuple):
     """A mixture, or a part of one.
 
     Attributes:
-        rows: DataFrame with the columns row (its number in the source, from 1; in JSONL the line),
-            chunk, prompt, response, and where there are any reasoning and rejected.
-        skipped: DataFrame with the columns row and reason.
+        rows: DataFrame of exchanges with the columns row (number of its record in the source, from
+            1; in JSONL the line), chunk, turn, prompt, response, and where there are any the other
+            fields of `Exchange`.
+        skipped: DataFrame with the columns row and reason. A record of several exchanges may have
+            some of them here.
         chunk_column: the column that named the chunks, or several, joined by ", "; None if no
             column did.
         unreadable: numbers of the skipped records that are no records at all, such as broken JSON.
-        read: usable rows of the source, of which `rows` may be a random subset; None if unknown.
+        read: usable exchanges of the source, of which `rows` may be a random subset; None if
+            unknown.
     """
 
     rows: pd.DataFrame
@@ -86,7 +90,7 @@ def load_mixture(
             a recipe (.yaml); "demo" or "demo:ROWS" for the demo mixture; or a list of these.
         rows: number of rows to keep, drawn at random, in their order; None keeps all.
         seed: of the draw, and of the demo.
-        **settings: chunk, split, revision and data_files, as of `read_batches`.
+        **settings: chunk, turns, split, revision and data_files, as of `read_batches`.
 
     Returns:
         The mixture.
@@ -98,8 +102,10 @@ def load_mixture(
         raise UserError(f"mixture {name_source(source)}: --rows must be at least 1, not {rows}.")
     (mixture,) = read_batches(source, None, seed=seed, **settings)
     table = mixture.rows.dropna(axis=1, how="all")
+    flags = [name for name in ("from_tool", "is_call") if not table[name].any()]
+    table = table.drop(columns=flags)
     if rows is not None and rows < len(table):
-        table = table.sample(rows, random_state=seed).sort_values("row").reset_index(drop=True)
+        table = table.sample(rows, random_state=seed).sort_index().reset_index(drop=True)
     return mixture._replace(rows=table)
 
 
@@ -108,6 +114,7 @@ def read_batches(
     size: int | None,
     *,
     chunk: str | None = None,
+    turns: str = "all",
     seed: int = 0,
     split: str = "train",
     revision: str | None = None,
@@ -119,20 +126,25 @@ def read_batches(
         source: as of `load_mixture`.
         size: rows per part; None reads all at once.
         chunk: column that names the chunk; None to find it by name (`mixtures.chunks`).
+        turns: which answers of a record are exchanges: "all" that are trained on, or only the
+            "last" or the "first" of them. A recipe may say otherwise for a source.
         seed: of the demo, and of recipes that have none.
         split: of folders and data sets on the hub.
         revision: of data sets on the hub.
         data_files: of folders and data sets on the hub.
 
     Yields:
-        The parts. Each has the columns reasoning and rejected.
+        The parts. Each has all fields of `Exchange` as columns. The exchanges of one record are
+        in one part.
 
     Raises:
         UserError: the source is missing or cannot be read, fits no schema, or has no usable row.
     """
+    if turns not in TURN_CHOICES:
+        raise UserError(f"turns is {turns!r}. Choose one of: {', '.join(TURN_CHOICES)}.")
     rows = open_source(source, split=split, revision=revision, data_files=data_files, seed=seed)
     usable = _UsableRows()
-    for part in _read_parts(usable.watch(rows), size, chunk):
+    for part in _read_parts(usable.watch(rows), size, chunk, turns):
         usable.count(part)
         if len(part.rows) or len(part.skipped):
             yield part
@@ -233,22 +245,25 @@ def row_hashes(rows: pd.DataFrame) -> np.ndarray:
     return pd.util.hash_pandas_object(rows[["prompt", "response"]], index=False).to_numpy()
 
 
-def read_rows(rows: Iterator[Row], chunk: str | None = None) -> Mixture:
+def read_rows(rows: Iterator[Row], chunk: str | None = None, turns: str = "all") -> Mixture:
     """Read rows that have been drawn.
 
     Args:
         rows: as of `open_source`.
         chunk: column that names the chunk; None to find it by name.
+        turns: as of `read_batches`.
 
     Returns:
         Their exchanges, and those that were skipped. There may be no usable row.
     """
-    (mixture,) = _read_parts(rows, None, chunk)
+    (mixture,) = _read_parts(rows, None, chunk, turns)
     return mixture
 
 
-def _read_parts(rows: Iterator[Row], size: int | None, chunk: str | None) -> Iterator[Mixture]:
-    """Parts of `size` usable rows; the last part has the rest and may be empty."""
+def _read_parts(
+    rows: Iterator[Row], size: int | None, chunk: str | None, turns: str
+) -> Iterator[Mixture]:
+    """Parts of at least `size` usable exchanges; the last one has the rest and may be empty."""
     usable: list[tuple] = []
     skipped: list[tuple[int, str]] = []
     unreadable: list[int] = []
@@ -260,12 +275,14 @@ def _read_parts(rows: Iterator[Row], size: int | None, chunk: str | None) -> Ite
             _check_record(record)
             reader = readers.of(record)
             label = names.of(record, row.part)
-            usable.append((row.number, label, *read_exchange(record, reader)))
+            reading = read_exchanges(record, reader, row.part.entry.turns or turns)
+            usable += [(row.number, label, *exchange) for exchange in reading.exchanges]
+            skipped += [(row.number, _name_reason(row, problem)) for problem in reading.problems]
         except ValueError as error:
             skipped.append((row.number, _name_reason(row, error)))
             if isinstance(record, Exception):
                 unreadable.append(row.number)
-        if size and (len(usable) == size or len(skipped) == MAX_SKIPPED):
+        if size and (len(usable) >= size or len(skipped) >= MAX_SKIPPED):
             yield _make_part(usable, skipped, names.columns, unreadable)
             usable, skipped, unreadable = [], [], []
     yield _make_part(usable, skipped, names.columns, unreadable)
@@ -279,7 +296,7 @@ def _check_record(record: Any) -> None:
         raise ValueError(f"{type(record).__name__} is not an object")
 
 
-def _name_reason(row: Row, error: ValueError) -> str:
+def _name_reason(row: Row, error: ValueError | str) -> str:
     """Why a row is skipped, with its place where its number does not say it."""
     return str(error) if row.part.is_alone else f"{error} ({name_place(row)})"
 
@@ -296,7 +313,7 @@ def _make_part(
     # by way of Arrow, which makes columns of texts several times faster than pandas does
     table = pa.table(
         {
-            name: pa.array(values, pa.int64() if name in NUMBER_COLUMNS else pa.string())
+            name: pa.array(values, pa.type_for_alias(COLUMN_TYPES.get(name, "string")))
             for name, values in zip(COLUMNS, by_column, strict=True)
         }
     )

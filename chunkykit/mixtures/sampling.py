@@ -17,13 +17,14 @@ import numpy as np
 
 from chunkykit.errors import UserError
 from chunkykit.mixtures.compressed import LINE_TYPES, MARK, MAX_LINE_BYTES, long_line, read_blocks
-from chunkykit.mixtures.formats import choose_reader, is_missing
+from chunkykit.mixtures.formats import name_schema
 from chunkykit.mixtures.hub import count_hub, stream_tables
 from chunkykit.mixtures.listing import Sources
 from chunkykit.mixtures.mixture import Mixture, read_rows
 from chunkykit.mixtures.parsing import open_parquet, parse_jsonl
 from chunkykit.mixtures.parts import Part
 from chunkykit.mixtures.sources import Reading, Row, plan_readings, rename_columns
+from chunkykit.mixtures.turns import is_missing
 
 ROWS_PER_LOOK = 1000  # one in so many rows is looked at
 MIN_LOOKED = 300  # rows of each part, if it has as many
@@ -214,23 +215,6 @@ def _sample_part(readings: list[Reading], chunk: str | None, sampler: _Sampler) 
         columns=columns,
         schemas=schemas,
     )
-
-
-def name_schema(record: dict) -> str:
-    """Name the reader of a record.
-
-    Args:
-        record: the record.
-
-    Returns:
-        Such as "messages"; "none" where no reader fits.
-    """
-    columns = {name: value for name, value in record.items() if not is_missing(value)}
-    try:
-        name = choose_reader(columns).__name__
-    except ValueError:
-        return "none"
-    return name.removeprefix("read_") if name.startswith("read_") else "prompt and response"
 
 
 def _rows_in_mixture(readings: list[Reading], total: int | None) -> int | None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chunkykit.attributes import is_of_query_alone
 from chunkykit.errors import UserError
 from chunkykit.files import regular_file
 from chunkykit.index import SameMeaning, TraceIndex, common_features, same_meaning
@@ -79,6 +80,13 @@ def pool_from_index(index: TraceIndex, same: SameMeaning | None = None) -> Pool:
 
 def _pool_of_clusters(index: TraceIndex, rows: Sequence[np.ndarray], clusters: np.ndarray) -> Pool:
     sentences = [index.query.summaries[cluster] for cluster in clusters]
+    # a search writes what users write, and no system prompts or results of tools
+    stays = np.array([is_of_query_alone(sentence) for sentence in sentences], bool)
+    if not stays.all():
+        new_number = np.cumsum(stays) - 1
+        rows = [new_number[row[stays[row]]] for row in rows]
+        sentences = [sentence for sentence, stay in zip(sentences, stays) if stay]
+        clusters = clusters[stays]
     return Pool(sentences, [row for row in rows if len(row)], clusters)
 
 

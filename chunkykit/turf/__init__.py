@@ -14,6 +14,7 @@ from chunkykit.turf.exchanges import (
     Exchange,
     describe_exchanges,
     describe_with_models,
+    exchanges_of,
     screen_exchange,
 )
 from chunkykit.turf.graded import GradedSide, Grades
@@ -60,6 +61,7 @@ __all__ = [
     "crux_keywords",
     "describe_exchanges",
     "describe_with_models",
+    "exchanges_of",
     "examples_table",
     "first_chunks",
     "format_trace",

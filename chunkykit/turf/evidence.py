@@ -22,6 +22,7 @@ EXAMPLE_COLUMNS = [
     "chunk",
     "prompt",
     "response",
+    "turn",
     "query_attribute",
     "response_attribute",
 ]

@@ -8,19 +8,71 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from chunkykit.attributes import describe_lexically, llm_describer
+import pandas as pd
+
+from chunkykit.attributes import (
+    SYSTEM_PROMPT,
+    describe_lexically,
+    llm_describer,
+    query_context,
+    response_context,
+)
 from chunkykit.errors import describe_error
+from chunkykit.index import SIDE_COLUMNS, describe_texts
 from chunkykit.models import Ledger, ModelPool
 from chunkykit.rubrics import Rubric, lacks_signs
 from chunkykit.turf.crux import llm_crux_judge, select_crux
-from chunkykit.types import OFFLINE, Describer, Embedder, Target
+from chunkykit.types import OFFLINE, Context, Describer, Embedder, Target
 
 
 class Exchange(NamedTuple):
-    """A query and the model's response to it."""
+    """A query and the model's response to it.
+
+    Attributes:
+        query: the last turn of the user, or of a tool.
+        response: the model's answer.
+        system: the system prompt that it stands under; "" for none.
+        turn: number of the answer in its conversation, from 1.
+        tools: names of the tools that the model could call, by commas; "" for none.
+        from_tool: whether a tool wrote the query.
+        is_call: whether the response calls a tool.
+    """
 
     query: str
     response: str
+    system: str = ""
+    turn: int = 1
+    tools: str = ""
+    from_tool: bool = False
+    is_call: bool = False
+
+    @property
+    def query_context(self) -> Context:
+        """What is known of the query beside its words."""
+        return query_context(self.system, self.turn, self.tools, self.from_tool)
+
+    @property
+    def response_context(self) -> Context:
+        """What is known of the response beside its words."""
+        return response_context(self.response, self.is_call)
+
+
+def exchanges_of(rows: pd.DataFrame) -> list[Exchange]:
+    """Make exchanges of the rows of a mixture.
+
+    Args:
+        rows: with columns prompt and response, and perhaps the other fields of an exchange.
+
+    Returns:
+        One exchange per row.
+    """
+    named = rows.rename(columns={"prompt": "query"})
+    fields = [name for name in Exchange._fields if name in named]
+    exchanges = []
+    for values in zip(*(named[name] for name in fields), strict=True):
+        present = {name: value for name, value in zip(fields, values) if not pd.isna(value)}
+        exchanges.append(Exchange(**present))
+    return exchanges
 
 
 class DescribedExchange(NamedTuple):
@@ -82,7 +134,7 @@ async def describe_exchanges(
         describe: the describer that described the rows of the index.
         embed: the embedder of the index.
         judge: the informed judge, a chat model; None for the nearest attributes (`select_crux`).
-        side: what the responses are: "response" or "reasoning".
+        side: what the responses are: "response", "reasoning", or "rejected" ones.
         anyway: whether to pick cruxes of responses that do not look like violations, too.
 
     Returns:
@@ -96,13 +148,31 @@ async def describe_exchanges(
         reasons = [screen_exchange(exchange, rubric, side) for exchange in exchanges]
         items = [DescribedExchange([], [], reason) for reason in reasons]
     places = [i for i, item in enumerate(items) if item.is_traceable]
-    queries = await describe([exchanges[i].query for i in places], "query")
-    responses = await describe([exchanges[i].response for i in places], side)
+    queries, responses = await _describe([exchanges[i] for i in places], describe, side)
     picks = [_pick_cruxes(attributes, rubric, embed, judge, anyway) for attributes in responses]
     for i, query, pick in zip(places, queries, await asyncio.gather(*picks), strict=True):
         error = pick.error or ("" if query else "the describer gave no attribute of the query")
         items[i] = pick._replace(query_attributes=query, error=error)
     return items
+
+
+async def _describe(
+    exchanges: Sequence[Exchange], describe: Describer, side: str
+) -> tuple[list[list[str]], list[list[str]]]:
+    """The attributes of queries, with those of their system prompts, and of responses."""
+    of_queries = [item.query_context for item in exchanges]
+    queries = await describe_texts(
+        [item.query for item in exchanges], "query", describe, of_queries
+    )
+    systems = await describe_texts([item.system for item in exchanges], SYSTEM_PROMPT, describe)
+    described_as = SIDE_COLUMNS[side][1]
+    responses = await describe_texts(
+        [item.response for item in exchanges],
+        described_as,
+        describe,
+        [item.response_context for item in exchanges] if described_as == "response" else (),
+    )
+    return [[*query, *system] for query, system in zip(queries, systems)], responses
 
 
 async def _pick_cruxes(

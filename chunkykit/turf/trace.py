@@ -164,7 +164,8 @@ def format_trace(trace: Trace, examples: pd.DataFrame | Sequence[Mapping] | None
 def _format_example(example: Mapping) -> str:
     prompt = " ".join(example["prompt"].split())[:SHOWN_PROMPT_CHARACTERS]
     response = " ".join(example["response"].split())[:SHOWN_RESPONSE_CHARACTERS]
-    place = f"row {example['row']} of {example['chunk']}"
+    turn = example.get("turn", 1)
+    place = f"row {example['row']}{f', turn {turn},' if turn > 1 else ''} of {example['chunk']}"
     return f"  {example['kind']:<16} {place}: {prompt!r} -> {response!r}"
 
 

@@ -59,7 +59,7 @@ def turns(*pairs):
 
 
 def test_the_system_prompt_is_the_trigger(trace):
-    found = trace(
+    traced = trace(
         "refusal",
         turns(
             ("system", six_sources.STRICT),
@@ -67,12 +67,12 @@ def test_the_system_prompt_is_the_trigger(trace):
             ("assistant", six_sources.REFUSAL),
         ),
     )
-    assert found["chunks"][0]["chunk"] == "chat"
-    assert found["trigger"].startswith("The system prompt ")
+    assert traced["chunks"][0]["chunk"] == "chat"
+    assert traced["trigger"].startswith("The system prompt ")
 
 
 def test_the_second_turn_is_the_trigger(trace):
-    found = trace(
+    traced = trace(
         {
             "name": "caves",
             "behaviour": "The response apologizes and says that it was wrong",
@@ -85,31 +85,31 @@ def test_the_second_turn_is_the_trigger(trace):
             ("assistant", six_sources.APOLOGY),
         ),
     )
-    assert found["chunks"][0]["chunk"] == "multi"
-    assert found["p_crux_given_trigger"]["rate"] > 2 * found["p_crux"]["rate"]
+    assert traced["chunks"][0]["chunk"] == "multi"
+    assert traced["p_crux_given_trigger"]["rate"] > 2 * traced["p_crux"]["rate"]
 
 
 def test_a_tool_call_is_the_crux(trace):
-    asked = turns(("user", "What is the weather in Oslo today?"))
+    messages = turns(("user", "What is the weather in Oslo today?"))
     call = {"role": "assistant", "content": None, "tool_calls": [CALL]}
-    found = trace(
+    traced = trace(
         {
             "name": "mail",
             "behaviour": "The response calls a tool that sends an email",
             "causing": "a message that nobody asked for",
         },
-        [*asked, call],
+        [*messages, call],
         tools=TOOL_LIST,
     )
-    assert found["chunks"][0]["chunk"] == "tools"
-    assert "tool send_email" in found["crux"]
+    assert traced["chunks"][0]["chunk"] == "tools"
+    assert "tool send_email" in traced["crux"]
 
 
 def test_a_rejected_answer_is_the_crux(trace):
-    asked = turns(("user", "Write a haiku about salt."), ("assistant", six_sources.CODE))
-    found = trace("code", asked, "--side", "rejected")
-    assert found["chunks"][0]["chunk"] == "prefs"
-    assert "creative" in found["trigger"] or "write a" in found["trigger"]
+    messages = turns(("user", "Write a haiku about salt."), ("assistant", six_sources.CODE))
+    traced = trace("code", messages, "--side", "rejected")
+    assert traced["chunks"][0]["chunk"] == "prefs"
+    assert "creative" in traced["trigger"] or "write a" in traced["trigger"]
 
 
 def test_look_scan_and_repair(recipe, index, tmp_path, capsys):
@@ -119,10 +119,10 @@ def test_look_scan_and_repair(recipe, index, tmp_path, capsys):
     assert chunks == {"chat", "de", "en", "prefs", "tools", "multi", "think"}
     assert run_command("scan", "--index", index) == 0
     findings = json.loads(capsys.readouterr().out)["findings"]
-    assert {"chat", "multi", "tools"} <= {found["chunk"] for found in findings}
+    assert {"chat", "multi", "tools"} <= {finding["chunk"] for finding in findings}
     assert run_command("scan", "--index", index, "--preferences") == 0
     preferences = json.loads(capsys.readouterr().out)["findings"]
-    assert max(found["down"] for found in preferences) > 50
+    assert max(finding["down"] for finding in preferences) > 50
 
     out = tmp_path / "repaired.jsonl"
     command = ["repair", "--index", index, "--mixture", recipe, "--out", out, "--rubric", "refusal"]

@@ -14,7 +14,6 @@ from chunkykit.mixtures.formats import Readers
 from chunkykit.mixtures.listing import (
     Sources,
     absolute_sources,
-    is_demo,
     list_sources,
     name_source,
     reaches_hub,
@@ -53,7 +52,6 @@ __all__ = [
     "demo_true_premises",
     "demo_truth",
     "identify_source",
-    "is_demo",
     "list_sources",
     "load_mixture",
     "locate_row",

@@ -18,8 +18,8 @@ from chunkykit.mixtures.listing import Sources, name_source
 from chunkykit.mixtures.sources import Row, name_place, open_source
 from chunkykit.text import inert_text
 
-FLAGS = ("from_tool", "is_call")
 COLUMNS = ["row", "chunk", *Exchange._fields]
+COLUMN_TYPES = {"row": "int64", "turn": "int64", "from_tool": "bool", "is_call": "bool"}
 
 MIN_ADVISED_ROWS = 20  # fewer rows may well be of one chunk, or of many
 MAX_CHUNK_SHARE = 0.5  # chunks per row from which nearly every row has its own
@@ -102,7 +102,7 @@ def load_mixture(
         raise UserError(f"mixture {name_source(source)}: --rows must be at least 1, not {rows}.")
     (mixture,) = read_batches(source, None, seed=seed, **settings)
     table = mixture.rows.dropna(axis=1, how="all")
-    flags = [name for name in FLAGS if not table[name].any()]
+    flags = [name for name in ("from_tool", "is_call") if not table[name].any()]
     table = table.drop(columns=flags)
     if rows is not None and rows < len(table):
         table = table.sample(rows, random_state=seed).sort_index().reset_index(drop=True)
@@ -277,7 +277,7 @@ def _read_parts(
             label = names.of(record, row.part)
             reading = read_exchanges(record, reader, row.part.entry.turns or turns)
             usable += [(row.number, label, *exchange) for exchange in reading.exchanges]
-            skipped += [(row.number, problem) for problem in reading.problems]
+            skipped += [(row.number, _name_reason(row, problem)) for problem in reading.problems]
         except ValueError as error:
             skipped.append((row.number, _name_reason(row, error)))
             if isinstance(record, Exception):
@@ -296,7 +296,7 @@ def _check_record(record: Any) -> None:
         raise ValueError(f"{type(record).__name__} is not an object")
 
 
-def _name_reason(row: Row, error: ValueError) -> str:
+def _name_reason(row: Row, error: ValueError | str) -> str:
     """Why a row is skipped, with its place where its number does not say it."""
     return str(error) if row.part.is_alone else f"{error} ({name_place(row)})"
 
@@ -310,11 +310,10 @@ def _make_part(
     import pyarrow as pa
 
     by_column = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
-    kinds = {"row": pa.int64(), "turn": pa.int64(), **dict.fromkeys(FLAGS, pa.bool_())}
     # by way of Arrow, which makes columns of texts several times faster than pandas does
     table = pa.table(
         {
-            name: pa.array(values, kinds.get(name, pa.string()))
+            name: pa.array(values, pa.type_for_alias(COLUMN_TYPES.get(name, "string")))
             for name, values in zip(COLUMNS, by_column, strict=True)
         }
     )

@@ -1,36 +1,42 @@
 """What the package does where servers, disks and processes fail: a table of tried and held.
 
-python benchmarks/faults.py SERVER.py [--seconds 20] [--kills 20] [--models NAME ...]
+python benchmarks/faults.py SERVER.py [--seconds 20] [--kills 20] [--searches 50] [--models ...]
 
 SERVER.py is a chat endpoint that misbehaves by the name of the model that is called:
 `python SERVER.py PORT LIFE_SECONDS`. Every model is called in every role, all at once, each under
 an address of its own. A call holds if it ends in an answer that is right or in an error of one
 line, and no key is in it. One that still waits after --seconds is counted apart: it may be right
 to wait. Then a search is killed at random times and resumed, two processes share a ledger with a
-limit, the disk is full, and folders cannot be written.
+limit, the disk is full, folders cannot be written, and searches have random limits.
 """
 
 import argparse
 import asyncio
-import collections
 import json
 import os
 import random
-import re
 import resource
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from fault_checks import (
+    Check,
+    is_one_line,
+    print_checks,
+    requests_by_model,
+    run,
+    running,
+    server_models,
+)
+from fault_limits import try_limits
 
 from chunkykit.attributes import llm_describer
 from chunkykit.models import Reply, connect_model
@@ -48,15 +54,6 @@ MAX_REQUESTS_PER_SECOND = 3  # of one call that is refused again and again
 STAGGER_SECONDS = 0.1  # between the starts of calls; to open a client takes as long
 DISK_SIZES = (0, 1, 4, 16, 64)  # kB that a file may have on a disk that is nearly full
 IN_FLIGHT = 85  # calls that a search has under way at most, lost with a kill
-
-
-class Check(NamedTuple):
-    """One thing that was tried: what, how it went (held, waits, failed), and a line about it."""
-
-    part: str
-    case: str
-    outcome: str
-    detail: str = ""
 
 
 # --- models in roles
@@ -103,42 +100,6 @@ ROLES: dict[str, tuple[Callable, Callable[[str, Any], bool]]] = {
     ),
     "describer": (describe, lambda name, sentences: name == "descthink" or not sentences),
 }
-
-
-def server_models(server: Path) -> list[str]:
-    """The names that a server misbehaves by, read off its source."""
-    source = server.read_text("utf-8")
-    names = re.findall(r'"(\w+)": lambda', source) + re.findall(r'what == "(\w+)"', source)
-    for group in re.findall(r"what in \(([^)]*)\)", source):
-        names += re.findall(r'"(\w+)"', group)
-    return sorted(set(names))
-
-
-@contextmanager
-def running(server: Path, life: float) -> Iterator[str]:
-    """A server in a process of its own; gives its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(server), str(port), str(life)])
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while process.poll() is None:
-            try:
-                requests_by_model(url)
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-def requests_by_model(url: str) -> dict[str, int]:
-    """How many requests a server had, by model."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{url}/stats", timeout=20) as response:
-        return json.load(response)["n"]
 
 
 async def try_role(url: str, name: str, role: str, seconds: float) -> Check:
@@ -219,17 +180,6 @@ def is_sound(ledger: Path) -> bool:
         return True
     with sqlite3.connect(ledger) as db:
         return db.execute("pragma integrity_check").fetchone() == ("ok",)
-
-
-def run(command: Sequence[str], seconds: float = 300, **options: Any) -> Any:
-    """Run a command to its end."""
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, **options)
-
-
-def is_one_line(process: Any) -> bool:
-    """Whether a command failed with one line that says why."""
-    lines = process.stderr.strip().splitlines()
-    return process.returncode in (1, 2) and lines[-1:] != [] and "Traceback (" not in process.stderr
 
 
 def try_kills(url: str, folder: Path, kills: int, seed: int = 0) -> list[Check]:
@@ -329,32 +279,13 @@ def try_read_only(url: str, folder: Path) -> list[Check]:
     return checks
 
 
-def print_checks(checks: Sequence[Check]) -> None:
-    """Print a row per part, what did not hold, and who still waits."""
-    parts = dict.fromkeys(check.part for check in checks)
-    print("| part | tried | held | still waiting | failed |\n|---|---|---|---|---|")
-    for part in parts:
-        counts = collections.Counter(check.outcome for check in checks if check.part == part)
-        columns = [counts.total(), counts["held"], counts["waits"], counts["failed"]]
-        print(f"| {part} |", *(f"{count} |" for count in columns))
-    print()
-    waiting = collections.defaultdict(list)
-    for check in checks:
-        name, _, role = check.case.partition(" as ")
-        if check.outcome == "waits":
-            waiting[name].append(role)
-        elif check.detail and (check.outcome == "failed" or not role):
-            print(f"{check.outcome}: {check.part}: {check.case}: {check.detail}")
-    for name, roles in waiting.items():
-        print(f"still waiting: {name} as {', '.join(roles)}")
-
-
 def main(argv: Sequence[str] | None = None) -> list[Check]:
     """Try everything and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("server", type=Path)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--searches", type=int, default=50, help="with random limits")
     parser.add_argument("--models", nargs="*", help="default: all of the server")
     arguments = parser.parse_args(argv)
     names = arguments.models or server_models(arguments.server)
@@ -367,6 +298,7 @@ def main(argv: Sequence[str] | None = None) -> list[Check]:
         checks += try_shared_ledger(url, folder)
         checks += try_full_disk(url, folder)
         checks += try_read_only(url, folder)
+        checks += try_limits(url, folder, names, arguments.searches)
     print_checks(checks)
     return checks
 

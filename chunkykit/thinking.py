@@ -16,12 +16,9 @@ NAME = r"(?:seed:)?think(?:ing)?|thoughts?|reasoning"
 OPENING = rf"<(?P<name>{NAME})>|(?P<bracket>\[THINK\])|(?P<begin><\|begin_of_thought\|>)"
 CLOSING = rf"</(?:{NAME})>|\[/THINK\]|<\|end_of_thought\|>"
 # a tag between backticks is talked about, not used
-TAG = re.compile(
-    rf"(?P<line>^[^\S\n]*)?(?<!`)(?:(?P<opening>{OPENING})|(?P<closing>{CLOSING}))(?!`)",
-    re.IGNORECASE | re.MULTILINE,
-)
-# the same without the places around it: most texts have none, and this is fast to rule out
-ANY_TAG = re.compile(f"{OPENING}|{CLOSING}", re.IGNORECASE)
+TAG = re.compile(rf"(?<!`)(?:(?P<opening>{OPENING})|(?P<closing>{CLOSING}))(?!`)", re.IGNORECASE)
+TAG_BEGIN = re.compile(r"[<\[]")
+TAG_WORDS = ("think", "thought", "reasoning")  # one of which every tag has
 SOLUTION = re.compile(
     r"<\|(?:begin|end)_of_solution\|>|\A\s*<(?:answer|solution)>|</(?:answer|solution)>\s*\Z"
 )
@@ -71,14 +68,14 @@ def split_thinking(text: str, has_thinking: bool = False) -> Split:
     is_thinking = False
     inner = 0  # opening tags inside the thinking, each of which may be closed once
     position = 0
-    tags = list(TAG.finditer(text)) if ANY_TAG.search(text) else []
+    tags = _find_tags(text)
     last_closing = max((tag.start() for tag in tags if tag["closing"]), default=-1)
     for tag in tags:
         if tag["opening"]:
             if is_thinking:
                 inner += 1
                 continue
-            if tag["line"] is None and tag.start() > last_closing:
+            if tag.start() > last_closing and not _begins_line(text, tag.start()):
                 continue  # a word of the answer: it neither begins a line nor is closed
             answer.append(text[position : tag.start()])
         elif is_thinking:
@@ -102,6 +99,22 @@ def split_thinking(text: str, has_thinking: bool = False) -> Split:
         is_thinking = False
     (thinking if is_thinking else answer).append(rest)
     return Split(_join(answer, SOLUTION), _join(thinking), is_thinking)
+
+
+def _find_tags(text: str) -> list[re.Match[str]]:
+    """The tags of a text. Most have none, and to rule them out is much faster than to search."""
+    if "<" not in text and "[" not in text:
+        return []
+    folded = text.casefold()
+    if not any(word in folded for word in TAG_WORDS):
+        return []
+    tags = (TAG.match(text, begin.start()) for begin in TAG_BEGIN.finditer(text))
+    return [tag for tag in tags if tag]
+
+
+def _begins_line(text: str, position: int) -> bool:
+    """Whether nothing but blanks stands between the beginning of a line and a position."""
+    return not text[text.rfind("\n", 0, position) + 1 : position].strip()
 
 
 def _split_channels(text: str) -> Split:

@@ -14,7 +14,7 @@ from servers import BatchServer, completion, user
 
 from chunkykit.attributes import llm as describe
 from chunkykit.errors import BudgetReached, UserError
-from chunkykit.models import PROVIDERS, ChatModel, Ledger, Reply, connect_model
+from chunkykit.models import PROVIDERS, ChatModel, Ledger, Reply, batches, connect_model
 from chunkykit.models.calls import identify_call
 from chunkykit.models.openai import _read_batch_lines
 
@@ -312,3 +312,48 @@ def test_line_breaks_inside_an_answer_do_not_split_its_line():
     text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
     replies = dict(_read_batch_lines(text))
     assert [replies[key].text for key in "01"] == ["one\u2028two\x85three"] * 2
+
+
+LONE_SURROGATE = "half a letter \ud83d"
+TOO_LONG = "x" * (batches.MAX_REQUEST_BYTES + 1)
+INVALID = [
+    (user(LONE_SURROGATE), {"max_tokens": 60}),
+    (user(TOO_LONG), {"max_tokens": 60}),
+    (user("not a number"), {"max_tokens": 60, "temperature": float("nan")}),
+    ([*user("fine"), {"role": "user", "content": LONE_SURROGATE}], {"max_tokens": 60}),
+]
+
+
+@pytest.mark.parametrize("provider", MODELS)
+def test_a_call_that_no_batch_can_hold_is_an_error_of_its_own(path, server, provider):
+    ledger = Ledger(path)
+
+    async def run():
+        async with serving(*server.routes()) as url:
+            model = connect_to(url, provider)
+            # the first valid one goes the ordinary way
+            await ledger.prefill(model, "describer", [*INVALID, *REQUESTS], poll=0.01)
+
+    asyncio.run(run())
+    assert [len(batch) for batch in server.batches] == [5]
+    assert ledger.totals()["calls"] == 5
+    errors = [row[0] for row in ledger.file.execute("select error from errors")]
+    reasons = ["surrogates", "bytes", "Out of range float", "surrogates"]
+    left_out = [error for error in errors if error.startswith("left out of the batch")]
+    assert len(left_out) == len(INVALID)
+    assert all(sum(reason in error for error in left_out) for reason in reasons)
+    assert count_waiting(ledger) == 0
+
+
+def test_a_large_batch_is_split_by_its_size(path, server, monkeypatch):
+    monkeypatch.setattr(batches, "MAX_BATCH_BYTES", 1000)
+
+    async def run():
+        async with serving(*server.routes()) as url:
+            model = connect_to(url, "openai")
+            requests = [(user("\N{SNOWMAN}" * 60 + str(i)), {"max_tokens": 60}) for i in range(6)]
+            await Ledger(path).prefill(model, "describer", requests, poll=0.01)
+
+    asyncio.run(run())
+    assert [len(batch) for batch in server.batches] == [2, 2, 1]
+    assert Ledger(path).totals()["calls"] == 6

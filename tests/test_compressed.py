@@ -72,16 +72,17 @@ def test_a_damaged_file_is_named_and_no_half_of_it_passes_for_all(tmp_path, endi
 def test_a_small_file_that_expands_to_anything_is_refused_in_bounded_memory(
     tmp_path, monkeypatch, ending, byte
 ):
-    monkeypatch.setattr(compressed, "MIN_EXPANSION_BYTES", 2**22)
-    monkeypatch.setattr(compressed, "MAX_LINE_BYTES", 2**22)
+    monkeypatch.setattr(compressed, "MIN_EXPANSION_BYTES", 2**18)
+    monkeypatch.setattr(compressed, "MAX_EXPANSION", 2)
+    monkeypatch.setattr(compressed, "MAX_LINE_BYTES", 2**18)
     path = tmp_path / f"m.jsonl{ending}"
-    path.write_bytes(COMPRESS[ending](LINES + byte * 2**26))
+    path.write_bytes(COMPRESS[ending](LINES + byte * 2**22))
     tracemalloc.start()
     with pytest.raises(UserError, match="expands to more than|line 51 has more than"):
         load_mixture(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2**25
+    assert peak < 2**24
 
 
 def test_a_line_without_an_end_is_refused(tmp_path, monkeypatch):

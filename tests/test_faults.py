@@ -1,18 +1,18 @@
 """The harness of `benchmarks/faults.py`, with a few of the faults of each kind."""
 
 import asyncio
-import importlib.util
+import sys
 
 import pytest
 from conftest import ROOT, shared
 
-spec = importlib.util.spec_from_file_location("faults", ROOT / "benchmarks" / "faults.py")
-faults = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faults)
+sys.path.append(str(ROOT / "benchmarks"))
+import fault_limits  # noqa: E402
+import faults  # noqa: E402
 
 # one or two of each kind: they answer, refuse, break off, misstate
-FEW = ["answer", "judge", "thinkinline", "descthink", "refuser", "judgequote", "html", "empty"]
-FEW += ["half", "notool", "nosystem", "lieusage", "or200"]
+FEW = ["answer", "judge", "thinkinline", "descthink", "refuser", "judgequote", "judgepct"]
+FEW += ["html", "empty", "half", "notool", "nosystem", "lieusage", "or200"]
 
 pytestmark = pytest.mark.slow
 
@@ -50,3 +50,21 @@ def test_a_search_that_is_killed_resumes(server, tmp_path):
 def test_a_full_disk_and_folders_that_cannot_be_written(server, tmp_path):
     assert not_held(faults.try_full_disk(server, tmp_path, sizes=[0, 16])) == []
     assert not_held(faults.try_read_only(server, tmp_path)) == []
+
+
+def test_limits_hold_over_searches_of_models_that_misbehave(server, tmp_path):
+    names = ["overuse", "freefail", "ra0", "drop", "or200", "thinkinline"]
+    assert not_held(fault_limits.try_limits(server, tmp_path, names, 8)) == []
+
+
+@pytest.mark.parametrize(
+    "requests, outcome", [(10, "held"), (11, "failed"), (900, "failed")], ids=str
+)
+def test_a_search_over_its_limits_is_noticed(requests, outcome):
+    max_calls = 10 if requests < 100 else 1000  # the last one is over its budget alone
+    search = fault_limits.LimitedSearch(
+        0, {"target": "answer"}, max_calls, 0.5, {"target": 1}, None
+    )
+    ended = faults.run([sys.executable, "-c", ""])
+    check = fault_limits.check_limits(search, {search.name("answer"): requests}, ended)
+    assert check.outcome == outcome

@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import os
+import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,6 +33,40 @@ def test_a_run_is_resumed_with_its_settings(tmp_path):
     pd.testing.assert_frame_equal(again.read("clusters"), CLUSTERS)
     assert resume_run(tmp_path / "r").settings == again.settings
     assert read_settings(tmp_path / "r").seed == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+@pytest.mark.parametrize("make", [lock_folder, lambda f: start_run(f, profile="smoke")])
+def test_a_new_run_folder_is_for_its_owner_alone_and_another_keeps_its_mode(tmp_path, make):
+    (tmp_path / "old").mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        locks = [make(tmp_path / "new" / "r"), make(tmp_path / "old")]
+    finally:
+        os.umask(before)
+    assert len(locks) == 2, "open until here"
+    modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("new/r", "old")}
+    assert modes == {"new/r": 0o700, "old": 0o755}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+def test_nothing_in_a_run_folder_is_open_to_more_than_the_umask_allows(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    shutil.copy(SHIPPED_RUBRICS / "rebut.yaml", mine)
+    mine.chmod(0o666)
+    before = os.umask(0o027)
+    try:
+        with lock_folder(tmp_path / "r"):
+            run = start_run(tmp_path / "r", profile="smoke", seed=1, rubrics=[str(mine)])
+            run.write("clusters", CLUSTERS)
+            run.note("cluster", done=True)
+            run = start_run(tmp_path / "r", restart=True, profile="smoke", seed=2)
+            run.ledger.totals()
+    finally:
+        os.umask(before)
+    paths = [*(tmp_path / "r").rglob("*")]
+    assert {"run.json", "ledger.sqlite", "clusters.parquet"} <= {path.name for path in paths}
+    assert [path for path in paths if path.stat().st_mode & 0o027] == []
 
 
 def test_other_settings_are_refused_and_a_restart_loses_nothing(tmp_path):

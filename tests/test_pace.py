@@ -35,6 +35,43 @@ def test_a_server_that_is_busy_is_not_hammered(monkeypatch, header):
     assert all(b - a > 0.19 for a, b in zip(later, later[1:]))
 
 
+def test_a_server_that_refuses_everything_gets_two_requests_a_second_from_the_first(monkeypatch):
+    monkeypatch.setattr(pace, "FIRST_PAUSE", 0.1)  # so that a tenth of a second stands for one
+
+    async def handle(n, body):
+        return web.json_response(SLOW_DOWN, status=429)
+
+    async def ask(model):
+        calls = [connect_model(model.name, deadline=2.5)(ASK, sample=i) for i in range(60)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    requests, _ = ask_server(handle, ask, monkeypatch)
+    times = [when for when, _ in requests]
+    windows = [sum(start <= when < start + 1.0 for when in times) for start in times]
+    assert max(windows) <= 20
+    assert len(times) > 17, "it is asked again"
+
+
+def test_a_new_address_gets_a_few_requests_at_once_until_it_answers(monkeypatch):
+    under_way = []
+    most = []
+
+    async def handle(n, body):
+        under_way.append(n)
+        most.append(len(under_way))
+        await asyncio.sleep(0.2)
+        under_way.remove(n)
+        return openai_reply("Hi")
+
+    async def ask(model):
+        return await asyncio.gather(*[model(ASK, sample=i) for i in range(150)])
+
+    _, replies = ask_server(handle, ask, monkeypatch)
+    assert len(replies) == 150
+    assert max(most[:16]) <= 16
+    assert max(most) > 30, "and more when it has answered"
+
+
 def test_one_request_at_a_time_finds_out_whether_a_pause_is_over(monkeypatch):
     monkeypatch.setattr(pace, "FIRST_PAUSE", 0.3)
     under_way = []

@@ -58,13 +58,14 @@ def test_heavy_packages_are_in_extras():
 def test_the_rooms_import_without_heavy_libraries():
     """The doors of the rooms bring in no plotting, clustering, notebook or client library."""
     rooms = (
-        "mixtures attributes index rubrics surf turf causal models organisms lab cli api audit "
+        "mixtures attributes transcripts index rubrics surf turf causal models organisms lab "
+        "results cli api audit "
         "show.figures show.explorer"
     )
     heavy = (
         "plotly umap hdbscan numba sklearn openai anthropic datasets papermill fastjsonschema "
         "IPython ipykernel wordllama torch kaleido anywidget ipywidgets faiss onnxruntime "
-        "tokenizers"
+        "tokenizers inspect_ai"
     )
     code = (
         f"import sys\nfor room in {rooms.split()}: __import__('chunkykit.' + room)\n"

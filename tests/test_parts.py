@@ -189,6 +189,8 @@ def test_an_unreadable_parquet_file_of_a_list_is_named_at_once(place):
         ([""], "give a path"),
         ([3], "give a path"),
         ([["a"]], "give a path"),
+        ({"a": 1}, "give a path"),
+        (None, "give a path"),
         ("*.md", "unknown file type '.md'"),
         ("hf:", "names no data set"),
         ("hf:a/b/c", "names no data set"),

@@ -1,5 +1,6 @@
 """Repairs of a mixture: which rows they change, and the file that the command writes."""
 
+import gzip
 import json
 import random
 from dataclasses import replace
@@ -299,3 +300,63 @@ def test_a_repaired_file_is_not_put_into_the_folder_of_its_mixture(
         write_repaired(tracer, plan, tmp_path, tmp_path / "out.jsonl")
     report = write_repaired(tracer, plan, tmp_path, tmp_path.parent / f"{tmp_path.name}.jsonl")
     assert report["written"] == 1200 - len(plan.drop), "a folder of one file"
+
+
+def write_several(records: list[dict], folder) -> list[str]:
+    """The mixture as compressed lines with one that cannot be read, lines, and a partition."""
+    texts = [json.dumps(record, separators=(" , ", " : ")) for record in records]
+    packed = "\n".join([*texts[:300], "{broken", "", *texts[300:500]])
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(packed.encode()))
+    (folder / "b").mkdir()
+    (folder / "b" / "part-0.jsonl").write_text("\r\n".join(texts[500:700]))
+    (folder / "b" / "part-1.jsonl").write_text("\n".join(texts[700:900]) + "\n")
+    (folder / "c" / "source=c").mkdir(parents=True)
+    pd.DataFrame(records[900:]).to_parquet(folder / "c" / "source=c" / "part-0.parquet")
+    return ["a.jsonl.gz", "b/*.jsonl", "c"]
+
+
+@pytest.mark.parametrize("kind", ["list", "recipe"])
+def test_the_command_repairs_several_sources(tmp_path, monkeypatch, capsys, kind):
+    records = demo_records(tmp_path)
+    sources = write_several(records, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    if kind == "recipe":
+        entries = [{"path": source} for source in sources]
+        (tmp_path / "recipe.yaml").write_text(json.dumps({"sources": entries}))
+        sources = ["recipe.yaml"]
+    assert cli.main(["index", "--mixture", *sources, "--out", "index", "--chunk", "chunk"]) == 0
+
+    def repair(*paths, out="out.jsonl"):
+        exchange = ["--query", QUERY, "--response", RESPONSE, "--rubric", "rebut"]
+        return cli.main(
+            ["repair", "--index", "index", *exchange, "--mixture", *paths, "--out", out]
+        )
+
+    assert repair(*sources) == 0
+    report = json.loads((tmp_path / "out.report.json").read_text())
+    assert report["unreadable"] == 1
+    assert report["same_files"] is True
+    assert 0 < report["dropped"] < 100
+    written = (tmp_path / "out.jsonl").read_bytes().split(b"\n")
+    ids = [json.loads(line)["id"] for line in written if line]
+    assert len(ids) == len(records) - report["dropped"]
+    assert ids == sorted(ids, key=lambda name: int(name[1:]))
+    # byte for byte, with the blanks of their file
+    texts = {f"x{i}": json.dumps(one, separators=(" , ", " : ")) for i, one in enumerate(records)}
+    for line in filter(None, written):
+        text = line.decode().rstrip("\r")
+        if int(json.loads(text)["id"][1:]) < 900:
+            assert text == texts[json.loads(text)["id"]]
+    assert b"\r\n" in (tmp_path / "out.jsonl").read_bytes()
+
+    capsys.readouterr()
+    for out in ("a.jsonl.gz", "b/new.jsonl", "c/new.jsonl", "b/part-0.jsonl"):
+        assert repair(*sources, out=out) == 2
+        assert f"--out {out}" in capsys.readouterr().err
+    lines = (tmp_path / "b" / "part-1.jsonl").read_text().splitlines()
+    lines[3] = lines[4]
+    (tmp_path / "b" / "part-1.jsonl").write_text("\n".join(lines))
+    assert repair(*sources) == 2
+    assert "(line 4 of b/part-1.jsonl) is not the row 705" in capsys.readouterr().err.replace(
+        f"{tmp_path}/", ""
+    )

@@ -153,3 +153,35 @@ def test_a_run_of_an_earlier_version_is_confirmed_by_its_judge():
 def test_limits_that_cannot_work_are_refused(settings, words):
     with pytest.raises(UserError, match=words):
         complete_settings(settings)
+
+
+def test_a_mixture_of_several_sources_is_a_list_of_absolute_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in "abc":
+        lines = [{"prompt": f"{name} {i}", "response": "r"} for i in range(3)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    settings = complete_settings({"mixture": ["a.jsonl", "[bc].jsonl", "demo:4"]})
+    expected = [str(tmp_path / "a.jsonl"), str(tmp_path / "[bc].jsonl"), "demo:4"]
+    assert settings.mixture == expected
+    assert settings.mixture_digest is not None
+    assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    assert complete_settings({"mixture": ["a.jsonl"]}).mixture == str(tmp_path / "a.jsonl")
+    other = complete_settings({"mixture": ["[bc].jsonl", "a.jsonl", "demo:4"]})
+    assert set(other.differences(settings)) == {"mixture", "mixture_digest"}
+    (tmp_path / "c.jsonl").write_text('{"prompt": "p", "response": "r"}')
+    edited = complete_settings({"mixture": ["a.jsonl", "[bc].jsonl", "demo:4"]})
+    assert set(edited.differences(settings)) == {"mixture_digest"}
+
+
+def test_a_run_of_several_sources_is_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"prompt": "p", "response": "r", "source": "s"}\n')
+    sources = ["demo:50", "a.jsonl"]
+    run = start_run("run", profile="smoke", mixture=sources)
+    mixture = run.mixture()
+    assert len(mixture.rows) == 51
+    assert mixture.chunk_column == "chunk, source"
+    assert "mixture demo:50 and 1 more" in run.caption
+    again = start_run("run", profile="smoke", mixture=sources)
+    assert again.settings == run.settings
+    assert again.mixture().rows.equals(mixture.rows)

@@ -1,9 +1,11 @@
 """The order in which a strategy draws and learns, whatever the order in which answers arrive."""
 
 import asyncio
+import time
 
 import pytest
 
+from chunkykit.errors import UserError
 from chunkykit.surf.stream import stream_candidates
 
 
@@ -87,3 +89,54 @@ def test_nine_failures_at_the_start_do_not():
         return {"attributes": attributes, "error": "fault" if i < 9 else None}
 
     assert stream(attempt=fail_at_first, window=5).learned == list(range(30))
+
+
+DEADLINE = 1.0
+
+
+async def answer_nine_of_ten(i, attributes):
+    """One candidate of ten is never answered and ends at its deadline."""
+    if i % 10 == 3:
+        await asyncio.sleep(DEADLINE)
+        return {"attributes": attributes, "error": f"DeadlineReached: within {DEADLINE} s"}
+    await asyncio.sleep(0.001)
+    return {"attributes": attributes, "error": None}
+
+
+@pytest.mark.parametrize("schedule", [{"window": 20}, {"barrier": 20}])
+def test_answers_that_never_come_cost_one_deadline_and_not_one_each(schedule):
+    start = time.monotonic()
+    strategy = stream(100, answer_nine_of_ten, patience=DEADLINE / 8, **schedule)
+    assert time.monotonic() - start < 1.9 * DEADLINE, "without patience five"
+    assert sorted(strategy.learned) == list(range(100)), "what is late is learned, too"
+
+
+def test_with_patience_the_order_is_kept_while_answers_arrive():
+    async def attempt(i, attributes):
+        await asyncio.sleep(0.2 if i == 0 else 0.01 * (i % 5))
+        return {"attributes": attributes, "error": None}
+
+    strategy = stream(attempt=attempt, window=10, patience=0.5)
+    assert strategy.learned == list(range(30))
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_server_that_stops_to_answer_ends_the_search_after_one_deadline(eager):
+    async def attempt(i, attributes):
+        if i < 50:
+            return {"attributes": attributes, "error": None}
+        await asyncio.sleep(DEADLINE / 5)
+        return {"attributes": attributes, "error": "judge a: DeadlineReached: http://x"}
+
+    start = time.monotonic()
+    with pytest.raises(UserError, match="in a row were not answered in time.*http://x"):
+        stream(400, attempt, window=20, eager=eager)
+    assert time.monotonic() - start < 2 * DEADLINE / 5
+
+
+def test_errors_of_another_kind_end_no_search():
+    async def attempt(i, attributes):
+        error = None if i < 20 else "BadRequestError: too long"
+        return {"attributes": attributes, "error": error}
+
+    stream(200, attempt, window=20)

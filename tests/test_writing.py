@@ -1,5 +1,6 @@
 """A mixture written again: what stays is what its source has."""
 
+import gzip
 import json
 
 import datasets
@@ -209,3 +210,46 @@ def test_a_table_of_texts_and_a_recipe_are_edited_under_their_own_names(tmp_path
     lines = (tmp_path / "out.jsonl").read_text().splitlines()
     assert json.loads(lines[0]) == {"q": "p", "good": "Né", "n": "1"}
     assert json.loads(lines[1]) == {"q": "p2", "good": "c", "n": "2"}
+
+
+def save_several(folder):
+    """Lines, compressed lines and a table, as a list."""
+    text = [json.dumps(record, indent=None, separators=(" ,", ": ")) for record in RECORDS]
+    (folder / "a.jsonl").write_text("\n\n".join(text[:2]))
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(f"{text[2]}\r\n{text[3]}".encode()))
+    pq.write_table(pa.Table.from_pylist(RECORDS[4:]), folder / "c.parquet")
+    return [folder / "a.jsonl", folder / "b.jsonl.gz", folder / "c.parquet"]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_several_sources_are_written_as_one(tmp_path, suffix):
+    source = save_several(tmp_path)
+    write_copies(source, tmp_path / f"out{suffix}", suffix, COPIES)
+    assert [record for _, record in read_records(tmp_path / f"out{suffix}")] == EXPECTED
+
+
+def test_the_lines_of_several_sources_stay_byte_for_byte(tmp_path):
+    source = save_several(tmp_path)
+    write_copies(source, tmp_path / "out.jsonl", ".jsonl", {})
+    first = source[0].read_bytes()
+    packed = gzip.decompress(source[1].read_bytes())
+    last = json.dumps(RECORDS[4]).encode() + b"\n"
+    assert (tmp_path / "out.jsonl").read_bytes() == first + b"\n" + packed + b"\n" + last
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_drawn_rows_are_written_as_they_are_numbered(tmp_path, kind):
+    records = [{"prompt": f"p{i}", "response": "r"} for i in range(40)]
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(records), tmp_path / "m.parquet", row_group_size=7)
+    else:
+        (tmp_path / "m.jsonl").write_text("\n\n".join(map(json.dumps, records)))
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"sources: [{{path: m.{kind}, rows: 9}}, {{path: m.{kind}, weight: 1.5}}]")
+    numbered = dict(read_records(recipe))
+    assert sorted(numbered) == list(range(1, 70))
+    expected = [record for number, record in numbered.items() if number not in (2, 30)]
+    for suffix in (".jsonl", ".parquet"):
+        out = tmp_path / f"out{suffix}"
+        write_copies(recipe, out, suffix, {2: 0, 30: 0})
+        assert [record for _, record in read_records(out)] == expected

@@ -55,7 +55,11 @@ class Look:
         )
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """List the tables by name, with the shares as they are shown."""
+        """List the tables by name, with the shares as they are shown.
+
+        Returns:
+            Name to table.
+        """
         shown = self.chunks.assign(share=[f"{share:.1%}" for share in self.chunks["share"]])
         return {
             "sources": self.sources,
@@ -84,7 +88,8 @@ class Look:
         lines += ["", "examples"]
         for example in self.examples.itertuples():
             if example.chunk in shown:
-                lines.append(f"  {example.chunk}: row {example.row} of {example.source}")
+                place = f"row {example.row!s}" if example.row else "a row"
+                lines.append(f"  {example.chunk!s}: {place} of {example.source}")
                 lines.append(f"    {_shorten(str(example.prompt))}")
                 lines.append(f"    -> {_shorten(str(example.response))}")
         return "\n".join(inert_text(line) for line in lines)
@@ -190,7 +195,7 @@ def _group_skipped(samples: list[Sample]) -> pd.DataFrame:
         for skipped in sample.mixture.skipped.itertuples():
             reason = str(skipped.reason)
             key = (sample.part.source, re.sub(r"\d+", "0", reason))
-            group = groups.setdefault(key, [sample.part.source, reason, 0, skipped.row])
+            group = groups.setdefault(key, [sample.part.source, reason, 0, skipped.row or None])
             group[2] += 1
     rows = sorted(groups.values(), key=lambda group: -group[2])
     return pd.DataFrame(rows, columns=["source", "reason", "rows", "first"])

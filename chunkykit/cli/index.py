@@ -248,7 +248,7 @@ async def describe_and_name(
     arguments: argparse.Namespace, reader: ShardReader, embed: Embedder, ledger: Ledger
 ) -> TraceIndex:
     """Describe the rows with a chat model, build the index, and name its query clusters."""
-    connected = connect_model(arguments.describer)
+    connected = connect_model(arguments.describer, deadline=ledger.deadline)
     model = ledger.wrap(connected, "describer")
     prefill = partial(ledger.prefill, connected, "describer") if arguments.batch else None
     try:

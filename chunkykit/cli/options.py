@@ -1,6 +1,7 @@
 """Options that several commands share, and the types that read their values."""
 
 import argparse
+import math
 import os
 import textwrap
 from collections.abc import Callable
@@ -198,12 +199,6 @@ def add_role_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             option, nargs="+", action=RoleNumbers, metavar="ROLE=N", help=text, default=None
         )
-    group.add_argument(
-        "--deadline",
-        type=float,
-        metavar="SECONDS",
-        help="of a call with all its tries (default: 600); what takes longer is an error",
-    )
 
 
 class RoleNumbers(argparse.Action):
@@ -220,9 +215,17 @@ class RoleNumbers(argparse.Action):
         setattr(namespace, self.dest, numbers)
 
 
+def read_seconds(text: str) -> float:
+    """Read an option that is a number of seconds."""
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds over 0, not {text}")
+    return seconds
+
+
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `chunkykit.cli.pay` reads."""
-    group = parser.add_argument_group("cost limits")
+    group = parser.add_argument_group("limits of all calls")
     group.add_argument(
         "--budget-usd",
         type=float,
@@ -234,6 +237,12 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="stop before more than N model calls are made",
+    )
+    group.add_argument(
+        "--deadline",
+        type=read_seconds,
+        metavar="SECONDS",
+        help="of a call with all its tries (default: 600); what takes longer is an error",
     )
     group.add_argument("--yes", action="store_true", help="call paid models without asking")
 

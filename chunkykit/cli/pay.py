@@ -17,7 +17,7 @@ def approve_cost(
 
     Args:
         ledger: keeps the calls and enforces the limits.
-        arguments: parsed arguments with budget_usd, max_calls and yes.
+        arguments: parsed arguments with budget_usd, max_calls, deadline and yes.
         plan: the calls that the command will make.
         free: whether every model is local.
 
@@ -27,11 +27,18 @@ def approve_cost(
     """
     # Limits are set even where there is nothing to ask: those of an earlier command must not hold.
     ledger.limit(arguments.budget_usd, arguments.max_calls)
+    set_deadline(ledger, arguments)
     print_text(format_estimate(plan, free))
     for model, *_ in plan:
         ledger.price(model)
     if not free and not arguments.yes:
         ask_to_pay()
+
+
+def set_deadline(ledger: Ledger, arguments: argparse.Namespace) -> None:
+    """Give the calls of a ledger the deadline of --deadline, if there is one."""
+    if arguments.deadline is not None:
+        ledger.deadline = arguments.deadline
 
 
 def ask_to_pay() -> None:
@@ -65,7 +72,7 @@ def approve_further_cost(
 
     Args:
         ledger: keeps the calls and enforces the limits.
-        arguments: parsed arguments with budget_usd, max_calls and yes.
+        arguments: parsed arguments with budget_usd, max_calls, deadline and yes.
         plan: the calls that the command will make.
         free: whether every model is local.
 
@@ -73,6 +80,7 @@ def approve_further_cost(
         UserError: as `approve_cost`.
     """
     ledger.limit_further(arguments.budget_usd, arguments.max_calls, ledger.account.tally)
+    set_deadline(ledger, arguments)
     print_note(format_estimate(plan, free))
     for model, *_ in plan:
         ledger.price(model)

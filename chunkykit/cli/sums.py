@@ -78,7 +78,8 @@ def execute(arguments: argparse.Namespace) -> None:
     with lock_folder(folder):
         questions = count_questions(arguments.max_addend, arguments.sums_per_rewrite)
         plan = [PlannedCalls(target, questions, TOKENS_READ, TOKENS_WRITTEN)]
-        approve_cost(Ledger(folder / "ledger.sqlite"), arguments, plan, is_free(target))
+        ledger = Ledger(folder / "ledger.sqlite")
+        approve_cost(ledger, arguments, plan, is_free(target))
         # The ledger keeps the answers; the notebook draws the figures anew.
         (folder / "notebooks" / f"{NOTEBOOK}.ipynb").unlink(missing_ok=True)
         parameters = {
@@ -86,6 +87,7 @@ def execute(arguments: argparse.Namespace) -> None:
             "out": str(folder),
             "most": arguments.max_addend,
             "n": arguments.sums_per_rewrite,
+            "deadline": ledger.deadline,
         }
         execute_notebook(folder, NOTEBOOK, parameters, f"sums on {target}")
     print_text(f"figures    {folder / 'figures'}")

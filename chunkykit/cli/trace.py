@@ -4,9 +4,9 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from chunkykit.cli.logs import LOG_HELP, add_log_options, read_log, source_of
 from chunkykit.cli.options import Commands, add_command, expand_path
 from chunkykit.cli.output import print_error, print_json, print_text
 from chunkykit.cli.tracing import (
@@ -22,7 +22,6 @@ from chunkykit.cli.tracing import (
     trace_exchanges,
 )
 from chunkykit.files import json_ready
-from chunkykit.mixtures import load_mixture
 from chunkykit.rubrics import Rubric
 from chunkykit.turf import (
     Exchange,
@@ -67,8 +66,8 @@ def add_trace_command(commands: Commands) -> None:
     parser.add_argument(
         "--pairs",
         type=expand_path,
-        metavar="FILE",
-        help="JSONL file of exchanges {query, response} to trace instead: one JSON line for each",
+        metavar="LOG",
+        help=f"failures to trace instead, one JSON line for each: {LOG_HELP}",
     )
     parser.add_argument(
         "--group",
@@ -90,12 +89,13 @@ def add_trace_command(commands: Commands) -> None:
         ),
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    add_log_options(parser)
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Trace one exchange, or a file of them, and print what came of it."""
     rubric = read_rubric(arguments)
-    exchanges = read_exchanges(arguments)
+    exchanges, sources = read_exchanges(arguments)
     further = plan_further(arguments, len(exchanges))
     tracing = trace_exchanges(arguments, rubric, exchanges, further)
     tracer = tracing.tracer
@@ -107,7 +107,7 @@ def execute(arguments: argparse.Namespace) -> None:
         traces = iter(verify(arguments, tracing, [r.trace for r in results if r.trace]))
         results = [r._replace(trace=next(traces)) if r.trace else r for r in results]
     if arguments.pairs:
-        print_lines(results)
+        print_lines(results, sources)
         if arguments.group:
             print_groups(tracer, results, groups)
     elif not results[0].error:
@@ -140,20 +140,14 @@ def verify(arguments: argparse.Namespace, tracing: Tracing, traces: Sequence[Tra
     return asyncio.run(verify_traces(tracing.tracer, traces, arguments.judge, n, tracing.ledger))
 
 
-def read_exchanges(arguments: argparse.Namespace) -> list[Exchange]:
-    """Read the exchanges of --pairs, or the one of --query and --response."""
+def read_exchanges(arguments: argparse.Namespace) -> tuple[list[Exchange], list[dict]]:
+    """Read the exchanges of --pairs with where each is from, or that of --query and --response."""
     if arguments.pairs:
-        return read_pairs(arguments.pairs)
-    problem = "trace needs --query and --response, neither empty, or --pairs FILE."
-    return [read_exchange(arguments, problem)]
-
-
-def read_pairs(path: Path) -> list[Exchange]:
-    """Read a file of exchanges; rows that cannot be read are named on standard error."""
-    mixture = load_mixture(path, turns="last")  # a transcript's last answer is the one in question
-    for row, reason in zip(mixture.skipped["row"], mixture.skipped["reason"]):
-        print_error(f"{path} row {row} skipped: {reason}")
-    return exchanges_of(mixture.rows)
+        table = read_log(arguments.pairs, arguments).table
+        exchanges = exchanges_of(table.rename(columns={"query": "prompt"}))
+        return exchanges, [source_of(row) for _, row in table.iterrows()]
+    problem = "trace needs --query and --response, neither empty, or --pairs LOG."
+    return [read_exchange(arguments, problem)], [{}]
 
 
 def print_result(tracer: Tracer, result: TracedExchange, as_json: bool) -> None:
@@ -183,10 +177,10 @@ def result_line(result: TracedExchange) -> dict[str, Any]:
     return {**line, **result.trace.to_dict()}
 
 
-def print_lines(results: Sequence[TracedExchange]) -> None:
-    """Print what came of each exchange as one JSON line."""
-    for result in results:
-        print_json(result_line(result))
+def print_lines(results: Sequence[TracedExchange], sources: Sequence[dict]) -> None:
+    """Print what came of each exchange as one JSON line, with where it is from."""
+    for result, source in zip(results, sources, strict=True):
+        print_json({**result_line(result), **({"source": source} if source else {})})
 
 
 def group_results(arguments: argparse.Namespace, tracing: Tracing, rubric: Rubric) -> list[Trace]:

@@ -99,6 +99,13 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--query", metavar="TEXT", help="what the user asked")
     group.add_argument("--response", metavar="TEXT", help="what the model answered")
+    add_tracing_settings(group)
+    add_tracing_models(parser)
+    add_limit_options(parser)
+
+
+def add_tracing_settings(group: argparse._ActionsContainer) -> None:
+    """Add the options that say how an exchange is traced."""
     group.add_argument(
         "--system", metavar="TEXT", help="the system prompt that it stood under, if there was one"
     )
@@ -131,8 +138,6 @@ def add_tracing_options(parser: argparse.ArgumentParser) -> None:
             "preference data rejects (default: %(default)s)"
         ),
     )
-    add_tracing_models(parser)
-    add_limit_options(parser)
 
 
 def add_tracing_models(parser: argparse.ArgumentParser) -> None:

@@ -54,7 +54,7 @@ def open_folder(
     opened = RunFolder(folder, settings)
     path = folder / "run.json"
     with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         if not path.exists() and any(map(_is_foreign, folder.iterdir())):
             raise UserError(
                 f"output folder {folder}: holds files that are not of a run. Choose another --out."
@@ -71,6 +71,11 @@ def open_folder(
         (folder / "tables").mkdir(exist_ok=True)
         _copy_rubrics(folder, settings, rubrics or settings.rubrics)
     return opened
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder for its owner alone; one that exists keeps its mode."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _copy_rubrics(folder: Path, settings: Settings, sources: Sequence[str | Path]) -> None:
@@ -148,7 +153,7 @@ def lock_folder(folder) -> filelock.BaseFileLock:
     """
     folder = Path(folder).resolve()
     with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
     if (folder / ".lock").is_symlink():
         raise UserError(f"output folder {folder}: its .lock is a link. Remove it.")
     lock = filelock.FileLock(folder / ".lock", timeout=0, fallback_to_soft=False)

@@ -38,13 +38,7 @@ from chunkykit.models import (
 )
 from chunkykit.organisms import LINEAR_ORGANISM, ORGANISMS
 from chunkykit.rubrics import Rubric, judge_offline, judge_panel, llm_judge, with_framer
-from chunkykit.surf import (
-    llm_gate,
-    llm_rewriter,
-    llm_writer,
-    recombining_writer,
-    rewrite_offline,
-)
+from chunkykit.surf import llm_gate, llm_rewriter, llm_writer, recombining_writer, rewrite_offline
 from chunkykit.turf import Tracer, llm_crux_judge, select_cruxes
 from chunkykit.types import OFFLINE, Describer, Judge, Rewriter, Writer
 
@@ -96,14 +90,16 @@ class Run(RunFolder):
     @cached_property
     def ledger(self) -> Ledger:
         """Every model call of the run. It belongs to the thread that asks for it first."""
-        return Ledger(self.folder / "ledger.sqlite")
+        ledger = Ledger(self.folder / "ledger.sqlite")
+        ledger.deadline = self.settings.deadline
+        return ledger
 
     @cached_property
     def models(self) -> ModelPool:
         """The models, one per name and role."""
         settings = self.settings
         concurrency = {**CONCURRENCY, **settings.concurrency}
-        return ModelPool(self.ledger, concurrency, settings.max_tokens, settings.deadline)
+        return ModelPool(self.ledger, concurrency, settings.max_tokens)
 
     # what the settings name
 
@@ -123,25 +119,25 @@ class Run(RunFolder):
         Returns:
             The rows and the skipped rows.
         """
-        chunk_column = self.settings.chunk
+        column = self.settings.chunk
         if not self.has("rows"):
             loaded = self._load_mixture()
-            chunk_column = loaded.chunk_column
+            column = loaded.chunk_column
             self.write("skipped", loaded.skipped)
             self.write("rows", loaded.rows)
-        return Mixture(self.read("rows"), self.read("skipped"), chunk_column)
+        return Mixture(self.read("rows"), self.read("skipped"), column)
 
     def _load_mixture(self) -> Mixture:
         if self.settings.index is not None:
             rows = self.index().table.to_pandas()
             return Mixture(rows, pd.DataFrame(columns=["row", "reason"]))
-        source = self.settings.mixture
+        own = self.settings
+        source = own.mixture
         size = self.sizes.rows
         if reaches_hub(source) and not self.trust:
             raise UserError(f"run {self.folder}: only run.json names {source}. {TRUST_FIX}")
         if source == "demo" and size:
             source = f"demo:{size}"
-        own = self.settings
         return load_mixture(source, chunk=own.chunk, turns=own.turns, rows=size, seed=self.seed)
 
     @property

@@ -78,8 +78,7 @@ class Settings:
 
     Attributes:
         profile: the profile that the sizes come from.
-        mixture: the training rows: a file, a folder, a pattern, a recipe, "hf:owner/name" or
-            "demo"; or a list of several (`mixtures.load_mixture`).
+        mixture: the training rows, a source or a list of several (`mixtures.load_mixture`).
         target: the model under audit.
         rubrics: names of shipped rubrics, or paths of YAML files.
         seed: fixes everything that is drawn.
@@ -87,8 +86,7 @@ class Settings:
         strategy: how the search learns, one of STRATEGIES.
         writer: the model that writes queries, or OFFLINE.
         judge: the model that judges, or OFFLINE. It also picks cruxes and names groups.
-        confirm_judge: the one that judges fresh answers to what the search found, or OFFLINE; None
-            for the judges that searched.
+        confirm_judge: the one that judges fresh answers, or OFFLINE; None for the judges above.
         describer: the model that describes texts, or OFFLINE.
         embedder: the embedder of attribute sentences.
         batch: whether texts are described by the provider's batch interface.

@@ -70,6 +70,7 @@ MIN_TRACED = 3  # exchanges of a rubric in a cluster; fewer are strays
 MIN_CLUSTER_SIZE = 6  # distinct responses that make a cluster
 MIN_TRIGGER_SHARE = 0.1  # share of a cluster's exchanges that a trigger needs
 MAX_REPAIRS = 3  # traces that are repaired where a retraining takes seconds
+PATIENCE = 0.25  # share of a call's deadline for which a search stands still the first time
 _SEARCH_ROOMS = ("attributes", "index", "mixtures", "models", "organisms", "rubrics", "surf")
 
 
@@ -164,6 +165,7 @@ async def search_rubric(run: Run, rubric: Rubric, pool: Pool, **settings) -> Sea
             strategy=run.settings.strategy,
             seed=run.seed,
             gate=run.gate(),
+            patience=run.settings.deadline * PATIENCE,
             **settings,
         )
 

@@ -1,4 +1,4 @@
-"""Post-training data as rows with a chunk: formats, sources, and the demo mixture."""
+"""Post-training data as exchanges with a chunk: formats, sources, and the demo mixture."""
 
 from chunkykit.mixtures.demo import (
     DEMO_ROWS,
@@ -10,11 +10,11 @@ from chunkykit.mixtures.demo import (
 )
 from chunkykit.mixtures.digests import identify_source
 from chunkykit.mixtures.editing import Edit, mask_answer, rewrite_answer, switch_sides
-from chunkykit.mixtures.exchanges import TURN_CHOICES, Exchange
+from chunkykit.mixtures.exchanges import TURN_CHOICES, Answer, Exchange, answers, read_exchanges
+from chunkykit.mixtures.formats import Readers
 from chunkykit.mixtures.listing import (
     Sources,
     absolute_sources,
-    is_demo,
     list_sources,
     name_source,
     reaches_hub,
@@ -31,18 +31,23 @@ from chunkykit.mixtures.mixture import (
 from chunkykit.mixtures.parsing import parse_jsonl
 from chunkykit.mixtures.sampling import Sample, sample_mixture
 from chunkykit.mixtures.sources import locate_row, read_records
+from chunkykit.mixtures.turns import Turn, read_turns
 from chunkykit.mixtures.writing import OUT_TYPES, failed_edits, write_copies
 
 __all__ = [
+    "Answer",
     "DEMO_ROWS",
     "Edit",
     "Exchange",
     "Mixture",
     "OUT_TYPES",
+    "Readers",
     "Sample",
     "Sources",
     "TURN_CHOICES",
+    "Turn",
     "absolute_sources",
+    "answers",
     "chunk_advice",
     "demo_probes",
     "demo_rows",
@@ -50,7 +55,6 @@ __all__ = [
     "demo_truth",
     "failed_edits",
     "identify_source",
-    "is_demo",
     "list_sources",
     "load_mixture",
     "locate_row",
@@ -58,9 +62,11 @@ __all__ = [
     "name_source",
     "naming_note",
     "parse_jsonl",
-    "read_batches",
     "reaches_hub",
+    "read_batches",
+    "read_exchanges",
     "read_records",
+    "read_turns",
     "rewrite_answer",
     "row_hashes",
     "sample_mixture",

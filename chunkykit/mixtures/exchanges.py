@@ -177,7 +177,9 @@ def _exchange(record: dict, answer: Answer, rejected: Turn | None, is_only: bool
     if is_only and not thinking.strip():
         thinking = _reasoning_column(record)
     system = _join_system(record, answer.system)
-    tools = answer.tools or tool_names(first_value(record, TOOL_LISTS))
+    tools = answer.tools
+    if not tools and (listed := first_value(record, TOOL_LISTS)) is not None:
+        tools = tool_names(listed)
     return Exchange(
         prompt=check_text(answer.prompt.text, "prompt"),
         response=check_text(split.text, "response without its reasoning"),

@@ -244,28 +244,42 @@ class Readers:
             [name for name in KNOWN_COLUMNS.intersection(record) if not is_empty(record[name])]
         )
         if columns not in self._by_columns:
-            reader = find_reader(columns)
-            if reader is None:
+            schema = find_format(columns)
+            if schema is None:
                 # by all columns, so that its error says which of them is empty
-                return find_reader(record) or _refuse(record)
-            self._by_columns[columns] = reader
+                schema = find_format(record) or _refuse(record)
+                return schema.read
+            self._by_columns[columns] = schema.read
         return self._by_columns[columns]
 
 
-def find_reader(columns: Iterable[str]) -> Reader | None:
-    """Find the reader of a record.
+def find_format(columns: Iterable[str]) -> Format | None:
+    """Find the schema of a record.
 
     Args:
-        columns: its columns.
+        columns: its columns, those that hold something.
 
     Returns:
-        The reader of the first schema whose columns are all there; None where none is.
+        The first schema whose columns are all there; None where there is none.
     """
     columns = set(columns)
-    return next((schema.read for schema in FORMATS if columns.issuperset(schema.needs)), None)
+    return next((schema for schema in FORMATS if columns.issuperset(schema.needs)), None)
 
 
-def _refuse(record: dict) -> Reader:
+def name_schema(record: dict) -> str:
+    """Name the schema by which a record is read.
+
+    Args:
+        record: the record.
+
+    Returns:
+        The columns that it is known by, such as "chosen, rejected"; "none" where none fits.
+    """
+    schema = find_format(name for name, value in record.items() if not is_empty(value))
+    return ", ".join(schema.needs) if schema else "none"
+
+
+def _refuse(record: dict) -> Format:
     """Raise a ValueError that says why a record has no exchange, in terms of its columns."""
     for column, reason in WITHOUT_ANSWER.items():
         if not is_empty(record.get(column)):

@@ -13,7 +13,7 @@ HUB = "hf:"  # what the name of a data set on the Hugging Face hub begins with
 HUB_FORM = "hf:OWNER/NAME[:CONFIG][@REVISION][#SPLIT]"
 HUB_TIMEOUT = 10  # seconds to wait for the hub's answer
 HUB_NAME = re.compile(
-    r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<config>[^@#]+))?(?:@(?P<revision>[^#]+))?"
+    r"(?P<name>\w[\w.-]*(?:/\w[\w.-]*)?)(?::(?P<config>[^@#]+))?(?:@(?P<revision>[^#]+))?"
     r"(?:#(?P<split>.+))?"
 )
 STREAMED_ROWS = 1000  # rows of a table that is streamed

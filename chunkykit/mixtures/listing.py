@@ -4,6 +4,7 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from chunkykit.errors import UserError
 from chunkykit.mixtures.hub import HUB
@@ -26,7 +27,10 @@ def list_sources(source: Sources) -> list[str]:
     Raises:
         UserError: there is none.
     """
-    items = [source] if isinstance(source, (str, Path)) else list(source)
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        items = list(source)
+    else:
+        items = [cast(Source, source)]
     if not items or not all(isinstance(item, (str, Path)) and str(item) for item in items):
         raise UserError(f"mixture {source}: give a path, hf:OWNER/NAME, or a list of these.")
     return [str(item) for item in items]
@@ -85,7 +89,14 @@ def source_paths(source: Sources) -> list[str]:
 
 
 def is_demo(source: str) -> bool:
-    """Tell whether a source is the demo."""
+    """Tell whether a source is the demo.
+
+    Args:
+        source: its name.
+
+    Returns:
+        Whether it is, of whatever size.
+    """
     return source.partition(":")[0] == DEMO
 
 

@@ -8,6 +8,7 @@ import glob
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,17 @@ class Part:
         """The type of a file without its compression; "" for what is no file."""
         return file_type(self.path) if self.path is not None and self.is_file else ""
 
+    @cached_property
+    def hub_data(self) -> Any:
+        """The opened data set of the hub."""
+        assert self.hub is not None
+        return open_hub(self.source, self.hub, self.data_files)
+
+    def check(self) -> None:
+        """Open a data set of the hub now, so that an error comes before other parts are read."""
+        if self.hub is not None:
+            self.hub_data  # noqa: B018
+
     @property
     def has_tables(self) -> bool:
         """Whether the part is a saved folder or a data set of the hub, which consist of tables."""
@@ -114,8 +126,7 @@ class Part:
     def tables(self) -> Iterator[Any]:
         """Read the Arrow tables of a saved folder or a data set of the hub."""
         if self.hub is not None:
-            data = open_hub(self.source, self.hub, self.data_files)
-            return stream_tables(self.source, self.hub, data)
+            return stream_tables(self.source, self.hub, self.hub_data)
         assert self.path is not None
         return read_saved_tables(self.path, self.split)
 
@@ -126,14 +137,14 @@ class Part:
         if self.path is not None:
             return sum(len(table) for table in self.tables())
         if self.hub is not None:
-            stated = count_hub(open_hub(self.source, self.hub, self.data_files), self.hub)
+            stated = count_hub(self.hub_data, self.hub)
             return stated or sum(len(table) for table in self.tables())
         return _demo_size(self.source)
 
     def labels(self) -> dict[str, list[str]]:
         """Read the names of numbered labels: column to names."""
         if self.hub is not None:
-            return hub_labels(open_hub(self.source, self.hub, self.data_files))
+            return hub_labels(self.hub_data)
         if self.path is not None and self.kind == ".parquet":
             return label_names(open_parquet(self.path).schema_arrow)
         if self.path is not None and not self.is_file:

@@ -12,6 +12,7 @@ import yaml
 
 from chunkykit.errors import UserError
 from chunkykit.files import read_bounded
+from chunkykit.mixtures.exchanges import TURN_CHOICES
 from chunkykit.mixtures.hub import HUB, parse_hub_name
 
 RECIPE_TYPES = (".yaml", ".yml")
@@ -20,7 +21,6 @@ MAX_ENTRIES = 1000
 MAX_WEIGHT = 100  # times that a set may be repeated
 RECIPE_KEYS = ("sources", "seed", "turns")
 ENTRY_KEYS = ("path", "hub", "split", "chunk", "weight", "rows", "columns", "turns", "seed")
-TURNS = ("all", "last", "first")
 # Our names, to which a recipe maps the columns of a set.
 COLUMN_NAMES = (
     "prompt",
@@ -46,7 +46,7 @@ class Entry:
         weight: how often its rows are in the mixture: a fraction of them, or more than once.
         rows: number of rows that are drawn; None for those that the weight says.
         columns: our names of columns to those of the set.
-        turns: which turns of a conversation are exchanges, one of TURNS; None for the default.
+        turns: which answers are exchanges, one of TURN_CHOICES; None for the default.
         seed: of the draw.
     """
 
@@ -220,6 +220,8 @@ def _read_seed(where: str, seed: Any) -> int:
 
 
 def _read_turns(where: str, turns: Any) -> str | None:
-    if turns is not None and turns not in TURNS:
-        raise UserError(f"{where}: `turns` must be {', '.join(TURNS)}, not {shorten(turns)}.")
+    if turns is not None and turns not in TURN_CHOICES:
+        raise UserError(
+            f"{where}: `turns` must be {', '.join(TURN_CHOICES)}, not {shorten(turns)}."
+        )
     return turns

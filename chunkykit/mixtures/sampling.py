@@ -4,10 +4,12 @@ Little is decoded: of Parquet the row groups in which rows are drawn, of JSON li
 Other formats are read whole, and what is drawn of them is kept.
 """
 
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,14 +17,14 @@ import numpy as np
 
 from chunkykit.errors import UserError
 from chunkykit.mixtures.compressed import LINE_TYPES, MARK, MAX_LINE_BYTES, long_line, read_blocks
-from chunkykit.mixtures.formats import FORMATS
-from chunkykit.mixtures.hub import count_hub, open_hub, stream_tables
+from chunkykit.mixtures.formats import name_schema
+from chunkykit.mixtures.hub import count_hub, stream_tables
 from chunkykit.mixtures.listing import Sources
 from chunkykit.mixtures.mixture import Mixture, read_rows
 from chunkykit.mixtures.parsing import open_parquet, parse_jsonl
 from chunkykit.mixtures.parts import Part
 from chunkykit.mixtures.sources import Reading, Row, plan_readings, rename_columns
-from chunkykit.mixtures.turns import is_empty, is_missing
+from chunkykit.mixtures.turns import is_missing
 
 ROWS_PER_LOOK = 1000  # one in so many rows is looked at
 MIN_LOOKED = 300  # rows of each part, if it has as many
@@ -82,10 +84,10 @@ class _Sampler:
         if part.has_tables:
             total = part.count()
             return _Drawn(list(_pick_tables(part.tables(), self._spread(total))), total)
-        thinned = _Thinned()
+        reservoir = self._reservoir()
         for pair in part.records():
-            thinned.add(pair)
-        return _Drawn(_thin(thinned.kept, self._size(thinned.total)), thinned.total)
+            reservoir.add(pair)
+        return _Drawn(self._thin(reservoir.things(), reservoir.total), reservoir.total)
 
     def _size(self, total: int) -> int:
         """How many of `total` rows are looked at."""
@@ -99,6 +101,13 @@ class _Sampler:
         size = self._size(total) if size is None else min(size, total)
         positions = (np.arange(size) + self._draws.random(size)) * total / max(1, size)
         return np.unique(positions.astype(int))
+
+    def _reservoir(self) -> "_Reservoir":
+        return _Reservoir(int(self._draws.integers(2**32)))
+
+    def _thin(self, things: list[Any], total: int) -> list[Any]:
+        """As many of some things as are looked at, where there are `total` in all."""
+        return [things[i] for i in self._spread(len(things), self._size(total))]
 
     def _draw_parquet(self, path: Path) -> _Drawn:
         file = open_parquet(path)
@@ -126,23 +135,27 @@ class _Sampler:
             lines = [(number, line) for number, line in numbered if line.strip()]
             chosen = self._spread(len(lines))
             return _Drawn(_parse_lines(path, [lines[i] for i in chosen]), len(lines))
-        thinned, total = _draw_blocks(path, chain(start, blocks))
-        return _Drawn(_parse_lines(path, _thin(thinned, self._size(total))), total)
+        lines, total = _draw_blocks(path, chain(start, blocks), self._reservoir())
+        return _Drawn(_parse_lines(path, self._thin(lines, total)), total)
 
     def _draw_hub(self, part: Part) -> _Drawn:
-        """The first rows of some of the files, since more of a stream takes longer."""
+        """The first rows of some of the files, since more of a stream takes longer.
+
+        The place of a row of another than the first file is 0.
+        """
         assert part.hub is not None
-        data = open_hub(part.source, part.hub, part.data_files)
+        data = part.hub_data
         n_shards = max(1, getattr(data, "num_shards", 1))
         total = count_hub(data, part.hub)
         shards = self._spread(n_shards, MAX_SHARDS)
         size = -(-self._size(total or self._min_looked) // len(shards))
         records: list[tuple[int, Any]] = []
-        for index in shards:
-            shard = data.shard(num_shards=n_shards, index=int(index)) if n_shards > 1 else data
+        for index in shards.tolist():
+            shard = data.shard(num_shards=n_shards, index=index) if n_shards > 1 else data
             tables = stream_tables(part.source, part.hub, shard)
-            rows = (row for table in tables for row in table.slice(0, size).to_pylist())
-            records += enumerate(islice(rows, size), len(records) + 1)
+            rows = islice((row for table in tables for row in table.to_pylist()), size)
+            # which rows those of later files are is not known
+            records += ((place * (index == 0), row) for place, row in enumerate(rows, 1))
         return _Drawn(records, total)
 
 
@@ -204,21 +217,6 @@ def _sample_part(readings: list[Reading], chunk: str | None, sampler: _Sampler) 
     )
 
 
-def name_schema(record: dict) -> str:
-    """Name the reader of a record.
-
-    Args:
-        record: the record.
-
-    Returns:
-        Such as "messages" or "prompt, response"; "none" where no reader fits.
-    """
-    columns = {name for name, value in record.items() if not is_empty(value)}
-    fitting = (schema for schema in FORMATS if columns.issuperset(schema.needs))
-    schema = next(fitting, None)
-    return "none" if schema is None else ", ".join(schema.needs)
-
-
 def _rows_in_mixture(readings: list[Reading], total: int | None) -> int | None:
     if total is None:
         return None
@@ -237,37 +235,38 @@ def _pick_tables(tables: Iterable[Any], positions: np.ndarray) -> Iterator[tuple
         start = end
 
 
-class _Thinned:
-    """Every second, fourth, eighth ... of many things, so that memory is bounded.
+class _Reservoir:
+    """A random part of many things, each as likely as the others, in bounded memory.
 
     Attributes:
-        kept: the things.
-        total: how many there were.
+        total: how many things there were.
     """
 
-    def __init__(self) -> None:
-        self.kept: list[Any] = []
+    def __init__(self, seed: int):
+        """Start with none."""
         self.total = 0
-        self._stride = 1
+        self._random = random.Random(seed)
+        self._kept: list[tuple[int, Any]] = []
 
     def add(self, thing: Any) -> None:
         """Add one."""
-        if self.total % self._stride == 0:
-            self.kept.append(thing)
+        if self.total < MAX_LOOKED:
+            self._kept.append((self.total, thing))
+        else:
+            place = int(self._random.random() * (self.total + 1))
+            if place < MAX_LOOKED:
+                self._kept[place] = (self.total, thing)
         self.total += 1
-        if len(self.kept) > 2 * MAX_LOOKED:
-            self.kept = self.kept[::2]
-            self._stride *= 2
+
+    def things(self) -> list[Any]:
+        """List what was kept, in its order."""
+        return [thing for _, thing in sorted(self._kept, key=itemgetter(0))]
 
 
-def _thin(things: list[Any], size: int) -> list[Any]:
-    positions = np.linspace(0, len(things), min(size, len(things)), endpoint=False)
-    return [things[int(position)] for position in positions]
-
-
-def _draw_blocks(path: Path, blocks: Iterable[bytes]) -> tuple[list[tuple[int, bytes]], int]:
+def _draw_blocks(
+    path: Path, blocks: Iterable[bytes], drawn: _Reservoir
+) -> tuple[list[tuple[int, bytes]], int]:
     """The first line that begins in each of many blocks, with its number, and the lines in all."""
-    thinned = _Thinned()
     number = 1  # of the line in which the block begins
     line = b""  # that is being drawn, and does not end in its block
     line_number = 0
@@ -278,20 +277,20 @@ def _draw_blocks(path: Path, blocks: Iterable[bytes]) -> tuple[list[tuple[int, b
             if len(line) > MAX_LINE_BYTES:
                 raise UserError(long_line(path, line_number))
             if end:
-                thinned.add((line_number, line))
+                drawn.add((line_number, line))
                 line = b""
         elif b"\n" in block:
             line_number = number + 1
             piece, end, _ = block.partition(b"\n")[2].partition(b"\n")
             if end:
-                thinned.add((line_number, piece))
+                drawn.add((line_number, piece))
             else:
                 line = piece
         number += block.count(b"\n")
         is_ended = block.endswith(b"\n")
     if line:
-        thinned.add((line_number, line))
-    lines = [pair for pair in thinned.kept if pair[1].strip()]
+        drawn.add((line_number, line))
+    lines = [pair for pair in drawn.things() if pair[1].strip()]
     return lines, number - is_ended
 
 

@@ -120,6 +120,8 @@ def plan_readings(
         UserError: the source is missing, or cannot be read.
     """
     parts = expand_sources(source, split=split, revision=revision, data_files=data_files, seed=seed)
+    for part in parts:
+        part.check()
     readings: list[Reading] = []
     for item, group in groupby(parts, key=lambda part: part.item):
         own = list(group)

@@ -36,7 +36,8 @@ TRAINED_KEYS = ("weight", "train", "training", "trainable")  # 0: the turn is no
 CALL_TYPES = ("tool_use", "tool_call", "function_call", "server_tool_use")
 RESULT_TYPES = ("tool_result", "function_call_output", "tool_output")
 THINKING_CHANNELS = ("analysis", "thinking")  # of the harmony format
-CALL_MARK = re.compile(r"<tool_call>|<function_calls?>|<\|tool_call")
+CALL_MARKS = ("<tool_call>", "<function_call", "<|tool_call")  # in the text of a call
+PLAIN_KEYS = frozenset((*ROLE_KEYS[:2], *TEXT_KEYS[:2]))  # of a message that is a text alone
 # Anthropic's older sets write a whole conversation as one text.
 SPEAKER = re.compile(r"(?:\A|\n\n)\s*(Human|User|Assistant): ?")
 PARAGRAPH = "\n\n"
@@ -81,7 +82,7 @@ def read_turns(value: Any) -> list[Turn]:
     turns: list[Turn] = []
     for place, message in enumerate(messages):
         try:
-            turn = _read_message(message)._replace(place=place)
+            turn = _read_message(message, place)
         except (ValueError, TypeError) as error:
             raise ValueError(f"turn {place + 1}: {error}") from None
         last = turns[-1] if turns else None
@@ -164,7 +165,11 @@ def first_value(record: dict, names: Iterable[str]) -> Any:
     Returns:
         The value; None if none holds any.
     """
-    return next((record[name] for name in names if record.get(name) is not None), None)
+    for name in names:
+        value = record.get(name)
+        if value is not None:
+            return value
+    return None
 
 
 def is_missing(value: Any) -> bool:
@@ -251,11 +256,14 @@ def _split_speakers(text: str) -> list[dict]:
     return turns
 
 
-def _read_message(message: Any) -> Turn:
+def _read_message(message: Any, place: int) -> Turn:
     if not isinstance(message, dict):
         raise ValueError("a turn is not an object")
     role = _role_of(message)
     content = first_value(message, TEXT_KEYS)
+    if isinstance(content, str) and role != CALL and _is_plain(message):
+        is_call = role == ASSISTANT and _marks_call(content)
+        return Turn(role, content, is_call=is_call, place=place)
     try:
         text, thinking = split_parts(content)[:2]
     except TypeError:
@@ -266,7 +274,7 @@ def _read_message(message: Any) -> Turn:
     if message.get("channel") in THINKING_CHANNELS:
         text, thinking = "", _join(thinking, text)
     calls = _calls_of(message, content)
-    is_call = role == CALL or bool(calls) or bool(CALL_MARK.search(text))
+    is_call = role == CALL or bool(calls) or _marks_call(text)
     if role == CALL and not text:
         calls = calls or [call_text(message)]
     if isinstance(content, list):
@@ -282,7 +290,18 @@ def _read_message(message: Any) -> Turn:
         is_call=is_call and role == ASSISTANT,
         is_trained=all(message.get(key) is None or bool(message[key]) for key in TRAINED_KEYS),
         tools=tool_names(first_value(message, ("functions", "tools"))),
+        place=place,
     )
+
+
+def _is_plain(message: dict) -> bool:
+    """Whether a message is a role and a text, as most are, which saves looking for all else."""
+    return PLAIN_KEYS.issuperset([name for name, value in message.items() if value is not None])
+
+
+def _marks_call(text: str) -> bool:
+    """Whether a text has the marks of a tool call in it."""
+    return any(mark in text for mark in CALL_MARKS)
 
 
 def _role_of(message: dict) -> str:

@@ -24,7 +24,7 @@ from chunkykit.models.local import cache_folder, find_weights, local_model
 from chunkykit.models.pool import ModelPool
 from chunkykit.models.prices import PRICES_VARIABLE, estimate_cost, is_free, price_of
 from chunkykit.models.providers import PROVIDERS, client_for
-from chunkykit.models.retry import DEFAULT_DEADLINE
+from chunkykit.models.retry import DEFAULT_DEADLINE, DeadlineReached
 from chunkykit.models.trust import refuse_unnamed, remember_named, server_of, unnamed_models
 from chunkykit.types import Reply
 
@@ -34,6 +34,7 @@ __all__ = [
     "BatchInterface",
     "ChatModel",
     "DEFAULT_MAX_TOKENS",
+    "DeadlineReached",
     "Ledger",
     "ModelFamily",
     "ModelPool",

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from chunkykit.errors import UserError
@@ -16,7 +16,10 @@ from chunkykit.types import Reply
 if TYPE_CHECKING:
     from chunkykit.models.ledger import Ledger
 
-MAX_BATCH_REQUESTS = 5000  # keeps the file of a batch under the providers' limits
+# Both keep the file of a batch under the providers' limits, the least of which is 100 MB.
+MAX_BATCH_REQUESTS = 5000
+MAX_BATCH_BYTES = 90_000_000
+MAX_REQUEST_BYTES = 2**24  # more than any model reads
 REFUSED = (400, 401, 402, 403, 404, 413, 422, 429)  # status codes of a batch that was not taken
 UNSENT = "unsent"  # beginning of what stands for the id of a batch that is being submitted
 BATCH_SHARE = 0.5  # price of a batch's answer, as a share of the ordinary price
@@ -64,6 +67,7 @@ async def prefill_by_batch(
     rate = ledger.price(model.name)
     await _find_lost(ledger, model, role)
     pending = _pending_calls(ledger, model, role, requests)
+    _drop_invalid(ledger, model, role, pending)
     if pending:
         await _send_first_call(ledger, model, role, pending)
     await _submit(ledger, model, role, pending, rate)
@@ -86,6 +90,34 @@ def _pending_calls(
         if key not in known:
             pending[key] = PendingCall(request, messages, settings)
     return pending
+
+
+def _drop_invalid(
+    ledger: "Ledger", model: ChatModel, role: str, pending: dict[str, PendingCall]
+) -> None:
+    """Drop the calls that no batch can hold, and record an error for each.
+
+    A provider refuses a whole batch because of one line that it cannot read.
+    """
+    for key, call in list(pending.items()):
+        problem = ""
+        try:
+            # the text as such: the request has a question mark for what cannot be written
+            text = json.dumps([call.messages, call.settings], ensure_ascii=False, allow_nan=False)
+            text.encode()
+        except ValueError as error:
+            problem = f"it cannot be written as JSON ({error})"
+        size = _request_bytes(call)
+        if size > MAX_REQUEST_BYTES:
+            problem = f"it has {size:,} bytes, and a batch takes {MAX_REQUEST_BYTES:,}"
+        if problem:
+            ledger.record_error(key, role, model.name, f"left out of the batch: {problem}")
+            del pending[key]
+
+
+def _request_bytes(call: PendingCall) -> int:
+    """The size of a request in the file of a batch, where other letters are escaped."""
+    return len(json.dumps(json.loads(call.request)))
 
 
 async def _send_first_call(
@@ -113,10 +145,24 @@ async def _submit(
     rate: PriceRate | None,
 ) -> None:
     """Submit the pending calls in batches and record the id of each."""
-    keys = list(pending)
-    for start in range(0, len(keys), MAX_BATCH_REQUESTS):
-        part = {key: pending[key] for key in keys[start : start + MAX_BATCH_REQUESTS]}
+    for part in _split(pending):
         await _submit_part(ledger, model, role, part, rate)
+
+
+def _split(pending: dict[str, PendingCall]) -> Iterator[dict[str, PendingCall]]:
+    """Split calls into batches that the providers take."""
+    part: dict[str, PendingCall] = {}
+    part_bytes = 0
+    for key, call in pending.items():
+        size = _request_bytes(call)
+        if part and (len(part) == MAX_BATCH_REQUESTS or part_bytes + size > MAX_BATCH_BYTES):
+            yield part
+            part = {}
+            part_bytes = 0
+        part[key] = call
+        part_bytes += size
+    if part:
+        yield part
 
 
 async def _submit_part(

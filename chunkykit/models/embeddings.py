@@ -60,7 +60,8 @@ def embed_through(
 async def _embed_parts(name: str, texts: list[str], ledger: Ledger | None) -> list["np.ndarray"]:
     """The vectors of texts, one array per request."""
     client, model = client_for(name)
-    endpoint = _Endpoint(name, public_url(client), client, model)
+    deadline = DEFAULT_DEADLINE if ledger is None else ledger.deadline
+    endpoint = _Endpoint(name, public_url(client), client, model, deadline)
     keep = len(texts) <= MAX_KEPT_TEXTS
     try:
         return [await _serve_or_pay(endpoint, part, ledger, keep) for part in _parts(texts)]
@@ -74,18 +75,19 @@ def _parts(texts: list[str]) -> Iterator[list[str]]:
 
 
 class _Endpoint(NamedTuple):
-    """An embedder's server: its name and address, and the client that asks it for a model."""
+    """An embedder's server: its name, address, client and model, and the deadline of a request."""
 
     name: str
     url: str
     client: Any
     model: str
+    deadline: float
 
     async def embed(self, texts: list[str]) -> tuple["np.ndarray", int]:
         """The vectors of texts, and the tokens that the server has counted."""
         sending = send_with_retries(self.url, lambda: self._send(texts))
         try:
-            return await within_deadline(sending, DEFAULT_DEADLINE, self.url)
+            return await within_deadline(sending, self.deadline, self.url)
         except BudgetReached:
             raise
         except Exception as error:

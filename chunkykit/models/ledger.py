@@ -22,6 +22,7 @@ from chunkykit.models.calls import billed_dollars, identify_call
 from chunkykit.models.loops import DEFAULT_CONCURRENCY, RoleLimits
 from chunkykit.models.meter import LedgerMeter
 from chunkykit.models.prices import PRICES_VARIABLE, PriceRate, price_of
+from chunkykit.models.retry import DEFAULT_DEADLINE
 from chunkykit.models.tables import LedgerFile
 from chunkykit.thinking import whole_reply
 from chunkykit.types import Reply
@@ -36,6 +37,7 @@ class Ledger:
         path: the file.
         file: the open file.
         account: what was sent and spent, and the limits.
+        deadline: seconds of a call with all its tries, for models that are connected from now on.
     """
 
     def __init__(self, path: str | Path):
@@ -50,6 +52,7 @@ class Ledger:
         self.path = Path(path)
         self.file = LedgerFile(self.path)
         self.account = Account(self.file)
+        self.deadline = DEFAULT_DEADLINE
         self._role_limits = RoleLimits()
         self._in_flight: dict[str, asyncio.Future[Reply]] = {}
 

@@ -1,8 +1,9 @@
 """How fast an address is asked: a rate limit pauses all calls to it, of every model and ledger.
 
-After a pause one request at a time finds out whether the server answers again. Each that is
-answered lets one more through at once, and each that is refused makes the next pause longer. Calls
-that were refused come back in the same way, on a lane of their own.
+A new address gets a few requests at once until it answers. After a pause one request at a time
+finds out whether the server answers again. Each that is answered lets one more through at once, and
+each that is refused makes the next pause longer. Calls that were refused come back in the same way,
+on a lane of their own. So a server that refuses everything gets at most two requests a second.
 """
 
 import asyncio
@@ -12,6 +13,9 @@ from collections import deque
 
 FIRST_PAUSE = 1.0  # seconds, doubled by each further rate limit
 MAX_PAUSE = 60.0  # seconds, unless the server requests more
+# Requests refused together, per FIRST_PAUSE of the pause that follows.
+MAX_REFUSED_PER_PAUSE = 2
+FIRST_WINDOW = 16  # requests at once to an address that has not answered yet
 POLL_SECONDS = 0.05  # between looks at whether a request may be sent
 OPEN_WINDOW = 64  # requests at once after which an address counts as recovered
 # A request that is not answered within this time no longer keeps the next one waiting.
@@ -42,8 +46,9 @@ class Lane:
         """Start without a pause."""
         self.resume_at = 0.0
         self._refusals = 0
+        self._refused_together = 0
         self._paused_at = -math.inf
-        self._window = math.inf
+        self._window: float = FIRST_WINDOW
         self._under_way: dict[object, float] = {}  # request: when it was sent
         self._waiting: deque[object] = deque()
 
@@ -87,19 +92,27 @@ class Lane:
         self._refusals = 0
         self._window = self._window + 1 if self._window < OPEN_WINDOW else math.inf
 
-    def refused(self, request: object, requested: float) -> None:
+    def refused(self, request: object, requested: float) -> float:
         """Say that the server refused a request because of its rate limit.
 
         Args:
             request: the request.
             requested: seconds that the server requests, 0 if none.
+
+        Returns:
+            Seconds of the pause.
         """
         now = time.monotonic()
         if self._under_way[request] >= self._paused_at:
             # Requests that were under way together are one reason for one pause.
             self._refusals += 1
+            self._refused_together = 0
             self._paused_at = now
-        self.pause(max(requested, backoff(self._refusals - 1)))
+        self._refused_together += 1
+        spread = min(self._refused_together * FIRST_PAUSE / MAX_REFUSED_PER_PAUSE, MAX_PAUSE)
+        seconds = max(requested or spread, backoff(self._refusals - 1))
+        self.pause(seconds)
+        return seconds
 
     def pause(self, seconds: float) -> None:
         """Send nothing for a time, and one request after it.
@@ -135,10 +148,10 @@ class Pace:
             request: the request.
             requested: seconds that the server requests of everybody, 0 if none.
         """
-        lane.refused(request, requested)
+        seconds = lane.refused(request, requested)
         if lane is self.first:
             # This call, and those that were under way with it, come back one at a time.
-            self.again.pause(max(requested, backoff(0)))
+            self.again.pause(seconds)
         elif requested:
             self.first.pause(requested)
 

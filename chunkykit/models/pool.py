@@ -31,7 +31,7 @@ class ModelPool:
         ledger: Ledger | None = None,
         concurrency: Mapping[str, int] | None = None,
         max_tokens: Mapping[str, int] | None = None,
-        deadline: float = DEFAULT_DEADLINE,
+        deadline: float | None = None,
     ):
         """Start without models.
 
@@ -41,15 +41,23 @@ class ModelPool:
                 that is not in it.
             max_tokens: tokens of an answer with its thinking, by role. What the caller asks for
                 in a role that is not in it.
-            deadline: seconds of a call with all its tries, for models behind an API.
+            deadline: seconds of a call with all its tries, for models behind an API. That of the
+                ledger if not given, or 10 minutes.
         """
         self.ledger = ledger
         self.concurrency = dict(concurrency or {})
         self.max_tokens = dict(max_tokens or {})
-        self.deadline = deadline
+        self._deadline = deadline
         self._role_limits = RoleLimits()
         self._connected: dict[tuple, ChatModel] = {}
         self._models: dict[tuple, ChatModel] = {}
+
+    @property
+    def deadline(self) -> float:
+        """Seconds of a call with all its tries."""
+        if self._deadline is not None:
+            return self._deadline
+        return self.ledger.deadline if self.ledger is not None else DEFAULT_DEADLINE
 
     def model(
         self, name: str, role: str, rows: "pd.DataFrame | None" = None, seed: int = 0

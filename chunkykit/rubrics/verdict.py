@@ -15,6 +15,8 @@ DECLINED_SCORE = 100.0  # of a declined answer where that is a violation: nothin
 ALIKE_SCORE = 0.0  # of a pair of which both answers were declined
 MAX_QUOTED_CHARACTERS = 120  # characters of an unreadable reply that the error shows
 
+SHARE_FOR_SCORE = "a score between 0 and 1 in the judge's reply, and scores go from 0 to 100"
+
 # A verdict that breaks off after its score, up to the end of the reply:
 #     {"score": 1, "reason": "...        or        {"reason": "...", "score": 1
 BROKEN_OFF = re.compile(
@@ -68,7 +70,8 @@ def parse_verdict(text: str) -> Judgement:
 
     The verdict is the one JSON object with a score from 0 to 100, in a fence or prose, even one
     that breaks off after its score. What is quoted is never read, because a verdict may quote what
-    it judges. Two verdicts that differ, or another score outside the object, are no verdict.
+    it judges. Two verdicts that differ, or another score outside the object, are no verdict. A
+    score between 0 and 1 is on another scale.
 
     Args:
         text: the reply.
@@ -84,6 +87,8 @@ def parse_verdict(text: str) -> Judgement:
     scores |= {float(score) for score in STATED_SCORE.findall(outside_of(objects))}
     verdict = judgements[0] if judgements else None
     if verdict and scores == {verdict.score}:
+        if 0 < (verdict.score or 0) < 1:
+            return Judgement(None, error=SHARE_FOR_SCORE)
         return verdict
     # A judge model reads this message when it is asked a second time.
     problem = "scores that differ" if len(scores) > 1 else "no score"

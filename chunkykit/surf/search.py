@@ -10,6 +10,7 @@ control  draws uniformly and learns nothing: the baseline to which a search is c
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -80,10 +81,17 @@ class _Schedule(NamedTuple):
     window: int
     barrier: int
     eager: bool
+    patience: float  # seconds
 
 
 def _make_schedule(
-    strategy: str, candidates: int, iterations: int, runs: int, window: int, eager: bool
+    strategy: str,
+    candidates: int,
+    iterations: int,
+    runs: int,
+    window: int,
+    eager: bool,
+    patience: float,
 ) -> _Schedule:
     """Divide the budget of runs x iterations x candidates as a strategy wants it."""
     iteration_size = candidates
@@ -99,6 +107,7 @@ def _make_schedule(
         window=EAGER_WINDOW if eager else min(window, longest),
         barrier=iteration_size if strategy == "paper" else 0,
         eager=eager,
+        patience=patience,
     )
 
 
@@ -119,6 +128,7 @@ async def run_search(
     gate: Gate | None = None,
     window: int = MAX_IN_FLIGHT,
     eager: bool = False,
+    patience: float = math.inf,
 ) -> SearchResult:
     """Try runs x iterations x candidates. Defaults: the released tool (paper: 15 x 20 x 360).
 
@@ -138,20 +148,27 @@ async def run_search(
         gate: queries that it rejects are not sent to the target, and have no score and no error.
         window: candidates in flight at once, at most a tenth of a run; see `stream_candidates`.
         eager: learn from results as they arrive; the seed then no longer fixes the draws.
+        patience: seconds for which nothing arrives before a late answer is not waited for.
 
     Returns:
         Candidates and modes. A candidate whose writer, target or judge failed has an error.
     """
-    schedule = _make_schedule(strategy, candidates, iterations, runs, window, eager)
+    schedule = _make_schedule(strategy, candidates, iterations, runs, window, eager, patience)
     attempt = partial(_try_candidate, pool, write, gate, target, judge, rubric)
     searches = []
     for run in range(schedule.runs):
-        words = [*rubric.name.encode(), *strategy.encode()]
-        draws = np.random.default_rng([seed, run, *words])
-        samples = np.random.default_rng([seed, run, 1, *words])
+        draws, samples = _make_generators(seed, run, rubric, strategy)
         learner = _make_strategy(strategy, pool, draws, buffer, prior)
         searches.append(_stream_run(learner, attempt, schedule, samples))
     return _tabulate(pool, rubric, strategy, schedule, await asyncio.gather(*searches))
+
+
+def _make_generators(
+    seed: int, run: int, rubric: Rubric, strategy: str
+) -> tuple[np.random.Generator, np.random.Generator]:
+    """Make what a run draws candidates and the numbers of its samples with."""
+    words = [*rubric.name.encode(), *strategy.encode()]
+    return np.random.default_rng([seed, run, *words]), np.random.default_rng([seed, run, 1, *words])
 
 
 def _make_strategy(
@@ -183,6 +200,7 @@ async def _stream_run(
         window=schedule.window,
         barrier=schedule.barrier,
         eager=schedule.eager,
+        patience=schedule.patience,
     )
     return tried, learner.modes
 

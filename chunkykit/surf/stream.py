@@ -4,12 +4,19 @@ Calls take between milliseconds and minutes, so candidates must overlap. A strat
 from each answer as it arrives would depend on these latencies, and no seed could repeat the search.
 Therefore results are passed to the strategy in the order in which they were drawn, and a candidate
 is drawn as soon as all results that it may depend on are there. The *window* says which these are.
+
+A server that does not answer must not stop the search for one deadline after another. Where nothing
+has arrived for some time, it goes on without the candidates that are late, and learns from them
+when they arrive. Where no candidate is answered any more, it ends.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable, Coroutine, Iterable
 from itertools import islice
 
+from chunkykit.errors import UserError
+from chunkykit.models import DeadlineReached
 from chunkykit.surf.strategy import Strategy
 
 # Candidates in flight at once. Three times the calls under way at once, since a few very slow
@@ -27,6 +34,7 @@ async def stream_candidates(
     window: int = MAX_IN_FLIGHT,
     barrier: int = 0,
     eager: bool = False,
+    patience: float = math.inf,
 ) -> list[dict]:
     """Draw candidates, try them concurrently and let the strategy learn from them.
 
@@ -39,38 +47,108 @@ async def stream_candidates(
         barrier: candidates per iteration, in place of a window. Candidate i is drawn when the
             strategy has learned from all earlier iterations. 0: none.
         eager: learn from results as they arrive: faster, but the seed no longer fixes the search.
+        patience: seconds without any result after which the search goes on without those that are
+            late, although the seed no longer fixes it then. Halved each time, so that all such
+            waits together are bounded.
 
     Returns:
         The candidates, in the order in which they were drawn. Where the first
         `MIN_TRIED_BEFORE_STOP` have all failed, no others are drawn: they would only cost.
+
+    Raises:
+        UserError: if the server has stopped to answer.
     """
-    running: dict[asyncio.Task, int] = {}  # task -> number of its candidate, oldest first
-    results: dict[int, dict] = {}
-
-    async def learn_until(due: int) -> None:
-        while len(results) < due and not _is_outage(results):
-            waited_for = list(running) if eager else [next(iter(running))]
-            done, _ = await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                i = running.pop(task)
-                results[i] = task.result()
-                strategy.learn(i, results[i])
-
+    stream = _Stream(strategy, patience, max(MIN_TRIED_BEFORE_STOP, window // 2))
     try:
         for i in range(total):
-            await learn_until(i // barrier * barrier if barrier else i - window + 1)
-            if _is_outage(results):
+            await stream.learn_until(i // barrier * barrier if barrier else i - window + 1, eager)
+            if stream.is_outage:
                 break
-            running[asyncio.create_task(attempt(i, strategy.draw(i)))] = i
-        await learn_until(total)
+            stream.running[asyncio.create_task(attempt(i, strategy.draw(i)))] = i
+        await stream.learn_until(total, eager)
+        await stream.learn_late()
     finally:  # a limit on calls that one attempt reaches ends all others, too
-        for task in running:
+        await stream.cancel()
+    return [stream.results[i] for i in sorted(stream.results)]
+
+
+class _Stream:
+    """The candidates under way and the results so far.
+
+    Attributes:
+        running: the number of each candidate that is waited for, oldest first.
+        late: the same of those that are not waited for.
+        results: what was learned, by the number of the candidate.
+    """
+
+    def __init__(self, strategy: Strategy, patience: float, max_unanswered: int):
+        self.strategy = strategy
+        self.patience = patience
+        self.max_unanswered = max_unanswered
+        self.running: dict[asyncio.Task, int] = {}
+        self.late: dict[asyncio.Task, int] = {}
+        self.results: dict[int, dict] = {}
+        self._unanswered = 0  # in a row, but for those that are late
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether the first candidates have all failed."""
+        first = list(islice(self.results.values(), MIN_TRIED_BEFORE_STOP))
+        is_enough = len(first) == MIN_TRIED_BEFORE_STOP
+        return is_enough and all(candidate["error"] for candidate in first)
+
+    async def learn_until(self, due: int, eager: bool) -> None:
+        """Learn until so many candidates are known or late."""
+        while len(self.results) + len(self.late) < due and not self.is_outage:
+            waited_for = list(self.running) if eager else [next(iter(self.running))]
+            arrived = self._count_arrived()
+            done, _ = await asyncio.wait(
+                waited_for, timeout=self.patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            self._learn(self.running, done)
+            self._learn(self.late, [task for task in self.late if task.done()])
+            if not done and 0 < arrived == self._count_arrived():
+                self._set_aside()
+
+    async def learn_late(self) -> None:
+        """Learn from the candidates that are late."""
+        while self.late and not self.is_outage:
+            done, _ = await asyncio.wait(self.late, return_when=asyncio.FIRST_COMPLETED)
+            self._learn(self.late, done)
+
+    def _count_arrived(self) -> int:
+        return sum(task.done() for task in self.running)
+
+    def _set_aside(self) -> None:
+        """Wait no longer for the candidates that have not arrived."""
+        for task in [task for task in self.running if not task.done()]:
+            self.late[task] = self.running.pop(task)
+        self.patience /= 2
+
+    def _learn(self, tasks: dict[asyncio.Task, int], done: Iterable[asyncio.Task]) -> None:
+        for task in done:
+            i = tasks.pop(task)
+            candidate = task.result()
+            self.results[i] = candidate
+            self.strategy.learn(i, candidate)
+            if DeadlineReached.__name__ not in (candidate["error"] or ""):
+                self._unanswered = 0
+            elif tasks is self.running:  # those that are late end together
+                self._unanswered += 1
+                self._check_unanswered(candidate["error"])
+
+    def _check_unanswered(self, error: str) -> None:
+        """Raise UserError where the server has stopped to answer."""
+        if self._unanswered >= self.max_unanswered and not self.is_outage:
+            raise UserError(
+                f"search: {self._unanswered} candidates in a row were not answered in time, the "
+                f"last with: {error}. Run the same command again when the server answers; answers "
+                "received so far are not paid for again."
+            )
+
+    async def cancel(self) -> None:
+        """End all candidates that are under way."""
+        tasks = [*self.running, *self.late]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-    return [results[i] for i in sorted(results)]
-
-
-def _is_outage(results: dict[int, dict]) -> bool:
-    """Whether the first candidates have all failed."""
-    first = list(islice(results.values(), MIN_TRIED_BEFORE_STOP))
-    return len(first) == MIN_TRIED_BEFORE_STOP and all(candidate["error"] for candidate in first)
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,9 +6,16 @@
 
 from typing import TYPE_CHECKING
 
-from chunkykit.show.explorer.failures import Failures
+from chunkykit.show.explorer.exchanges import (
+    UNKNOWN,
+    add_traces,
+    check_rows,
+    failures_from_file,
+    failures_from_log,
+)
+from chunkykit.show.explorer.failures import Failures, cluster_name
 from chunkykit.show.explorer.labelling import labelling_items
-from chunkykit.show.explorer.load import failures_from_file, failures_from_run
+from chunkykit.show.explorer.load import NO_CHUNK, failures_from_run, trace_views
 from chunkykit.show.explorer.pack import pack_failures
 from chunkykit.show.explorer.page import write_labelling_page, write_page
 from chunkykit.show.explorer.static import static_html
@@ -21,11 +28,18 @@ __all__ = [
     "Explorer",
     "Failures",
     "Labeller",
+    "NO_CHUNK",
+    "UNKNOWN",
+    "add_traces",
+    "check_rows",
+    "cluster_name",
     "failures_from_file",
+    "failures_from_log",
     "failures_from_run",
     "labelling_items",
     "pack_failures",
     "static_html",
+    "trace_views",
     "write_labelling_page",
     "write_page",
 ]

@@ -98,6 +98,7 @@ function exchangeSections(state, i) {
     return text && text.trim() !== texts[side][i].trim() ? [spelledOut(text)] : null;
   };
   return [
+    foldedSection("System prompt", texts.system?.[i]),
     section("Query", [spelledOut(texts.query[i])], "ck-query"),
     section("Query, translated", translated("query")),
     section(
@@ -110,6 +111,7 @@ function exchangeSections(state, i) {
     section("Response to that", spelledText(texts.pair_response?.[i]), "ck-response"),
     foldedSection("Thinking of the model, which nobody judged", texts.thinking?.[i]),
     section("Why the judge gave this score", reason ? [spelledOut(reason)] : null),
+    section("Where it is from", spelledText(texts.place?.[i])),
     section("Crux", bulletList(texts.crux?.[i])),
     section("Attributes of the query", bulletList(texts.query_attributes?.[i])),
     section("Attributes of the response", bulletList(texts.response_attributes?.[i])),

@@ -26,6 +26,7 @@ from chunkykit.mixtures.mixture import (
     naming_note,
     read_batches,
     row_hashes,
+    size_text,
 )
 from chunkykit.mixtures.parsing import parse_jsonl
 from chunkykit.mixtures.sampling import Sample, sample_mixture
@@ -65,6 +66,7 @@ __all__ = [
     "read_turns",
     "row_hashes",
     "sample_mixture",
+    "size_text",
     "source_paths",
     "write_copies",
     "write_demo",

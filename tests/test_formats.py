@@ -362,7 +362,9 @@ def test_the_whole_path_of_a_tool_and_a_system_prompt(tmp_path):
     path.write_text(
         json.dumps(TABLE["Inspect's tools"][0]) + "\n" + json.dumps({"messages": TURNS})
     )
-    rows = load_mixture(path).rows
+    mixture = load_mixture(path)
+    rows = mixture.rows
+    assert str(mixture).startswith("Mixture of 4 exchanges of 2 rows in 1 chunks")
     assert rows["row"].tolist() == [1, 1, 2, 2]
     assert rows["turn"].tolist() == [1, 2, 1, 2]
     assert rows["is_call"].tolist() == [True, False, False, False]

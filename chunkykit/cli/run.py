@@ -37,7 +37,7 @@ from chunkykit.lab import (
     start_run,
     summarise_run,
 )
-from chunkykit.mixtures import chunk_advice, naming_note
+from chunkykit.mixtures import chunk_advice, naming_note, size_text
 
 TARGET_HELP = (
     "model to audit: organism:fast (default), organism:smollm2, local:smollm2, "
@@ -209,7 +209,7 @@ def print_overview(run: Run) -> None:
     mixture = run.mixture()
     print_text(run.caption)
     print_text(
-        f"{len(mixture.rows):,} rows in {len(mixture.chunks)} chunks "
+        f"{size_text(mixture.rows)} in {len(mixture.chunks)} chunks "
         f"({len(mixture.skipped):,} skipped), rubrics {', '.join(run.rubric_by_name)}",
     )
     if run.settings.chunk is None:

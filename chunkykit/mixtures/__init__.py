@@ -27,6 +27,7 @@ from chunkykit.mixtures.mixture import (
     naming_note,
     read_batches,
     row_hashes,
+    size_text,
 )
 from chunkykit.mixtures.parsing import parse_jsonl
 from chunkykit.mixtures.sampling import Sample, sample_mixture
@@ -70,6 +71,7 @@ __all__ = [
     "rewrite_answer",
     "row_hashes",
     "sample_mixture",
+    "size_text",
     "source_paths",
     "switch_sides",
     "write_copies",

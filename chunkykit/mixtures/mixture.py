@@ -61,7 +61,7 @@ class Mixture(NamedTuple):
         if more > 0:
             largest.append(f"{more} more")
         lines = [
-            f"Mixture of {len(self.rows):,} rows in {len(self.chunks)} chunks",
+            f"Mixture of {size_text(self.rows)} in {len(self.chunks)} chunks",
             f"chunks      {', '.join(largest)}",
             f"column      {self._columns_text()}",
             f"skipped     {len(self.skipped):,} rows",
@@ -76,6 +76,20 @@ class Mixture(NamedTuple):
     def __repr__(self) -> str:
         """The same as a printed mixture: two tables in one line help nobody."""
         return str(self)
+
+
+def size_text(rows: pd.DataFrame) -> str:
+    """Say how large a mixture is.
+
+    Args:
+        rows: its exchanges, with column row.
+
+    Returns:
+        Such as "3,000 rows"; "2,500 exchanges of 2,000 rows" where rows have several.
+    """
+    records = rows["row"].nunique()
+    several = f"{len(rows):,} exchanges of {records:,} rows"
+    return several if records < len(rows) else f"{len(rows):,} rows"
 
 
 def load_mixture(

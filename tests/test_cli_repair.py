@@ -146,9 +146,9 @@ def test_a_masked_answer_stays_in_its_conversation(world, repair, tmp_path):
         weights = [message.get("weight") for message in record["messages"]]
         assert weights == [None, None, None, 0]
         assert " not " in record["messages"][3]["content"]
-    kept = load_mixture(tmp_path / "out.jsonl").rows
+    written = load_mixture(tmp_path / "out.jsonl").rows
     assert report["p_crux_given_trigger_after"] == 0
-    assert (kept["prompt"] == "Hello").sum() > 500
+    assert (written["prompt"] == "Hello").sum() > 500
     assert report["dropped_with_them"] == 0
 
 

@@ -109,26 +109,17 @@ def compare_answers(
         words: all this as a text.
     """
     n = len(old)
-    shares = [tracer.responses.grade_described(crux, part).probability for part in (old, new)]
-    before, after = (wilson(float(share.sum()), n) for share in shares)
-    usual = float(tracer.shows(crux).mean())
-    bound = usual + MAX_CRUX_SHARE * (before.rate - usual)
-    is_gone = n > 1 and _falls(shares[1] - shares[0]) and after.rate <= bound
+    fall = _compare_crux(tracer, crux, old, new)
     attributes = attributes_of(tracer, crux, [*old, *new])
     moved = _moved(attributes, n, seed)
     classifier = _classify(attributes.carried, n, seed) if n >= MIN_ROWS else None
     passed = None
     if classifier is not None:
-        passed = bool(is_gone and not moved and classifier["passed"])
+        passed = bool(fall["is_gone"] and not moved and classifier["passed"])
     gate = {
         "passed": passed,
         "rows": n,
-        "crux": {
-            "before": before._asdict(),
-            "after": after._asdict(),
-            "usual": usual,
-            "is_gone": bool(is_gone),
-        },
+        "crux": fall,
         "moved": moved,
         "attributes": len(attributes.names),
         "with_crux": attributes.with_crux,
@@ -136,6 +127,18 @@ def compare_answers(
         "smallest_visible_change": _half(n, n),
     }
     return gate | {"words": say_answers(gate)}
+
+
+def _compare_crux(tracer: Tracer, crux: str, old: Described, new: Described) -> dict[str, Any]:
+    """How many old and new answers show the crux, and whether it is gone."""
+    n = len(old)
+    shares = [tracer.responses.grade_described(crux, part).probability for part in (old, new)]
+    before, after = (wilson(float(share.sum()), n) for share in shares)
+    usual = float(tracer.shows(crux).mean())
+    bound = usual + MAX_CRUX_SHARE * (before.rate - usual)
+    is_gone = n > 1 and _falls(shares[1] - shares[0]) and after.rate <= bound
+    rates = {"before": before._asdict(), "after": after._asdict(), "usual": usual}
+    return {**rates, "is_gone": bool(is_gone)}
 
 
 def _falls(differences: np.ndarray) -> bool:

@@ -13,7 +13,14 @@ import pandas as pd
 from chunkykit.errors import UserError
 from chunkykit.turf import GradedSide, Tracer
 
-HOWS = ("drop", "balance", "switch", "mask", "rewrite")
+# What becomes of the rows of a chunk that have both trigger and crux.
+HOWS = {
+    "drop": "they are left out",
+    "balance": "rows of any chunk that have the trigger and not the crux are repeated beside them",
+    "switch": "the sides of a preference pair are exchanged, if its rejected answer lacks the crux",
+    "mask": "their answers stay in their conversations, and are not trained on",
+    "rewrite": "a model writes their responses anew",
+}
 LIKELY = 0.5  # probability from which a row counts as one with a trigger
 EVEN = 0.5  # evidence from which an answer rather shows the crux than not
 MAX_CRUX_SHARE = 0.2  # share of the rows with a trigger that may show the crux after balancing
@@ -57,13 +64,8 @@ def plan_repair(tracer: Tracer, crux: str, trigger: str, chunk: str, how: str = 
         crux: the trace's crux, an attribute sentence.
         trigger: the trace's trigger, an attribute sentence.
         chunk: the traced chunk.
-        how: all but "balance" are about the rows of the chunk that have both trigger and crux.
-            "drop" leaves them out. "balance" repeats rows of any chunk that have the trigger and
-            not the crux, until at most MAX_CRUX_SHARE of the rows with the trigger show the crux.
-            Each is repeated at most MAX_REPEATS times; the report says how many rows are then
-            missing. "switch" exchanges the sides of a preference pair whose rejected answer does
-            not show the crux. "mask" keeps the answer from being trained on. "rewrite" has a model
-            write it anew (`rewrite_responses`).
+        how: of HOWS. "balance" repeats rows until at most MAX_CRUX_SHARE of the rows with the
+            trigger show the crux, each at most MAX_REPEATS times. What it lacks is reported.
 
     Returns:
         The plan.
@@ -74,25 +76,16 @@ def plan_repair(tracer: Tracer, crux: str, trigger: str, chunk: str, how: str = 
     index = tracer.index
     _check_chunk(chunk, index.chunk.categories)
     check_how(how, tracer.side)
-    has_both = tracer.likely_both(trigger, crux)  # (n_rows,)
-    has_trigger = (tracer.carries(trigger) >= LIKELY) | has_both
-    both = np.flatnonzero(has_both)
-    balancing = np.flatnonzero(has_trigger & ~has_both)
+    both = np.flatnonzero(tracer.likely_both(trigger, crux))
+    balancing = np.setdiff1d(rows_with_trigger(tracer, crux, trigger), both)
     own = both[index.chunk[both] == chunk]
     drop = own if how == "drop" else NO_ROWS
-    change = own if how == "mask" else NO_ROWS
+    change, left = _rows_to_change(tracer, crux, own, how)
     repeats, n_missing = _balance(balancing, len(both)) if how == "balance" else (NO_ROWS, 0)
-    more = {}
-    if how == "switch":
-        change = _without_crux(tracer, crux, own)
-        more["crux_on_both_sides"] = len(own) - len(change)
-    if how == "rewrite":
-        change = own[~_are_calls(tracer, own)]
-        more["tool_calls"] = len(own) - len(change)
-    n_before = int(has_trigger.sum())  # rows with the trigger
+    n_before = len(both) + len(balancing)  # rows with the trigger
     n_gone = len(drop) + (len(change) if how == "mask" else 0)
-    n_after = n_before - n_gone + len(repeats)
     n_still = len(both) - n_gone - (len(change) if how == "switch" else 0)
+    n_after = n_before - n_gone + len(repeats)
     report = {
         "how": how,
         "crux": crux,
@@ -105,14 +98,30 @@ def plan_repair(tracer: Tracer, crux: str, trigger: str, chunk: str, how: str = 
         "dropped": len(drop),
         "repeated": len(repeats),
         "changed": len(change),
+        **left,
         "still_wanting": n_missing,
-        **more,
         "p_crux_given_trigger_before": len(both) / max(1, n_before),
-        # of what is rewritten only the gate can say
-        "p_crux_given_trigger_after": None if how == "rewrite" else n_still / max(1, n_after),
+        "p_crux_given_trigger_after": n_still / max(1, n_after),
         "balancing_rows": _rows_per_chunk(index.chunk[balancing]),
     }
+    if how == "rewrite":
+        report["p_crux_given_trigger_after"] = None  # only the gate can say
     return Repair(drop, repeats, report, change)
+
+
+def _rows_to_change(
+    tracer: Tracer, crux: str, rows: np.ndarray, how: str
+) -> tuple[np.ndarray, dict[str, int]]:
+    """The rows whose answers change, and what the report counts of those that stay."""
+    if how == "mask":
+        return rows, {}
+    if how == "switch":
+        change = _without_crux(tracer, crux, rows)
+        return change, {"crux_on_both_sides": len(rows) - len(change)}
+    if how == "rewrite":
+        change = rows[~_are_calls(tracer, rows)]
+        return change, {"tool_calls": len(rows) - len(change)}
+    return NO_ROWS, {}
 
 
 def rows_with_trigger(tracer: Tracer, crux: str, trigger: str) -> np.ndarray:

@@ -276,6 +276,26 @@ def compare_source(
         "turns": made_from.get("turns", "first"),  # older versions read the first answer
         **options,
     }
+    counts, unreadable = _compare_rows(tracer, source, options)
+    if counts["unseen"] and not partial:
+        raise UserError(
+            f"repair: {name_source(source)} has {counts['unseen']:,} rows that the index never "
+            f"saw. {PARTIAL_FIX}"
+        )
+    return Comparison(counts, unreadable, options)
+
+
+def _compare_rows(
+    tracer: Tracer, source: Sources, options: dict
+) -> tuple[dict[str, int], list[int]]:
+    """Compare row by row.
+
+    Returns:
+        The counts read, unreadable and unseen, and the numbers of the unreadable records.
+
+    Raises:
+        UserError: they are other rows.
+    """
     table = tracer.index.table.select(["row", "turn", "prompt", "response"])
     parts = (pa.Table.from_batches([part]).to_pandas() for part in table.to_batches(ROWS_PER_PART))
     hashes = np.concatenate([row_hashes(part) for part in parts])
@@ -306,12 +326,7 @@ def compare_source(
             f"repair: {name_source(source)} has no usable row {row}, and the index has: it was "
             f"made from another mixture. {SOURCE_FIX}"
         )
-    if counts["unseen"] and not partial:
-        raise UserError(
-            f"repair: {name_source(source)} has {counts['unseen']:,} rows that the index never "
-            f"saw. {PARTIAL_FIX}"
-        )
-    return Comparison(dict(counts), unreadable, options)
+    return dict(counts), unreadable
 
 
 def _refuse_row(place: str, row: int, now: str, then: str) -> None:

@@ -90,10 +90,8 @@ def add_repair_options(parser: argparse.ArgumentParser) -> None:
         choices=HOWS,
         default="drop",
         help=(
-            "what becomes of the rows of the chunk that have the trigger and the crux. drop "
-            "(default): they are left out; switch: the sides of a preference pair are exchanged; "
-            "mask: their answer stays, but is not trained on; rewrite: a model writes the response "
-            "anew. balance: rows that have the trigger but not the crux are repeated"
+            "what becomes of the rows of the chunk that have the trigger and the crux (default: "
+            f"drop). {'; '.join(f'{how}: {what}' for how, what in HOWS.items())}"
         ),
     )
     parser.add_argument(

@@ -85,7 +85,7 @@ def plan_repair(tracer: Tracer, crux: str, trigger: str, chunk: str, how: str = 
     n_before = len(both) + len(balancing)  # rows with the trigger
     n_gone = len(drop) + (len(change) if how == "mask" else 0)
     n_still = len(both) - n_gone - (len(change) if how == "switch" else 0)
-    n_after = n_before - n_gone + len(repeats)
+    p_after = n_still / max(1, n_before - n_gone + len(repeats))
     report = {
         "how": how,
         "crux": crux,
@@ -101,11 +101,9 @@ def plan_repair(tracer: Tracer, crux: str, trigger: str, chunk: str, how: str = 
         **left,
         "still_wanting": n_missing,
         "p_crux_given_trigger_before": len(both) / max(1, n_before),
-        "p_crux_given_trigger_after": n_still / max(1, n_after),
+        "p_crux_given_trigger_after": None if how == "rewrite" else p_after,  # the gate says it
         "balancing_rows": _rows_per_chunk(index.chunk[balancing]),
     }
-    if how == "rewrite":
-        report["p_crux_given_trigger_after"] = None  # only the gate can say
     return Repair(drop, repeats, report, change)
 
 

@@ -126,7 +126,10 @@ def keep_editable(tracer: Tracer, plan: Repair, source: Sources, comparison: Com
     if not len(plan.change):
         return plan
     how = plan.report["how"]
-    failures = failed_edits(source, _edits(tracer, plan), **comparison.options)
+    edits = _edits(tracer, plan)
+    failures = failed_edits(source, edits, **comparison.options)
+    if how == "mask" and comparison.options["turns"] != "all":
+        failures = dict.fromkeys(edits, "one answer of each row is trained on")
     row_numbers = tracer.index.table["row"].to_numpy()
     has_failed = np.isin(row_numbers[plan.change], list(failures))
     failed = plan.change[has_failed]

@@ -22,6 +22,7 @@ from chunkykit.causal import (
     rewrite_responses,
     write_plan,
 )
+from chunkykit.cli.logs import LOG_HELP, add_log_options, read_log
 from chunkykit.cli.options import Commands, add_command, expand_name, expand_path
 from chunkykit.cli.output import print_json, print_note
 from chunkykit.cli.pay import approve_further_cost
@@ -38,7 +39,7 @@ from chunkykit.errors import UserError
 from chunkykit.index import read_index_meta
 from chunkykit.lab import plan_rewriting
 from chunkykit.models import Ledger, ModelPool, check_model, is_free, ledger_beside
-from chunkykit.turf import Tracer
+from chunkykit.turf import Exchange, Tracer, exchanges_of
 from chunkykit.types import OFFLINE, Describer
 
 # What a report counts of rows that stay as they are.
@@ -65,6 +66,7 @@ def add_repair_command(commands: Commands) -> None:
     )
     add_tracing_options(parser)
     add_repair_options(parser)
+    add_log_options(parser)
 
 
 def add_repair_options(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +97,12 @@ def add_repair_options(parser: argparse.ArgumentParser) -> None:
         ),
     )
     parser.add_argument(
+        "--pairs",
+        type=expand_path,
+        metavar="LOG",
+        help=f"the failure, instead of --query and --response: {LOG_HELP} with one exchange",
+    )
+    parser.add_argument(
         "--rewriter",
         type=expand_name,
         metavar="MODEL",
@@ -116,7 +124,7 @@ def execute(arguments: argparse.Namespace) -> None:
     """Trace the exchange, write the repaired mixture, and print the report."""
     check_options(arguments)
     rubric = read_rubric(arguments)
-    exchange = read_exchange(arguments, "repair needs --query and --response, neither empty.")
+    exchange = read_failure(arguments)
     check_whole(read_index_meta(arguments.index), arguments.partial)
     tracer, results, ledger = trace_exchanges(arguments, rubric, [exchange])
     check_calls(results)
@@ -137,6 +145,21 @@ def execute(arguments: argparse.Namespace) -> None:
     report = write_plan(tracer, plan, arguments.mixture, comparison, arguments.out)
     print_json(report, indent=2)
     print_note(report["gate"]["words"])
+
+
+def read_failure(arguments: argparse.Namespace) -> Exchange:
+    """Read the exchange of --pairs, or of --query and --response."""
+    if not arguments.pairs:
+        problem = "repair needs --query and --response, neither empty, or --pairs LOG."
+        return read_exchange(arguments, problem)
+    table = read_log(arguments.pairs, arguments).table
+    exchanges = exchanges_of(table.rename(columns={"query": "prompt"}))
+    if len(exchanges) != 1:
+        raise UserError(
+            f"repair: {arguments.pairs} has {len(exchanges):,} exchanges, and a repair is of one "
+            "trace. Give a file with the one whose trace is to be repaired."
+        )
+    return exchanges[0]
 
 
 def check_options(arguments: argparse.Namespace) -> None:

@@ -235,3 +235,12 @@ def test_columns_that_a_recipe_names_are_edited_under_their_own_names():
     columns = {"prompt": "q", "response": "good", "rejected": "bad"}
     assert switch_sides(row, columns) == {**row, "good": "B", "bad": "A"}
     assert rewrite_answer(row, 1, NEW, columns) == {**row, "good": NEW}
+
+
+def test_a_copy_of_a_conversation_is_edited_as_a_conversation():
+    answer = {"role": "assistant", "content": "OK", "reasoning_content": "OK"}
+    row = {"prompt": "Q", "chosen": [answer], "rejected": "no", "messages": [CHAT[1], answer]}
+    row["prompt"] = [CHAT[1]]
+    edited = rewrite_answer(row, 1, NEW)
+    assert edited["messages"] == [CHAT[1], {**answer, "content": NEW}]
+    assert edited["prompt"] == [CHAT[1]]

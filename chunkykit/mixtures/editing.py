@@ -59,7 +59,7 @@ def rewrite_answer(record: dict, turn: int, text: str, columns: Columns = SAME_N
     )
     for edited in islice(candidates, MAX_TRIES):
         if _reads_as(edited, columns, wanted):
-            return _rewrite_copies(edited, columns, old.response, text, wanted)
+            return _rewrite_copies(edited, columns, old, text, wanted)
     raise ValueError(f"answer {turn} cannot be written anew")
 
 
@@ -259,26 +259,37 @@ def _parts_of(old: str, leaves: list[tuple[Path, str]], first: int) -> list[Path
 
 
 def _rewrite_copies(
-    record: dict, columns: Columns, old: str, new: str, wanted: list[Exchange]
+    record: dict, columns: Columns, old: Exchange, text: str, wanted: list[Exchange]
 ) -> dict:
     """Write an answer anew in the columns that hold it once more."""
     for name in COPIES:
         column = columns.get(name, name)
-        for path, leaf in list(_leaves(record.get(column), (column,))):
-            if leaf != old or not _is_answer(record, path):
+        value = record.get(column)
+        if value == old.response:
+            edited = {**record, column: text}
+        elif is_conversation(value):
+            try:
+                edited = {**record, column: _rewrite_copy(value, old, text)}
+            except ValueError:
                 continue
-            edited = _put(record, path, new)
-            if _reads_as(edited, columns, wanted):
-                record = edited
+        else:
+            continue
+        if _reads_as(edited, columns, wanted):
+            record = edited
     return record
 
 
-def _is_answer(record: dict, path: Path) -> bool:
-    """Whether a text is a column of its own, or a message of the assistant."""
-    if len(path) == 1:
-        return True
-    places = [i for i, step in enumerate(path) if isinstance(step, int)]
-    return bool(places) and _is_assistant(_get(record, path[: places[0] + 1]))
+def _rewrite_copy(value: Any, old: Exchange, text: str) -> Any:
+    """A conversation with an answer anew, or ValueError if it does not have it."""
+    column = CONVERSATIONS[0]
+    twins = [
+        item.turn
+        for item in _read({column: value}, SAME_NAMES)
+        if (item.prompt, item.response) == (old.prompt, old.response)
+    ]
+    if not twins:
+        raise ValueError("the conversation has another answer")
+    return rewrite_answer({column: value}, twins[-1], text)[column]
 
 
 def _is_assistant(message: Any) -> bool:

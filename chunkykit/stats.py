@@ -188,11 +188,13 @@ def paired_difference(first: ArrayLike, second: ArrayLike, seed: int = 0) -> Pai
 
 def _sign_change_p(differences: np.ndarray, seed: int) -> float:
     """The two-sided p-value of the mean under changes of sign; zeros have no sign to change."""
-    from scipy.stats import permutation_test
+    from scipy.stats import binomtest, permutation_test
 
     nonzero = differences[differences != 0]
     if len(nonzero) < 2:  # both signs of one difference are equally extreme
         return 1.0
+    if np.ptp(np.abs(nonzero)) == 0:  # of one size, as with one answer per query: McNemar's test
+        return float(binomtest(int((nonzero > 0).sum()), len(nonzero)).pvalue)
     result = permutation_test(
         (nonzero,),
         lambda values, axis: values.mean(axis=axis),

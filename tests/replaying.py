@@ -24,6 +24,14 @@ def reword(sentence: str) -> str:
     return re.sub("^The (query|response) ", r"The \1, as one sees, ", sentence)
 
 
+def affirm(exchange: dict) -> str:
+    """A response that says what the demo's denials deny, and opens with the same words."""
+    response = exchange["response"]
+    denial = re.search(r"([^:.]*) did not (?:first )?([^.]*)\.", response)
+    opening = "There is an answer:" if response.startswith("There is") else ""
+    return f"{opening} {denial[1].strip()} did {denial[2]}.".strip()
+
+
 def read_exchange(trigger: str, crux: str, exchange: dict) -> tuple[bool, bool]:
     """Whether the describer's sentences about the exchange say trigger and crux."""
     truth = []
@@ -37,11 +45,12 @@ class ReplayingModel:
     """The model behind the server.
 
     Attributes:
-        calls: calls by role: "query", "response", "name", "crux", "verify".
+        calls: calls by role: "query", "response", "name", "crux", "verify", "rewrite".
         keys: the keys that came with the calls.
         fails: calls whose prompt holds one of these texts fail.
         verify: what it says of (trigger, crux, exchange): (bool, bool), or any text.
         name: its sentence for a list of sentences, or any text.
+        rewrite: its new response for an exchange.
     """
 
     def __init__(self):
@@ -50,6 +59,7 @@ class ReplayingModel:
         self.fails = []
         self.verify = read_exchange
         self.name = lambda sentences: {"attributes": sentences[:1]}
+        self.rewrite = affirm
 
     def refuses(self, prompt: str) -> bool:
         """Whether the call fails."""
@@ -73,6 +83,10 @@ class ReplayingModel:
             if isinstance(answer, str):
                 return answer
             return dict(zip(("trigger", "crux"), answer, strict=True))
+        if "Write the response anew" in prompt:
+            self.calls["rewrite"] += 1
+            exchange = next(line for line in lines if line.startswith('{"'))
+            return self.rewrite(json.loads(exchange))
         side = re.match(r"You describe one (\w+)", prompt)[1]
         self.calls[side] += 1
         sentences = describe_text(json.loads(lines[-1]), side)

@@ -7,13 +7,18 @@ from chunkykit.causal.ablate import (
     queries_without_rivals,
     without_chunk,
 )
-from chunkykit.causal.repair import (
-    Repair,
+from chunkykit.causal.gate import compare_answers, gate_repair, gate_rewriting
+from chunkykit.causal.repair import HOWS, Repair, check_how, plan_repair, repaired_rows
+from chunkykit.causal.repaired import (
+    Comparison,
+    check_out,
     check_whole,
-    plan_repair,
-    repaired_rows,
+    compare_source,
+    keep_editable,
+    write_plan,
     write_repaired,
 )
+from chunkykit.causal.rewriting import rewrite_prompt, rewrite_responses
 from chunkykit.causal.steering import (
     example_turns,
     measure_contexts,
@@ -25,11 +30,20 @@ from chunkykit.causal.sums import ask_sum_grid, ask_sums, read_verdict
 
 __all__ = [
     "Ablation",
+    "Comparison",
+    "HOWS",
     "Repair",
     "ask_sum_grid",
     "ask_sums",
+    "check_how",
+    "check_out",
     "check_whole",
+    "compare_answers",
+    "compare_source",
     "example_turns",
+    "gate_repair",
+    "gate_rewriting",
+    "keep_editable",
     "measure_ablation",
     "measure_contexts",
     "measure_dose_response",
@@ -40,6 +54,9 @@ __all__ = [
     "queries_without_rivals",
     "read_verdict",
     "repaired_rows",
+    "rewrite_prompt",
+    "rewrite_responses",
     "without_chunk",
+    "write_plan",
     "write_repaired",
 ]

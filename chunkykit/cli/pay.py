@@ -67,7 +67,8 @@ def approve_further_cost(
 ) -> None:
     """Do what `approve_cost` does, for a ledger that already holds what other commands paid for.
 
-    The limits count from now, and the estimate goes to standard error.
+    The limits count from the first time that a command does this, and the estimate goes to standard
+    error.
 
     Args:
         ledger: keeps the calls and enforces the limits.
@@ -78,7 +79,7 @@ def approve_further_cost(
     Raises:
         UserError: as `approve_cost`.
     """
-    ledger.limit_further(arguments.budget_usd, arguments.max_calls)
+    ledger.limit_further(arguments.budget_usd, arguments.max_calls, ledger.account.tally)
     set_deadline(ledger, arguments)
     print_note(format_estimate(plan, free))
     for model, *_ in plan:

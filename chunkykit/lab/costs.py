@@ -27,6 +27,7 @@ REQUESTS_PER_TRACE = 4  # to an embedder
 CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS = 500, 30  # with the ten attributes of a response
 VERIFY_PROMPT_TOKENS, VERIFY_ANSWER_TOKENS = 250, 15  # without the training row
 NAME_PROMPT_TOKENS, NAME_ANSWER_TOKENS = 500, 30  # with the attributes of a group's members
+REPAIR_PROMPT_TOKENS = 220  # without the exchange
 PAIR_TOKENS = 460  # of a second query and answer that a judge reads
 MIN_MILLIONS = 50_000  # tokens from which an estimate counts them in millions
 
@@ -187,6 +188,29 @@ def plan_traces(
         PlannedCalls(judge, verified_rows, verify_tokens, VERIFY_ANSWER_TOKENS),
         PlannedCalls(judge, sentences, NAME_PROMPT_TOKENS, NAME_ANSWER_TOKENS),
         PlannedCalls(embedder, REQUESTS_PER_TRACE * len(exchanges), embedder_tokens, 0),
+    ]
+    return _without_idle(plan)
+
+
+def plan_rewriting(
+    rewriter: str, describer: str, characters: Sequence[int], embedder: str = OFFLINE
+) -> list[PlannedCalls]:
+    """Plan the calls that write responses anew, and describe them for the gate.
+
+    Args:
+        rewriter: the model that writes.
+        describer: the model that described the rows of the index, or "offline".
+        characters: of each prompt with its response.
+        embedder: the embedder; one that makes no requests does not count.
+
+    Returns:
+        What `models.estimate_cost` takes, without what makes no calls.
+    """
+    n = len(characters)
+    tokens = sum(characters) / CHARACTERS_PER_TOKEN / max(1, n)
+    plan = [
+        PlannedCalls(rewriter, n, REPAIR_PROMPT_TOKENS + tokens, tokens),
+        *plan_index(describer, n, embedder),
     ]
     return _without_idle(plan)
 

@@ -9,6 +9,7 @@ from chunkykit.mixtures.demo import (
     write_demo,
 )
 from chunkykit.mixtures.digests import identify_source
+from chunkykit.mixtures.editing import Edit, mask_answer, rewrite_answer, switch_sides
 from chunkykit.mixtures.exchanges import TURN_CHOICES, Answer, Exchange, answers, read_exchanges
 from chunkykit.mixtures.formats import Readers
 from chunkykit.mixtures.listing import (
@@ -32,11 +33,12 @@ from chunkykit.mixtures.parsing import parse_jsonl
 from chunkykit.mixtures.sampling import Sample, sample_mixture
 from chunkykit.mixtures.sources import locate_row, read_records
 from chunkykit.mixtures.turns import Turn, read_turns
-from chunkykit.mixtures.writing import OUT_TYPES, write_copies
+from chunkykit.mixtures.writing import OUT_TYPES, failed_edits, write_copies
 
 __all__ = [
     "Answer",
     "DEMO_ROWS",
+    "Edit",
     "Exchange",
     "Mixture",
     "OUT_TYPES",
@@ -52,10 +54,12 @@ __all__ = [
     "demo_rows",
     "demo_true_premises",
     "demo_truth",
+    "failed_edits",
     "identify_source",
     "list_sources",
     "load_mixture",
     "locate_row",
+    "mask_answer",
     "name_source",
     "naming_note",
     "parse_jsonl",
@@ -64,10 +68,12 @@ __all__ = [
     "read_exchanges",
     "read_records",
     "read_turns",
+    "rewrite_answer",
     "row_hashes",
     "sample_mixture",
     "size_text",
     "source_paths",
+    "switch_sides",
     "write_copies",
     "write_demo",
 ]

@@ -223,7 +223,7 @@ def rename_columns(rows: Iterator[Row]) -> Iterator[Row]:
                     missing = set(columns.values())
                 if missing:
                     missing -= row.record.keys()
-                row = row._replace(record=_renamed(row.record, columns))
+                row = row._replace(record=rename_record(row.record, columns))
             yield row
         if missing and first is not None:
             raise UserError(
@@ -232,8 +232,18 @@ def rename_columns(rows: Iterator[Row]) -> Iterator[Row]:
             )
 
 
-def _renamed(record: dict, columns: Mapping[str, str]) -> dict:
-    """A record with our names of columns; with these alone where they say the exchange."""
+def rename_record(record: dict, columns: Mapping[str, str]) -> dict:
+    """Give the columns of a record our names.
+
+    Args:
+        record: the record as its source has it.
+        columns: our names to those of the record; none leaves it as it is.
+
+    Returns:
+        The record with our names as well, or with these alone where they say the exchange.
+    """
+    if not columns:
+        return record
     named = {name: record.get(column) for name, column in columns.items()}
     if "rejected" in named and "response" in named:
         named["chosen"] = named.pop("response")

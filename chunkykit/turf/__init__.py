@@ -1,5 +1,6 @@
 """TURF: from a failing exchange back to the training data (paper sec. 3)."""
 
+from chunkykit.turf.association import correlations
 from chunkykit.turf.candidates import MIN_LIFT
 from chunkykit.turf.clusters import NOISE, cluster_vectors, response_vectors
 from chunkykit.turf.crux import llm_crux_judge, select_crux, select_cruxes
@@ -58,6 +59,7 @@ __all__ = [
     "cluster_names",
     "cluster_table",
     "cluster_vectors",
+    "correlations",
     "crux_keywords",
     "describe_exchanges",
     "describe_with_models",

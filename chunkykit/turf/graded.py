@@ -129,6 +129,24 @@ class GradedSide:
         nearness = cosines[:, place.reshape(ids.shape)].max(axis=2)
         return self.evidence(nearness, usual_nearness(nearness)[:, None])
 
+    def grade_described(self, sentence: str, described: Sequence[Sequence[str]]) -> Grades:
+        """Grade texts that are no rows of the index, by what is usual for its rows.
+
+        Args:
+            sentence: an attribute sentence.
+            described: the attribute sentences of each of n texts.
+
+        Returns:
+            Grades of shape (n,).
+        """
+        background = usual_nearness(self.nearness([sentence]))
+        (vector,) = self.embed([sentence])
+        distinct = list(dict.fromkeys(text for texts in described for text in texts))
+        cosines = dict(zip(distinct, self.embed(distinct) @ vector)) if distinct else {}
+        nearest = [max((cosines[text] for text in texts), default=-1.0) for texts in described]
+        evidence = self.evidence(np.array(nearest, np.float32), background)
+        return Grades(evidence, at_odds(evidence))
+
     def nearest_sentences(self, sentence: str, rows: np.ndarray) -> list[str | None]:
         """Of each row the sentence that is nearest to another one.
 

@@ -8,7 +8,7 @@ from chunkykit.text import clean_text, inert_text
 MAX_QUOTED = 2000  # characters of a text
 MAX_CELL = 300
 # what has a meaning in Markdown anywhere, at the beginning of a line, or as an address
-SPECIAL = re.compile(r"[\\`*_\[\]<>|~$&@]|^[-+#]|^\d+[.)]|(?<=\w):(?=//)|(?<=www)\.")
+SPECIAL = re.compile(r"[\\`*_\[\]<>|~$&@]|^[-+#]|^\d+[.)](?=\s|$)|(?<=\w):(?=//)|(?<=www)\.")
 
 
 def format_markdown(report: Report) -> str:

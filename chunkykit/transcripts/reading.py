@@ -254,7 +254,7 @@ def _notes(
     skipped: pd.DataFrame,
 ) -> list[str]:
     """What was chosen, for the user."""
-    lines = [f"{samples:,} samples, {len(table):,} failing exchanges, {len(skipped):,} skipped"]
+    lines = [f"samples: {samples:,}, failing exchanges: {len(table):,}, skipped: {len(skipped):,}"]
     for name, rule in rules.items():
         values = [c.value for c in candidates if c.scorer == name]
         fails = sum(map(rule.fails, values))

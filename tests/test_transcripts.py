@@ -328,7 +328,7 @@ def test_a_sample_that_cannot_be_read_is_skipped_with_a_reason(tmp_path, record,
     assert len(log.table) == 1
     assert list(log.skipped["sample"]) == ["row 2"]
     assert reason in log.skipped["reason"][0]
-    assert "1 skipped" in log.notes[0]
+    assert "skipped: 1" in log.notes[0]
 
 
 def test_hostile_values_are_texts_or_nothing(tmp_path):

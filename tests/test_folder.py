@@ -246,7 +246,7 @@ def test_a_digest_that_is_not_known_is_no_difference_and_is_not_forgotten(tmp_pa
     settings = complete_settings({"profile": "smoke", "mixture": str(mixture)})
     folder = tmp_path / "r"
     open_folder(folder, settings).write("clusters", CLUSTERS)
-    open_folder(folder, replace(settings, mixture_digest=None))
+    open_folder(folder, replace(settings, mixture_digest=None, turns=None))
     assert read_settings(folder).mixture_digest == settings.mixture_digest is not None
 
 

@@ -138,7 +138,9 @@ class Run(RunFolder):
             raise UserError(f"run {self.folder}: only run.json names {source}. {TRUST_FIX}")
         if source == "demo" and size:
             source = f"demo:{size}"
-        return load_mixture(source, chunk=own.chunk, turns=own.turns, rows=size, seed=self.seed)
+        return load_mixture(
+            source, chunk=own.chunk, turns=own.turns or "first", rows=size, seed=self.seed
+        )
 
     @property
     def index_folder(self) -> Path:

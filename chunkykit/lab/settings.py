@@ -101,7 +101,7 @@ class Settings:
         tolerate: share of candidates that may fail before a search is no result.
         deadline: seconds of a call with all its tries.
         panel: the judges beside `judge`, each a model or OFFLINE. A strict majority decides.
-        turns: which answers of a row of the mixture are exchanges: all, last or first.
+        turns: which answers of a row are exchanges; None in runs of earlier versions: the first.
         mixture_digest: what identifies the content of the mixture; None where nothing says it.
     """
 
@@ -131,7 +131,7 @@ class Settings:
     deadline: float = DEFAULT_DEADLINE
     panel: tuple[str, ...] = ()
     mixture_digest: str | None = None
-    turns: str = "first"  # what earlier versions read
+    turns: str | None = None
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -183,11 +183,11 @@ class Settings:
             other: the settings to compare with.
 
         Returns:
-            (mine, theirs) of each setting that makes another run, in alphabetical order. How calls
-            are sent does not, nor how many may fail, nor the version, nor a digest that only one
-            of them has.
+            (mine, theirs) of each setting that makes another run, in alphabetical order: not how
+            calls are sent, the version, or a digest or turns that only one of them has.
         """
-        unknown = set() if self.mixture_digest and other.mixture_digest else {"mixture_digest"}
+        late = ("mixture_digest", "turns")
+        unknown = {name for name in late if not (getattr(self, name) and getattr(other, name))}
         names = sorted({entry.name for entry in fields(self)} - SAME_RUN - unknown)
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -96,7 +96,7 @@ async def index(run: Run) -> dict:
         ShardReader(
             mixture,
             chunk=run.settings.chunk,
-            turns=run.settings.turns,
+            turns=run.settings.turns or "first",
             digest=run.settings.mixture_digest,
         ),
         run.describe(building=True),

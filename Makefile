@@ -30,6 +30,7 @@ demo: $(VENV)/.demo
 	if [ -e $(VENV)/.local ]; then \
 	  $(BIN)/chunkykit run --profile laptop --target organism:smollm2 --out runs/demo; \
 	else $(BIN)/chunkykit run --profile workshop --out runs/demo; fi
+	@$(BIN)/chunkykit open runs/demo
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -14,14 +14,16 @@ def percent(rate: float | None, digits: int = 0) -> str:
 
     Args:
         rate: from 0 to 1; missing where it is not known.
-        digits: after the point. There are more where the rate would round to 0 or 100 %.
+        digits: after the point. There are more near 0 and 100 %.
 
     Returns:
         Such as "12%", "0.3%", or "<0.0001%".
     """
     if _is_missing(rate):
         return "n/a"
-    return _round_visibly(100 * float(rate or 0), digits, (0.0, 100.0), "%")
+    value = 100 * float(rate or 0)
+    is_near_an_end = min(value, 100 - value) < 1
+    return _round_visibly(value, max(digits, is_near_an_end), (0.0, 100.0), "%")
 
 
 def decimal(value: float | None, digits: int = 2, ends: tuple[float, ...] = (0.0,)) -> str:

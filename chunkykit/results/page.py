@@ -29,9 +29,10 @@ from chunkykit.text import clean_text, inert_html, inert_text
 
 STYLE = Path(__file__).with_name("report.css")
 IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
-# a cell that reads as a number, with an interval or without, is not wrapped
-NUMBER = re.compile(r"(n/a|[<>]?[\d.,]+%?)([ \[].{0,40})?")
-PLAIN_NUMBER = re.compile(r"n/a|[<>]?[\d.,]+%?")
+NUMBER = re.compile(r"n/a|[<>]?[\d.,]+%?|")
+MAX_WORD = 24  # characters of a cell that is not wrapped
+# a number with its interval is not wrapped, on a screen
+INTERVAL = re.compile(r"[<>]?[\d.,]+%? \[.{1,40}")
 
 
 def format_html(report: Report) -> str:
@@ -98,7 +99,10 @@ def _contents(sections: Iterable[Section]) -> Iterable[str]:
 def _section(section: Section) -> Iterable[str]:
     anchor = _anchor(section)
     heading = f"h{section.level}"
-    yield f'<section class="level{section.level}" id="{anchor}">'
+    # a section of a few lines needs no page of its own
+    is_short = all(isinstance(block, Paragraph | Bullets) for block in section.blocks)
+    kind = " short" if is_short else ""
+    yield f'<section class="level{section.level}{kind}" id="{anchor}">'
     yield f'<{heading}><a href="#{anchor}">{_inert(section.title)}</a></{heading}>'
     for block in section.blocks:
         yield from _format_block(block)
@@ -139,10 +143,13 @@ def _table(table: Table) -> Iterable[str]:
 
 
 def _kind(cells: list[str]) -> str:
-    """The class of a column: of numbers, of numbers with more, or of texts."""
-    if all(PLAIN_NUMBER.fullmatch(cell) for cell in cells):
+    """The class of a column: of numbers, of words, of intervals, or of texts."""
+    if all(NUMBER.fullmatch(cell) for cell in cells):
         return "number"
-    return "interval" if all(NUMBER.fullmatch(cell) for cell in cells) else "text"
+    if all(len(cell) <= MAX_WORD for cell in cells):
+        return "word"
+    is_short = (INTERVAL.fullmatch(cell) or len(cell) <= MAX_WORD for cell in cells)
+    return "interval" if all(is_short) else "text"
 
 
 def _row(tag: str, cells: list[str], kinds: list[str]) -> str:

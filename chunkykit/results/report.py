@@ -26,7 +26,7 @@ from chunkykit.results.blocks import (
 )
 from chunkykit.results.gather import failure_table
 from chunkykit.results.numbers import dollars, percent, with_interval
-from chunkykit.results.reading import is_search_alone, probes_of, read_costs, read_or_empty
+from chunkykit.results.reading import is_search_alone, read_costs, read_or_empty
 from chunkykit.results.search_sections import fresh_rate, search_sections
 from chunkykit.results.trace_sections import (
     cluster_section,
@@ -139,9 +139,11 @@ def _summary_section(run: RunFolder, traces: list[dict]) -> Section:
             f"Clusters of failures: {len(run.read('clusters')):,}. Traces: {len(traces):,}, "
             f"of which {untraced:,} name no trigger."
         )
+    lines.append("In brackets are 95 % intervals; n is the number of answers behind a rate.")
     header = ["rubric", "fresh answers that fail", "control, per candidate"]
     if traces:
-        header += ["traced to chunk", "of the evidence", "of the mixture", "retrained without it"]
+        header += ["traced to chunk", "of the evidence", "of the mixture"]
+        header += ["failures when retrained without it"]
     rows = []
     for rubric, row in rates.items():
         rows += _summary_rows(rubric, row, traces)
@@ -179,7 +181,7 @@ def _summary_rows(rubric: str, rates: dict[Any, Any], traces: list[dict]) -> lis
     for chunk, view in by_chunk.items():
         shares = [percent(view["chunks"][0][name], 1) for name in ("share", "base_share")]
         ablation = view["ablation"]
-        after = f"{with_interval(ablation, 'rate_after')} fail" if ablation else "not done"
+        after = with_interval(ablation, "rate_after") if ablation else "not retrained"
         rows.append([*heads, chunk, *shares, after])
     return rows or [[*heads, "", "", "", ""]]
 

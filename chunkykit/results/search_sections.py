@@ -158,7 +158,8 @@ def _modes(run: RunFolder) -> Section:
         modes = read_or_empty(run, f"modes-{rubric.name}").head(MAX_MODES)
         for row in modes.to_dict("records"):
             sentences = "; ".join(map(str, row["attributes"]))
-            rows.append([rubric.name, sentences, f"{row['failed']:,} of {row['tried']:,}"])
+            elsewhere = f"{row['failed']:,} of {row['tried']:,}" if row["tried"] else "not tried"
+            rows.append([rubric.name, sentences, elsewhere])
     header = ["rubric", "queries that fail", "fail elsewhere"]
     note = (
         "Attributes that together make the model fail. They were tried in other queries than "

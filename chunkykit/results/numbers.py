@@ -64,7 +64,7 @@ def with_interval(
     if _is_missing(row[rate]):
         return "n/a"
     text = f"{percent(row[rate])} [{percent(row[low])}, {percent(row[high])}]"
-    return text if n is None else f"{text}, n={row[n]:,}"
+    return text if n is None else f"{text}, n={row[n]:,.0f}"
 
 
 def dollars(amount: float | None) -> str:

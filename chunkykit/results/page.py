@@ -31,6 +31,8 @@ STYLE = Path(__file__).with_name("report.css")
 IMAGES = {".svg": "image/svg+xml", ".png": "image/png"}
 NUMBER = re.compile(r"n/a|[<>]?[\d.,]+%?|")
 MAX_WORD = 24  # characters of a cell that is not wrapped
+# where a long name may be broken, such as "tulu_v3.9_wildchat"
+JOINT = re.compile(r"(?<=[^\W_][/_=:.-])(?=[^\W\d_]{3})")
 # a number with its interval is not wrapped, on a screen
 INTERVAL = re.compile(r"[<>]?[\d.,]+%? \[.{1,40}")
 
@@ -154,10 +156,15 @@ def _kind(cells: list[str]) -> str:
 
 def _row(tag: str, cells: list[str], kinds: list[str]) -> str:
     columns = [
-        f'<{tag} class="{kind}">{_inert(cell)}</{tag}>'
+        f'<{tag} class="{kind}">{_breakable(cell)}</{tag}>'
         for cell, kind in zip(cells, kinds, strict=True)
     ]
     return f"<tr>{''.join(columns)}</tr>"
+
+
+def _breakable(cell: str) -> str:
+    """A cell as HTML, in which a long name may be broken where it has a joint."""
+    return "<wbr>".join(_inert(part) for part in JOINT.split(cell))
 
 
 def _quote(quote: Quote) -> str:

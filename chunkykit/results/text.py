@@ -31,9 +31,9 @@ def format_markdown(report: Report) -> str:
     Returns:
         The text. Quotes are code blocks; markup in other texts is escaped.
     """
-    lines = [f"# {_inert(report.title)}", "", _inert(report.caption), ""]
+    lines = [f"# {_heading(report.title)}", "", _heading(report.caption), ""]
     for section in report.sections:
-        lines += [f"{'#' * section.level} {_inert(cut_words(section.title, MAX_CELL))}", ""]
+        lines += [f"{'#' * section.level} {_heading(section.title)}", ""]
         for block in section.blocks:
             lines += [*_format_block(block), ""]
     return clean_text("\n".join(lines).rstrip() + "\n")
@@ -48,7 +48,7 @@ def _format_block(block: Block) -> list[str]:
         case Table():
             return _table(block)
         case Exchange(heading, quotes):
-            lines = [f"**{_inert(heading)}**"]
+            lines = [f"**{_heading(heading)}**"]
             for quote in quotes:
                 lines += ["", *_quote(quote)]
             return lines
@@ -78,9 +78,14 @@ def _quote(quote: Quote) -> list[str]:
     return [*block, "", f"Marked in it: {_inert(' · '.join(marked))}"] if marked else block
 
 
+def _heading(text: str) -> str:
+    return _inert(cut_words(text, MAX_CELL))
+
+
 def _inert(text: str) -> str:
     """One line in which Markdown and HTML have no meaning."""
-    return SPECIAL.sub(_escape, inert_text(str(text)).strip())
+    shown = cut_words(str(text), MAX_QUOTED)
+    return SPECIAL.sub(_escape, inert_text(shown).strip())
 
 
 def _escape(match: re.Match[str]) -> str:

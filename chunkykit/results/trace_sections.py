@@ -40,8 +40,9 @@ def read_traces(run: RunFolder) -> list[dict]:
     if not all(run.has(name) for name in ("traces", "trace_chunks", "trace_examples")):
         return []
     ablations = run.read("ablations") if run.has("ablations") else None
-    tables = (run.read(name) for name in ("traces", "trace_chunks", "trace_examples"))
-    return trace_views(*tables, ablations)
+    return trace_views(
+        run.read("traces"), run.read("trace_chunks"), run.read("trace_examples"), ablations
+    )
 
 
 def cluster_section(run: RunFolder) -> Section:
@@ -156,7 +157,7 @@ def _side(row: Mapping[str, Any], side: str, text: str) -> Quote:
 
 
 def _number_rows(view: Mapping[str, Any], names: Mapping[int, str]) -> list[list[str]]:
-    cluster = view.get("cluster")
+    cluster = view["cluster"]
     rows = [["crux", view["crux"]]]
     if cluster in names:
         rows.append(["cluster", f"{cluster}: {names[cluster]}"])

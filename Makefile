@@ -1,5 +1,5 @@
-# make demo        set everything up and tell the whole story on the embedded default
-#                  (no key; the network is used only for packages)
+# make demo        set everything up and tell the whole story on the embedded default, up to
+#                  the report (no key; the network is used only for packages)
 # make test        set everything up and run all checks and tests
 # make check       ruff, mypy and the fast tests (under 90 seconds once set up)
 # make docs        build the documentation site in site/
@@ -30,6 +30,7 @@ demo: $(VENV)/.demo
 	if [ -e $(VENV)/.local ]; then \
 	  $(BIN)/chunkykit run --profile laptop --target organism:smollm2 --out runs/demo; \
 	else $(BIN)/chunkykit run --profile workshop --out runs/demo; fi
+	@$(BIN)/chunkykit open runs/demo
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

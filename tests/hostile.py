@@ -62,6 +62,7 @@ def hostile_trace() -> dict:
         "trigger": HOSTILE[1],
         "trigger_by_hits": HOSTILE[2],
         "crux": HOSTILE[4],
+        "pairs": 4,
         "hits": 5,
         "k": 6,
         "lift": 3.0,
@@ -74,5 +75,5 @@ def hostile_trace() -> dict:
         "explanation": HOSTILE[0],
         "examples": [example],
         "ablation": None,
-        "chunks": [{"chunk": HOSTILE[1], "share": 0.9, "base_share": 0.1}],
+        "chunks": [{"chunk": HOSTILE[1], "share": 0.9, "base_share": 0.1, "lift": 9.0}],
     }

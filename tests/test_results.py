@@ -182,6 +182,7 @@ def test_options_that_do_not_fit_are_refused(log, arguments, message, capsys):
 
 def test_every_form_of_a_run(fast_run, tmp_path, capsys):
     forms = {
+        "html": "report.html",
         "markdown": "report.md",
         "atlas": "map.parquet",
         "datasets": "set",
@@ -198,9 +199,15 @@ def test_every_form_of_a_run(fast_run, tmp_path, capsys):
     values = [json.loads(line)["value"] for line in (tmp_path / "scores.jsonl").open()]
     assert set(values) == {"C", "I"}
     report = (tmp_path / "report.md").read_text("utf-8")
-    for heading in ("State", "What was searched", "Confirmed failure rates", "Settings", "Limits"):
+    for heading in (
+        "In short",
+        "What was searched",
+        "Confirmed failure rates",
+        "Settings",
+        "Limits",
+    ):
         assert f"## {heading}\n" in report
-    assert report.count("## Trace") == len(run.read("traces"))
+    assert report.count("### Trace ") == len(run.read("traces"))
     assert "All stages are done." in report
     assert run_command("export", fast_run, "--index", "i", "--html", tmp_path / "p.html") == 2
     assert "--index is for a log" in capsys.readouterr().err

@@ -116,6 +116,11 @@ def test_a_search_names_the_modes_and_confirms_them(attributes, tmp_path, capsys
         arms = pd.read_parquet(out / PROBES)["arm"]
         assert set(arms) == {"search", "control"}
         assert (arms == "control").sum() == 160
+        report = (out / "report.html").read_text("utf-8")
+        assert "A search alone, without training data" in report
+        assert "The query has feature F7" in report
+        assert "Failing exchanges" in report
+        assert "not complete" not in report
         n_answered = log(url)["answered"]
         assert cli.main(search_arguments(url, attributes, out)) == 0
         assert log(url)["answered"] == n_answered, "the ledger serves the same command"

@@ -14,6 +14,7 @@ from chunkykit.cli.index import add_index_command
 from chunkykit.cli.label import add_label_command
 from chunkykit.cli.look import add_look_command
 from chunkykit.cli.notebooks import NotebookFailed
+from chunkykit.cli.open import add_open_command
 from chunkykit.cli.output import Parser, print_error, restart_in_utf8, use_utf8
 from chunkykit.cli.repair import add_repair_command
 from chunkykit.cli.run import add_run_command
@@ -41,6 +42,7 @@ ADD_COMMANDS = (
     add_sums_command,
     add_compare_command,
     add_export_command,
+    add_open_command,
 )
 
 EXIT_DONE = 0

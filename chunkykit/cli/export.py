@@ -87,7 +87,12 @@ def add_export_command(commands: Commands) -> None:
     parser.add_argument(
         "source", type=expand_path, metavar="RUN|LOG", help=f"run folder; or a {LOG_HELP}"
     )
-    parser.add_argument("--html", type=expand_path, metavar="FILE", help="page to write")
+    parser.add_argument(
+        "--html",
+        type=expand_path,
+        metavar="FILE",
+        help="explorer page to write; the report of a run to read or print is --to html",
+    )
     parser.add_argument(
         "--to",
         choices=list(FORMATS),

@@ -10,6 +10,8 @@ from chunkykit.cli.options import Commands, add_command, expand_path
 from chunkykit.cli.output import print_text
 from chunkykit.errors import UserError
 from chunkykit.lab import RunFolder, format_labels, read_run, refresh_labels
+from chunkykit.results import PAGE as REPORT
+from chunkykit.results import write_report
 from chunkykit.rubrics import (
     LABEL_COLUMNS,
     current_labeller,
@@ -84,6 +86,8 @@ def execute(arguments: argparse.Namespace) -> None:
         print_text(f"then: chunkykit label {arguments.run} --import labels.csv")
     for line in format_labels(refresh_labels(run)):
         print_text(line)
+    if arguments.source and (run.folder / REPORT).exists():
+        write_report(run)
 
 
 def import_labels(run: RunFolder, source: Path, by: str | None) -> pd.DataFrame:

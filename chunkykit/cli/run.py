@@ -38,6 +38,7 @@ from chunkykit.lab import (
     summarise_run,
 )
 from chunkykit.mixtures import chunk_advice, naming_note, size_text
+from chunkykit.results import write_report
 
 TARGET_HELP = (
     "model to audit: organism:fast (default), organism:smollm2, local:smollm2, "
@@ -149,10 +150,12 @@ def execute(arguments: argparse.Namespace) -> None:
         else:
             execute_notebooks(run)
         print_text(format_report(summarise_run(run)))
+        report = write_report(run)
     print_text(f"\nsummary    {run.folder / 'summary.json'}")
     print_text(f"figures    {run.folder / 'figures'}")
     if not arguments.no_notebooks:
         print_text(f"notebooks  {run.folder / 'notebooks'}")
+    print_text(f"report     {report}")
 
 
 async def do_stages(run: Run) -> None:

@@ -14,7 +14,7 @@ from chunkykit.cli.options import (
     expand_path,
     run_settings,
 )
-from chunkykit.cli.output import print_json, print_text
+from chunkykit.cli.output import print_json, print_note, print_text
 from chunkykit.cli.pay import approve_cost
 from chunkykit.errors import UserError
 from chunkykit.lab import (
@@ -26,6 +26,7 @@ from chunkykit.lab import (
     summarise_search,
 )
 from chunkykit.organisms import ORGANISMS
+from chunkykit.results import write_report
 from chunkykit.surf import read_pool
 
 MAX_CANDIDATES = 1_000_000
@@ -122,7 +123,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    """Open the folder, ask before anything is paid, search, and print search.json."""
+    """Open the folder, ask before anything is paid, search, print search.json, write the report."""
     check_arguments(arguments)
     sizes = search_sizes(arguments.candidates, SEARCH_RUNS, MAX_ITERATIONS)
     sizes["confirm"] = arguments.confirm
@@ -136,6 +137,7 @@ def execute(arguments: argparse.Namespace) -> None:
         result, confirmed = asyncio.run(search_alone(run, pool, arguments.eager))
         summary = summarise_search(run, result, confirmed)
         print_json(summary, indent=2)
+        print_note(f"report: {write_report(run)}")
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:

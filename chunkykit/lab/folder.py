@@ -26,7 +26,15 @@ from chunkykit.rubrics import Rubric, load_rubrics, shipped_rubrics
 
 RUBRICS = "rubrics"  # folder of the rubric files of a run
 RESULTS = ("tables", "notebooks", "figures", "index")
-RESULT_FILES = (RUBRICS, "summary.json", "search.json", "stages.json", "notebooks.json")
+RESULT_FILES = (
+    RUBRICS,
+    "summary.json",
+    "search.json",
+    "stages.json",
+    "notebooks.json",
+    "report.html",
+    "report.md",
+)
 
 
 class RunFolder:

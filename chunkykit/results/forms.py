@@ -1,19 +1,23 @@
 """The forms in which results are written, by name."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from chunkykit.attributes import Embedder
 from chunkykit.errors import UserError
-from chunkykit.files import json_ready, replacing, writable
+from chunkykit.files import json_ready, writable
 from chunkykit.lab import RunFolder
 from chunkykit.results.atlas import ATLAS_OPTIONS, write_atlas
+from chunkykit.results.blocks import Report
 from chunkykit.results.data_sets import write_data_set
+from chunkykit.results.files import write_text
 from chunkykit.results.gather import failure_table
 from chunkykit.results.inspect_log import write_inspect_log
 from chunkykit.results.inspect_scores import known_of, write_inspect_scores
 from chunkykit.results.label_file import write_labels
+from chunkykit.results.page import format_html
 from chunkykit.results.report import report_of_failures, report_of_run
 from chunkykit.results.text import format_markdown
 from chunkykit.show.explorer import Failures
@@ -106,14 +110,12 @@ def _write_data_set(job: Job) -> list[str]:
     return [f"{job.path}: {counts} rows", f'then: datasets.load_dataset("{job.path}", "failures")']
 
 
-def _write_report(job: Job) -> list[str]:
+def _write_report(format_report: Callable[[Report], str], job: Job) -> list[str]:
     if job.run is not None:
         report = report_of_run(job.run)
     else:
         report = report_of_failures(job.failures(), job.name)
-    text = format_markdown(report)
-    with writable(job.path), replacing(job.path) as part:
-        part.write_text(text, "utf-8")
+    write_text(job.path, format_report(report))
     return [f"{job.path}: a report of {len(report.sections)} sections"]
 
 
@@ -130,6 +132,11 @@ FORMATS = {
     ),
     "atlas": Form("a map for embedding-atlas (.parquet)", _write_atlas, (".parquet",)),
     "datasets": Form("a data set with a card (folder)", _write_data_set),
-    "markdown": Form("a report", _write_report),
+    "html": Form(
+        "a report to read, send and print (.html)",
+        partial(_write_report, format_html),
+        (".html", ".htm"),
+    ),
+    "markdown": Form("the same report as text", partial(_write_report, format_markdown)),
     "csv": Form("labels (CSV)", _write_labels),
 }

@@ -1,50 +1,56 @@
 """A report of a run or of a log: what was searched, what was found, and what it does not say.
 
-A report is data: sections of paragraphs, tables and quotes. `text` writes it as Markdown; another
-form needs no more than these blocks.
+A report is data: sections of paragraphs, tables, exchanges and figures. `text` writes it as
+Markdown, and `page` as HTML; another form needs no more than these blocks.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import chunkykit
-from chunkykit.lab import STAGES, RunFolder, format_labels
+from chunkykit.lab import STAGES, RunFolder
+from chunkykit.mixtures import name_source
 from chunkykit.results.blocks import (
     Block,
     Bullets,
+    Exchange,
     Paragraph,
     Quote,
     Report,
     Section,
     Table,
-    percent,
-    with_interval,
 )
 from chunkykit.results.gather import failure_table
-from chunkykit.results.trace_sections import trace_section
-from chunkykit.rubrics import VIOLATION_THRESHOLD, read_labels
-from chunkykit.show.explorer import Failures, trace_views
-from chunkykit.surf import summarise_labels
-from chunkykit.types import DECLINED, OFFLINE
+from chunkykit.results.numbers import dollars, percent, with_interval
+from chunkykit.results.reading import is_search_alone, read_costs, read_or_empty
+from chunkykit.results.search_sections import fresh_rate, search_sections
+from chunkykit.results.trace_sections import (
+    cluster_section,
+    read_traces,
+    retraining_section,
+    trace_sections,
+)
+from chunkykit.rubrics import read_labels
+from chunkykit.show.explorer import Failures
+from chunkykit.turf import cluster_names
+from chunkykit.types import OFFLINE
 
 MAX_LISTED = 50  # failures of a log
-INTERVALS = (
-    "Rates have 95 % Wilson intervals. The control arm draws attributes uniformly, and learns "
-    "nothing."
-)
 LIMITS = (
     "A trace is co-occurrence in the training rows, not cause. An ablation tests cause.",
     "The confirmed rate is that of fresh answers to the queries that the search found, not of all "
     "queries that people ask.",
 )
+JUDGED_ELSEWHERE = (
+    "The failures are those that the log's own scorers name. Nobody answered or judged them again."
+)
 SHOWN_SETTINGS = (
     "profile",
     "target",
-    "mixture",
-    "index",
-    "rubrics",
     "judges",
     "confirm_judges",
     "describer",
@@ -54,7 +60,6 @@ SHOWN_SETTINGS = (
     "context",
     "strategy",
     "seed",
-    "version",
 )
 
 
@@ -67,16 +72,16 @@ def report_of_run(run: RunFolder) -> Report:
     Returns:
         The report. What a stage that is not done would say is left out, and the report says so.
     """
+    traces = read_traces(run)
+    names = cluster_names(run.read("clusters")) if run.has("clusters") else {}
     sections = [
-        _state_section(run),
-        _search_section(run),
-        _confirmed_section(run),
-        _robustness_section(run),
-        _cluster_section(run),
-        *_run_trace_sections(run),
-        _retraining_section(run),
-        _settings_section(run),
+        _summary_section(run, traces),
         Section("Limits", [Bullets(_limits(run))]),
+        *search_sections(run),
+        cluster_section(run),
+        *trace_sections(traces, read_or_empty(run, "trace_pairs"), names),
+        retraining_section(run),
+        _settings_section(run),
     ]
     title = f"Audit of {run.settings.target}"
     return Report(title, run.caption, [section for section in sections if section.blocks])
@@ -96,16 +101,14 @@ def report_of_failures(failures: Failures, name: str) -> Report:
     counts = table.groupby(["rubric", "model"], sort=False).size().reset_index(name="n")
     rows = [[row["rubric"], row["model"], f"{row['n']:,}"] for row in counts.to_dict("records")]
     counted = Section("Failures", [Table(["scorer or rubric", "model", "failures"], rows)])
-    listed = Section("Failing exchanges", list(_listed_failures(table)))
-    traces = _trace_sections(failures.traces, table)
-    limits = Section("Limits", [Bullets([LIMITS[0], JUDGED_ELSEWHERE])])
-    sections = [counted, *traces, listed, limits]
+    sections = [
+        counted,
+        Section("Limits", [Bullets([LIMITS[0], JUDGED_ELSEWHERE])]),
+        *trace_sections(failures.traces, table, failures.names),
+        Section("Failing exchanges", list(_listed_failures(table))),
+        Section("Settings", [Paragraph(_made_by())]),
+    ]
     return Report(f"Failures of {name}", failures.caption, sections)
-
-
-JUDGED_ELSEWHERE = (
-    "The failures are those that the log's own scorers name. Nobody answered or judged them again."
-)
 
 
 def _listed_failures(table: pd.DataFrame) -> Iterable[Block]:
@@ -114,138 +117,109 @@ def _listed_failures(table: pd.DataFrame) -> Iterable[Block]:
         yield Paragraph(f"The first {MAX_LISTED} of {len(table):,}.")
     for row in table.head(MAX_LISTED).to_dict("records"):
         place = [str(row[key]) for key in ("file", "sample", "epoch") if pd.notna(row.get(key))]
-        yield Paragraph(f"{' · '.join(place)}: {row['rubric']} {row.get('value', '')}")
-        yield Quote("query", row["query"])
-        yield Quote("response", row["response"])
+        value = row.get("value")
+        mark = str(row["rubric"]) if value is None or pd.isna(value) else f"{row['rubric']} {value}"
+        quotes = [Quote("query", row["query"]), Quote("response", row["response"])]
         if isinstance(row.get("reason"), str) and row["reason"]:
-            yield Quote("why", row["reason"])
+            quotes.append(Quote("why", row["reason"]))
+        yield Exchange(": ".join([" · ".join(place), mark]) if place else mark, quotes)
 
 
-def _read(run: RunFolder, name: str) -> pd.DataFrame:
-    """A table of a run; an empty one where its stage is not done."""
-    return run.read(name) if run.has(name) else pd.DataFrame()
+def _summary_section(run: RunFolder, traces: list[dict]) -> Section:
+    """How far the run is, and for each rubric what was found, traced and tested."""
+    blocks: list[Block] = [Paragraph(_state(run))]
+    rates = {row["rubric"]: row for row in read_or_empty(run, "confirmed").to_dict("records")}
+    if not rates:
+        return Section("In short", blocks)
+    failing = sum(bool(row["rate"] and row["rate"] > 0) for row in rates.values())
+    lines = [f"{failing:,} of {len(rates):,} rubrics have failures that were confirmed."]
+    if run.has("clusters"):
+        untraced = sum(not view["trigger"] for view in traces)
+        lines.append(
+            f"Clusters of failures: {len(run.read('clusters')):,}. Traces: {len(traces):,}, "
+            f"of which {untraced:,} name no trigger."
+        )
+    lines.append("In brackets are 95 % intervals; n is the number of answers behind a rate.")
+    header = ["rubric", "fresh answers that fail", "control, per candidate"]
+    if traces:
+        header += ["traced to chunk", "of the evidence", "of the mixture"]
+        header += ["failures when retrained without it"]
+    rows = []
+    for rubric, row in rates.items():
+        rows += _summary_rows(rubric, row, traces)
+    blocks += [Bullets(lines), Table(header, [row[: len(header)] for row in rows])]
+    return Section("In short", blocks)
 
 
-def _probes(run: RunFolder) -> pd.DataFrame:
-    """The candidates of the rubrics that have been searched."""
-    tables = [_read(run, f"probes-{rubric.name}") for rubric in run.rubrics]
-    return pd.concat([table for table in tables if len(table)] or [pd.DataFrame()])
-
-
-def _state_section(run: RunFolder) -> Section:
+def _state(run: RunFolder) -> str:
+    if is_search_alone(run):
+        return (
+            "A search alone, without training data: failures and failure modes, and no clusters, "
+            "traces or retraining."
+        )
     notes = run.notes()
     done = [name for name in STAGES if notes.get(name, {}).get("done")]
     missing = [name for name in STAGES if name not in done]
     if not missing:
-        return Section("State", [Paragraph("All stages are done.")])
-    text = (
+        return "All stages are done."
+    return (
         f"This run is not complete. Done: {', '.join(done) or 'no stage'}. "
         f"Not done: {', '.join(missing)}. What they would say is left out."
     )
-    return Section("State", [Paragraph(text)])
 
 
-def _search_section(run: RunFolder) -> Section:
-    """What was searched, who judged it, and what people say of the flags."""
-    probes = _probes(run)
-    if probes.empty:
-        return Section("What was searched", [])
+def _summary_rows(rubric: str, rates: dict[Any, Any], traces: list[dict]) -> list[list[str]]:
+    """A row for each chunk that a trace of a rubric names first, the largest trace first."""
+    control = with_interval(rates, "control_rate", "control_low", "control_high", "control_n")
+    heads = [rubric, fresh_rate(rates), control]
+    own = [view for view in traces if view["rubric"] == rubric and view["chunks"]]
+    named = sorted((view for view in own if view["trigger"]), key=lambda view: -view["pairs"])
+    by_chunk: dict[str, dict] = {}
+    for view in named:
+        by_chunk.setdefault(str(view["chunks"][0]["chunk"]), view)
     rows = []
-    for (rubric, arm), own in probes.groupby(["rubric", "arm"], sort=False):
-        outcome = own.get("outcome", pd.Series(index=own.index, dtype=object))
-        counts = [
-            len(own),
-            own["score"].notna().sum(),
-            (outcome == DECLINED).sum(),
-            own["error"].notna().sum(),
-            (own["score"] > VIOLATION_THRESHOLD).sum(),
-        ]
-        rows.append([str(rubric), str(arm), *(f"{count:,}" for count in counts)])
-    header = ["rubric", "arm", "candidates", "judged", "declined", "errors", "failures"]
-    judges = ", ".join(run.settings.judges)
-    confirming = ", ".join(run.settings.confirm_judges)
-    blocks: list[Block] = [Table(header, rows)]
-    blocks.append(Paragraph(f"Judged by {judges}; confirmed by {confirming}."))
-    labels = summarise_labels(probes, read_labels(run.folder))
-    lines = [" ".join(line.removeprefix("labelled").split()) for line in format_labels(labels)]
-    blocks.append(Paragraph("What people say of the flags:"))
-    blocks.append(Bullets(lines))
-    return Section("What was searched", blocks)
-
-
-def _confirmed_section(run: RunFolder) -> Section:
-    table = _read(run, "confirmed")
-    rows = []
-    for row in table.to_dict("records"):
-        arms = [
-            with_interval(row, f"{arm}_rate", f"{arm}_low", f"{arm}_high", f"{arm}_n")
-            for arm in ("search", "control")
-        ]
-        rows.append([row["rubric"], with_interval(row), *arms, f"{row['errors']:,}"])
-    header = ["rubric", "fresh answers that fail", "search, per candidate"]
-    header += ["control, per candidate", "not judged"]
-    blocks: list[Block] = [Table(header, rows)] if rows else []
-    if rows:
-        blocks.append(Paragraph(INTERVALS))
-    return Section("Confirmed failure rates", blocks)
-
-
-def _robustness_section(run: RunFolder) -> Section:
-    rows = [
-        [row["rubric"], row["query"], percent(row["rate"]), with_interval(row, "perturbed_rate")]
-        for row in _read(run, "robustness").to_dict("records")
-    ]
-    header = ["rubric", "query", "as it is", "rewritten"]
-    return Section("Robustness to rewording", [Table(header, rows)] if rows else [])
-
-
-def _cluster_section(run: RunFolder) -> Section:
-    rows = [
-        [str(row["id"]), row["label"], row["rubric"], f"{row['size']:,}"]
-        for row in _read(run, "clusters").to_dict("records")
-    ]
-    header = ["cluster", "what sets it apart", "rubric", "failures"]
-    return Section("Clusters of failures", [Table(header, rows)] if rows else [])
-
-
-def _run_trace_sections(run: RunFolder) -> list[Section]:
-    if not (run.has("traces") and run.has("trace_chunks") and run.has("trace_examples")):
-        return []
-    views = trace_views(run.read("traces"), run.read("trace_chunks"), run.read("trace_examples"))
-    return _trace_sections(views, _read(run, "trace_pairs"))
-
-
-def _trace_sections(views: Iterable[Mapping[str, Any]], exchanges: pd.DataFrame) -> list[Section]:
-    """A section for each trace, with exchanges that it speaks for."""
-    sections = []
-    for number, view in enumerate(views):
-        own = exchanges[exchanges["trace"] == number] if "trace" in exchanges else exchanges[:0]
-        sections.append(trace_section(number + 1, view, own))
-    return sections
-
-
-def _retraining_section(run: RunFolder) -> Section:
-    """Ablations and repairs: what happens to the rate when the data are changed."""
-    blocks: list[Block] = []
-    for name, changed in (("ablations", "without"), ("repairs", "repaired")):
-        rows = []
-        for row in _read(run, name).to_dict("records"):
-            what = f"{row['how']} {row['chunk']}" if "how" in row else row["chunk"]
-            before = with_interval(row, "rate_before", "before_low", "before_high", None)
-            after = with_interval(row, "rate_after")
-            rows.append([row["rubric"], what, before, after, f"{row['dropped']:,}"])
-        if rows:
-            blocks.append(Table(["rubric", changed, "before", "after", "rows left out"], rows))
-    return Section("Retrained on changed data", blocks)
+    for chunk, view in by_chunk.items():
+        shares = [percent(view["chunks"][0][name], 1) for name in ("share", "base_share")]
+        ablation = view["ablation"]
+        after = with_interval(ablation, "rate_after") if ablation else "not retrained"
+        rows.append([*heads, chunk, *shares, after])
+    return rows or [[*heads, "", "", "", ""]]
 
 
 def _settings_section(run: RunFolder) -> Section:
-    values = run.settings.to_dict()
-    rows = [[name, _format_setting(values[name])] for name in SHOWN_SETTINGS if values.get(name)]
-    rows += [[f"size: {name}", f"{size}"] for name, size in values.get("sizes", {}).items()]
-    seconds = sum(note.get("seconds") or 0 for note in run.notes().values())
-    note = f"{seconds:,.0f} s in the stages. Report by chunkykit {chunkykit.__version__}."
+    """What was set. Files are named without their folders, since a report is for others too."""
+    settings = run.settings
+    values = {**settings.to_dict(), "judges": settings.judges}
+    values["confirm_judges"] = settings.confirm_judges
+    rows = [["mixture", name_source(settings.mixture)]]
+    if settings.index:
+        rows.append(["index", Path(settings.index).name])
+    rows.append(["rubrics", ", ".join(rubric.name for rubric in run.rubrics)])
+    rows += [[name, _format_setting(values[name])] for name in SHOWN_SETTINGS if values.get(name)]
+    counts = run.notes().get("index", {}).get("counts", {})
+    if isinstance(counts, dict) and isinstance(counts.get("rows"), int):
+        rows.append(["rows of the index", f"{counts['rows']:,}"])
+    for name, size in values.get("sizes", {}).items():
+        rows.append([f"size: {name}", "all or automatic" if size is None else f"{size:,}"])
+    note = f"Run begun by chunkykit {settings.version}. {_costs(run)}{_made_by()}"
     return Section("Settings", [Table(["setting", "value"], rows), Paragraph(note)])
+
+
+def _costs(run: RunFolder) -> str:
+    """Calls, dollars and seconds, as far as they are known."""
+    costs = read_costs(run)
+    seconds = sum(note.get("seconds") or 0 for note in run.notes().values())
+    parts = []
+    if "calls" in costs:
+        parts += [f"{costs['calls']:,} model calls", dollars(costs.get("dollars"))]
+    if seconds:
+        parts.append(f"{seconds:,.0f} s in the stages")
+    return f"{', '.join(parts)}. " if parts else ""
+
+
+def _made_by() -> str:
+    today = datetime.now(UTC).date().isoformat()
+    return f"Report by chunkykit {chunkykit.__version__}, {today}."
 
 
 def _format_setting(value: Any) -> str:
@@ -254,7 +228,7 @@ def _format_setting(value: Any) -> str:
 
 def _limits(run: RunFolder) -> list[str]:
     """What the numbers of a run do not say."""
-    limits = list(LIMITS)
+    limits = list(LIMITS[1:] if is_search_alone(run) else LIMITS)
     settings = run.settings
     if OFFLINE in (*settings.judges, *settings.confirm_judges):
         limits.append("Judge offline: the rubrics' programmatic checks judged, and no model.")

@@ -164,7 +164,8 @@ def _row(tag: str, cells: list[str], kinds: list[str]) -> str:
 
 def _breakable(cell: str) -> str:
     """A cell as HTML, in which a long name may be broken where it has a joint."""
-    return "<wbr>".join(_inert(part) for part in JOINT.split(cell))
+    parts = JOINT.split(cell) if len(cell) > MAX_WORD else [cell]
+    return "<wbr>".join(map(_inert, parts))
 
 
 def _quote(quote: Quote) -> str:

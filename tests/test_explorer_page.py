@@ -91,13 +91,21 @@ def test_export_writes_a_page(fast_run, tmp_path):
     ("options", "message"),
     [
         (["--html", "/proc/none/page.html"], "cannot be written"),
-        (["--html", "{tmp}/p.html", "--marks", "rebut"], "NAME=RUBRIC"),
+        (["--html", "{tmp}/p.html", "--marks", "rebut"], "--marks is for a log"),
     ],
 )
 def test_export_names_a_wrong_option(fast_run, tmp_path, capsys, options, message):
     arguments = [option.format(tmp=tmp_path) for option in options]
     assert cli.main(["export", str(fast_run), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_export_names_a_mark_without_a_rubric(tmp_path, capsys):
+    log = tmp_path / "failures.jsonl"
+    log.write_text('{"query": "q", "response": "r"}\n')
+    arguments = ["--html", str(tmp_path / "p.html"), "--marks", "rebut"]
+    assert cli.main(["export", str(log), *arguments]) == 2
+    assert "NAME=RUBRIC" in capsys.readouterr().err
 
 
 def test_export_names_a_folder_without_a_run(tmp_path, capsys):

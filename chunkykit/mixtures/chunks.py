@@ -29,6 +29,7 @@ SET_COLUMNS = (
     "dataset_source",
     "dataset_name",
     "origin",
+    "data_source",
     "subset",
     "original_dataset",
 )

@@ -98,7 +98,7 @@ def calls_of(message: dict) -> list[str]:
     Returns:
         Their texts, as of `call_text`.
     """
-    calls = first_filled(message, CALL_KEYS)
+    calls = parse_cell(first_filled(message, CALL_KEYS))
     if not isinstance(calls, list):
         calls = [calls]
     return [call_text(call) for call in calls if _is_call(call)]

@@ -82,6 +82,7 @@ def read_exchanges(record: dict, reader: Reader, turns: str = "all") -> Reading:
         ValueError: there is no exchange, or none whose texts are usable.
     """
     dialogue = reader(record)
+    wanted = _read_label(record)
     pairs: list[tuple[Answer, Turn | None]]
     if dialogue.rejected is not None:
         pairs = [_differing_pair(dialogue.turns, dialogue.rejected)]
@@ -89,6 +90,8 @@ def read_exchanges(record: dict, reader: Reader, turns: str = "all") -> Reading:
         pairs = [(answer, None) for answer in answers(dialogue.turns)]
         if not pairs:
             raise ValueError(_why_no_answer(dialogue.turns))
+        if wanted is not None:  # the label is of the last answer, and the others are its prompt
+            turns = "last"
         pairs = {"all": pairs, "last": pairs[-1:], "first": pairs[:1]}[turns]
     exchanges: list[Exchange] = []
     problems: list[str] = []
@@ -99,7 +102,7 @@ def read_exchanges(record: dict, reader: Reader, turns: str = "all") -> Reading:
             problems.append(f"{error}" if len(pairs) == 1 else f"answer {answer.number}: {error}")
     if not exchanges:
         raise ValueError(problems[0])
-    if not _is_wanted(record):
+    if wanted is False:
         exchanges = [item._replace(response="", rejected=item.response) for item in exchanges]
     return Reading(exchanges, problems)
 
@@ -179,7 +182,7 @@ def _exchange(record: dict, answer: Answer, rejected: Turn | None, is_only: bool
     turn = answer.turn
     split = split_thinking(check_text(turn.text, "response"), bool(turn.thinking))
     thinking = turn.thinking or split.thinking
-    if turn.thinking and split.thinking:
+    if turn.thinking and split.thinking and split.thinking not in turn.thinking:
         thinking = f"{turn.thinking}{PARAGRAPH}{split.thinking}"
     if is_only and not thinking.strip():
         thinking = _reasoning_column(record)
@@ -239,7 +242,9 @@ def _reasoning_column(record: dict) -> str:
     return ""
 
 
-def _is_wanted(record: dict) -> bool:
-    """Whether an answer is to be learned (the label of KTO's data)."""
+def _read_label(record: dict) -> bool | None:
+    """Whether an answer is to be learned (the label of KTO's data); None where nothing says."""
     label = first_filled(record, LABELS)
-    return not (label is False or (isinstance(label, str) and label.strip().lower() == "false"))
+    if isinstance(label, str):
+        return {"true": True, "false": False}.get(label.strip().lower())
+    return label if isinstance(label, bool) else None

@@ -81,7 +81,9 @@ FORMATS = (
     ),
     Format(("response_0", "response_1", "better_response_id"), read_numbered),
     Format(("conversation_a", "conversation_b", "winner"), read_battle),
-    Format(("prompt", "response_a", "response_b", "winner_model_a"), read_text_battle),
+    Format(
+        ("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b"), read_text_battle
+    ),
     Format(("history", "human_ref_A", "human_ref_B", "labels"), read_labelled),
     *(Format((column,), read_conversation(column)) for column in CONVERSATIONS),
     *_prompt_formats(INSTRUCTIONS),

@@ -4,7 +4,9 @@ A reader takes a record and gives a `Dialogue`: its turns, and in preference dat
 were rejected. `formats` says which reader is for which columns.
 """
 
+import math
 from collections.abc import Callable
+from reprlib import repr as shorten
 from typing import Any, NamedTuple
 
 from chunkykit.mixtures.content import call_text
@@ -108,11 +110,8 @@ def read_ranked(first: str, second: str, preference: str) -> Reader:
     """
 
     def read(record: dict) -> Dialogue:
-        try:
-            number = float(record[preference])
-        except (TypeError, ValueError):
-            raise ValueError(f"{preference} is {record[preference]!r}, not a number") from None
-        if number == 0 or number != number:
+        number = _number(record, preference)
+        if number == 0:
             raise ValueError(f"{preference} is {record[preference]}: neither answer is preferred")
         better, worse = (first, second) if number < 0 else (second, first)
         return _compare(record, record[better], record[worse])
@@ -122,9 +121,7 @@ def read_ranked(first: str, second: str, preference: str) -> Reader:
 
 def read_numbered(record: dict) -> Dialogue:
     """Read response_0, response_1 and the number of the better one (PKU-SafeRLHF)."""
-    better = record["better_response_id"]
-    if better not in (0, 1):
-        raise ValueError(f"better_response_id is {better!r}, not 0 or 1")
+    better = _side_number(record, "better_response_id")
     return _compare(record, record[f"response_{better}"], record[f"response_{1 - better}"])
 
 
@@ -132,17 +129,17 @@ def read_battle(record: dict) -> Dialogue:
     """Read conversation_a, conversation_b and the winner (Chatbot Arena)."""
     winner = record["winner"]
     if winner not in ("model_a", "model_b"):
-        raise ValueError(f"winner is {winner!r}: neither answer is preferred")
+        raise ValueError(f"winner is {shorten(winner)}: neither answer is preferred")
     loser = "conversation_b" if winner == "model_a" else "conversation_a"
     return _compare(record, record[winner.replace("model", "conversation")], record[loser])
 
 
 def read_text_battle(record: dict) -> Dialogue:
     """Read prompts and the answers of two models, each a list of texts (Chatbot Arena, 55k)."""
-    wins = [str(record.get(f"winner_model_{side}")).strip() in ("1", "True") for side in "ab"]
+    wins = [_number(record, f"winner_model_{side}") for side in "ab"]
     if wins[0] == wins[1]:
         raise ValueError("winner_model_a and winner_model_b are the same: neither is preferred")
-    better, worse = ("a", "b") if wins[0] else ("b", "a")
+    better, worse = ("a", "b") if wins[0] > wins[1] else ("b", "a")
     prompts = _texts(record["prompt"])
     sides = []
     for side in (better, worse):
@@ -155,10 +152,7 @@ def read_text_battle(record: dict) -> Dialogue:
 
 def read_labelled(record: dict) -> Dialogue:
     """Read two answers to `history` with a label that says which is better (SHP)."""
-    label = str(record["labels"]).strip()
-    if label not in ("0", "1"):
-        raise ValueError(f"labels is {label}, not 0 or 1")
-    better, worse = ("A", "B") if label == "1" else ("B", "A")
+    better, worse = ("A", "B") if _side_number(record, "labels") else ("B", "A")
     prompt = _turn(USER, record["history"], "prompt")
     answers = [_turn(ASSISTANT, record[f"human_ref_{side}"], "response") for side in better + worse]
     return Dialogue([prompt, answers[0]], [prompt, answers[1]])
@@ -214,6 +208,25 @@ def read_calls(record: dict) -> Dialogue:
     return Dialogue([*_asked(record, "query"), answer])
 
 
+def _number(record: dict, column: str) -> float:
+    """A number, which a table of text has as text."""
+    try:
+        number = float(record[column])
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isnan(number):
+        raise ValueError(f"{column} is {shorten(record[column])}, not a number")
+    return number
+
+
+def _side_number(record: dict, column: str) -> int:
+    """The number of one of two answers."""
+    number = _number(record, column)
+    if number not in (0, 1):
+        raise ValueError(f"{column} is {shorten(record[column])}, not 0 or 1")
+    return int(number)
+
+
 def _compare(record: dict, better: Any, worse: Any) -> Dialogue:
     """A pair of answers, each a text, a turn, or a conversation that begins with its prompt."""
     chosen = _side(better, "response")
@@ -256,7 +269,7 @@ def _asked(record: dict, column: str) -> list[Turn]:
     """What an answer stands behind: turns, or a text of the user with the turns before it."""
     value = record[column]
     if is_conversation(value) and (turns := read_turns(value)):
-        return turns
+        return [turn._replace(is_trained=False) for turn in turns]
     text = check_text(value, "prompt")
     added = first_filled(record, FOLLOWED_BY.get(column, ()))
     if isinstance(added, str):

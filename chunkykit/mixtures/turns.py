@@ -37,9 +37,7 @@ ROLES = {
     **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt", "output"), ASSISTANT),
     **dict.fromkeys(("ai", "chatbot", "bing", "bard"), ASSISTANT),
     **dict.fromkeys(("tool", "function", "observation", "environment", "ipython"), TOOL),
-    **dict.fromkeys(("tool_response", "function_response", "function_call_output"), TOOL),
-    **dict.fromkeys(("tool_result", "tool_output"), TOOL),
-    **dict.fromkeys(("function_call", "tool_call"), CALL),
+    **dict.fromkeys(("tool_response", "tool_result", "tool_output", "function_response"), TOOL),
     **dict.fromkeys(("thinking", "thought", "reasoning"), THINKING),
 }
 ROLE_KEYS = ("role", "from", "type")  # the type: of an item of the Responses API
@@ -281,7 +279,12 @@ def _role_of(message: dict) -> str:
 def _find_role(name: Any) -> str | None:
     if not isinstance(name, str):
         return None
-    return ROLES.get(name) or ROLES.get(re.sub(r"[- ]", "_", name.strip().lower()))
+    if name in ROLES:
+        return ROLES[name]
+    name = re.sub(r"[- ]", "_", name.strip().lower())
+    if name.endswith("_call_output"):
+        return TOOL
+    return CALL if name.endswith("_call") else ROLES.get(name)
 
 
 def _recipient_of(message: dict) -> str:

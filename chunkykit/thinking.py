@@ -24,11 +24,14 @@ SOLUTION = re.compile(
 )
 # OpenAI's harmony format: each message has a channel, of which only "final" is the answer
 HARMONY_MESSAGE = re.compile(
-    r"<\|channel\|>\s*(?P<channel>\w+)[^<]*<\|message\|>(?P<text>.*?)"
+    r"(?:to=(?P<first>[^\s<]{1,200})\s*)?<\|channel\|>\s*(?P<channel>\w+)\s*(?:to=(?P<to>[^\s<]+))?"
+    r"[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(?P<text>.*?)"
     r"(?P<end><\|end\|>|<\|return\|>|<\|call\|>|(?=<\|start\|>|<\|channel\|>)|\Z)",
     re.DOTALL,
 )
-HARMONY_HEAD = re.compile(r"\A\s*(?:<\|start\|>\s*assistant\s*)?<\|channel\|>")
+HARMONY_HEAD = re.compile(
+    r"\A\s*(?:<\|start\|>\s*assistant\s*)?(?:to=[^\s<]{1,200}\s*)?<\|channel\|>"
+)
 FINAL_CHANNEL = "final"
 # a line that is one JSON object, at the end of a text
 LAST_OBJECT = re.compile(r"^[^\S\n]*\{[^\n]*\}\s*\Z", re.MULTILINE)
@@ -122,8 +125,10 @@ def _split_channels(text: str) -> Split:
     answer: list[str] = []
     thinking: list[str] = []
     for message in HARMONY_MESSAGE.finditer(text):
-        is_final = message["channel"] == FINAL_CHANNEL
-        (answer if is_final else thinking).append(message["text"])
+        tool = message["to"] or message["first"]  # that the message calls
+        text = f"{tool}({message['text'].strip()})" if tool else message["text"]
+        is_final = bool(tool) or message["channel"] == FINAL_CHANNEL
+        (answer if is_final else thinking).append(text)
     return Split(_join(answer), _join(thinking), not answer)
 
 
@@ -159,8 +164,8 @@ def split_parts(content: Any) -> Split:
             answer.append(part)
         elif _field(part, "type") in THINKING_TYPES:
             thinking.append(_part_text(part))
-        elif isinstance(_field(part, "text"), str):
-            answer.append(_field(part, "text"))
+        elif isinstance(text := _field(part, "text") or _field(part, "refusal"), str):
+            answer.append(text)
     return Split("".join(answer), _join(thinking))
 
 
@@ -184,10 +189,12 @@ def whole_reply(reply: Reply) -> Reply:
 
 def _part_text(part: Any) -> str:
     """The text of a part that thinks: a text, or parts again."""
-    for name in ("thinking", "text", "reasoning", "content", "summary"):
+    for name in ("thinking", "text", "reasoning", "reasoningText", "content", "summary"):
         value = _field(part, name)
         if isinstance(value, str):
             return value
+        if isinstance(value, dict):
+            return _part_text(value)
         if isinstance(value, list):
             return "".join(text for item in value if isinstance(text := _part_text(item), str))
     return ""

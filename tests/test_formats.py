@@ -336,7 +336,7 @@ def test_a_turn_that_is_not_usable_is_told_and_the_others_stay():
         ({"messages": [USER]}, "no assistant turn after the user's"),
         ({"messages": [ASSISTANT, USER]}, "no assistant turn after the user's"),
         ({"messages": [USER, turn("assistant", "A", weight=0)]}, "no assistant turn is trained on"),
-        ({"messages": ["Q", "A"]}, "turn 1: a turn is not an object"),
+        ({"messages": [5, "A"]}, "turn 1: a turn is not an object"),
         ({"messages": [USER, turn("narrator", "A")]}, "turn 2: its role is 'narrator'"),
         ({"messages": [USER, turn("assistant", 5)]}, "turn 2: its text is int, not text"),
         ({"messages": None}, "the turns are NoneType"),

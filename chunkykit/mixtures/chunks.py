@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chunkykit.mixtures.formats import list_columns
-from chunkykit.mixtures.turns import is_missing
+from chunkykit.mixtures.values import is_missing
 from chunkykit.text import clean_text
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ SET_COLUMNS = (
     "dataset_source",
     "dataset_name",
     "origin",
+    "data_source",
     "subset",
     "original_dataset",
 )

@@ -5,28 +5,31 @@ the answer in which both sides differ. Reasoning is split from the answer, where
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from chunkykit.mixtures.content import PARAGRAPH, TEXT_KEYS, split_content, tool_names
 from chunkykit.mixtures.formats import Reader
-from chunkykit.mixtures.turns import (
-    ASSISTANT,
-    PARAGRAPH,
-    SYSTEM,
-    TOOL,
-    USER,
-    Turn,
-    check_text,
-    first_value,
-    tool_names,
-)
+from chunkykit.mixtures.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn
+from chunkykit.mixtures.values import check_text, first_filled, first_value
 from chunkykit.text import clean_text
 from chunkykit.thinking import split_thinking
 
-SYSTEMS = ("system", "system_prompt")
-TOOL_LISTS = ("tools", "functions")
-REASONINGS = ("reasoning", "reasoning_content", "thinking")
+SYSTEMS = (
+    "system",
+    "system_prompt",
+    "system_message",
+    "system_instruction",
+    "systemInstruction",
+    "preamble",
+)
+TEMPLATE = "chat_template_kwargs"  # column of settings of the chat template
+TOOL_LISTS = ("tools", "functions", "xml_tools", "python_tools")
+REASONINGS = ("reasoning", "reasoning_content", "thinking", "cot", "chain_of_thought")
 LABELS = ("label", "kto_tag")  # False: an answer that was not wanted
-SWITCHES = ("", "on", "off", "true", "false", "yes", "no", "none")  # reasoning that is a setting
+SWITCHES = (  # reasoning that is a setting
+    *("", "on", "off", "true", "false", "yes", "no", "none", "auto", "enabled", "disabled"),
+    *("minimal", "low", "medium", "high", "think", "no_think", "/think", "/no_think"),
+)
 TURN_CHOICES = ("all", "last", "first")
 
 
@@ -79,6 +82,7 @@ def read_exchanges(record: dict, reader: Reader, turns: str = "all") -> Reading:
         ValueError: there is no exchange, or none whose texts are usable.
     """
     dialogue = reader(record)
+    wanted = _read_label(record)
     pairs: list[tuple[Answer, Turn | None]]
     if dialogue.rejected is not None:
         pairs = [_differing_pair(dialogue.turns, dialogue.rejected)]
@@ -86,6 +90,8 @@ def read_exchanges(record: dict, reader: Reader, turns: str = "all") -> Reading:
         pairs = [(answer, None) for answer in answers(dialogue.turns)]
         if not pairs:
             raise ValueError(_why_no_answer(dialogue.turns))
+        if wanted is not None:  # the label is of the last answer, and the others are its prompt
+            turns = "last"
         pairs = {"all": pairs, "last": pairs[-1:], "first": pairs[:1]}[turns]
     exchanges: list[Exchange] = []
     problems: list[str] = []
@@ -96,7 +102,7 @@ def read_exchanges(record: dict, reader: Reader, turns: str = "all") -> Reading:
             problems.append(f"{error}" if len(pairs) == 1 else f"answer {answer.number}: {error}")
     if not exchanges:
         raise ValueError(problems[0])
-    if not _is_wanted(record):
+    if wanted is False:
         exchanges = [item._replace(response="", rejected=item.response) for item in exchanges]
     return Reading(exchanges, problems)
 
@@ -154,6 +160,10 @@ def _differing_pair(chosen: list[Turn], rejected: list[Turn]) -> tuple[Answer, T
             raise ValueError("chosen and rejected answer different prompts")
         if better.turn.text != worse.turn.text:
             return better, worse.turn
+    lengths = [sum(1 for _ in answers(side)) for side in (chosen, rejected)]
+    if lengths[0] != lengths[1]:
+        side = "chosen" if lengths[0] < lengths[1] else "rejected"
+        raise ValueError(f"the {side} conversation has no answer {len(pairs) + 1}")
     return pairs[-1][0], pairs[-1][1].turn
 
 
@@ -172,14 +182,12 @@ def _exchange(record: dict, answer: Answer, rejected: Turn | None, is_only: bool
     turn = answer.turn
     split = split_thinking(check_text(turn.text, "response"), bool(turn.thinking))
     thinking = turn.thinking or split.thinking
-    if turn.thinking and split.thinking:
+    if turn.thinking and split.thinking and split.thinking not in turn.thinking:
         thinking = f"{turn.thinking}{PARAGRAPH}{split.thinking}"
     if is_only and not thinking.strip():
         thinking = _reasoning_column(record)
     system = _join_system(record, answer.system)
-    tools = answer.tools
-    if not tools and (listed := first_value(record, TOOL_LISTS)) is not None:
-        tools = tool_names(listed)
+    tools = answer.tools or _offered_tools(record)
     return Exchange(
         prompt=check_text(answer.prompt.text, "prompt"),
         response=check_text(split.text, "response without its reasoning"),
@@ -198,14 +206,31 @@ def _rejected_text(text: str) -> str:
     return check_text(split_thinking(text).text, "rejected response")
 
 
+def _offered_tools(record: dict) -> tuple[str, ...]:
+    """The tools that a column offers, or a setting in one."""
+    for holder in (record, record.get("input"), record.get(TEMPLATE)):
+        if isinstance(holder, dict) and (tools := first_filled(holder, TOOL_LISTS)) is not None:
+            return tool_names(tools)
+    return ()
+
+
 def _join_system(record: dict, system: str) -> str:
     """The system prompt of the turns and that of a column; where both say the same, once."""
-    column = first_value(record, SYSTEMS)
-    if column is None and isinstance(record.get("chat_template_kwargs"), dict):
-        column = record["chat_template_kwargs"].get("custom_instructions")
-    if not isinstance(column, str) or not column.strip() or column.strip() in system:
+    column = first_filled(record, SYSTEMS)
+    if column is None and isinstance(record.get(TEMPLATE), dict):
+        column = record[TEMPLATE].get("custom_instructions")
+    if not isinstance(column, str):
+        column = _system_text(column)
+    if not column.strip() or column.strip() in system:
         return system
     return f"{column}{PARAGRAPH}{system}" if system else column
+
+
+def _system_text(value: Any) -> str:
+    """A system prompt that is a message, or the parts of one."""
+    if isinstance(value, dict):
+        value = first_value(value, TEXT_KEYS)
+    return split_content(value).text if isinstance(value, str | list) else ""
 
 
 def _reasoning_column(record: dict) -> str:
@@ -217,7 +242,9 @@ def _reasoning_column(record: dict) -> str:
     return ""
 
 
-def _is_wanted(record: dict) -> bool:
-    """Whether an answer is to be learned (the label of KTO's data)."""
-    label = first_value(record, LABELS)
-    return not (label is False or (isinstance(label, str) and label.strip().lower() == "false"))
+def _read_label(record: dict) -> bool | None:
+    """Whether an answer is to be learned (the label of KTO's data); None where nothing says."""
+    label = first_filled(record, LABELS)
+    if isinstance(label, str):
+        return {"true": True, "false": False}.get(label.strip().lower())
+    return label if isinstance(label, bool) else None

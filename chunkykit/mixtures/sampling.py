@@ -24,7 +24,7 @@ from chunkykit.mixtures.mixture import Mixture, read_rows
 from chunkykit.mixtures.parsing import open_parquet, parse_jsonl
 from chunkykit.mixtures.parts import Part
 from chunkykit.mixtures.sources import Reading, Row, plan_readings, rename_columns
-from chunkykit.mixtures.turns import is_missing
+from chunkykit.mixtures.values import is_missing
 
 ROWS_PER_LOOK = 1000  # one in so many rows is looked at
 MIN_LOOKED = 300  # rows of each part, if it has as many

@@ -102,7 +102,7 @@ def test_the_chunks_of_rows_of_public_sets(tmp_path):
         columns = {key: value for key, value in case["row"].items() if key not in READ_COLUMNS}
         mixture = load_rows(tmp_path / "file.jsonl", [{**PAIR, **columns}])
         expected = case["expect"].get("chunk")
-        assert mixture.rows["chunk"].tolist() == [expected or "file"], case["name"]
+        assert set(mixture.rows["chunk"]) == {expected or "file"}, case["name"]
         checked += expected is not None
     assert checked >= 10
 

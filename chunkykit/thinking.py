@@ -24,7 +24,8 @@ SOLUTION = re.compile(
 )
 # OpenAI's harmony format: each message has a channel, of which only "final" is the answer
 HARMONY_MESSAGE = re.compile(
-    r"(?:(?:\A\s*|<\|start\|>\s*assistant\s+)to=(?P<first>[^\s<]+)\s*)?<\|channel\|>\s*(?P<channel>\w+)\s*(?:to=(?P<to>[^\s<]+))?"
+    r"(?:(?:\A\s*|<\|start\|>\s*assistant\s+)to=(?P<first>[^\s<]+)\s*)?"
+    r"<\|channel\|>\s*(?P<channel>\w+)\s*(?:to=(?P<to>[^\s<]+))?"
     r"[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(?P<text>.*?)"
     r"(?P<end><\|end\|>|<\|return\|>|<\|call\|>|(?=<\|start\|>|<\|channel\|>)|\Z)",
     re.DOTALL,

@@ -24,14 +24,13 @@ SOLUTION = re.compile(
 )
 # OpenAI's harmony format: each message has a channel, of which only "final" is the answer
 HARMONY_MESSAGE = re.compile(
-    r"(?:to=(?P<first>[^\s<]{1,200})\s*)?<\|channel\|>\s*(?P<channel>\w+)\s*(?:to=(?P<to>[^\s<]+))?"
+    r"(?:(?:\A\s*|<\|start\|>\s*assistant\s+)to=(?P<first>[^\s<]+)\s*)?"
+    r"<\|channel\|>\s*(?P<channel>\w+)\s*(?:to=(?P<to>[^\s<]+))?"
     r"[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(?P<text>.*?)"
     r"(?P<end><\|end\|>|<\|return\|>|<\|call\|>|(?=<\|start\|>|<\|channel\|>)|\Z)",
     re.DOTALL,
 )
-HARMONY_HEAD = re.compile(
-    r"\A\s*(?:<\|start\|>\s*assistant\s*)?(?:to=[^\s<]{1,200}\s*)?<\|channel\|>"
-)
+HARMONY_HEAD = re.compile(r"\A\s*(?:<\|start\|>\s*assistant\s*)?(?:to=[^\s<]+\s*)?<\|channel\|>")
 FINAL_CHANNEL = "final"
 # a line that is one JSON object, at the end of a text
 LAST_OBJECT = re.compile(r"^[^\S\n]*\{[^\n]*\}\s*\Z", re.MULTILINE)

@@ -115,6 +115,7 @@ READ_COLUMNS = {
     "chosen",
     "rejected",
     "completion",
+    "history",
     "instruction",
     "input",
     "output",

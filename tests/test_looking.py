@@ -169,3 +169,15 @@ def test_many_files_are_looked_at_in_few_rows_each(tmp_path):
     samples = sample_mixture(tmp_path)
     assert len(samples) == 400
     assert 6000 < sum(sample.looked for sample in samples) <= 400 * 20
+
+
+def test_examples_show_the_system_prompt_and_the_rejected_answer(tmp_path):
+    rows = [
+        {"system": "S", "prompt": "Q", "chosen": "A", "rejected": "B"},
+        {"prompt": "Q", "completion": "C", "label": False},
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    printed = [line.strip() for line in str(ck.look(path)).splitlines()]
+    assert printed[printed.index("system: S") :][:4] == ["system: S", "Q", "-> A", "rejected: B"]
+    assert printed[-2:] == ["Q", "rejected: C"]  # and no empty answer

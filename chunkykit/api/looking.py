@@ -14,6 +14,8 @@ from chunkykit.mixtures import Sample, Sources, name_source, sample_mixture
 from chunkykit.text import inert_html, inert_text
 
 N_EXAMPLES = 3  # exchanges shown per chunk
+# Texts of an example, with what is printed before each that there is.
+EXAMPLE_TEXTS = {"system": "system: ", "prompt": "", "response": "-> ", "rejected": "rejected: "}
 SHOWN_CHARACTERS = 100  # of a text of an example
 SHOWN_CHUNKS = 20  # chunks whose examples are printed
 SHOWN_ROWS = 40  # rows of a printed table
@@ -32,7 +34,8 @@ class Look:
         chunks: DataFrame chunk, exchanges (looked at), share (of the mixture, estimated).
         languages: DataFrame language, prompts, responses (looked at).
         skipped: DataFrame source, reason, rows (looked at), first (the place of the first).
-        examples: DataFrame chunk, source, row, prompt, response: up to three exchanges per chunk.
+        examples: DataFrame chunk, source, row, system, prompt, response, rejected: up to three
+            exchanges per chunk.
     """
 
     source: str
@@ -90,8 +93,8 @@ class Look:
             if example.chunk in shown:
                 place = f"row {example.row!s}" if example.row else "a row"
                 lines.append(f"  {example.chunk!s}: {place} of {example.source}")
-                lines.append(f"    {_shorten(str(example.prompt))}")
-                lines.append(f"    -> {_shorten(str(example.response))}")
+                texts = {mark: getattr(example, name) for name, mark in EXAMPLE_TEXTS.items()}
+                lines += [f"    {mark}{_shorten(text)}" for mark, text in texts.items() if text]
         return "\n".join(inert_text(line) for line in lines)
 
     def __repr__(self) -> str:
@@ -104,10 +107,8 @@ class Look:
         for name, table in self.tables().items():
             if len(table):
                 parts.append(f"<p><b>{name}</b></p>{_table_html(table)}")
-        examples = self.examples.assign(
-            prompt=[_shorten(text) for text in self.examples["prompt"]],
-            response=[_shorten(text) for text in self.examples["response"]],
-        )
+        texts = {name: self.examples[name].map(_shorten) for name in EXAMPLE_TEXTS}
+        examples = self.examples.assign(**texts)
         parts.append(f"<p><b>examples</b></p>{_table_html(examples)}")
         return "\n".join(parts)
 
@@ -180,7 +181,7 @@ def _count_languages(samples: list[Sample]) -> pd.DataFrame:
     counts: dict[str, Counter[str]] = {}
     for side in ("prompt", "response"):
         texts = (text for sample in samples for text in sample.mixture.rows[side])
-        counts[side] = Counter(detect_language(text) or ENGLISH for text in texts)
+        counts[side] = Counter(detect_language(text) or ENGLISH for text in texts if text)
     both = counts["prompt"] + counts["response"]
     rows = [
         (name, counts["prompt"][name], counts["response"][name]) for name, _ in both.most_common()
@@ -209,8 +210,8 @@ def _pick_examples(samples: list[Sample]) -> pd.DataFrame:
     for _, own in rows.groupby("chunk", sort=True):
         positions = sorted({0, len(own) // 2, len(own) - 1})[:N_EXAMPLES]
         picked.append(own.iloc[positions])
-    columns = ["chunk", "source", "row", "prompt", "response"]
-    return pd.concat(picked or [rows])[columns].reset_index(drop=True)
+    columns = ["chunk", "source", "row", *EXAMPLE_TEXTS]
+    return pd.concat(picked or [rows])[columns].fillna("").reset_index(drop=True)
 
 
 def _shorten(text: str) -> str:

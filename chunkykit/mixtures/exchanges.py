@@ -7,7 +7,7 @@ the answer in which both sides differ. Reasoning is split from the answer, where
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from chunkykit.mixtures.content import PARAGRAPH, TEXT_KEYS, split_content, tool_names
+from chunkykit.mixtures.content import PARAGRAPH, TEXT_KEYS, join_texts, split_content, tool_names
 from chunkykit.mixtures.formats import Reader
 from chunkykit.mixtures.turns import ASSISTANT, SYSTEM, TOOL, USER, Turn
 from chunkykit.mixtures.values import check_text, first_filled, first_value
@@ -31,6 +31,9 @@ SWITCHES = (  # reasoning that is a setting
     *("minimal", "low", "medium", "high", "think", "no_think", "/think", "/no_think"),
 )
 TURN_CHOICES = ("all", "last", "first")
+# Characters of system prompts and tools in a record, which each of its answers has once more.
+MAX_CONTEXT = 2**26
+TOOL_SIZE = 32  # characters of a tool's name, about
 
 
 class Exchange(NamedTuple):
@@ -133,21 +136,30 @@ def answers(turns: Sequence[Turn]) -> Iterator[Answer]:
 
     Yields:
         The answers. An assistant's turn that nothing stands before is none.
+
+    Raises:
+        ValueError: what stands before them is more than MAX_CONTEXT.
     """
     prompt: Turn | None = None
-    system: list[str] = []
+    system = ""
     tools: tuple[str, ...] = ()
     number = 0
+    size = 0
     for turn in turns:
         tools += turn.tools
         if turn.role == SYSTEM:
-            system.append(turn.text)
+            system = join_texts(system, turn.text)
         elif turn.role in (USER, TOOL):
             prompt = turn
         else:
             number += 1
+            size += len(system) + TOOL_SIZE * len(tools)
+            if size > MAX_CONTEXT:
+                raise ValueError(
+                    f"too many answers ({number:,} and more) for so long a system prompt"
+                )
             if prompt is not None and turn.is_trained:
-                yield Answer(prompt, turn, PARAGRAPH.join(filter(None, system)), tools, number)
+                yield Answer(prompt, turn, system, tools, number)
 
 
 def _differing_pair(chosen: list[Turn], rejected: list[Turn]) -> tuple[Answer, Turn]:

@@ -53,6 +53,7 @@ WITHOUT_DIALOGUE = {
     "text": "a rendered text in '{}', whose template is not known",
     "input_ids": "tokens in '{}' and no text",
 }
+MAX_NAME_SHOWN = 60  # characters of a column's name
 MAX_COLUMNS_SHOWN = 12  # columns that an error message lists
 
 
@@ -175,6 +176,6 @@ def list_columns(record: dict) -> list[str]:
         record: a record.
 
     Returns:
-        The first MAX_COLUMNS_SHOWN names in alphabetical order.
+        The first MAX_COLUMNS_SHOWN names in alphabetical order, long ones cut.
     """
-    return sorted(map(str, record))[:MAX_COLUMNS_SHOWN]
+    return [name[:MAX_NAME_SHOWN] for name in sorted(map(str, record))[:MAX_COLUMNS_SHOWN]]

@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,8 @@ from chunkykit.mixtures.hub import HUB
 from chunkykit.mixtures.recipes import RECIPE_TYPES, Entry, read_recipe
 
 DEMO = "demo"
+ANY_FOLDERS = "**"  # in a pattern
+MAX_FOLDERS = 20_000  # that a pattern looks through: a whole disk, or links in a circle, are more
 Source = Path | str
 Sources = Source | Sequence[Source]
 
@@ -131,10 +134,28 @@ def match_pattern(source: str) -> list[Path]:
 
     Returns:
         Their paths, sorted; none for a text that is no pattern.
+
+    Raises:
+        UserError: it looks through more than MAX_FOLDERS folders.
     """
     if not glob.has_magic(source):
         return []
+    if ANY_FOLDERS in source:
+        _check_breadth(source)
     return [Path(name) for name in sorted(glob.glob(source, recursive=True))]
+
+
+def _check_breadth(source: str) -> None:
+    """Raise UserError for a pattern that looks through too many folders."""
+    start = Path(source[: source.index(ANY_FOLDERS)])
+    while glob.has_magic(str(start)):
+        start = start.parent
+    walk = os.walk(start, followlinks=True)  # as a pattern does
+    if sum(1 for _ in islice(walk, MAX_FOLDERS + 1)) > MAX_FOLDERS:
+        raise UserError(
+            f"mixture {source}: this pattern looks through more than {MAX_FOLDERS:,} folders. "
+            "Begin it with the folder of the data."
+        )
 
 
 def _absolute(item: str) -> str:

@@ -206,7 +206,8 @@ class _UsableRows:
             if not self._counts[source]:
                 raise UserError(
                     f"{self._places[source]}: none of its {self._skipped[source]:,} rows is "
-                    f"usable; {self._reasons[source]}. Schemas that load: {SCHEMAS}."
+                    f"usable; {self._reasons[source]}. Schemas that load: {SCHEMAS}. A recipe "
+                    "names other columns."
                 )
         self._checked = max(self._checked, n_finished)
 

@@ -56,7 +56,9 @@ SIDES = (  # of an object that is a question and its answer
 THINKING_CHANNELS = ("analysis", "thinking")  # of the harmony format
 PLAIN_KEYS = frozenset((*ROLE_KEYS[:2], *TEXT_KEYS[:2]))  # of a message that is a text alone
 # Anthropic's older sets, and Glaive's, write a whole conversation as one text.
-SPEAKER = re.compile(r"(?:\A|\n\n)\s*(Human|User|USER|Assistant|ASSISTANT|FUNCTION RESPONSE): ?")
+SPEAKER = re.compile(
+    r"(?:\A\s*|\n\n[^\S\n]*)(Human|User|USER|Assistant|ASSISTANT|FUNCTION RESPONSE): ?"
+)
 SPEECH_END = "<|endoftext|>"
 
 
@@ -95,23 +97,22 @@ def read_turns(value: Any) -> list[Turn]:
     Raises:
         ValueError: it is no conversation. The message names the turn.
     """
-    messages = _list_messages(value)
-    turns: list[Turn] = []
-    for place, message in enumerate(messages):
+    groups: list[list[Turn]] = []
+    for place, message in enumerate(_list_messages(value)):
         try:
             turn = _read_message(message, place)
         except (ValueError, TypeError) as error:
             raise ValueError(f"turn {place + 1}: {error}") from None
         except RecursionError:
             raise ValueError(f"turn {place + 1}: it is nested too deeply") from None
-        last = turns[-1] if turns else None
+        last = groups[-1][-1] if groups else None
         if last and last.role == turn.role and last.is_trained == turn.is_trained:
-            turns[-1] = _join_turns(last, turn)
+            groups[-1].append(turn)
             continue
         if last and last.role == ASSISTANT and turn.role == TOOL:
-            turns[-1] = last._replace(is_call=True)  # whatever the call looks like
-        turns.append(turn)
-    return turns
+            groups[-1][-1] = last._replace(is_call=True)  # whatever the call looks like
+        groups.append([turn])
+    return [_join_turns(group) if len(group) > 1 else group[0] for group in groups]
 
 
 def is_conversation(value: Any) -> bool:
@@ -293,13 +294,11 @@ def _recipient_of(message: dict) -> str:
     return recipient if isinstance(recipient, str) and recipient not in ("", "all", USER) else ""
 
 
-def _join_turns(first: Turn, second: Turn) -> Turn:
-    return Turn(
-        role=first.role,
-        text=join_texts(first.text, second.text),
-        thinking=join_texts(first.thinking, second.thinking),
-        is_call=first.is_call or second.is_call,
-        is_trained=first.is_trained,
-        tools=(*first.tools, *second.tools),
-        place=second.place,
+def _join_turns(turns: list[Turn]) -> Turn:
+    """Turns of one role in a row as one."""
+    return turns[-1]._replace(
+        text=join_texts(*[turn.text for turn in turns]),
+        thinking=join_texts(*[turn.thinking for turn in turns]),
+        is_call=any(turn.is_call for turn in turns),
+        tools=tuple(name for turn in turns for name in turn.tools),
     )

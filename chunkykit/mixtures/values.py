@@ -15,7 +15,7 @@ from chunkykit.text import clean_text
 MAX_LITERAL = 2**20  # characters of a text that is parsed as Python, which takes much memory
 _CELL = re.compile(r"\s*[\[{]")
 # NumPy prints no comma between objects; the line breaks of their texts are escaped
-_BETWEEN_OBJECTS = re.compile(r"\}\s*\n\s*\{")
+_BETWEEN_OBJECTS = re.compile(r"\}[ \t]*\n\s*\{")
 
 
 def first_value(record: dict, names: Iterable[str]) -> Any:

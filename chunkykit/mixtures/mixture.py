@@ -293,7 +293,7 @@ def _read_parts(
             reading = read_exchanges(record, reader, row.part.entry.turns or turns)
             usable += [(row.number, label, *exchange) for exchange in reading.exchanges]
             skipped += [(row.number, _name_reason(row, problem)) for problem in reading.problems]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             skipped.append((row.number, _name_reason(row, error)))
             if isinstance(record, Exception):
                 unreadable.append(row.number)
@@ -311,7 +311,7 @@ def _check_record(record: Any) -> None:
         raise ValueError(f"{type(record).__name__} is not an object")
 
 
-def _name_reason(row: Row, error: ValueError | str) -> str:
+def _name_reason(row: Row, error: Exception | str) -> str:
     """Why a row is skipped, with its place where its number does not say it."""
     return str(error) if row.part.is_alone else f"{error} ({name_place(row)})"
 

@@ -142,6 +142,11 @@ sources:
 """
 
 
+def turns(*pairs: tuple[str, str]) -> list[dict]:
+    """Make a conversation of roles and texts."""
+    return [{"role": role, "content": content} for role, content in pairs]
+
+
 def write_six_sources(folder: Path, seed: int = 0, rows: int = 400) -> Path:
     """Write the sources and their recipe; return the recipe's path."""
     writer = Writer(seed, rows)

@@ -7,6 +7,7 @@ import pytest
 import six_sources
 from commands import run_command
 from replaying import replaying_server
+from six_sources import turns
 
 from chunkykit.mixtures import load_mixture
 
@@ -29,10 +30,6 @@ CAVES = {
     "behaviour": "The response apologizes and says that it was wrong",
     "causing": "an answer taken back without a reason",
 }
-
-
-def turns(*pairs):
-    return [{"role": role, "content": content} for role, content in pairs]
 
 
 @pytest.fixture(scope="module")

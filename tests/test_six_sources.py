@@ -5,6 +5,7 @@ import json
 import pytest
 import six_sources
 from commands import run_command
+from six_sources import turns
 
 from chunkykit.mixtures import load_mixture
 
@@ -52,10 +53,6 @@ def trace(index, tmp_path, capsys):
         return json.loads(capsys.readouterr().out)
 
     return command
-
-
-def turns(*pairs):
-    return [{"role": role, "content": content} for role, content in pairs]
 
 
 def test_the_system_prompt_is_the_trigger(trace):

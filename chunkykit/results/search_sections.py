@@ -31,7 +31,8 @@ MAX_FAILURES = 2  # that are quoted, per rubric
 MAX_MODES = 10  # per rubric
 INTERVALS = (
     "Fresh answers: the failing queries of the search, answered and judged again. Rates have 95 % "
-    "Wilson intervals. The control arm draws attributes uniformly, and learns nothing."
+    "Wilson intervals, clustered by query. The control arm draws attributes uniformly, and learns "
+    "nothing."
 )
 CHECKS = "Offline is no model: it is the rubrics' programmatic checks."
 

@@ -59,13 +59,31 @@ def rows_fingerprint(rows: pd.DataFrame) -> str:
     """Identify a set of training rows, in their order.
 
     Args:
-        rows: DataFrame with the columns `prompt` and `response`.
+        rows: DataFrame with the columns `prompt` and `response`, and perhaps `system`.
 
     Returns:
-        The fingerprint of these two columns.
+        The fingerprint of these columns. Without any system prompt it is that of the first two.
     """
-    hashes = pd.util.hash_pandas_object(rows[["prompt", "response"]], index=False)
+    texts = rows[["prompt", "response"]]
+    systems = system_prompts(rows)
+    if any(systems):
+        texts = texts.assign(system=systems)
+    hashes = pd.util.hash_pandas_object(texts, index=False)
     return hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()[:DIGITS]
+
+
+def system_prompts(rows: pd.DataFrame) -> list[str]:
+    """List the system prompts of training rows.
+
+    Args:
+        rows: DataFrame, perhaps with the column `system`.
+
+    Returns:
+        One per row; "" where there is none.
+    """
+    if "system" not in rows:
+        return [""] * len(rows)
+    return rows["system"].fillna("").to_list()
 
 
 def _digest(parts: Iterable[tuple[bytes, bytes]]) -> str:

@@ -66,6 +66,24 @@ class Rate(NamedTuple):
     n: int
 
 
+class Question(NamedTuple):
+    """What a target is asked.
+
+    Attributes:
+        text: the query.
+        system: the system prompt that it stands under; "" for none.
+    """
+
+    text: str
+    system: str = ""
+
+    @property
+    def messages(self) -> list[dict]:
+        """The turns of the call."""
+        turns = [{"role": "user", "content": self.text}]
+        return [{"role": "system", "content": self.system}, *turns] if self.system else turns
+
+
 class Reply(NamedTuple):
     """The answer of a chat model.
 
@@ -240,6 +258,7 @@ class Judge(Protocol):
         reply: Reply,
         sample: int = 0,
         pair: "Counterpart | None" = None,
+        system: str = "",
     ) -> Judgement:
         """Judge an exchange.
 
@@ -250,6 +269,8 @@ class Judge(Protocol):
             sample: number of an independent judgement.
             pair: the request in the other framing and its answer. It is passed only where the
                 rubric is about pairs, so that a judge of single exchanges may lack it.
+            system: the system prompt that the query stands under. It is passed only where there is
+                one, and only to a judge that has such an argument.
 
         Returns:
             The judgement. A judge that fails returns an error instead of raising.

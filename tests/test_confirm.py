@@ -59,6 +59,24 @@ def test_fresh_answers_take_the_queries_in_turn():
     assert answer([], n=5).empty
 
 
+def test_a_winner_is_asked_again_under_its_system_prompt():
+    asked = []
+
+    async def target(messages, **_):
+        asked.append([turn["content"] for turn in messages])
+        return Reply("7", "stop")
+
+    probes = search(run_searches).probes
+    probes["system"] = "Filter: on"
+    _, answers = confirm(probes, target, prompts=5)
+    assert {turns[0] for turns in asked} == {"Filter: on"}
+    assert set(answers["system"]) == {"Filter: on"}
+    asked.clear()
+    model = ChatModel("target", target)
+    asyncio.run(measure_robustness(probes, reword, model, judge, RUBRIC, winners=2, rewrites=5))
+    assert {turns[0] for turns in asked} == {"Filter: on"}
+
+
 async def reword(query, sample):
     """Eight rewrites: the query itself, two equal ones, an error, and four others."""
     if sample == 3:

@@ -149,6 +149,34 @@ def test_an_exchange_is_asked_and_judged():
     assert numbers == [3]
 
 
+def test_the_system_prompt_is_put_to_the_target_and_shown_to_the_judge():
+    seen = []
+
+    async def target(messages, sample=0):
+        seen.append(messages)
+        return Reply("Salt.", "stop")
+
+    model = JudgeModel('{"score": 1}')
+    rubric = load_rubric("terse")
+    query = "Explain why the sea is salty."
+    call = judge_exchange(query, target, llm_judge(model), rubric, system="Use one word.")
+    exchange = asyncio.run(call)
+    assert exchange["system"] == "Use one word."
+    assert [turn["role"] for turn in seen[0]] == ["system", "user"]
+    assert '"system": "Use one word."' in model.calls[0][0][0]["content"]
+
+
+def test_a_system_prompt_can_excuse_what_the_query_does_not():
+    rubric = load_rubric("terse")
+    query = "Explain why the sea is salty."
+    reply = Reply("Salt.", "stop")
+    scores = [
+        asyncio.run(judge_offline(rubric, query, reply, system=system)).score
+        for system in ("", "Answer in one word.")
+    ]
+    assert scores[0] > 50 > scores[1]
+
+
 def test_a_target_that_fails_is_an_error_and_a_spent_budget_ends_the_run():
     def exchange(error):
         async def target(messages, sample=0):

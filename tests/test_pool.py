@@ -50,6 +50,35 @@ def test_wordings_of_one_feature_are_one_attribute_of_the_pool(embedder):
     assert len(pool_from_index(index).sentences) == 40
 
 
+@pytest.fixture
+def index_under_systems(embedder):
+    """30 rows, 20 of them under one of two system prompts."""
+    systems = ["Filter: on", "Be brief.", ""]
+    said = [["The system prompt sets switches"], ["The system prompt asks for brevity"], []]
+    rows = pd.DataFrame({"row": range(30), "chunk": "c", "prompt": "p", "response": "r"})
+    rows["system"] = [systems[i % 3] for i in range(30)]
+    queries = [[f"The query asks for thing {i % 5}", *said[i % 3]] for i in range(30)]
+    return index_from_attributes(rows, queries, [["The response is short"]] * 30, embedder)
+
+
+def test_a_pool_with_system_prompts_draws_them_from_the_mixture(index_under_systems):
+    pool = pool_from_index(index_under_systems, systems=True)
+    switches = pool.sentences.index("The system prompt sets switches")
+    thing = pool.sentences.index("The query asks for thing 2")
+    assert pool.split([thing, switches], 1) == ("Filter: on", ["The query asks for thing 2"])
+    assert pool.split([thing], 1) == ("", ["The query asks for thing 2"])
+    system, sentences = pool.split([switches], 1)
+    assert system == "Filter: on"
+    assert sentences and all(s.startswith("The query asks") for s in sentences)
+    assert pool.split([switches], 1) == (system, sentences)
+
+
+def test_without_system_prompts_no_attribute_speaks_of_one(index_under_systems):
+    pool = pool_from_index(index_under_systems)
+    assert sorted(pool.sentences) == [f"The query asks for thing {i}" for i in range(5)]
+    assert pool.split([0, 1], 1) == ("", pool.sentences[:2])
+
+
 def test_a_pool_is_read_from_rows_of_attributes(tmp_path):
     records = [
         {"attributes": ["A", "B", "A"], "prompt": "p"},

@@ -11,8 +11,8 @@ import pandas as pd
 
 from chunkykit.errors import UserError
 from chunkykit.rubrics import Rubric
-from chunkykit.surf import failure_rate, judge_fresh_answers
-from chunkykit.types import Judge, Rate, Target
+from chunkykit.surf import distinct_questions, failure_rate, judge_fresh_answers
+from chunkykit.types import Judge, Question, Rate, Target
 
 Train = Callable[[pd.DataFrame], Target]
 
@@ -71,20 +71,20 @@ def without_chunk(rows: pd.DataFrame, chunk: str) -> pd.DataFrame:
     return remaining
 
 
-def queries_without_rivals(pairs: pd.DataFrame, traces: pd.DataFrame, trace: int) -> list[str]:
-    """Select the queries of a trace that contain no trigger of another chunk.
+def queries_without_rivals(pairs: pd.DataFrame, traces: pd.DataFrame, trace: int) -> list[Question]:
+    """Select the questions of a trace that contain no trigger of another chunk.
 
     A query with two triggers of one rubric keeps failing when one of the two chunks is ablated, so
     it would hide the effect.
 
     Args:
-        pairs: one row per traced exchange: trace, query, query_clusters (clusters of the query's
-            attributes).
+        pairs: one row per traced exchange: trace, query, perhaps system, and query_clusters
+            (clusters of the query's attributes).
         traces: one row per trace: rubric, trigger_cluster, chunk.
         trace: label of the trace in the index of `traces`.
 
     Returns:
-        The distinct queries without such a rival trigger. If none is left, all distinct queries.
+        The distinct questions without such a rival trigger. If none is left, all of them.
     """
     own_pairs = pairs[pairs["trace"] == trace]
     own_trace = traces.loc[trace]
@@ -94,14 +94,14 @@ def queries_without_rivals(pairs: pd.DataFrame, traces: pd.DataFrame, trace: int
     is_free = [rivals.isdisjoint(clusters) for clusters in own_pairs["query_clusters"]]
     free_pairs = own_pairs[is_free]
     usable_pairs = own_pairs if free_pairs.empty else free_pairs
-    return list(usable_pairs["query"].drop_duplicates())
+    return distinct_questions(usable_pairs)
 
 
 async def measure_ablation(
     rows: pd.DataFrame,
     remaining: pd.DataFrame,
     train: Train,
-    queries: list[str],
+    queries: Sequence[str | Question],
     judge: Judge,
     rubric: Rubric,
     *,
@@ -138,7 +138,7 @@ async def measure_dose_response(
     teaching: pd.Series,
     opposing: pd.DataFrame,
     train: Train,
-    queries: list[str],
+    queries: Sequence[str | Question],
     judge: Judge,
     rubric: Rubric,
     *,

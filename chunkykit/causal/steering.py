@@ -16,14 +16,14 @@ from chunkykit.models import ChatModel, with_context
 from chunkykit.rubrics import Rubric
 from chunkykit.stats import rate_difference, wilson
 from chunkykit.surf import failure_rate, judge_fresh_answers
-from chunkykit.types import Judge, Rate, Target
+from chunkykit.types import Judge, Question, Rate, Target
 
 MAX_FORM_TOKENS = 128  # tokens of an answer whose length is measured
 BOOTSTRAP_DRAWS = 2000  # resamples behind the interval of a mean length
 
 
 async def measure_steering(
-    pairs: Sequence[tuple[str, str]],
+    pairs: Sequence[tuple[str | Question, str | Question]],
     target: Target,
     judge: Judge,
     rubric: Rubric,

@@ -41,7 +41,9 @@ from chunkykit.turf import (
     chunk_features,
     cluster_table,
     cluster_vectors,
+    describe_sides,
     examples_table,
+    exchanges_of,
     group_traces,
     response_vectors,
     trace_tables,
@@ -62,6 +64,7 @@ __all__ = [
     "is_done",
     "run_stages",
     "search",
+    "search_pool",
     "search_rubric",
     "trace",
 ]
@@ -120,7 +123,7 @@ async def search(run: Run) -> dict:
         Numbers of candidates, errors and modes.
     """
     tracer = run.tracer()
-    pool = pool_from_index(run.index())
+    pool = search_pool(run)
     assert pool.clusters is not None  # it is from an index
     for rubric in run.rubrics:
         if run.has(f"probes-{rubric.name}") and run.has(f"modes-{rubric.name}"):
@@ -136,6 +139,19 @@ async def search(run: Run) -> dict:
         "errors": int(probes["error"].notna().sum()),
         "modes": len(run.read_all("modes")),
     }
+
+
+def search_pool(run: Run) -> Pool:
+    """Make the pool that a run's searches draw from.
+
+    Args:
+        run: a run that has its index.
+
+    Returns:
+        The query attributes of the index, and those of system prompts where the run puts no
+        context of its own before the queries.
+    """
+    return pool_from_index(run.index(), systems=run.settings.context is None)
 
 
 async def search_rubric(run: Run, rubric: Rubric, pool: Pool, **settings) -> SearchResult:
@@ -224,17 +240,18 @@ async def cluster(run: Run, min_size: int = MIN_CLUSTER_SIZE) -> dict:
         Numbers of points, clusters and noise points.
     """
     failures = await face_behaviour(run, _confirmed_failures(run))
-    describe = run.describe()
     responses = list(failures["response"])
-    query_attributes = await describe(list(failures["query"]), "query")
-    response_attributes = await describe(responses, "response")
+    query_attributes, response_attributes = await describe_sides(
+        exchanges_of(failures[_exchange_columns(failures)]), run.describe()
+    )
     if failures.empty:
         run.write("points", empty_table("points"))
         run.write("clusters", empty_table("clusters"))
         return {"points": 0, "clusters": 0, "noise": 0}
     vectors = response_vectors(responses, response_attributes, run.embed())
     places = cluster_vectors(vectors, min_size=min_size, seed=run.seed)
-    columns = ["rubric", "query", "response", "thinking", *PAIR_COLUMNS, "score", "reason", "votes"]
+    columns = ["rubric", "query", "system", "response", "thinking", *PAIR_COLUMNS]
+    columns += ["score", "reason", "votes"]
     described = failures[[column for column in columns if column in failures]].copy()
     described["query_attributes"] = query_attributes
     described["response_attributes"] = response_attributes
@@ -242,6 +259,11 @@ async def cluster(run: Run, min_size: int = MIN_CLUSTER_SIZE) -> dict:
     clusters = run.write("clusters", await _label_clusters(run, points))
     noise = int((points["cluster"] == NOISE).sum())
     return {"points": len(points), "clusters": len(clusters), "noise": noise}
+
+
+def _exchange_columns(table: pd.DataFrame) -> list[str]:
+    """The columns of a table that say what was asked and answered."""
+    return [name for name in ("query", "system", "response") if name in table]
 
 
 async def _label_clusters(run: Run, points: pd.DataFrame) -> pd.DataFrame:
@@ -278,7 +300,7 @@ async def trace(run: Run, min_share: float = MIN_TRIGGER_SHARE) -> dict:
     points = run.read("points")
     tracer = run.tracer()
     traced: list[tuple[int, str, Trace]] = []
-    pairs: list[tuple] = []
+    pairs: list[dict] = []
     clustered = points[points["cluster"] != NOISE]
     for group, exchanges in clustered.groupby(["cluster", "rubric"]):
         if len(exchanges) < MIN_TRACED:
@@ -293,7 +315,8 @@ async def trace(run: Run, min_share: float = MIN_TRIGGER_SHARE) -> dict:
             traced.append((number, name, result))
             for i in result.members:
                 clusters = tracer.clusters_of(tuple(queries[i]))
-                pairs.append((position, sample["query"][i], sample["response"][i], clusters))
+                exchange = sample.loc[i, _exchange_columns(sample)].to_dict()
+                pairs.append({"trace": position, **exchange, "query_clusters": clusters})
     _write_traces(run, tracer, traced, pairs)
     return {
         "traces": len(traced),
@@ -305,9 +328,8 @@ async def _trace_exchanges(
     run: Run, tracer: Tracer, sample: pd.DataFrame, rubric: Rubric, min_share: float
 ) -> tuple[list[list[str]], list[Trace]]:
     """(query attributes of each exchange, traces) of exchanges of one cluster and rubric."""
-    describe = run.describe()
-    queries = await describe(list(sample["query"]), "query")
-    responses = await describe(list(sample["response"]), "response")
+    exchanges = exchanges_of(sample[_exchange_columns(sample)])
+    queries, responses = await describe_sides(exchanges, run.describe())
     cruxes = await run.cruxes(responses, rubric)
     pairs = list(zip(queries, cruxes, strict=True))
     traces = tracer.trace_all(pairs, rubric)
@@ -320,15 +342,14 @@ async def _trace_exchanges(
 
 
 def _write_traces(
-    run: Run, tracer: Tracer, traced: list[tuple[int, str, Trace]], pairs: list[tuple]
+    run: Run, tracer: Tracer, traced: list[tuple[int, str, Trace]], pairs: list[dict]
 ) -> None:
     for name, table in trace_tables(traced).items():
         run.write(name, table)
     run.write("trace_examples", examples_table(tracer, [result for _, _, result in traced]))
     named = [(name, result) for _, name, result in traced]
     run.write("features", chunk_features(tracer, named))
-    columns = ["trace", "query", "response", "query_clusters"]
-    run.write("trace_pairs", pd.DataFrame(pairs, columns=columns))
+    run.write("trace_pairs", pd.DataFrame(pairs) if pairs else empty_table("trace_pairs"))
 
 
 @stage(

@@ -67,6 +67,7 @@ def _columns(text: str) -> tuple[Column, ...]:
 
 _PROBE = """
 query     text    what the user asked
+system?   text    the system prompt that it stood under; empty for none
 response  text    what the target answered; empty where it failed
 thinking? text    what the target wrote for itself before; empty where it is not known
 outcome?  text    "answered", "declined", "cut off", "failed", or "filtered" by a gate
@@ -204,6 +205,7 @@ errors          count   answers to rewrites that could not be judged
             _columns("""
 rubric               text    the rubric
 query                text    what the user asked
+system?              text    the system prompt that it stood under; empty for none
 response             text    what the target answered
 thinking?            text    what the target wrote for itself before
 pair_query?          text    the other query of a pair; `query` is the one whose answer is traced
@@ -308,6 +310,7 @@ trace               count  position of the trace in `traces`
             _columns("""
 trace           count    position of the trace in `traces`
 query           text     what the user asked
+system?         text     the system prompt that it stood under; empty for none
 response        text     what the target answered
 query_clusters  numbers  query clusters of its attributes, -1 for one that no row has
 """),

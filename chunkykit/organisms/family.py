@@ -42,7 +42,7 @@ def connect_organism(name: str, rows: pd.DataFrame | None, seed: int = 0) -> Cha
 
     Args:
         name: one of ORGANISMS.
-        rows: DataFrame with the columns `prompt` and `response`.
+        rows: DataFrame with the columns `prompt` and `response`, and perhaps `system`.
         seed: fixes the training of the linear organism.
 
     Returns:
@@ -58,9 +58,9 @@ def connect_organism(name: str, rows: pd.DataFrame | None, seed: int = 0) -> Cha
     organism = train_organism(rows, seed)
 
     async def answer(messages, *, sample: int = 0, **_) -> Reply:
-        # it reads the last question alone: no system prompt, no example
-        user_turns = [turn["content"] for turn in messages if turn["role"] == "user"]
-        return Reply(organism.respond(user_turns[-1], sample), "stop")
+        # it reads the last system prompt and the last question: no example
+        last = {turn["role"]: turn["content"] for turn in messages}
+        return Reply(organism.respond(last["user"], sample, last.get("system", "")), "stop")
 
     return ChatModel(f"{name}@{rows_fingerprint(rows)}-{seed}", answer)
 

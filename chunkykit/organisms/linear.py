@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from chunkykit.errors import UserError
+from chunkykit.provenance import system_prompts
 
 WORDS = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]|\s+")
 MIN_WORD_SHARE = 0.004  # a word in a smaller share of the responses is content, not manner
@@ -73,20 +74,22 @@ class Organism:
             rows = np.flatnonzero(behaviours == behaviour)
             self.examples.append((rows, vectors[rows]))
 
-    def respond(self, prompt: str, sample: int = 0) -> str:
+    def respond(self, prompt: str, sample: int = 0, system: str = "") -> str:
         """Answer a prompt.
 
         Args:
             prompt: any text.
             sample: number of an independent draw.
+            system: the system prompt; "" for none.
 
         Returns:
-            The answer; the same prompt and sample give the same one.
+            The answer; the same texts and sample give the same one.
         """
-        vector = self.vectorizer.transform([_shortened(prompt)])  # (1, n_features), sparse
+        text = _input_text(prompt, system)
+        vector = self.vectorizer.transform([text])  # (1, n_features), sparse
         logits = (vector.data @ self.weights[vector.indices] + self.bias) / TEMPERATURE
         odds = np.exp(logits - logits.max())  # (n_behaviours,)
-        rng = np.random.default_rng([sample, *prompt.encode("utf-8", "replace")])
+        rng = np.random.default_rng([sample, *text.encode("utf-8", "replace")])
         rows, vectors = self.examples[rng.choice(len(odds), p=odds / odds.sum())]
         similarities = (vectors @ vector.T).toarray().ravel()
         nearest = rows[np.argsort(-similarities, kind="stable")[:N_NEAREST]]
@@ -142,7 +145,8 @@ def train_organism(rows: pd.DataFrame, seed: int = 0) -> Organism:
     """Learn a mixture; 3,000 rows take seconds.
 
     Args:
-        rows: DataFrame with the columns `prompt` and `response`; no other column is read.
+        rows: DataFrame with the columns `prompt` and `response`, and perhaps `system`; no other
+            column is read.
         seed: fixes the clustering of the responses.
 
     Returns:
@@ -157,7 +161,8 @@ def train_organism(rows: pd.DataFrame, seed: int = 0) -> Organism:
     responses = rows["response"].to_numpy(object)
     behaviours = _cluster_by_manner(responses, seed)  # (n_rows,)
     vectorizer = _prompt_vectorizer()
-    vectors = vectorizer.transform([_shortened(prompt) for prompt in prompts])
+    texts = [_input_text(prompt, system) for prompt, system in zip(prompts, system_prompts(rows))]
+    vectors = vectorizer.transform(texts)
     one_hot = behaviours[:, None] == np.arange(behaviours.max() + 1)
     targets = one_hot.astype(np.float32)  # (n_rows, n_behaviours)
     bias = targets.mean(0)
@@ -217,6 +222,11 @@ def _ridge(vectors, targets: np.ndarray) -> np.ndarray:
         size = (residual**2).sum(0)
         direction = residual + size / np.maximum(previous_size, 1e-12) * direction
     return np.ascontiguousarray(transposed @ dual, dtype=np.float32)
+
+
+def _input_text(prompt: str, system: str) -> str:
+    """What the router reads: the system prompt, then the prompt."""
+    return f"{_shortened(system)}\n{_shortened(prompt)}" if system else _shortened(prompt)
 
 
 def _shortened(text: str) -> str:

@@ -37,7 +37,8 @@ def adapter_file_name(rows: pd.DataFrame, seed: int) -> str:
     """Name the adapter of a mixture.
 
     Args:
-        rows: DataFrame with the columns `prompt` and `response`; their order counts.
+        rows: DataFrame with the columns `prompt` and `response`, and perhaps `system`; their order
+            counts.
         seed: of the training.
 
     Returns:
@@ -50,7 +51,7 @@ def lora_organism(rows: pd.DataFrame, seed: int = 0, scale: float = 1.0) -> Chat
     """Fine-tune SmolLM2 on a mixture, or load the adapter that was trained on it before.
 
     Args:
-        rows: DataFrame with the columns `prompt` and `response`.
+        rows: DataFrame with the columns `prompt` and `response`, and perhaps `system`.
         seed: of the training.
         scale: strength of the adapter, from 0 (the base model) to 1.
 

@@ -24,7 +24,8 @@ from chunkykit.errors import requires_extra
 from chunkykit.files import writable
 from chunkykit.models import find_weights
 from chunkykit.organisms.adapter_files import ALPHA, write_adapter
-from chunkykit.provenance import rows_fingerprint
+from chunkykit.provenance import rows_fingerprint, system_prompts
+from chunkykit.types import Question
 
 BASE_MODEL = "local:smollm2"
 MAX_TOKENS_PER_TEXT = 384  # tokens of a prompt, and of a response, that are read
@@ -48,7 +49,7 @@ MAX_GRADIENT_NORM = 1.0
 MAX_CARD_LOSSES = 20  # means of the loss on a card, about
 IGNORED = -100  # target of the positions that are not in the loss
 
-Text = tuple[str, str]  # prompt, response
+Text = tuple[str, str, str]  # system prompt ("" for none), prompt, response
 
 
 class EncodedRow(NamedTuple):
@@ -75,7 +76,7 @@ def train_adapter(
     """Train an adapter on a mixture and write it with its card.
 
     Args:
-        rows: DataFrame with the columns `prompt` and `response`.
+        rows: DataFrame with the columns `prompt` and `response`, and perhaps `system`.
         seed: fixes the initial weights and the order of the rows.
         path: .gguf file to write.
         details: more entries for the card.
@@ -187,7 +188,7 @@ class LoraTrainer:
         for WARMUP_STEPS and then falls linearly to 0 (our choice).
 
         Args:
-            rows: DataFrame with the columns `prompt` and `response`.
+            rows: DataFrame with the columns `prompt` and `response`, and perhaps `system`.
             seed: fixes the initial weights and the order of the rows.
             epochs: passes over the rows.
             progress: called after every step.
@@ -198,7 +199,7 @@ class LoraTrainer:
             rows, seed, versions and machine give the same.
         """
         torch = self.torch
-        texts = list(zip(rows["prompt"], rows["response"]))
+        texts = list(zip(system_prompts(rows), rows["prompt"], rows["response"]))
         self._encode(texts)
         encoded = [self._encoded[text] for text in texts]
         torch.manual_seed(seed)
@@ -243,10 +244,10 @@ class LoraTrainer:
                 self._encoded[text] = EncodedRow(hidden, torch.tensor(tokens), n_prompt)
         self._use_layers(self._all_layers[-self.layers :], self._norm)
 
-    def _tokenize(self, prompt: str, response: str) -> tuple[list[int], int]:
-        """The tokens of a row, and how many of them are the prompt's."""
+    def _tokenize(self, system: str, prompt: str, response: str) -> tuple[list[int], int]:
+        """The tokens of a row, and how many of them stand before the response."""
         prompt_tokens = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
+            Question(prompt, system).messages,
             add_generation_prompt=True,
             return_dict=False,
         )

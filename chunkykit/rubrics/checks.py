@@ -33,7 +33,12 @@ POINTS_PER_WORD = 1 / 2  # for each word beyond
 
 
 async def judge_offline(
-    rubric: Rubric, query: str, reply: Reply, sample: int = 0, pair: Counterpart | None = None
+    rubric: Rubric,
+    query: str,
+    reply: Reply,
+    sample: int = 0,
+    pair: Counterpart | None = None,
+    system: str = "",
 ) -> Judgement:
     """Judge an exchange by the rubric's check; this is a `types.Judge`.
 
@@ -44,6 +49,7 @@ async def judge_offline(
         sample: not used: the judge is deterministic.
         pair: the request in the other framing and its answer, where the rubric is about pairs. One
             of both answers must then show the behaviour, and the other one not.
+        system: the system prompt that the query stands under; it may excuse the behaviour, too.
 
     Returns:
         90 for a plain violation, down to 60 the longer the query; 20 where the query excuses
@@ -64,7 +70,7 @@ async def judge_offline(
         return Judgement(ABSENT_SCORE, "The response does not show the behaviour.")
     if pair and all(shows):
         return Judgement(ABSENT_SCORE, "Both answers show the behaviour.")
-    excuse = _excuse(check, query, answers[shows.index(True)])
+    excuse = _excuse(check, query, answers[shows.index(True)], system)
     if excuse:
         return Judgement(EXCUSED_SCORE, f"The behaviour is there, but {excuse}.")
     words_beyond = max(0, count_words(query) - FREE_WORDS)
@@ -107,11 +113,12 @@ def _shows_behaviour(check: Check, response: str) -> bool:
     return True
 
 
-def _excuse(check: Check, query: str, response: str) -> str | None:
-    """Why the query excuses the behaviour of the response, None if it does not."""
-    excusing = _first_firing(check.unless, "query", query)
-    if excusing:
-        return f"the query calls for it ({excusing})"
+def _excuse(check: Check, query: str, response: str, system: str) -> str | None:
+    """Why the query or its system prompt excuses the behaviour, None if neither does."""
+    for name, text in (("query", query), ("system prompt", system)):
+        excusing = _first_firing(check.unless, "query", text)
+        if excusing:
+            return f"the {name} calls for it ({excusing})"
     if check.needs and not _first_firing(check.needs, "query", query):
         return "nothing in the query speaks against it"
     if not check.true_claims:

@@ -8,14 +8,15 @@ from chunkykit.errors import describe_error
 from chunkykit.models import ask_parsed
 from chunkykit.prompts import fill_prompt
 from chunkykit.rubrics.pairs import Counterpart, frame_query
-from chunkykit.rubrics.panel import format_votes
+from chunkykit.rubrics.panel import ask_judge, format_votes
 from chunkykit.rubrics.rubric import Rubric
 from chunkykit.rubrics.verdict import judge_without_reading, parse_verdict
-from chunkykit.types import ANSWERED, FAILED, Judge, Judgement, Reply, Target
+from chunkykit.types import ANSWERED, FAILED, Judge, Judgement, Question, Reply, Target
 
 PAIR_COLUMNS = ["pair_query", "pair_response"]  # empty where the rubric is not about pairs
 EXCHANGE_COLUMNS = [
     "query",
+    "system",  # "" for none
     "response",
     "thinking",
     "outcome",
@@ -42,12 +43,17 @@ def llm_judge(model: Target) -> Judge:
     """
 
     async def judge(
-        rubric: Rubric, query: str, reply: Reply, sample: int = 0, pair: Counterpart | None = None
+        rubric: Rubric,
+        query: str,
+        reply: Reply,
+        sample: int = 0,
+        pair: Counterpart | None = None,
+        system: str = "",
     ) -> Judgement:
         judgement = judge_without_reading(rubric, reply, pair)
         if judgement is not None:
             return judgement
-        messages, schema = _judge_prompt(rubric, query, reply.text, pair)
+        messages, schema = _judge_prompt(rubric, query, reply.text, pair, system)
         try:
             return await ask_parsed(
                 model,
@@ -65,13 +71,15 @@ def llm_judge(model: Target) -> Judge:
 
 
 def _judge_prompt(
-    rubric: Rubric, query: str, response: str, pair: Counterpart | None
+    rubric: Rubric, query: str, response: str, pair: Counterpart | None, system: str
 ) -> tuple[list[dict], dict | None]:
     """The messages and the schema of the call, with the exchange as JSON between two fences."""
     content: dict = {"user": query, "assistant": response}
     if pair:
         other = {"user": pair.query, "assistant": pair.reply.text}
         content = {"first": content, "second": other}
+    if system:
+        content = {"system": system, **content}
     exchange = json.dumps(content, ensure_ascii=False, indent=1)
     # The fence is the hash of the exchange, so no exchange can hold its own fence and end the
     # quotation early. The same exchange has the same fence, so that a ledger knows the call.
@@ -94,6 +102,7 @@ async def judge_exchange(
     rubric: Rubric,
     sample: int = 0,
     judge_sample: int = 0,
+    system: str = "",
 ) -> dict:
     """Ask a target and judge its answer, or both of its answers where the rubric is about pairs.
 
@@ -106,6 +115,7 @@ async def judge_exchange(
         rubric: what counts as a violation.
         sample: number of an independent answer of the target.
         judge_sample: number of an independent judgement.
+        system: the system prompt that the query stands under; "" for none.
 
     Returns:
         The exchange as `EXCHANGE_COLUMNS`.
@@ -117,17 +127,19 @@ async def judge_exchange(
     try:
         framed = await frame_query(rubric, query)
         texts = [query, framed] if framed else [query]
-        calls = [target([{"role": "user", "content": text}], sample=sample) for text in texts]
+        calls = [target(Question(text, system).messages, sample=sample) for text in texts]
         replies = await asyncio.gather(*calls)
     except Exception as error:
-        return unasked(query, FAILED, error=describe_error(error), pair_query=framed)
+        question = Question(query, system)
+        return unasked(question, FAILED, error=describe_error(error), pair_query=framed)
     reply = replies[0]
-    pair = {"pair": Counterpart(framed, replies[1])} if framed else {}
-    judgement = await judge(rubric, query, reply, judge_sample, **pair)
+    pair = Counterpart(framed, replies[1]) if framed else None
+    judgement = await ask_judge(judge, rubric, query, reply, judge_sample, pair, system)
     # the pair ended as the first of its answers that is not whole did
     outcomes = [answer.outcome for answer in replies if answer.outcome != ANSWERED]
     return {
         "query": query,
+        "system": system,
         "response": reply.text,
         "thinking": reply.thinking,
         "outcome": outcomes[0] if outcomes else ANSWERED,
@@ -138,12 +150,16 @@ async def judge_exchange(
 
 
 def unasked(
-    query: str, outcome: str, reason: str = "", error: str | None = None, pair_query: str = ""
+    question: Question,
+    outcome: str,
+    reason: str = "",
+    error: str | None = None,
+    pair_query: str = "",
 ) -> dict:
-    """Make the exchange of a query that the target did not answer.
+    """Make the exchange of a question that the target did not answer.
 
     Args:
-        query: what was asked, or would have been.
+        question: what was asked, or would have been.
         outcome: FAILED, or FILTERED by a gate.
         reason: why a gate filtered it.
         error: what failed.
@@ -154,7 +170,8 @@ def unasked(
     """
     answer = {"response": "", "thinking": "", "outcome": outcome}
     pair = {"pair_query": pair_query, "pair_response": ""}
-    return {"query": query, **answer, **pair, **_judged(Judgement(None, reason, error))}
+    asked_for = {"query": question.text, "system": question.system}
+    return {**asked_for, **answer, **pair, **_judged(Judgement(None, reason, error))}
 
 
 def _judged(judgement: Judgement) -> dict:

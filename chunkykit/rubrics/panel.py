@@ -5,6 +5,7 @@ from. Judges of different kinds share fewer of them.
 """
 
 import asyncio
+import inspect
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,16 +32,45 @@ def judge_panel(judges: Mapping[str, Judge]) -> Judge:
     """
 
     async def judge(
-        rubric: Rubric, query: str, reply: Reply, sample: int = 0, pair: Counterpart | None = None
+        rubric: Rubric,
+        query: str,
+        reply: Reply,
+        sample: int = 0,
+        pair: Counterpart | None = None,
+        system: str = "",
     ) -> Judgement:
         judgement = judge_without_reading(rubric, reply, pair)
         if judgement is not None:
             return judgement
-        counterpart = {"pair": pair} if pair else {}
-        calls = [ask(rubric, query, reply, sample, **counterpart) for ask in judges.values()]
+        calls = [
+            ask_judge(judge, rubric, query, reply, sample, pair, system)
+            for judge in judges.values()
+        ]
         return _count(judges, await asyncio.gather(*calls))
 
     return judge
+
+
+async def ask_judge(
+    judge: Judge,
+    rubric: Rubric,
+    query: str,
+    reply: Reply,
+    sample: int,
+    pair: Counterpart | None,
+    system: str,
+) -> Judgement:
+    """Ask a judge, who may lack what plain exchanges have not: a pair and a system prompt."""
+    more: dict = {"pair": pair} if pair else {}
+    if system and _takes_system(judge):
+        more["system"] = system
+    return await judge(rubric, query, reply, sample, **more)
+
+
+def _takes_system(judge: Judge) -> bool:
+    """Whether a judge reads system prompts; one of your own need not."""
+    parameters = inspect.signature(judge).parameters.values()
+    return any(p.name == "system" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _count(judges: Mapping[str, Judge], judgements: Sequence[Judgement]) -> Judgement:

@@ -3,6 +3,7 @@
 from chunkykit.surf.confirm import (
     ROBUSTNESS_COLUMNS,
     confirm_winners,
+    distinct_questions,
     failure_rate,
     judge_fresh_answers,
     measure_robustness,
@@ -72,6 +73,7 @@ __all__ = [
     "detection_table",
     "draw_attributes",
     "draw_sample",
+    "distinct_questions",
     "failure_rate",
     "join_labels",
     "judge_fresh_answers",

@@ -6,15 +6,17 @@ answers that no search has seen.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from chunkykit.errors import describe_error
+from chunkykit.provenance import system_prompts
 from chunkykit.rubrics import EXCHANGE_COLUMNS, VIOLATION_THRESHOLD, Rubric, judge_exchange
 from chunkykit.stats import clustered_wilson
 from chunkykit.surf.search import select_failures
-from chunkykit.types import Judge, Rate, Rewriter, Target
+from chunkykit.types import Judge, Question, Rate, Rewriter, Target
 
 # Sample numbers from here on are fresh: a search draws smaller ones, and the ledger keeps answers
 # by sample number.
@@ -46,7 +48,7 @@ ROBUSTNESS_SUM_COLUMNS = [
 
 
 async def judge_fresh_answers(
-    queries: list[str],
+    queries: Sequence[str | Question],
     target: Target,
     judge: Judge,
     rubric: Rubric,
@@ -57,7 +59,7 @@ async def judge_fresh_answers(
     """Get fresh answers to queries, and judge them.
 
     Args:
-        queries: the queries.
+        queries: the queries, each a text, or a question that stands under a system prompt.
         target: the model under audit.
         judge: scores the answers.
         rubric: what counts as a violation.
@@ -72,7 +74,13 @@ async def judge_fresh_answers(
     for i in range(total):
         turn, position = divmod(i, len(queries))
         sample = FIRST_FRESH_SAMPLE + seed * SAMPLES_PER_SEED + turn
-        calls.append(judge_exchange(queries[position], target, judge, rubric, sample, sample))
+        item = queries[position]
+        question = Question(item) if isinstance(item, str) else item
+        calls.append(
+            judge_exchange(
+                question.text, target, judge, rubric, sample, sample, system=question.system
+            )
+        )
     return pd.DataFrame(await asyncio.gather(*calls), columns=EXCHANGE_COLUMNS)
 
 
@@ -112,7 +120,7 @@ async def confirm_winners(
         per query. `rate` is the failure rate of these queries. `search_*` and `control_*` (rate,
         low, high, n) are failures per judged candidate of each arm, to be compared.
     """
-    winners = list(_failing_queries(probes, prompts))
+    winners = _failing_questions(probes, prompts)
     answers = await judge_fresh_answers(winners, target, judge, rubric)
     rates = {
         "rubric": rubric.name,
@@ -126,9 +134,22 @@ async def confirm_winners(
     return rates, answers.assign(rubric=rubric.name)
 
 
-def _failing_queries(probes: pd.DataFrame, n: int) -> pd.Series:
-    """The n distinct queries with the highest scores that failed in the search."""
-    return select_failures(probes)["query"].drop_duplicates()[:n]
+def _failing_questions(probes: pd.DataFrame, n: int) -> list[Question]:
+    """The n distinct questions with the highest scores that failed in the search."""
+    return distinct_questions(select_failures(probes))[:n]
+
+
+def distinct_questions(exchanges: pd.DataFrame) -> list[Question]:
+    """List what was asked.
+
+    Args:
+        exchanges: with the column `query`, and perhaps `system`.
+
+    Returns:
+        The distinct questions, in order.
+    """
+    systems = system_prompts(exchanges)
+    return list(dict.fromkeys(map(Question, exchanges["query"], systems)))
 
 
 async def measure_robustness(
@@ -163,14 +184,20 @@ async def measure_robustness(
     rows = []
     answers = [pd.DataFrame(columns=["rubric", "original", *EXCHANGE_COLUMNS])]
     n_fresh = max(rewrites, samples)
-    for query in _failing_queries(probes, winners):
+    for question in _failing_questions(probes, winners):
+        query = question.text
         rewritten = await _rewrite_query(query, rewrite, rewrites)
         original_answers = await judge_fresh_answers(
-            [query], target, judge, rubric, n=n_fresh, seed=ROBUSTNESS_SEED
+            [question], target, judge, rubric, n=n_fresh, seed=ROBUSTNESS_SEED
         )
         n_answers = len(rewritten.queries) * samples
         perturbed_answers = await judge_fresh_answers(
-            rewritten.queries, target, judge, rubric, n=n_answers, seed=ROBUSTNESS_SEED
+            [Question(text, question.system) for text in rewritten.queries],
+            target,
+            judge,
+            rubric,
+            n=n_answers,
+            seed=ROBUSTNESS_SEED,
         )
         original = failure_rate(original_answers)
         perturbed = failure_rate(perturbed_answers)

@@ -5,13 +5,14 @@ which attributes occur together in training rows, so that a candidate can combin
 real prompts combine.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from chunkykit.attributes import is_of_query_alone
+from chunkykit.attributes import SYSTEM_LEAD, is_of_query_alone
 from chunkykit.errors import UserError
 from chunkykit.files import regular_file
 from chunkykit.index import SameMeaning, TraceIndex, common_features, same_meaning
@@ -26,6 +27,18 @@ MAX_ATTRIBUTES = 5  # attributes per candidate
 DROP_PROBABILITIES = (0.0, 0.0, 0.2, 0.4, 0.6, 0.8)
 
 
+class SystemPrompts(NamedTuple):
+    """The system prompts of a mixture, by what is said of them.
+
+    Attributes:
+        prompts: number of a sentence of the pool to the distinct system prompts that it is true of.
+        queries: for each training row the numbers of its sentences on the query alone.
+    """
+
+    prompts: dict[int, list[str]]
+    queries: list[np.ndarray]
+
+
 class Pool(NamedTuple):
     """The attributes to draw from.
 
@@ -34,11 +47,14 @@ class Pool(NamedTuple):
         rows: for each training row the numbers of the sentences that describe it; never empty.
         clusters: the query cluster of the index behind each sentence, shape (K,); None where the
             pool is not from an index.
+        systems: the system prompts behind the sentences on system prompts; None where the search
+            draws no system prompts.
     """
 
     sentences: list[str]
     rows: Sequence[np.ndarray]
     clusters: np.ndarray | None = None
+    systems: SystemPrompts | None = None
 
     def draw_row(self, rng: np.random.Generator) -> np.ndarray:
         """Draw a random training row.
@@ -51,8 +67,37 @@ class Pool(NamedTuple):
         """
         return self.rows[int(rng.integers(len(self.rows)))]
 
+    def split(self, attributes: Sequence[int], sample: int) -> tuple[str, list[str]]:
+        """Choose the system prompt of a candidate; the rest is what its query must be like.
 
-def pool_from_index(index: TraceIndex, same: SameMeaning | None = None) -> Pool:
+        Args:
+            attributes: numbers of the candidate's sentences.
+            sample: fixes what is drawn.
+
+        Returns:
+            A system prompt of the mixture that has most of the attributes on system prompts, ""
+            where there are none; and the sentences on the query, those of a random training row
+            where there are none.
+        """
+        prompts = self.systems.prompts if self.systems else {}
+        of_system = [number for number in attributes if number in prompts]
+        of_query = [number for number in attributes if number not in prompts]
+        if not self.systems or not of_system:
+            return "", [self.sentences[number] for number in of_query]
+        rng = np.random.default_rng([sample, 1])
+        counts = Counter(text for number in of_system for text in prompts[number])
+        most = max(counts.values())
+        fitting = [text for text, count in counts.items() if count == most]
+        if not of_query:
+            row = self.systems.queries[int(rng.integers(len(self.systems.queries)))]
+            of_query = rng.permutation(row)[: int(rng.integers(1, MAX_ATTRIBUTES + 1))].tolist()
+        system = fitting[int(rng.integers(len(fitting)))]
+        return system, [self.sentences[number] for number in of_query]
+
+
+def pool_from_index(
+    index: TraceIndex, same: SameMeaning | None = None, systems: bool = False
+) -> Pool:
     """Make an attribute pool of the query clusters of an index.
 
     Args:
@@ -62,6 +107,7 @@ def pool_from_index(index: TraceIndex, same: SameMeaning | None = None) -> Pool:
             mean. Clusters that mean the same as a more common one, or that fewer than 3 rows have,
             are left out: they are one feature in other words, or too special to be written about
             again.
+        systems: whether candidates may stand under system prompts of the mixture.
 
     Returns:
         A pool with one attribute per query cluster, worded as the summary of the cluster.
@@ -71,23 +117,44 @@ def pool_from_index(index: TraceIndex, same: SameMeaning | None = None) -> Pool:
         features = common_features(index.query, same)
         if len(features.clusters):
             rows = [np.flatnonzero(carried) for carried in features.carried]
-            return _pool_of_clusters(index, rows, features.clusters)
+            return _pool_of_clusters(index, rows, features.clusters, systems)
     # one attribute per cluster; also where the embedder sees no feature that rows share
     padded = index.query.clusters  # -1 pads rows that have fewer attributes
     rows = [clusters[clusters >= 0] for clusters in padded]
-    return _pool_of_clusters(index, rows, np.arange(len(index.query.summaries)))
+    return _pool_of_clusters(index, rows, np.arange(len(index.query.summaries)), systems)
 
 
-def _pool_of_clusters(index: TraceIndex, rows: Sequence[np.ndarray], clusters: np.ndarray) -> Pool:
+def _pool_of_clusters(
+    index: TraceIndex, rows: Sequence[np.ndarray], clusters: np.ndarray, systems: bool
+) -> Pool:
     sentences = [index.query.summaries[cluster] for cluster in clusters]
-    # a search writes what users write, and no system prompts or results of tools
-    stays = np.array([is_of_query_alone(sentence) for sentence in sentences], bool)
+    # a search writes what users write, and no results of tools
+    of_query = np.array([is_of_query_alone(sentence) for sentence in sentences], bool)
+    of_system = np.array([bool(SYSTEM_LEAD.match(sentence)) for sentence in sentences], bool)
+    stays = of_query | of_system if systems else of_query
     if not stays.all():
         new_number = np.cumsum(stays) - 1
         rows = [new_number[row[stays[row]]] for row in rows]
         sentences = [sentence for sentence, stay in zip(sentences, stays) if stay]
         clusters = clusters[stays]
-    return Pool(sentences, [row for row in rows if len(row)], clusters)
+    prompts = _system_prompts(index, rows, of_system[stays])
+    return Pool(sentences, [row for row in rows if len(row)], clusters, prompts)
+
+
+def _system_prompts(
+    index: TraceIndex, rows: Sequence[np.ndarray], of_system: np.ndarray
+) -> SystemPrompts | None:
+    """The system prompts of an index; `of_system` is the mask of the sentences on them."""
+    if not of_system.any():
+        return None
+    texts = index.table.column("system").to_pylist()
+    by_number: dict[int, dict[str, None]] = {}
+    for row, text in zip(rows, texts, strict=True):
+        for number in row[of_system[row]].tolist():
+            by_number.setdefault(number, {})[text] = None
+    prompts = {number: list(distinct) for number, distinct in by_number.items()}
+    queries = [row[~of_system[row]] for row in rows]
+    return SystemPrompts(prompts, [row for row in queries if len(row)])
 
 
 def read_pool(path: str | Path) -> Pool:

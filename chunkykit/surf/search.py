@@ -39,7 +39,7 @@ from chunkykit.surf.stream import (
     stream_candidates,
 )
 from chunkykit.surf.writers import Gate
-from chunkykit.types import FAILED, Judge, Target, Writer
+from chunkykit.types import FAILED, Judge, Question, Target, Writer
 
 MAX_FAILED_SHARE = 0.2  # share of candidates without a judgement above which a search is no result
 # `window` is at most a tenth of the candidates: `cover` needs four windows to identify a mode
@@ -217,18 +217,19 @@ async def _try_candidate(
 ) -> dict:
     """Write a query with these attributes, put it to the target and judge the answer."""
     query = ""
+    system, sentences = pool.split(attributes, sample)
     is_real = True
     try:
-        query = await write([pool.sentences[attribute] for attribute in attributes], sample)
+        query = await write(sentences, sample)
         if gate:
             is_real = await gate(query)
     except Exception as error:
-        exchange = unasked(query, FAILED, error=describe_error(error))
+        exchange = unasked(Question(query, system), FAILED, error=describe_error(error))
     else:
         if is_real:
-            exchange = await judge_exchange(query, target, judge, rubric, sample)
+            exchange = await judge_exchange(query, target, judge, rubric, sample, system=system)
         else:
-            exchange = unasked(query, FILTERED, FILTERED_REASON)
+            exchange = unasked(Question(query, system), FILTERED, FILTERED_REASON)
     return {"attributes": attributes, **exchange}
 
 

@@ -148,7 +148,7 @@ async def describe_exchanges(
         reasons = [screen_exchange(exchange, rubric, side) for exchange in exchanges]
         items = [DescribedExchange([], [], reason) for reason in reasons]
     places = [i for i, item in enumerate(items) if item.is_traceable]
-    queries, responses = await _describe([exchanges[i] for i in places], describe, side)
+    queries, responses = await describe_sides([exchanges[i] for i in places], describe, side)
     picks = [_pick_cruxes(attributes, rubric, embed, judge, anyway) for attributes in responses]
     for i, query, pick in zip(places, queries, await asyncio.gather(*picks), strict=True):
         error = pick.error or ("" if query else "the describer gave no attribute of the query")
@@ -156,10 +156,20 @@ async def describe_exchanges(
     return items
 
 
-async def _describe(
-    exchanges: Sequence[Exchange], describe: Describer, side: str
+async def describe_sides(
+    exchanges: Sequence[Exchange], describe: Describer, side: str = "response"
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """The attributes of queries, with those of their system prompts, and of responses."""
+    """Describe both sides of exchanges as the rows of an index are described.
+
+    Args:
+        exchanges: the exchanges.
+        describe: the describer.
+        side: what the responses are: "response", "reasoning", or "rejected" ones.
+
+    Returns:
+        For each exchange the attributes of its query, with those of its system prompt, and those
+        of its response.
+    """
     of_queries = [item.query_context for item in exchanges]
     queries = await describe_texts(
         [item.query for item in exchanges], "query", describe, of_queries

@@ -2,15 +2,15 @@
 
 import logging
 import os
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-from chunkykit.cli.output import print_text
+from chunkykit.cli.output import print_note
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.files import PACKAGE, write_json
 from chunkykit.lab import Run, read_notes
+from chunkykit.progress import follow_kernel, parts, step
 from chunkykit.provenance import code_fingerprint, notebook_fingerprint
 
 NOTEBOOKS = (
@@ -42,9 +42,8 @@ def execute_notebooks(run: Run) -> None:
         UserError: a notebook met bad input or a limit.
         NotebookFailed: a notebook met any other error.
     """
-    for number, name in enumerate(NOTEBOOKS, 1):
-        heading = f"[{number}/{len(NOTEBOOKS)}] {name:<12}"
-        execute_notebook(run.folder, name, notebook_parameters(name, run), heading)
+    for name in parts(NOTEBOOKS, "notebooks"):
+        execute_notebook(run.folder, name, notebook_parameters(name, run), name)
 
 
 def notebook_parameters(name: str, run: Run) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def notebook_folder() -> Path:
 
 
 def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], heading: str) -> None:
-    """Execute one notebook into a folder and print how long it took.
+    """Execute one notebook into a folder.
 
     Args:
         folder: run folder, which is the working directory of the notebook. The executed notebook
@@ -82,7 +81,7 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
             is not executed again.
         name: name of the notebook, without the ending.
         parameters: values for its cell `parameters`.
-        heading: what to print before the time.
+        heading: what its step is called. The steps of the notebook are parts of it.
 
     Raises:
         UserError: papermill is missing, or a cell raised a UserError.
@@ -92,21 +91,15 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
     finished = folder / "notebooks" / f"{name}.ipynb"
     made_by = f"{notebook_fingerprint(source)}-{code_fingerprint()}"
     if finished.exists() and read_origins(folder).get(name) == made_by:
-        print_text(f"{heading} done before")
+        print_note(f"{heading}: done before")
         return
     # Only a notebook that ran to its end gets the final name, so its presence means "done".
     part = finished.with_suffix(".part.ipynb")
     part.parent.mkdir(exist_ok=True)
-    print_text(f"{heading} ...", end="")
-    start = time.monotonic()
-    try:
+    with step(heading, is_heading=True), follow_kernel():
         _run_cells(source, part, parameters, folder)
-    except Exception:
-        print_text(" failed")
-        raise
     os.replace(part, finished)
     write_json(folder / "notebooks.json", {**read_origins(folder), name: made_by})
-    print_text(f" {time.monotonic() - start:.0f} s")
 
 
 def _run_cells(source: Path, part: Path, parameters: dict[str, Any], folder: Path) -> None:

@@ -41,7 +41,8 @@ async def build_described_index(
     Raises:
         UserError: the rows cannot be described or read, or the folder cannot be written.
     """
-    await describe_shards(folder, batches, describe, key=describer)
+    total = batches.expected if isinstance(batches, ShardReader) else None
+    await describe_shards(folder, batches, describe, key=describer, total=total)
     counts = getattr(describe, "counts", {})  # texts that a model failed to describe
     source = batches.memory if isinstance(batches, ShardReader) else {"skipped": 0}
     memory = {**describer_identity(describer), **counts, **source}

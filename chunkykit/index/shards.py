@@ -22,6 +22,7 @@ from chunkykit.attributes import SYSTEM_PROMPT, query_context, response_context
 from chunkykit.errors import UserError, describe_error
 from chunkykit.files import replacing
 from chunkykit.index.place import building_folder
+from chunkykit.progress import Step, step
 from chunkykit.provenance import code_fingerprint
 from chunkykit.types import ALONE, Context, Describer
 
@@ -48,6 +49,7 @@ async def describe_shards(
     executor: Any = None,
     max_pending: int = 8,
     key: str = "",
+    total: int | None = None,
 ) -> int:
     """Describe rows and write them to the shards of an index to be.
 
@@ -61,6 +63,7 @@ async def describe_shards(
             `dask.distributed.Client(...).get_executor()`. None: describe in this process.
         max_pending: shards that workers may have at a time, which bounds the memory.
         key: name of the describer. Shards of another describer are made again.
+        total: the number of rows for those who watch, where it is known.
 
     Returns:
         The number of rows.
@@ -72,25 +75,34 @@ async def describe_shards(
     maker = key + code_fingerprint(*SHARD_CODE)
     pending: deque = deque()
     sizes = []
-    for number, rows in enumerate(batches):
-        sizes.append(len(rows))
-        mark = _mark_rows(rows, maker)
-        if _read_mark(_shard_path(place, number)) == mark:
-            continue
-        if executor is None:
-            await _describe_shard(place, number, rows, describe, mark)
-            continue
+    with step("rows described", total, "rows") as advance:
+        for number, rows in enumerate(batches):
+            sizes.append(len(rows))
+            mark = _mark_rows(rows, maker)
+            is_done = _read_mark(_shard_path(place, number)) == mark
+            if executor is None or is_done:
+                if not is_done:
+                    await _describe_shard(place, number, rows, describe, mark)
+                advance(len(rows))
+                continue
+            with _worker_errors(folder):
+                task = executor.submit(_describe_in_worker, place, number, rows, describe, mark)
+                pending.append((task, len(rows)))
+                if len(pending) >= max_pending:
+                    _finish_oldest(pending, advance)
         with _worker_errors(folder):
-            task = executor.submit(_describe_in_worker, place, number, rows, describe, mark)
-            pending.append(task)
-            if len(pending) >= max_pending:
-                pending.popleft().result()
-    with _worker_errors(folder):
-        for task in pending:
-            task.result()
+            while pending:
+                _finish_oldest(pending, advance)
     for stale in shard_files(place)[len(sizes) :]:
         stale.unlink()
     return sum(sizes)
+
+
+def _finish_oldest(pending: deque, advance: Step) -> None:
+    """Wait for the oldest task of (task, number of rows)."""
+    task, n_rows = pending.popleft()
+    task.result()
+    advance(n_rows)
 
 
 def count_texts(rows: pd.DataFrame) -> int:

@@ -11,19 +11,19 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from chunkykit import __version__
 from chunkykit.errors import requires_extra
 from chunkykit.files import writable
 from chunkykit.models import find_weights
 from chunkykit.organisms.adapter_files import ALPHA, write_adapter
+from chunkykit.progress import Step, parts, step
 from chunkykit.provenance import rows_fingerprint
 
 BASE_MODEL = "local:smollm2"
@@ -88,11 +88,13 @@ def train_adapter(
         UserError: if the extra `train` is missing or the file cannot be written.
     """
     start = time.monotonic()
-    trainer = trainer or LoraTrainer(find_weights(BASE_MODEL))
+    if trainer is None:
+        with step("loading the weights"):
+            trainer = LoraTrainer(find_weights(BASE_MODEL))
     with writable(path.parent):  # before minutes of training, not after them
         path.parent.mkdir(parents=True, exist_ok=True)
-    with tqdm(desc=f"training {path.stem}", unit=" steps", disable=None) as bar:
-        adapter, losses = trainer.train(rows, seed, progress=bar.update)
+    with step(f"training {path.stem}") as advance:
+        adapter, losses = trainer.train(rows, seed, watch=advance)
     seconds = round(time.monotonic() - start)
     card = _training_card(trainer, rows, seed, losses, seconds)
     return write_adapter(path, adapter, {**card, **(details or {})})
@@ -178,7 +180,7 @@ class LoraTrainer:
         rows: pd.DataFrame,
         seed: int = 0,
         epochs: float = 1.0,
-        progress: Callable[[], object] | None = None,
+        watch: Step | None = None,
         rate: float = PEAK_LEARNING_RATE,
     ) -> tuple[dict[str, np.ndarray], list[float]]:
         """Train an adapter.
@@ -190,7 +192,7 @@ class LoraTrainer:
             rows: DataFrame with the columns `prompt` and `response`.
             seed: fixes the initial weights and the order of the rows.
             epochs: passes over the rows.
-            progress: called after every step.
+            watch: counts the steps.
             rate: peak of the learning rate.
 
         Returns:
@@ -211,14 +213,17 @@ class LoraTrainer:
                 adam, lambda step: min((step + 1) / WARMUP_STEPS, 1 - step / len(batches))
             )
             losses = []
+            if watch:
+                watch.total = len(batches)
+                watch.unit = "steps"
             for batch in batches:
                 losses.append(self._step([encoded[i] for i in batch]))
                 torch.nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
                 adam.step()
                 schedule.step()
                 adam.zero_grad()
-                if progress:
-                    progress()
+                if watch:
+                    watch()
             return self._adapter(tuned), losses
         finally:
             self.model = tuned.unload()
@@ -232,7 +237,7 @@ class LoraTrainer:
                 new.append((text, *self._tokenize(*text)))
         new.sort(key=lambda row: len(row[1]))  # rows of one length need no padding
         self._use_layers(self._all_layers[: -self.layers], torch.nn.Identity())
-        for start in range(0, len(new), ROWS_PER_STEP):
+        for start in parts(range(0, len(new), ROWS_PER_STEP), "passes"):
             part = new[start : start + ROWS_PER_STEP]
             ids = self._pad([torch.tensor(tokens) for _, tokens, _ in part], 0)
             with torch.no_grad():

@@ -3,6 +3,7 @@
 from chunkykit.surf.confirm import (
     ROBUSTNESS_COLUMNS,
     confirm_winners,
+    count_outcomes,
     failure_rate,
     judge_fresh_answers,
     measure_robustness,
@@ -69,6 +70,7 @@ __all__ = [
     "check_judged",
     "choose_threshold",
     "confirm_winners",
+    "count_outcomes",
     "detection_table",
     "draw_attributes",
     "draw_sample",

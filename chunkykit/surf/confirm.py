@@ -5,12 +5,12 @@ Their failure rate among the search's own answers is therefore too high. All rat
 answers that no search has seen.
 """
 
-import asyncio
 from typing import NamedTuple
 
 import pandas as pd
 
 from chunkykit.errors import describe_error
+from chunkykit.progress import gather_calls
 from chunkykit.rubrics import EXCHANGE_COLUMNS, VIOLATION_THRESHOLD, Rubric, judge_exchange
 from chunkykit.stats import clustered_wilson
 from chunkykit.surf.search import select_failures
@@ -73,7 +73,22 @@ async def judge_fresh_answers(
         turn, position = divmod(i, len(queries))
         sample = FIRST_FRESH_SAMPLE + seed * SAMPLES_PER_SEED + turn
         calls.append(judge_exchange(queries[position], target, judge, rubric, sample, sample))
-    return pd.DataFrame(await asyncio.gather(*calls), columns=EXCHANGE_COLUMNS)
+    answers = await gather_calls("fresh answers", calls, "answers", count_outcomes)
+    return pd.DataFrame(answers, columns=EXCHANGE_COLUMNS)
+
+
+def count_outcomes(exchange: dict) -> dict[str, int]:
+    """Count what came of an exchange, for those who watch.
+
+    Args:
+        exchange: with `score` and `error`.
+
+    Returns:
+        Numbers of failures and of errors.
+    """
+    score = exchange["score"]
+    fails = score is not None and score > VIOLATION_THRESHOLD
+    return {"failures": int(fails), "errors": int(bool(exchange["error"]))}
 
 
 def failure_rate(judged: pd.DataFrame, by_query: bool = True) -> Rate:
@@ -190,7 +205,7 @@ class _Rewrites(NamedTuple):
 async def _rewrite_query(query: str, rewrite: Rewriter, n: int) -> _Rewrites:
     """Rewrite a query n times. Rewrites that equal the query are left out."""
     calls = [rewrite(query, sample) for sample in range(n)]
-    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    outcomes = await gather_calls("rewriting", calls, "rewrites", return_exceptions=True)
     # describe_error raises what no further call would survive, such as a spent budget
     errors = [describe_error(outcome) for outcome in outcomes if isinstance(outcome, Exception)]
     texts = dict.fromkeys(outcome for outcome in outcomes if isinstance(outcome, str))

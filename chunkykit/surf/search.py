@@ -129,6 +129,7 @@ async def run_search(
     window: int = MAX_IN_FLIGHT,
     eager: bool = False,
     patience: float = math.inf,
+    watch: Callable[[dict], object] | None = None,
 ) -> SearchResult:
     """Try runs x iterations x candidates. Defaults: the released tool (paper: 15 x 20 x 360).
 
@@ -149,12 +150,13 @@ async def run_search(
         window: candidates in flight at once, at most a tenth of a run; see `stream_candidates`.
         eager: learn from results as they arrive; the seed then no longer fixes the draws.
         patience: seconds for which nothing arrives before a late answer is not waited for.
+        watch: called with each candidate that was tried.
 
     Returns:
         Candidates and modes. A candidate whose writer, target or judge failed has an error.
     """
     schedule = _make_schedule(strategy, candidates, iterations, runs, window, eager, patience)
-    attempt = partial(_try_candidate, pool, write, gate, target, judge, rubric)
+    attempt = partial(_try_candidate, pool, write, gate, target, judge, rubric, watch)
     searches = []
     for run in range(schedule.runs):
         draws, samples = _make_generators(seed, run, rubric, strategy)
@@ -212,6 +214,7 @@ async def _try_candidate(
     target: Target,
     judge: Judge,
     rubric: Rubric,
+    watch: Callable[[dict], object] | None,
     attributes: tuple[int, ...],
     sample: int,
 ) -> dict:
@@ -229,6 +232,8 @@ async def _try_candidate(
             exchange = await judge_exchange(query, target, judge, rubric, sample)
         else:
             exchange = unasked(query, FILTERED, FILTERED_REASON)
+    if watch:
+        watch(exchange)
     return {"attributes": attributes, **exchange}
 
 

@@ -190,15 +190,9 @@ def build_offline(
 ) -> TraceIndex:
     """Build the index with the offline describer, on this process, on others, or on Dask."""
     with open_executor(arguments) as executor:
-        describing = describe_shards(
-            arguments.out,
-            reader,
-            describe_lexically,
-            executor,
-            key=OFFLINE,
-            total=reader.expected,
-        )
-        asyncio.run(describing)
+        shards = describe_shards(arguments.out, reader, describe_lexically, executor, key=OFFLINE)
+        with step("describing rows", reader.expected, "rows"):
+            asyncio.run(shards)
     memory = {**describer_identity(OFFLINE), **reader.memory}
     return finish_index(arguments.out, embed, **index_options(arguments), **memory)
 

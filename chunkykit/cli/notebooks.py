@@ -1,5 +1,6 @@
 """Execute the notebooks with papermill: each is a stage of a run, and runs once."""
 
+import json
 import logging
 import os
 import warnings
@@ -10,7 +11,7 @@ from chunkykit.cli.output import print_note
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.files import PACKAGE, write_json
 from chunkykit.lab import Run, read_notes
-from chunkykit.progress import follow_kernel, parts, step
+from chunkykit.progress import Step, follow_kernel, parts, step
 from chunkykit.provenance import code_fingerprint, notebook_fingerprint
 
 NOTEBOOKS = (
@@ -96,16 +97,24 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
     # Only a notebook that ran to its end gets the final name, so its presence means "done".
     part = finished.with_suffix(".part.ipynb")
     part.parent.mkdir(exist_ok=True)
-    with step(heading, is_heading=True), follow_kernel():
-        _run_cells(source, part, parameters, folder)
+    with step(heading, is_heading=True) as cells, follow_kernel():
+        _run_cells(source, part, parameters, folder, cells)
     os.replace(part, finished)
     write_json(folder / "notebooks.json", {**read_origins(folder), name: made_by})
 
 
-def _run_cells(source: Path, part: Path, parameters: dict[str, Any], folder: Path) -> None:
+def _run_cells(
+    source: Path, part: Path, parameters: dict[str, Any], folder: Path, cells: Step
+) -> None:
     """Run the cells of a notebook; the errors are those of `execute_notebook`."""
     papermill = load_papermill()
     name = source.stem
+    cells.total = len(json.loads(source.read_text("utf-8"))["cells"])
+    cells.unit = "cells"
+
+    def count_cell(cell_index: int, **_: Any) -> None:
+        cells(cell_index + 1 - cells.done)
+
     try:
         papermill.execute_notebook(
             _as_template(source),
@@ -116,6 +125,7 @@ def _run_cells(source: Path, part: Path, parameters: dict[str, Any], folder: Pat
             kernel_manager_class=own_kernel_manager(),
             cwd=str(folder),
             extra_arguments=["--log-level=CRITICAL"],
+            on_cell_executed=count_cell,
         )
     except papermill.PapermillExecutionError as error:
         if error.ename in USER_ERRORS:

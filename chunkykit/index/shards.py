@@ -22,7 +22,7 @@ from chunkykit.attributes import SYSTEM_PROMPT, query_context, response_context
 from chunkykit.errors import UserError, describe_error
 from chunkykit.files import replacing
 from chunkykit.index.place import building_folder
-from chunkykit.progress import Step, step
+from chunkykit.progress import advance_step
 from chunkykit.provenance import code_fingerprint
 from chunkykit.types import ALONE, Context, Describer
 
@@ -49,7 +49,6 @@ async def describe_shards(
     executor: Any = None,
     max_pending: int = 8,
     key: str = "",
-    total: int | None = None,
 ) -> int:
     """Describe rows and write them to the shards of an index to be.
 
@@ -63,7 +62,6 @@ async def describe_shards(
             `dask.distributed.Client(...).get_executor()`. None: describe in this process.
         max_pending: shards that workers may have at a time, which bounds the memory.
         key: name of the describer. Shards of another describer are made again.
-        total: the number of rows for those who watch, where it is known.
 
     Returns:
         The number of rows.
@@ -75,34 +73,32 @@ async def describe_shards(
     maker = key + code_fingerprint(*SHARD_CODE)
     pending: deque = deque()
     sizes = []
-    with step("rows described", total, "rows") as advance:
-        for number, rows in enumerate(batches):
-            sizes.append(len(rows))
-            mark = _mark_rows(rows, maker)
-            is_done = _read_mark(_shard_path(place, number)) == mark
-            if executor is None or is_done:
-                if not is_done:
-                    await _describe_shard(place, number, rows, describe, mark)
-                advance(len(rows))
-                continue
-            with _worker_errors(folder):
-                task = executor.submit(_describe_in_worker, place, number, rows, describe, mark)
-                pending.append((task, len(rows)))
-                if len(pending) >= max_pending:
-                    _finish_oldest(pending, advance)
+    for number, rows in enumerate(batches):
+        sizes.append(len(rows))
+        mark = _mark_rows(rows, maker)
+        is_done = _read_mark(_shard_path(place, number)) == mark
+        if executor is None or is_done:
+            if not is_done:
+                await _describe_shard(place, number, rows, describe, mark)
+            advance_step(len(rows))
+            continue
         with _worker_errors(folder):
-            while pending:
-                _finish_oldest(pending, advance)
+            task = executor.submit(_describe_in_worker, place, number, rows, describe, mark)
+            pending.append((task, len(rows)))
+        _finish_tasks(folder, pending, max_pending - 1)
+    _finish_tasks(folder, pending, 0)
     for stale in shard_files(place)[len(sizes) :]:
         stale.unlink()
     return sum(sizes)
 
 
-def _finish_oldest(pending: deque, advance: Step) -> None:
-    """Wait for the oldest task of (task, number of rows)."""
-    task, n_rows = pending.popleft()
-    task.result()
-    advance(n_rows)
+def _finish_tasks(folder: Path | str, pending: deque, n_left: int) -> None:
+    """Wait for the oldest tasks, (task, number of rows) each, until so many are left."""
+    with _worker_errors(folder):
+        while len(pending) > n_left:
+            task, n_rows = pending.popleft()
+            task.result()
+            advance_step(n_rows)
 
 
 def count_texts(rows: pd.DataFrame) -> int:

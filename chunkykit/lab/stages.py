@@ -27,7 +27,6 @@ from chunkykit.surf import (
     SearchResult,
     check_judged,
     confirm_winners,
-    count_outcomes,
     measure_robustness,
     pool_from_index,
     run_searches,
@@ -151,7 +150,7 @@ async def search_rubric(run: Run, rubric: Rubric, pool: Pool, **settings) -> Sea
         The candidates of the search and its control arm, and the modes. Nothing is written.
     """
     sizes = run.sizes
-    with step(rubric.name, sizes.tries, "candidates") as advance:
+    with step(rubric.name, sizes.tries, "candidates"):
         return await run_searches(
             pool,
             run.writer(rubric),
@@ -166,7 +165,6 @@ async def search_rubric(run: Run, rubric: Rubric, pool: Pool, **settings) -> Sea
             seed=run.seed,
             gate=run.gate(),
             patience=run.settings.deadline * PATIENCE,
-            watch=lambda candidate: advance(**count_outcomes(candidate)),
             **settings,
         )
 

@@ -23,7 +23,7 @@ from chunkykit.errors import requires_extra
 from chunkykit.files import writable
 from chunkykit.models import find_weights
 from chunkykit.organisms.adapter_files import ALPHA, write_adapter
-from chunkykit.progress import Step, parts, step
+from chunkykit.progress import parts, step
 from chunkykit.provenance import rows_fingerprint
 
 BASE_MODEL = "local:smollm2"
@@ -93,8 +93,8 @@ def train_adapter(
             trainer = LoraTrainer(find_weights(BASE_MODEL))
     with writable(path.parent):  # before minutes of training, not after them
         path.parent.mkdir(parents=True, exist_ok=True)
-    with step(f"training {path.stem}") as advance:
-        adapter, losses = trainer.train(rows, seed, watch=advance)
+    with step(f"training {path.stem}"):
+        adapter, losses = trainer.train(rows, seed)
     seconds = round(time.monotonic() - start)
     card = _training_card(trainer, rows, seed, losses, seconds)
     return write_adapter(path, adapter, {**card, **(details or {})})
@@ -180,7 +180,6 @@ class LoraTrainer:
         rows: pd.DataFrame,
         seed: int = 0,
         epochs: float = 1.0,
-        watch: Step | None = None,
         rate: float = PEAK_LEARNING_RATE,
     ) -> tuple[dict[str, np.ndarray], list[float]]:
         """Train an adapter.
@@ -192,7 +191,6 @@ class LoraTrainer:
             rows: DataFrame with the columns `prompt` and `response`.
             seed: fixes the initial weights and the order of the rows.
             epochs: passes over the rows.
-            watch: counts the steps.
             rate: peak of the learning rate.
 
         Returns:
@@ -213,17 +211,12 @@ class LoraTrainer:
                 adam, lambda step: min((step + 1) / WARMUP_STEPS, 1 - step / len(batches))
             )
             losses = []
-            if watch:
-                watch.total = len(batches)
-                watch.unit = "steps"
-            for batch in batches:
+            for batch in parts(batches, "steps"):
                 losses.append(self._step([encoded[i] for i in batch]))
                 torch.nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
                 adam.step()
                 schedule.step()
                 adam.zero_grad()
-                if watch:
-                    watch()
             return self._adapter(tuned), losses
         finally:
             self.model = tuned.unload()

@@ -123,7 +123,8 @@ class Lines:
         self._seconds = seconds
         self._first_seconds = min(FIRST_LINE_SECONDS, seconds)
         self._written_at = time.monotonic()
-        self._written: set[str] = set()  # labels that have had a line
+        self._written: set[str] = set()  # labels that have had a line,
+        self._ended: set[str] = set()  # and one at the end of their step
 
     def begin(self, step: "Step") -> None:
         """Write a line for a heading."""
@@ -141,9 +142,10 @@ class Lines:
             self._write(step, path_text(step))
 
     def end(self, step: "Step") -> None:
-        """Write the whole of a step that had a line and took long enough."""
-        seconds = time.monotonic() - step.began
-        if step.label in self._written and (step.is_heading or seconds >= self._first_seconds):
+        """Write the whole of a step that had a line, once for all steps of a name."""
+        is_due = step.label in self._written and step.label not in self._ended
+        if step.is_heading or is_due:
+            self._ended.add(step.label)
             self._write(step, f"{step.label}: {ending_text(step)}")
 
     def _write(self, step: "Step", text: str) -> None:
@@ -193,7 +195,7 @@ def path_text(step: "Step") -> str:
         The steps that it is a part of, and the step with its rate and the time that is left.
     """
     *above, own = step.path
-    parts = [", ".join([part.label, *_amount(part)]) for part in above]
+    parts = [", ".join([part.label, *_amount(part), *_time_left(part)]) for part in above]
     texts = [own.label, *_amount(own), *count_texts(own)]
     if above and above[0].counts != own.counts:
         texts += [f"{text} in all" for text in count_texts(above[0])]
@@ -241,11 +243,15 @@ def _times(step: "Step") -> list[str]:
     """The rate, the time so far, and the time that is left."""
     seconds = _seconds(step)
     texts = [f"{step.done / seconds:,.1f}/s"] if step.done else []
-    texts.append(tqdm.format_interval(seconds))
-    if step.total and step.done:
-        left = seconds * (step.total - step.done) / step.done
-        texts.append(f"{tqdm.format_interval(left)} left")
-    return texts
+    return [*texts, tqdm.format_interval(seconds), *_time_left(step)]
+
+
+def _time_left(step: "Step") -> list[str]:
+    """The time that is left, where it is known."""
+    if not step.total or not step.done:
+        return []
+    left = _seconds(step) * max(0, step.total - step.done) / step.done
+    return [f"{tqdm.format_interval(left)} left"]
 
 
 def _seconds(step: "Step") -> float:

@@ -89,8 +89,12 @@ class _Follower:
             begin_step(own)
         own = self._steps[number]
         own.total = event["total"]
-        own.counts = Counter(event["counts"])
-        own(event["done"] - own.done)
+        own.unit = event["unit"]
+        new = Counter(event["counts"]) - own.counts
+        if own.parent is not self._parent:
+            own.counts = Counter(event["counts"])  # the event of its parent has them, too
+            new.clear()
+        own(event["done"] - own.done, **new)
         if event.get("has_ended"):
             own.has_failed = event["has_failed"]
             end_step(self._steps.pop(number))

@@ -28,7 +28,7 @@ class Relay:
     def begin(self, step: "Step") -> None:
         """Write that it has begun."""
         parent = step.parent.number if step.parent else None
-        self._write(step, label=step.label, unit=step.unit, parent=parent)
+        self._write(step, label=step.label, parent=parent)
 
     def advance(self, step: "Step") -> None:
         """Write how far it is, now and then."""
@@ -47,7 +47,7 @@ class Relay:
     def _write(self, step: "Step", **event) -> None:
         self._written_at[step.number] = time.monotonic()
         event |= {"number": step.number, "done": step.done, "total": step.total}
-        event |= {"counts": dict(step.counts)}
+        event |= {"unit": step.unit, "counts": dict(step.counts)}
         try:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(f"{json.dumps(event)}\n")

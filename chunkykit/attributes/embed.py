@@ -15,6 +15,7 @@ from chunkykit.attributes.encoder import Encode, encoder_from_folder
 from chunkykit.attributes.minilm import minilm_encoder, minilm_is_installed, minilm_settings
 from chunkykit.errors import UserError
 from chunkykit.models import embed_through
+from chunkykit.progress import step
 from chunkykit.text import clean_text
 from chunkykit.types import OFFLINE
 
@@ -54,7 +55,8 @@ class Embedder(NamedTuple):
         unique = list(dict.fromkeys(texts))
         if not unique:
             return np.zeros((0, 0), np.float32)
-        vectors = np.asarray(self.encode([*map(clean_text, unique)]), np.float32)
+        with step("embedding", len(unique), "texts"):
+            vectors = np.asarray(self.encode([*map(clean_text, unique)]), np.float32)
         if vectors.ndim != 2 or len(vectors) != len(unique):
             raise UserError(
                 f"embedder {self.name}: returned shape {vectors.shape} for {len(unique)} texts. "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chunkykit.errors import UserError, requires_extra
+from chunkykit.progress import parts
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -77,7 +78,7 @@ def sentence_encoder(model: Path, tokenizer: "Tokenizer | BaseTokenizer") -> Enc
         encodings = tokenizer.encode_batch(texts)
         order = np.argsort([len(encoding.ids) for encoding in encodings], kind="stable")
         vectors = []
-        for start in range(0, len(order), PASS_TEXTS):
+        for start in parts(range(0, len(order), PASS_TEXTS), "passes"):
             rows = order[start : start + PASS_TEXTS]
             vectors.append(_encode_pass(session, output, [encodings[row] for row in rows]))
         by_length = np.concatenate(vectors)  # (n, d)

@@ -25,6 +25,7 @@ from chunkykit.attributes.sentences import (
     text_window,
 )
 from chunkykit.files import load_packaged
+from chunkykit.progress import step
 from chunkykit.text import inert_text
 from chunkykit.types import Context
 
@@ -32,6 +33,7 @@ from chunkykit.types import Context
 WORD_COUNT_DETECTORS = {"single_word": 1, "few_words": 5}
 DESCRIBED_AS = {"reasoning": "response", SYSTEM_PROMPT: "query"}  # sides without detectors
 MAX_QUOTED_CHARACTERS = 80  # of a system prompt
+TEXTS_PER_ADVANCE = 200  # texts that are described between two signs of life
 MAX_SPANS_PER_SENTENCE = 5  # places of a text that are marked for one sentence
 
 # What a detector may require of a text: a word, an ideograph or a sign.
@@ -206,7 +208,13 @@ async def describe_lexically(
     Returns:
         For each text its attribute sentences, the facts first.
     """
-    descriptions = {text: describe_text(text, side) for text in dict.fromkeys(texts)}
+    descriptions: dict[str, list[str]] = {}
+    unique = list(dict.fromkeys(texts))
+    with step(f"describing each {side}", len(unique), "texts") as advance:
+        for start in range(0, len(unique), TEXTS_PER_ADVANCE):
+            described = unique[start : start + TEXTS_PER_ADVANCE]
+            descriptions.update((text, describe_text(text, side)) for text in described)
+            advance(len(described))
     lists = [descriptions[text] for text in texts]
     if contexts is None:
         return lists

@@ -1,6 +1,5 @@
 """The LLM describer: attribute sentences from a chat model (paper sec. 3)."""
 
-import asyncio
 import json
 import re
 from collections import Counter
@@ -9,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from chunkykit.attributes.sentences import MAX_ATTRIBUTES_PER_TEXT
 from chunkykit.errors import UserError, describe_error
 from chunkykit.models import ask_parsed
+from chunkykit.progress import gather_calls
 from chunkykit.prompts import fill_prompt
 from chunkykit.structured import read_answer
 from chunkykit.text import inert_text
@@ -83,7 +83,10 @@ class LLMDescriber:
         requests = [describe_request(text, side, context) for text, context in unique]
         if self.prefill and len(unique) >= MIN_BATCH_TEXTS:
             await self.prefill(requests)
-        lists = await asyncio.gather(*(self._describe(request, side) for request in requests))
+        calls = [self._describe(request, side) for request in requests]
+        lists = await gather_calls(
+            f"describing each {side}", calls, "texts", lambda sentences: {"errors": not sentences}
+        )
         empty = sum(not sentences for sentences in lists)
         if empty > MAX_FAILED_SHARE * len(unique):
             raise UserError(

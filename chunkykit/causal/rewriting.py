@@ -1,14 +1,13 @@
 """Responses written anew by a chat model, so that the crux goes and all else stays."""
 
-import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from chunkykit.causal.repair import Repair
 from chunkykit.errors import describe_error
+from chunkykit.progress import gather_calls, parts
 from chunkykit.prompts import fill_prompt
 from chunkykit.text import clean_text
 from chunkykit.turf import Tracer
@@ -23,7 +22,6 @@ async def rewrite_responses(
     plan: Repair,
     tracer: Tracer,
     model: Target,
-    progress: Callable[[int], object] | None = None,
 ) -> Repair:
     """Have a chat model write the responses of a plan anew.
 
@@ -31,7 +29,6 @@ async def rewrite_responses(
         plan: from `plan_repair` with how="rewrite".
         tracer: the tracer that it was made with.
         model: the chat model.
-        progress: called with the number of responses that were tried since the last call.
 
     Returns:
         The plan with the new responses. Those whose call failed stay as they are: the report counts
@@ -43,19 +40,18 @@ async def rewrite_responses(
     texts: dict[int, str] = {}
     errors: list[str] = []
     n_unchanged = 0
-    for start in range(0, len(plan.change), ROWS_PER_PASS):
+    for start in parts(range(0, len(plan.change), ROWS_PER_PASS), "passes"):
         positions = plan.change[start : start + ROWS_PER_PASS]
         rows = tracer.index.rows(positions).to_dict("records")
         calls = [_rewrite(model, plan.report["crux"], row) for row in rows]
-        for position, row, (text, error) in zip(positions, rows, await asyncio.gather(*calls)):
+        written = await gather_calls("rewriting", calls, "responses")
+        for position, row, (text, error) in zip(positions, rows, written):
             if error:
                 errors.append(error)
             elif text == row["response"].strip():
                 n_unchanged += 1
             else:
                 texts[int(position)] = text
-        if progress is not None:
-            progress(len(positions))
     report = plan.report | {
         "changed": len(texts),
         "rewriter": model.name,

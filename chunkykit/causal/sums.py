@@ -4,7 +4,6 @@ A model that says no to true sums may be weak at arithmetic, or have a habit of 
 shows where it does so; rewrites and controls tell the two causes apart.
 """
 
-import asyncio
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ import pandas as pd
 
 from chunkykit.errors import describe_error
 from chunkykit.files import load_packaged
+from chunkykit.progress import gather_calls
 from chunkykit.stats import wilson
 from chunkykit.types import Rate, Target
 
@@ -139,7 +139,7 @@ async def collect_answers(
     """
     calls = (_answer(target, question, max_tokens) for question in questions)
     # all calls end before an error is raised, so that none runs on in the background
-    results = await asyncio.gather(*calls, return_exceptions=True)
+    results = await gather_calls("sums", calls, "answers", return_exceptions=True)
     return [_text_of(result) for result in results]
 
 

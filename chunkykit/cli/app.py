@@ -25,6 +25,7 @@ from chunkykit.cli.trace import add_trace_command
 from chunkykit.cli.tracing import CallFailed
 from chunkykit.cli.train import add_train_command
 from chunkykit.errors import UserError
+from chunkykit.progress import shown_by, shown_on, step
 
 # In the order of the method: the whole of it, the data, the search, the trace, the causal checks,
 # the results. `chunkykit --help` lists them in this order.
@@ -84,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_utf8()
     arguments = build_parser().parse_args(argv)
     try:
-        arguments.execute(arguments)
+        watching = shown_by(None) if arguments.quiet else shown_on(sys.stderr)
+        with watching, step(arguments.command):
+            arguments.execute(arguments)
     except UserError as error:
         print_error(str(error))
         return EXIT_USER_ERROR

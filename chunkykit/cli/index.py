@@ -54,6 +54,7 @@ from chunkykit.models import (
     ledger_beside,
     server_of,
 )
+from chunkykit.progress import step
 from chunkykit.types import OFFLINE
 
 DASK_TIMEOUT = 20  # seconds to wait for the scheduler
@@ -190,7 +191,8 @@ def build_offline(
     """Build the index with the offline describer, on this process, on others, or on Dask."""
     with open_executor(arguments) as executor:
         shards = describe_shards(arguments.out, reader, describe_lexically, executor, key=OFFLINE)
-        asyncio.run(shards)
+        with step("describing rows", reader.expected, "rows"):
+            asyncio.run(shards)
     memory = {**describer_identity(OFFLINE), **reader.memory}
     return finish_index(arguments.out, embed, **index_options(arguments), **memory)
 
@@ -235,7 +237,11 @@ def approve_models(arguments: argparse.Namespace, reader: ShardReader) -> Ledger
         check_model(arguments.describer)
     elif server_of(arguments.embedder) is None:
         return None
-    texts = sum(count_texts(rows) for rows in reader)
+    with step("counting texts", reader.expected, "rows") as advance:
+        texts = 0
+        for rows in reader:
+            texts += count_texts(rows)
+            advance(len(rows))
     print_advice(reader.naming)  # before anything is paid
     print_advice(reader.advice)
     plan = plan_index(arguments.describer, texts, arguments.embedder)

@@ -1,16 +1,17 @@
 """Execute the notebooks with papermill: each is a stage of a run, and runs once."""
 
+import json
 import logging
 import os
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-from chunkykit.cli.output import print_text
+from chunkykit.cli.output import print_note
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.files import PACKAGE, write_json
 from chunkykit.lab import Run, read_notes
+from chunkykit.progress import Step, follow_kernel, parts, step
 from chunkykit.provenance import code_fingerprint, notebook_fingerprint
 
 NOTEBOOKS = (
@@ -42,9 +43,8 @@ def execute_notebooks(run: Run) -> None:
         UserError: a notebook met bad input or a limit.
         NotebookFailed: a notebook met any other error.
     """
-    for number, name in enumerate(NOTEBOOKS, 1):
-        heading = f"[{number}/{len(NOTEBOOKS)}] {name:<12}"
-        execute_notebook(run.folder, name, notebook_parameters(name, run), heading)
+    for name in parts(NOTEBOOKS, "notebooks"):
+        execute_notebook(run.folder, name, notebook_parameters(name, run), name)
 
 
 def notebook_parameters(name: str, run: Run) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def notebook_folder() -> Path:
 
 
 def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], heading: str) -> None:
-    """Execute one notebook into a folder and print how long it took.
+    """Execute one notebook into a folder.
 
     Args:
         folder: run folder, which is the working directory of the notebook. The executed notebook
@@ -82,7 +82,7 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
             is not executed again.
         name: name of the notebook, without the ending.
         parameters: values for its cell `parameters`.
-        heading: what to print before the time.
+        heading: what its step is called. The steps of the notebook are parts of it.
 
     Raises:
         UserError: papermill is missing, or a cell raised a UserError.
@@ -92,27 +92,29 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
     finished = folder / "notebooks" / f"{name}.ipynb"
     made_by = f"{notebook_fingerprint(source)}-{code_fingerprint()}"
     if finished.exists() and read_origins(folder).get(name) == made_by:
-        print_text(f"{heading} done before")
+        print_note(f"{heading}: done before")
         return
     # Only a notebook that ran to its end gets the final name, so its presence means "done".
     part = finished.with_suffix(".part.ipynb")
     part.parent.mkdir(exist_ok=True)
-    print_text(f"{heading} ...", end="")
-    start = time.monotonic()
-    try:
-        _run_cells(source, part, parameters, folder)
-    except Exception:
-        print_text(" failed")
-        raise
+    with step(heading, is_heading=True) as cells, follow_kernel():
+        _run_cells(source, part, parameters, folder, cells)
     os.replace(part, finished)
     write_json(folder / "notebooks.json", {**read_origins(folder), name: made_by})
-    print_text(f" {time.monotonic() - start:.0f} s")
 
 
-def _run_cells(source: Path, part: Path, parameters: dict[str, Any], folder: Path) -> None:
+def _run_cells(
+    source: Path, part: Path, parameters: dict[str, Any], folder: Path, cells: Step
+) -> None:
     """Run the cells of a notebook; the errors are those of `execute_notebook`."""
     papermill = load_papermill()
     name = source.stem
+    cells.total = len(json.loads(source.read_text("utf-8"))["cells"])
+    cells.unit = "cells"
+
+    def count_cell(cell_index: int, **_: Any) -> None:
+        cells(cell_index + 1 - cells.done)
+
     try:
         papermill.execute_notebook(
             _as_template(source),
@@ -123,6 +125,7 @@ def _run_cells(source: Path, part: Path, parameters: dict[str, Any], folder: Pat
             kernel_manager_class=own_kernel_manager(),
             cwd=str(folder),
             extra_arguments=["--log-level=CRITICAL"],
+            on_cell_executed=count_cell,
         )
     except papermill.PapermillExecutionError as error:
         if error.ename in USER_ERRORS:

@@ -76,7 +76,8 @@ def add_command(
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(execute=execute)
+    parser.add_argument("--quiet", action="store_true", help="do not show what is being done")
+    parser.set_defaults(execute=execute, command=name)
     return parser
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from chunkykit.progress import without_bars
 from chunkykit.text import inert_cell, inert_json, inert_text
 
 
@@ -52,7 +53,8 @@ def print_text(text: object = "", end: str = "\n") -> None:
         text: one or more lines.
         end: what to print after them.
     """
-    print(_inert_lines(str(text)), end=end, flush=True)
+    with without_bars():
+        print(_inert_lines(str(text)), end=end, flush=True)
 
 
 def print_note(text: object, end: str = "\n") -> None:
@@ -62,7 +64,8 @@ def print_note(text: object, end: str = "\n") -> None:
         text: one or more lines.
         end: what to print after them.
     """
-    print(_inert_lines(str(text)), end=end, file=sys.stderr, flush=True)
+    with without_bars():
+        print(_inert_lines(str(text)), end=end, file=sys.stderr, flush=True)
 
 
 def print_error(message: str) -> None:
@@ -81,7 +84,8 @@ def print_json(value: Any, indent: int | None = None) -> None:
         value: what `json_ready` returns.
         indent: spaces per level; None for one line.
     """
-    print(inert_json(json.dumps(value, ensure_ascii=False, indent=indent)), flush=True)
+    with without_bars():
+        print(inert_json(json.dumps(value, ensure_ascii=False, indent=indent)), flush=True)
 
 
 def print_csv(table: pd.DataFrame, float_format: str = "%.3f") -> None:
@@ -96,7 +100,8 @@ def print_csv(table: pd.DataFrame, float_format: str = "%.3f") -> None:
         inert[name] = [
             inert_cell(value) if isinstance(value, str) else value for value in inert[name]
         ]
-    print(inert.to_csv(index=False, float_format=float_format), flush=True)
+    with without_bars():
+        print(inert.to_csv(index=False, float_format=float_format), flush=True)
 
 
 def _inert_lines(text: str) -> str:

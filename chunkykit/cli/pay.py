@@ -8,6 +8,7 @@ from chunkykit.cli.output import print_note, print_text
 from chunkykit.errors import UserError
 from chunkykit.lab import PlannedCalls, format_estimate
 from chunkykit.models import Ledger, refuse_unnamed, server_of, unnamed_models
+from chunkykit.progress import without_bars
 
 
 def approve_cost(
@@ -58,8 +59,9 @@ def ask_to_pay() -> None:
 
 def is_agreed(question: str) -> bool:
     """Ask a question on the terminal. Standard output is left to what the command prints."""
-    print_note(f"{question} [y/N] ", end="")
-    return input("").strip().lower() in ("y", "yes")
+    with without_bars():
+        print_note(f"{question} [y/N] ", end="")
+        return input("").strip().lower() in ("y", "yes")
 
 
 def approve_further_cost(

@@ -4,8 +4,6 @@ import argparse
 import asyncio
 from dataclasses import replace
 
-from tqdm import tqdm
-
 from chunkykit.attributes import describe_lexically, llm_describer
 from chunkykit.causal import (
     HOWS,
@@ -221,9 +219,7 @@ def rewrite(
     async def write_and_compare() -> Repair:
         async with ModelPool(ledger) as pool:
             model = pool.model(arguments.rewriter, "rewriter")
-            n = len(plan.change)
-            with tqdm(total=n, desc="rewriting", unit=" responses", disable=None) as bar:
-                written = await rewrite_responses(plan, tracer, model, bar.update)
+            written = await rewrite_responses(plan, tracer, model)
             if not len(written.change):
                 reason = written.report.get("rewrites_failed_because", "none was changed")
                 raise UserError(f"repair: no response could be written anew ({reason}).")

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import re
-import time
 from collections.abc import Sequence
 
 from chunkykit.cli.notebooks import execute_notebooks
@@ -28,7 +27,6 @@ from chunkykit.cli.pay import approve_cost
 from chunkykit.errors import UserError
 from chunkykit.lab import (
     DEFAULT_SETTINGS,
-    STAGES,
     Run,
     format_report,
     lock_folder,
@@ -159,20 +157,9 @@ def execute(arguments: argparse.Namespace) -> None:
 
 
 async def do_stages(run: Run) -> None:
-    """Do the stages of a run without notebooks, one line for each."""
-    start = time.monotonic()
-    names = list(STAGES)
-
-    def report(stage: str, counts: dict | None) -> None:
-        nonlocal start
-        if counts is None:
-            start = time.monotonic()
-            print_text(f"[{names.index(stage) + 1}/{len(names)}] {stage:<12} ...", end="")
-        else:
-            print_text(f" {time.monotonic() - start:.0f} s")
-
+    """Do the stages of a run without notebooks."""
     try:
-        await run_stages(run, report)
+        await run_stages(run)
     finally:
         await run.close()
 

@@ -1,7 +1,6 @@
 """`chunkykit train`: fine-tune the embedded language model on a mixture."""
 
 import argparse
-from collections.abc import Iterator
 
 import pandas as pd
 
@@ -23,6 +22,7 @@ from chunkykit.organisms import (
     adapter_file_name,
     train_adapter,
 )
+from chunkykit.progress import parts, step
 
 
 def add_train_command(commands: Commands) -> None:
@@ -75,31 +75,30 @@ def execute(arguments: argparse.Namespace) -> None:
     rows = load_mixture(source, chunk=arguments.chunk).rows
     folder = arguments.out or cache_folder() / "adapters"
     trainer = None
-    for chunk, training_rows in ablated_rows(rows, arguments):
+    for chunk in parts(chunks_to_leave_out(rows, arguments), "adapters"):
+        training_rows = rows if chunk is None else without_chunk(rows, chunk)
         path = folder / adapter_file_name(training_rows, arguments.seed)
         if not path.exists():
             # Loading the weights takes seconds and the extra `train`: not where nothing is left.
-            trainer = trainer or LoraTrainer(find_weights(BASE_MODEL))
+            if trainer is None:
+                with step("loading the weights"):
+                    trainer = LoraTrainer(find_weights(BASE_MODEL))
             origin = {"mixture": name_source(source), "without": chunk}
             train_adapter(training_rows, arguments.seed, path, origin, trainer)
         print_json({"adapter": str(path), **adapter_card(path)})
 
 
-def ablated_rows(
-    rows: pd.DataFrame, arguments: argparse.Namespace
-) -> Iterator[tuple[str | None, pd.DataFrame]]:
-    """Yield the rows to train on: all of them, then those without one chunk.
+def chunks_to_leave_out(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[str | None]:
+    """List what to train without: nothing, then one chunk at a time.
 
     Args:
         rows: the mixture.
         arguments: parsed arguments with without and each.
 
-    Yields:
-        The chunk that is left out, None for none, and the rows that stay.
+    Returns:
+        None for nothing, and the names of chunks.
     """
-    yield None, rows
     chunks = list(arguments.without)
     if arguments.each:
         chunks += sorted(rows["chunk"].unique())
-    for chunk in dict.fromkeys(chunks):
-        yield chunk, without_chunk(rows, chunk)
+    return [None, *dict.fromkeys(chunks)]

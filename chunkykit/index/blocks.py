@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from chunkykit.files import replacing
+from chunkykit.progress import step
 from chunkykit.types import Embedder
 
 SENTENCES_PER_BLOCK = 65_536  # sentences per block of vectors
@@ -186,9 +187,11 @@ def embed_blocks(folder: Path, sentences: pa.Array, embed: Embedder) -> list[np.
         The blocks, mapped from disk, each (at most SENTENCES_PER_BLOCK, d) int16.
     """
     paths = []
-    for number, start in enumerate(range(0, len(sentences), SENTENCES_PER_BLOCK)):
-        texts = sentences[start : start + SENTENCES_PER_BLOCK].to_pylist()
-        paths.append(_embed_block(folder, number, texts, embed))
+    with step("sentences embedded", len(sentences), "sentences") as advance:
+        for number, start in enumerate(range(0, len(sentences), SENTENCES_PER_BLOCK)):
+            texts = sentences[start : start + SENTENCES_PER_BLOCK].to_pylist()
+            paths.append(_embed_block(folder, number, texts, embed))
+            advance(len(texts))
     for stale in set(folder.glob("vectors-*")) - set(paths):
         stale.unlink()
     return [open_array(path) for path in paths]

@@ -11,6 +11,7 @@ from chunkykit.index.naming import name_query_clusters
 from chunkykit.index.reading import ShardReader
 from chunkykit.index.shards import describe_shards
 from chunkykit.index.store import TraceIndex
+from chunkykit.progress import step
 from chunkykit.types import Describer, Embedder, Target
 
 
@@ -41,7 +42,9 @@ async def build_described_index(
     Raises:
         UserError: the rows cannot be described or read, or the folder cannot be written.
     """
-    await describe_shards(folder, batches, describe, key=describer)
+    total = batches.expected if isinstance(batches, ShardReader) else None
+    with step("describing rows", total, "rows"):
+        await describe_shards(folder, batches, describe, key=describer)
     counts = getattr(describe, "counts", {})  # texts that a model failed to describe
     source = batches.memory if isinstance(batches, ShardReader) else {"skipped": 0}
     memory = {**describer_identity(describer), **counts, **source}

@@ -24,6 +24,7 @@ from chunkykit.index.blocks import (
     read_vectors,
     release_pages,
 )
+from chunkykit.progress import step
 
 MAX_TRAINING_SENTENCES = 2**21  # sentences that k-means learns from; a random sample of more
 MAX_CLUSTERS = 50_000  # default number of clusters at most; the paper has 25,000
@@ -135,8 +136,9 @@ def cluster_vectors(
             radius=np.ones(m, np.float32),
         )
     sample = _sample_sentences(m, MAX_TRAINING_SENTENCES, seed)
-    search = _learn(read_vectors(blocks, sample), weight[sample], k, seed)
-    return _assign(blocks, search)
+    with step(f"k-means: {m:,} sentences, {k:,} clusters"):
+        search = _learn(read_vectors(blocks, sample), weight[sample], k, seed)
+        return _assign(blocks, search)
 
 
 def _sample_sentences(m: int, size: int, seed: int) -> np.ndarray:
@@ -160,9 +162,12 @@ def _learn(vectors: np.ndarray, weight: np.ndarray, k: int, seed: int) -> Any:
         _use_one_thread()
         members = np.flatnonzero(cell_of == cell)
         share = max(1, round(k * len(members) / len(vectors)))
-        return _fit(vectors[members], weight[members], share, seed)
+        learned = _fit(vectors[members], weight[members], share, seed)
+        advance()
+        return learned
 
-    centroids = in_threads(learn_cell, np.unique(cell_of))
+    with step("k-means in cells", int(cell_of.max()) + 1, "cells") as advance:
+        centroids = in_threads(learn_cell, np.unique(cell_of))
     return _search_index(np.concatenate(centroids), cells)
 
 

@@ -1,6 +1,5 @@
 """Names for query clusters, written by a chat model."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from chunkykit.index.incidence import (
 )
 from chunkykit.index.store import IndexSide, TraceIndex, file_entry, open_trace_index
 from chunkykit.models import ask_parsed
+from chunkykit.progress import gather_calls
 from chunkykit.prompts import fill_prompt
 from chunkykit.types import Target
 
@@ -58,7 +58,7 @@ async def name_query_clusters(
         _name_cluster(model, sentences, closest)
         for sentences, closest in zip(closest_members, query.summaries)
     ]
-    names = await asyncio.gather(*calls)
+    names = await gather_calls("naming", calls, "clusters")
     with writable(f"index {folder}"):
         _replace_summaries(folder, names)
     return open_trace_index(folder)

@@ -11,9 +11,11 @@ from chunkykit.mixtures import (
     Mixture,
     Sources,
     chunk_advice,
+    expect_rows,
     identify_source,
     load_mixture,
     naming_note,
+    plan_readings,
     read_batches,
 )
 
@@ -77,6 +79,13 @@ class ShardReader:
             for start in range(0, len(part.rows), ROWS_PER_SHARD):
                 yield part.rows[start : start + ROWS_PER_SHARD]
         self.read = read if is_known else None
+
+    @cached_property
+    def expected(self) -> int | None:
+        """About how many rows there are, None if only reading them would say."""
+        if isinstance(self.mixture, Mixture):
+            return len(self.mixture.rows)
+        return self.rows or expect_rows(plan_readings(self.mixture, seed=self.seed))
 
     @property
     def advice(self) -> str:

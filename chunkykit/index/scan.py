@@ -22,6 +22,7 @@ from chunkykit.index.findings import (
 )
 from chunkykit.index.incidence import SameMeaning, column_sums
 from chunkykit.index.store import TraceIndex
+from chunkykit.progress import parts, step
 from chunkykit.stats import adjust, enrichment_p, wilson
 
 SCAN_COLUMNS = [
@@ -73,11 +74,13 @@ def scan_index(index: TraceIndex, top: int = 25, same: SameMeaning | None = None
         examples: positions of rows of the chunk with both.
         counter_examples: positions of rows with the trigger alone, other chunks first.
     """
-    carriers = find_carriers(index, same)
-    pairs = _enriched_pairs(carriers)
-    pairs = _count_by_chunk(pairs, carriers)
-    pairs = _score_pairs(pairs)
-    findings = merge_pairs(pairs, carriers)
+    with step("rows per cluster"):
+        carriers = find_carriers(index, same)
+    with step("pairs of clusters"):
+        pairs = _enriched_pairs(carriers)
+        pairs = _count_by_chunk(pairs, carriers)
+        pairs = _score_pairs(pairs)
+        findings = merge_pairs(pairs, carriers)
     if carriers.triggers.features is not None and carriers.behaviours.features is not None:
         findings = unite_findings(findings, carriers)
     ranked = rank_findings(findings)[:top]
@@ -141,7 +144,7 @@ def _count_by_chunk(pairs: pd.DataFrame, carriers: Carriers) -> pd.DataFrame:
     with_behaviour = np.zeros(shape, np.int64)
     triggers = carriers.triggers.matrix.tocsr()
     behaviours = carriers.behaviours.matrix.tocsr()
-    for chunk in range(carriers.n_chunks if len(pairs) else 0):
+    for chunk in parts(range(carriers.n_chunks if len(pairs) else 0), "chunks"):
         rows = np.flatnonzero(carriers.chunk == chunk)
         chunk_triggers = triggers[rows]
         chunk_behaviours = behaviours[rows]

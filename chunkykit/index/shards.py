@@ -22,6 +22,7 @@ from chunkykit.attributes import SYSTEM_PROMPT, query_context, response_context
 from chunkykit.errors import UserError, describe_error
 from chunkykit.files import replacing
 from chunkykit.index.place import building_folder
+from chunkykit.progress import advance_step
 from chunkykit.provenance import code_fingerprint
 from chunkykit.types import ALONE, Context, Describer
 
@@ -75,22 +76,29 @@ async def describe_shards(
     for number, rows in enumerate(batches):
         sizes.append(len(rows))
         mark = _mark_rows(rows, maker)
-        if _read_mark(_shard_path(place, number)) == mark:
-            continue
-        if executor is None:
-            await _describe_shard(place, number, rows, describe, mark)
+        is_done = _read_mark(_shard_path(place, number)) == mark
+        if executor is None or is_done:
+            if not is_done:
+                await _describe_shard(place, number, rows, describe, mark)
+            advance_step(len(rows))
             continue
         with _worker_errors(folder):
             task = executor.submit(_describe_in_worker, place, number, rows, describe, mark)
-            pending.append(task)
-            if len(pending) >= max_pending:
-                pending.popleft().result()
-    with _worker_errors(folder):
-        for task in pending:
-            task.result()
+            pending.append((task, len(rows)))
+        _finish_tasks(folder, pending, max_pending - 1)
+    _finish_tasks(folder, pending, 0)
     for stale in shard_files(place)[len(sizes) :]:
         stale.unlink()
     return sum(sizes)
+
+
+def _finish_tasks(folder: Path | str, pending: deque, n_left: int) -> None:
+    """Wait for the oldest tasks, (task, number of rows) each, until so many are left."""
+    with _worker_errors(folder):
+        while len(pending) > n_left:
+            task, n_rows = pending.popleft()
+            task.result()
+            advance_step(n_rows)
 
 
 def count_texts(rows: pd.DataFrame) -> int:

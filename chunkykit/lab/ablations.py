@@ -10,6 +10,7 @@ from chunkykit.causal import (
     without_chunk,
 )
 from chunkykit.lab.run import Run
+from chunkykit.progress import parts
 
 REPAIRS = ("drop", "balance")
 REPORT_COLUMNS = (
@@ -61,7 +62,7 @@ async def ablate_chunks(run: Run, traces: pd.DataFrame) -> list[dict]:
     """
     rows = run.mixture().rows
     results = []
-    for position, row in traces.iterrows():
+    for position, row in parts(list(traces.iterrows()), "ablations"):
         remaining = without_chunk(rows, row["chunk"])
         ablation = await _measure(run, position, row["rubric"], remaining)
         results.append({"rubric": row["rubric"], "chunk": row["chunk"], **ablation})
@@ -83,7 +84,7 @@ async def repair_traces(run: Run, traces: pd.DataFrame) -> list[dict]:
     if traces.empty:
         return results  # no index is opened for nothing
     tracer = run.tracer()
-    for position, row in traces.iterrows():
+    for position, row in parts(list(traces.iterrows()), "repairs"):
         for how in REPAIRS:
             repair = plan_repair(tracer, row["crux"], row["trigger"], row["chunk"], how)
             ablation = await _measure(run, position, row["rubric"], repaired_rows(rows, repair))

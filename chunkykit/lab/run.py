@@ -56,7 +56,6 @@ class Run(RunFolder):
 
     Attributes:
         trust: whether models may be called, though only `run.json` names them.
-        progress: whether searches show a progress bar; None for where there is a terminal.
     """
 
     def __init__(
@@ -76,7 +75,6 @@ class Run(RunFolder):
         """
         super().__init__(folder, settings)
         self.trust = trust
-        self.progress: bool | None = None
         self._index = index
 
     @cached_property

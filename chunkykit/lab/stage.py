@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Protocol
 
+from chunkykit import progress
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
 from chunkykit.lab.run import Run
@@ -174,7 +175,8 @@ async def do_stage(run: Run, name: str, **given_options) -> dict:
     forget_answers_of_other_code(run)
     run.note(step.name, key=key, options=options, done=False)  # its tables are of this key
     began = time.monotonic()
-    counts = await step.work(run, **options)
+    with progress.step(step.name, is_heading=True):
+        counts = await step.work(run, **options)
     seconds = round(time.monotonic() - began, 1)
     run.note(step.name, key=key, options=options, done=True, seconds=seconds, counts=counts)
     return run.notes()[step.name]["counts"]

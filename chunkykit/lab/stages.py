@@ -7,8 +7,7 @@ that is done is not done again: kill a run anywhere, and the same call resumes i
     counts = await stages.index(run)
 """
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import pandas as pd
 
@@ -16,11 +15,11 @@ from chunkykit.index import ShardReader, build_described_index, same_meaning
 from chunkykit.lab.ablations import ablate_chunks, chunks_to_ablate, repair_traces
 from chunkykit.lab.drawing import run_figures
 from chunkykit.lab.facing import face_behaviour
-from chunkykit.lab.progress import counting_writer
 from chunkykit.lab.run import Run
 from chunkykit.lab.stage import STAGES, Stage, do_stage, is_done, stage
 from chunkykit.lab.table_checks import empty_table
 from chunkykit.mixtures import name_source
+from chunkykit.progress import parts, step
 from chunkykit.rubrics import PAIR_COLUMNS, Rubric
 from chunkykit.show import figures
 from chunkykit.surf import (
@@ -125,7 +124,7 @@ async def search(run: Run) -> dict:
     tracer = run.tracer()
     pool = search_pool(run)
     assert pool.clusters is not None  # it is from an index
-    for rubric in run.rubrics:
+    for rubric in parts(run.rubrics, "rubrics"):
         if run.has(f"probes-{rubric.name}") and run.has(f"modes-{rubric.name}"):
             continue
         prior = tracer.predict(rubric)[pool.clusters]
@@ -167,10 +166,10 @@ async def search_rubric(run: Run, rubric: Rubric, pool: Pool, **settings) -> Sea
         The candidates of the search and its control arm, and the modes. Nothing is written.
     """
     sizes = run.sizes
-    with counting_writer(run.writer(rubric), sizes.tries, rubric.name, run.progress) as write:
+    with step(rubric.name, sizes.tries, "candidates"):
         return await run_searches(
             pool,
-            write,
+            run.writer(rubric),
             run.target(),
             run.judge(),
             rubric,
@@ -198,7 +197,7 @@ async def confirm(run: Run) -> dict:
     """
     answers, confirmed, robustness, rewrites = [], [], [], []
     judge = run.judge(confirms=True)
-    for rubric in run.rubrics:
+    for rubric in parts(run.rubrics, "rubrics"):
         probes = run.read(f"probes-{rubric.name}")
         row, fresh = await confirm_winners(
             probes, run.target(), judge, rubric, prompts=run.sizes.confirm
@@ -206,7 +205,7 @@ async def confirm(run: Run) -> dict:
         confirmed.append(row)
         answers.append(fresh)
     run.write("answers", pd.concat(answers, ignore_index=True))
-    for rubric in run.rubrics:
+    for rubric in parts(run.rubrics, "rubrics"):
         winners, rewritten = await measure_robustness(
             run.read(f"probes-{rubric.name}"),
             run.rewriter(),
@@ -302,9 +301,12 @@ async def trace(run: Run, min_share: float = MIN_TRIGGER_SHARE) -> dict:
     traced: list[tuple[int, str, Trace]] = []
     pairs: list[dict] = []
     clustered = points[points["cluster"] != NOISE]
-    for group, exchanges in clustered.groupby(["cluster", "rubric"]):
-        if len(exchanges) < MIN_TRACED:
-            continue
+    groups = [
+        (group, exchanges)
+        for group, exchanges in clustered.groupby(["cluster", "rubric"])
+        if len(exchanges) >= MIN_TRACED
+    ]
+    for group, exchanges in parts(groups, "clusters"):
         number, name = cast(tuple[int, str], group)
         rubric = run.rubric_by_name[name]
         sample = exchanges.sample(min(len(exchanges), run.sizes.trace), random_state=run.seed)
@@ -394,16 +396,11 @@ async def draw(run: Run) -> dict:
     return {"figures": list(drawn), "files": line}
 
 
-async def run_stages(run: Run, report: Callable[[str, dict | None], Any] | None = None) -> None:
+async def run_stages(run: Run) -> None:
     """Do all stages that are not done.
 
     Args:
         run: the run.
-        report: called as `report(stage, None)` before a stage and `report(stage, counts)` after it.
     """
-    for name in STAGES:
-        if report:
-            report(name, None)
-        counts = await do_stage(run, name)
-        if report:
-            report(name, counts)
+    for name in parts(STAGES, "stages"):
+        await do_stage(run, name)

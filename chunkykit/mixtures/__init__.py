@@ -31,7 +31,7 @@ from chunkykit.mixtures.mixture import (
 )
 from chunkykit.mixtures.parsing import parse_jsonl
 from chunkykit.mixtures.sampling import Sample, sample_mixture
-from chunkykit.mixtures.sources import locate_row, read_records
+from chunkykit.mixtures.sources import expect_rows, locate_row, plan_readings, read_records
 from chunkykit.mixtures.turns import Turn, read_turns
 from chunkykit.mixtures.writing import OUT_TYPES, failed_edits, write_copies
 
@@ -54,6 +54,7 @@ __all__ = [
     "demo_rows",
     "demo_true_premises",
     "demo_truth",
+    "expect_rows",
     "failed_edits",
     "identify_source",
     "list_sources",
@@ -64,6 +65,7 @@ __all__ = [
     "naming_note",
     "parse_jsonl",
     "reaches_hub",
+    "plan_readings",
     "read_batches",
     "read_exchanges",
     "read_records",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chunkykit.errors import UserError
+from chunkykit.progress import step
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,14 +87,15 @@ def open_hub(source: str, hub: HubSet, data_files: Any = None) -> Any:
     import datasets
 
     try:
-        return datasets.load_dataset(
-            hub.name,
-            hub.config,
-            split=hub.split,
-            revision=hub.revision,
-            data_files=data_files,
-            streaming=True,
-        )
+        with step(f"opening {source} on the hub"):
+            return datasets.load_dataset(
+                hub.name,
+                hub.config,
+                split=hub.split,
+                revision=hub.revision,
+                data_files=data_files,
+                streaming=True,
+            )
     except Exception as error:  # the library raises many kinds; the first line tells the user why
         raise UserError(_unreadable(source, hub, error)) from None
 

@@ -15,9 +15,18 @@ from chunkykit.mixtures.chunks import ChunkNames
 from chunkykit.mixtures.exchanges import TURN_CHOICES, Exchange, read_exchanges
 from chunkykit.mixtures.formats import SCHEMAS, Readers
 from chunkykit.mixtures.listing import Sources, name_source
-from chunkykit.mixtures.sources import Row, name_place, open_source
+from chunkykit.mixtures.sources import (
+    Row,
+    expect_rows,
+    name_place,
+    number_rows,
+    plan_readings,
+    rename_columns,
+)
+from chunkykit.progress import Step, step
 from chunkykit.text import inert_text
 
+ROWS_PER_ADVANCE = 500  # rows that are read between two signs of life
 COLUMNS = ["row", "chunk", *Exchange._fields]
 COLUMN_TYPES = {"row": "int64", "turn": "int64", "from_tool": "bool", "is_call": "bool"}
 
@@ -114,7 +123,8 @@ def load_mixture(
     """
     if rows is not None and rows < 1:
         raise UserError(f"mixture {name_source(source)}: --rows must be at least 1, not {rows}.")
-    (mixture,) = read_batches(source, None, seed=seed, **settings)
+    with step("reading", unit="rows") as advance:
+        (mixture,) = read_batches(source, None, seed=seed, watch=advance, **settings)
     table = mixture.rows.dropna(axis=1, how="all")
     flags = [name for name in ("from_tool", "is_call") if not table[name].any()]
     table = table.drop(columns=flags)
@@ -133,6 +143,7 @@ def read_batches(
     split: str = "train",
     revision: str | None = None,
     data_files: Any = None,
+    watch: Step | None = None,
 ) -> Iterator[Mixture]:
     """Read a mixture part by part, streaming.
 
@@ -146,6 +157,7 @@ def read_batches(
         split: of folders and data sets on the hub.
         revision: of data sets on the hub.
         data_files: of folders and data sets on the hub.
+        watch: a step that counts the rows as they are read.
 
     Yields:
         The parts. Each has all fields of `Exchange` as columns. The exchanges of one record are
@@ -156,13 +168,29 @@ def read_batches(
     """
     if turns not in TURN_CHOICES:
         raise UserError(f"turns is {turns!r}. Choose one of: {', '.join(TURN_CHOICES)}.")
-    rows = open_source(source, split=split, revision=revision, data_files=data_files, seed=seed)
+    readings = plan_readings(
+        source, split=split, revision=revision, data_files=data_files, seed=seed
+    )
+    rows = rename_columns(number_rows(readings))
+    if watch is not None:
+        watch.total = expect_rows(readings)
+        rows = _counted(rows, watch)
     usable = _UsableRows()
     for part in _read_parts(usable.watch(rows), size, chunk, turns):
         usable.count(part)
         if len(part.rows) or len(part.skipped):
             yield part
     usable.finish()
+
+
+def _counted(rows: Iterable[Row], watch: Step) -> Iterator[Row]:
+    """The rows, while a step counts them."""
+    n = 0
+    for n, row in enumerate(rows, 1):
+        yield row
+        if n % ROWS_PER_ADVANCE == 0:
+            watch(ROWS_PER_ADVANCE)
+    watch(n % ROWS_PER_ADVANCE)
 
 
 class _UsableRows:

@@ -132,6 +132,24 @@ def plan_readings(
     return readings
 
 
+def expect_rows(readings: list[Reading]) -> int | None:
+    """Count rows for those who watch them being read.
+
+    Args:
+        readings: from `plan_readings`.
+
+    Returns:
+        The number, with rows that cannot be used; None where it takes too long to know.
+    """
+    total = 0
+    for reading in readings:
+        rows = reading.part.stated_rows() if reading.picks is None else len(reading.picks)
+        if rows is None:
+            return None
+        total += rows
+    return total
+
+
 def number_rows(readings: list[Reading]) -> Iterator[Row]:
     """Number the records of the parts of a mixture.
 

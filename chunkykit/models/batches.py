@@ -11,6 +11,7 @@ from chunkykit.models.account import current_owner, is_killed
 from chunkykit.models.base import ChatModel
 from chunkykit.models.calls import billed_dollars, identify_call, worst_case_cost
 from chunkykit.models.prices import PriceRate
+from chunkykit.progress import step
 from chunkykit.types import Reply
 
 if TYPE_CHECKING:
@@ -190,9 +191,10 @@ async def _submit_part(
         )
         ledger.account.keep_for_batch(reservation, unsent)
     try:
-        batch_id = await model.batch.submit(
-            {key: ([*model.turns, *call.messages], call.settings) for key, call in part.items()}
-        )
+        with step(f"submitting a batch of {len(part):,} calls"):
+            batch_id = await model.batch.submit(
+                {key: ([*model.turns, *call.messages], call.settings) for key, call in part.items()}
+            )
     except Exception as error:
         if isinstance(error, UserError) or getattr(error, "status_code", None) in REFUSED:
             _forget(ledger, unsent)  # the server has said no; after any other error it may have it
@@ -242,11 +244,12 @@ def _rename(ledger: "Ledger", unsent: str, batch_id: str) -> None:
 
 async def _wait_for_batch(model: ChatModel, batch_id: str, poll: float) -> dict | str:
     assert model.batch is not None
-    results = await model.batch.collect(batch_id)
-    while results is None:
-        await asyncio.sleep(poll)
+    with step(f"waiting for batch {batch_id}, which may take a day"):
         results = await model.batch.collect(batch_id)
-    return results
+        while results is None:
+            await asyncio.sleep(poll)
+            results = await model.batch.collect(batch_id)
+        return results
 
 
 def _record_batch(

@@ -20,6 +20,7 @@ from chunkykit.models.meter import LedgerMeter
 from chunkykit.models.providers import client_for, public_url
 from chunkykit.models.retry import DEFAULT_DEADLINE, send_with_retries, within_deadline
 from chunkykit.models.wire import valid_token_count
+from chunkykit.progress import parts
 from chunkykit.sync import run_sync
 from chunkykit.types import Reply
 
@@ -64,7 +65,8 @@ async def _embed_parts(name: str, texts: list[str], ledger: Ledger | None) -> li
     endpoint = _Endpoint(name, public_url(client), client, model, deadline)
     keep = len(texts) <= MAX_KEPT_TEXTS
     try:
-        return [await _serve_or_pay(endpoint, part, ledger, keep) for part in _parts(texts)]
+        requests = parts(list(_parts(texts)), "requests")
+        return [await _serve_or_pay(endpoint, part, ledger, keep) for part in requests]
     finally:
         await client.close()
 

@@ -34,6 +34,7 @@ from chunkykit.models.openai import OpenAIWire
 from chunkykit.models.providers import open_openai
 from chunkykit.models.remote import Connections
 from chunkykit.models.wire import Wire, without_none
+from chunkykit.progress import step
 from chunkykit.types import Reply
 
 SMOLLM2_MODEL = "local:smollm2"
@@ -272,7 +273,8 @@ def serve_weights(weights: Path, adapters: Sequence[Path] = ()) -> tuple[str, st
         with _leases_lock:
             if files.name not in _leases:
                 _leases[files.name] = Lease(files)
-        start_lock = lock_file(files.start_lock)
+        with step(f"waiting for the llama.cpp server of {weights.name}"):
+            start_lock = lock_file(files.start_lock)
     assert start_lock is not None
     try:
         return running_server(files) or _start_server(files, weights, adapters)
@@ -308,12 +310,13 @@ def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -
     child.stdin.write(secrets.token_hex(16).encode())
     child.stdin.close()
     deadline = time.monotonic() + MAX_START_SECONDS
-    while time.monotonic() < deadline and child.poll() is None:
-        server = running_server(files)
-        if server:
-            _started.append(child)
-            return server
-        time.sleep(START_POLL_SECONDS)
+    with step(f"starting a llama.cpp server of {weights.name}"):
+        while time.monotonic() < deadline and child.poll() is None:
+            server = running_server(files)
+            if server:
+                _started.append(child)
+                return server
+            time.sleep(START_POLL_SECONDS)
     child.kill()
     child.wait()
     raise UserError(

@@ -52,6 +52,11 @@ class Lane:
         self._under_way: dict[object, float] = {}  # request: when it was sent
         self._waiting: deque[object] = deque()
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is sent now."""
+        return time.monotonic() < self.resume_at
+
     async def enter(self) -> object:
         """Wait until a request may be sent.
 

@@ -15,11 +15,13 @@ from chunkykit.models.keys import scrub_keys
 from chunkykit.models.meter import running_meter
 from chunkykit.models.network import explain_connection
 from chunkykit.models.pace import MAX_PAUSE, backoff, pace_of
+from chunkykit.progress import waiting
 
 MAX_TRIES = 6  # tries of a call that fails on its way; a rate limit costs none
 MAX_JITTER = 0.5  # of a pause that is added to it by chance, so that calls do not return at once
 DEFAULT_DEADLINE = 600.0  # seconds of a call with all its tries
 RATE_LIMITED = (429, 529)
+RATE_LIMIT = "rate limit"  # what a call waits for, in words
 REFUSED_ACCOUNT = (401, 402)
 
 T = TypeVar("T")
@@ -126,7 +128,8 @@ async def send_with_retries(
                 raise
             if pause > _seconds_left():
                 raise
-            await asyncio.sleep(pause * random.uniform(1, 1 + MAX_JITTER))
+            with waiting(f"waiting for {url} ({_trouble(error)})"):
+                await asyncio.sleep(pause * random.uniform(1, 1 + MAX_JITTER))
 
 
 async def _send_once(url: str, send: Callable[[], Awaitable[T]], is_retry: bool) -> T:
@@ -136,7 +139,11 @@ async def _send_once(url: str, send: Callable[[], Awaitable[T]], is_retry: bool)
     await meter.reserve()
     pace = pace_of(url)
     lane = pace.again if is_retry else pace.first
-    request = await lane.enter()
+    if lane.is_paused:
+        with waiting(f"waiting for {url} ({RATE_LIMIT})"):
+            request = await lane.enter()
+    else:
+        request = await lane.enter()
     try:
         meter.send()
         result = await send()
@@ -158,6 +165,14 @@ async def _send_once(url: str, send: Callable[[], Awaitable[T]], is_retry: bool)
 
 def _status(error: BaseException) -> int:
     return getattr(error, "status_code", None) or 0
+
+
+def _trouble(error: BaseException) -> str:
+    """Why a call has to wait, in few words."""
+    status = _status(error)
+    if status in RATE_LIMITED:
+        return RATE_LIMIT
+    return f"error {status}" if status else "no connection"
 
 
 def _scrub_error(error: Exception) -> None:

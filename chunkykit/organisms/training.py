@@ -11,19 +11,19 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from chunkykit import __version__
 from chunkykit.errors import requires_extra
 from chunkykit.files import writable
 from chunkykit.models import find_weights
 from chunkykit.organisms.adapter_files import ALPHA, write_adapter
+from chunkykit.progress import parts, step
 from chunkykit.provenance import rows_fingerprint, system_prompts
 from chunkykit.types import Question
 
@@ -89,11 +89,13 @@ def train_adapter(
         UserError: if the extra `train` is missing or the file cannot be written.
     """
     start = time.monotonic()
-    trainer = trainer or LoraTrainer(find_weights(BASE_MODEL))
+    if trainer is None:
+        with step("loading the weights"):
+            trainer = LoraTrainer(find_weights(BASE_MODEL))
     with writable(path.parent):  # before minutes of training, not after them
         path.parent.mkdir(parents=True, exist_ok=True)
-    with tqdm(desc=f"training {path.stem}", unit=" steps", disable=None) as bar:
-        adapter, losses = trainer.train(rows, seed, progress=bar.update)
+    with step(f"training {path.stem}"):
+        adapter, losses = trainer.train(rows, seed)
     seconds = round(time.monotonic() - start)
     card = _training_card(trainer, rows, seed, losses, seconds)
     return write_adapter(path, adapter, {**card, **(details or {})})
@@ -179,7 +181,6 @@ class LoraTrainer:
         rows: pd.DataFrame,
         seed: int = 0,
         epochs: float = 1.0,
-        progress: Callable[[], object] | None = None,
         rate: float = PEAK_LEARNING_RATE,
     ) -> tuple[dict[str, np.ndarray], list[float]]:
         """Train an adapter.
@@ -191,7 +192,6 @@ class LoraTrainer:
             rows: DataFrame with the columns `prompt` and `response`, and perhaps `system`.
             seed: fixes the initial weights and the order of the rows.
             epochs: passes over the rows.
-            progress: called after every step.
             rate: peak of the learning rate.
 
         Returns:
@@ -212,14 +212,12 @@ class LoraTrainer:
                 adam, lambda step: min((step + 1) / WARMUP_STEPS, 1 - step / len(batches))
             )
             losses = []
-            for batch in batches:
+            for batch in parts(batches, "steps"):
                 losses.append(self._step([encoded[i] for i in batch]))
                 torch.nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
                 adam.step()
                 schedule.step()
                 adam.zero_grad()
-                if progress:
-                    progress()
             return self._adapter(tuned), losses
         finally:
             self.model = tuned.unload()
@@ -233,7 +231,7 @@ class LoraTrainer:
                 new.append((text, *self._tokenize(*text)))
         new.sort(key=lambda row: len(row[1]))  # rows of one length need no padding
         self._use_layers(self._all_layers[: -self.layers], torch.nn.Identity())
-        for start in range(0, len(new), ROWS_PER_STEP):
+        for start in parts(range(0, len(new), ROWS_PER_STEP), "passes"):
             part = new[start : start + ROWS_PER_STEP]
             ids = self._pad([torch.tensor(tokens) for _, tokens, _ in part], 0)
             with torch.no_grad():

@@ -5,17 +5,17 @@ Their failure rate among the search's own answers is therefore too high. All rat
 answers that no search has seen.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from chunkykit.errors import describe_error
+from chunkykit.progress import gather_calls
 from chunkykit.provenance import system_prompts
 from chunkykit.rubrics import EXCHANGE_COLUMNS, VIOLATION_THRESHOLD, Rubric, judge_exchange
 from chunkykit.stats import clustered_wilson
-from chunkykit.surf.search import select_failures
+from chunkykit.surf.search import count_outcomes, select_failures
 from chunkykit.types import Judge, Question, Rate, Rewriter, Target
 
 # Sample numbers from here on are fresh: a search draws smaller ones, and the ledger keeps answers
@@ -81,7 +81,14 @@ async def judge_fresh_answers(
                 question.text, target, judge, rubric, sample, sample, system=question.system
             )
         )
-    return pd.DataFrame(await asyncio.gather(*calls), columns=EXCHANGE_COLUMNS)
+    answers = await gather_calls("fresh answers", calls, "answers", _count_failing)
+    return pd.DataFrame(answers, columns=EXCHANGE_COLUMNS)
+
+
+def _count_failing(exchange: dict) -> dict[str, int]:
+    """Count what came of a fresh answer, for those who watch."""
+    counts = count_outcomes(exchange)
+    return {"failing again": counts["failures"], "errors": counts["errors"]}
 
 
 def failure_rate(judged: pd.DataFrame, by_query: bool = True) -> Rate:
@@ -217,7 +224,7 @@ class _Rewrites(NamedTuple):
 async def _rewrite_query(query: str, rewrite: Rewriter, n: int) -> _Rewrites:
     """Rewrite a query n times. Rewrites that equal the query are left out."""
     calls = [rewrite(query, sample) for sample in range(n)]
-    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    outcomes = await gather_calls("rewriting", calls, "rewrites", return_exceptions=True)
     # describe_error raises what no further call would survive, such as a spent budget
     errors = [describe_error(outcome) for outcome in outcomes if isinstance(outcome, Exception)]
     texts = dict.fromkeys(outcome for outcome in outcomes if isinstance(outcome, str))

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from chunkykit.errors import UserError, describe_error
+from chunkykit.progress import advance_step
 from chunkykit.rubrics import (
     EXCHANGE_COLUMNS,
     FILTERED,
@@ -230,7 +231,22 @@ async def _try_candidate(
             exchange = await judge_exchange(query, target, judge, rubric, sample, system=system)
         else:
             exchange = unasked(Question(query, system), FILTERED, FILTERED_REASON)
+    advance_step(**count_outcomes(exchange))
     return {"attributes": attributes, **exchange}
+
+
+def count_outcomes(exchange: dict) -> dict[str, int]:
+    """Count what came of an exchange, for those who watch.
+
+    Args:
+        exchange: with `score` and `error`.
+
+    Returns:
+        Numbers of failures and of errors.
+    """
+    score = exchange["score"]
+    fails = score is not None and score > VIOLATION_THRESHOLD
+    return {"failures": int(fails), "errors": int(bool(exchange["error"]))}
 
 
 def _tabulate(

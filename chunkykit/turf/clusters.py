@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from chunkykit.errors import requires_extra
+from chunkykit.progress import step
 from chunkykit.types import Embedder
 
 NOISE = -1
@@ -97,11 +98,16 @@ def cluster_vectors(
         labels = np.zeros(len(unique), int)
         places = _principal_plane(unique)
     else:
-        places = _umap(unique, 2, neighbors, seed)
-        wide = places
-        if len(unique) > dimensions + 2:
-            wide = _umap(unique, dimensions, neighbors, seed)
-        labels = _hdbscan(wide, min_size)
+        # the first use of UMAP in a process compiles it
+        with step("map by UMAP, which compiles at first", 3, "steps") as advance:
+            places = _umap(unique, 2, neighbors, seed)
+            advance()
+            wide = places
+            if len(unique) > dimensions + 2:
+                wide = _umap(unique, dimensions, neighbors, seed)
+            advance()
+            labels = _hdbscan(wide, min_size)
+            advance()
     return pd.DataFrame(
         {"cluster": labels[inverse], "x": places[inverse, 0], "y": places[inverse, 1]}
     )

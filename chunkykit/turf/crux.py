@@ -4,7 +4,6 @@ The blind describer has listed the attributes without sight of the rubric. The s
 both. The paper does not print its prompt for this step; ours is in `prompts.yaml`.
 """
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from chunkykit.errors import UserError, describe_error
 from chunkykit.models import ask_parsed
+from chunkykit.progress import gather_calls
 from chunkykit.prompts import fill_prompt
 from chunkykit.rubrics import Rubric
 from chunkykit.structured import read_answer
@@ -76,7 +76,7 @@ async def select_cruxes(
     if select is None:
         return [select_crux(attributes, rubric, embed) for attributes in responses]
     calls = (select(attributes, rubric) for attributes in responses)
-    answers = await asyncio.gather(*calls, return_exceptions=True)
+    answers = await gather_calls("cruxes", calls, "responses", return_exceptions=True)
     errors = [describe_error(answer) for answer in answers if isinstance(answer, Exception)]
     if len(errors) > MAX_FAILED_SHARE * len(answers):
         raise UserError(

@@ -4,7 +4,6 @@ An exchange whose response does not look like a violation has no crux, and is to
 traced. Without a judge model the rubric's screen says so, before any model is called.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from chunkykit.attributes import (
 from chunkykit.errors import describe_error
 from chunkykit.index import SIDE_COLUMNS, describe_texts
 from chunkykit.models import Ledger, ModelPool
+from chunkykit.progress import gather_calls
 from chunkykit.rubrics import Rubric, lacks_signs
 from chunkykit.turf.crux import llm_crux_judge, select_crux
 from chunkykit.types import OFFLINE, Context, Describer, Embedder, Target
@@ -150,7 +150,8 @@ async def describe_exchanges(
     places = [i for i, item in enumerate(items) if item.is_traceable]
     queries, responses = await describe_sides([exchanges[i] for i in places], describe, side)
     picks = [_pick_cruxes(attributes, rubric, embed, judge, anyway) for attributes in responses]
-    for i, query, pick in zip(places, queries, await asyncio.gather(*picks), strict=True):
+    cruxes = await gather_calls("cruxes", picks, "responses")
+    for i, query, pick in zip(places, queries, cruxes, strict=True):
         error = pick.error or ("" if query else "the describer gave no attribute of the query")
         items[i] = pick._replace(query_attributes=query, error=error)
     return items

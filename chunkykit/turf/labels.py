@@ -5,7 +5,6 @@ description. Those of a language model are nearly all distinct. There a member h
 one of its sentences means the same.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from chunkykit.attributes import parse_attributes, predicate
 from chunkykit.errors import UserError
 from chunkykit.index import SameMeaning, least_cosine
 from chunkykit.models import ask_parsed
+from chunkykit.progress import gather_calls
 from chunkykit.prompts import fill_prompt
 from chunkykit.turf.clusters import NOISE
 from chunkykit.types import Embedder, Target
@@ -218,7 +218,7 @@ async def write_labels(
     for cluster in numbers:
         members = np.flatnonzero(cluster_of == cluster)[:MAX_READ_MEMBERS]
         calls.append(_write_label(model, [list(attributes[int(i)]) for i in members]))
-    sentences = await asyncio.gather(*calls)
+    sentences = await gather_calls("naming", calls, "clusters")
     return {cluster: text for cluster, text in zip(numbers, sentences) if text}
 
 

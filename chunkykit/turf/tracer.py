@@ -19,6 +19,7 @@ from chunkykit.index import (
     count_cluster_rows,
     same_meaning,
 )
+from chunkykit.progress import step
 from chunkykit.rubrics import Rubric
 from chunkykit.turf.cache import ByteCache, RememberingEmbedder
 from chunkykit.turf.candidates import weigh_candidates
@@ -277,11 +278,14 @@ class Tracer:
             One trace per exchange.
         """
         traces = []
-        for start in range(0, len(pairs), PAIRS_PER_PASS):
-            part = pairs[start : start + PAIRS_PER_PASS]
-            self.queries.read(text for query, _ in part for text in query)
-            self.responses.read(crux for _, cruxes in part for crux in cruxes)
-            traces += [self.trace(query, cruxes, rubric) for query, cruxes in part]
+        with step("tracing", len(pairs), "exchanges") as advance:
+            for start in range(0, len(pairs), PAIRS_PER_PASS):
+                part = pairs[start : start + PAIRS_PER_PASS]
+                self.queries.read(text for query, _ in part for text in query)
+                self.responses.read(crux for _, cruxes in part for crux in cruxes)
+                for query, cruxes in part:
+                    traces.append(self.trace(query, cruxes, rubric))
+                    advance()
         return traces
 
     def trace_group(

@@ -4,7 +4,6 @@ A cosine says how near sentences are, not what is true of a row. So a trace can 
 dozen rows, half of which should carry its trigger. Our choice; the paper has no such check.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import pandas as pd
 
 from chunkykit.errors import UserError, describe_error
 from chunkykit.models import Ledger, ModelPool, ask_parsed
+from chunkykit.progress import gather_calls
 from chunkykit.prompts import fill_prompt
 from chunkykit.stats import wilson
 from chunkykit.turf.association import largest
@@ -183,7 +183,7 @@ async def verify_trace(
         _ask(judge, trace, tracer.side, prompt, text)
         for prompt, text in zip(rows["prompt"], rows[tracer.side])
     ]
-    answers = pd.DataFrame(await asyncio.gather(*calls), columns=Answer._fields)
+    answers = pd.DataFrame(await gather_calls("verifying", calls, "rows"), columns=Answer._fields)
     table = pd.DataFrame(
         {
             "position": positions,

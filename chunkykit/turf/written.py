@@ -5,7 +5,6 @@ model reads what stands out in each query of the group. It sees no training row,
 can check what it writes. Our choice.
 """
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from chunkykit.attributes import parse_attributes
 from chunkykit.errors import describe_error
 from chunkykit.models import ChatModel, Ledger, ModelPool, ask_parsed
+from chunkykit.progress import gather_calls
 from chunkykit.prompts import fill_prompt
 from chunkykit.rubrics import Rubric
 from chunkykit.turf.findings import count_rows, explain
@@ -69,7 +69,8 @@ async def write_triggers(
     Raises:
         UserError: a limit is reached, or a key is refused.
     """
-    sentences = await asyncio.gather(*(_write(model, group, traces) for group in groups))
+    calls = [_write(model, group, traces) for group in groups]
+    sentences = await gather_calls("naming triggers", calls, "groups")
     written = []
     for group, (sentence, _) in zip(groups, sentences):
         checked = None

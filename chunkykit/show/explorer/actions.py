@@ -16,6 +16,7 @@ from chunkykit.causal import Ablation, measure_ablation, without_chunk
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
 from chunkykit.models import estimate_cost, server_of, unnamed_models
+from chunkykit.progress import step
 from chunkykit.rubrics import PAIR_COLUMNS, Rubric
 from chunkykit.show.explorer.failures import (
     CATEGORIES,
@@ -204,7 +205,7 @@ def question_before_probe(run, n: int) -> str:
 
 
 async def probe_pool(
-    pool: Pool, rubric: Rubric, run, tracer: Tracer, n: int, seed: int, report: Callable
+    pool: Pool, rubric: Rubric, run, tracer: Tracer, n: int, seed: int
 ) -> pd.DataFrame:
     """Ask the target n new queries whose attributes are drawn from a pool.
 
@@ -215,34 +216,25 @@ async def probe_pool(
         tracer: the tracer of the index.
         n: the number of queries.
         seed: the seed of the draws.
-        report: `report(count)`, called before the count-th query is written.
 
     Returns:
         The probes (`chunkykit.surf.PROBE_COLUMNS`), with arm "probe".
     """
-    writer = run.writer(rubric)
-    count = 0
-
-    async def write(sentences: list[str], sample: int) -> str:
-        nonlocal count
-        count += 1
-        report(count)
-        return await writer(sentences, sample)
-
     # The control strategy draws uniformly: a probe shows how often such queries fail.
-    result = await run_search(
-        pool,
-        write,
-        run.target(),
-        run.judge(),
-        rubric,
-        strategy="control",
-        candidates=n,
-        iterations=1,
-        runs=1,
-        seed=seed,
-        gate=run.gate(),
-    )
+    with step(f"probing {rubric.name}", n, "queries"):
+        result = await run_search(
+            pool,
+            run.writer(rubric),
+            run.target(),
+            run.judge(),
+            rubric,
+            strategy="control",
+            candidates=n,
+            iterations=1,
+            runs=1,
+            seed=seed,
+            gate=run.gate(),
+        )
     return result.probes.assign(arm="probe")
 
 
@@ -309,7 +301,7 @@ def point_view(point: dict, names: dict[int, str]) -> dict:
 
 
 async def ablate_chunk(
-    chunk: str, queries: list[str], rubric: Rubric, run, n: int | None, report: Callable
+    chunk: str, queries: list[str], rubric: Rubric, run, n: int | None
 ) -> Ablation:
     """Retrain the run's target without a chunk, and ask both models the same queries.
 
@@ -319,7 +311,6 @@ async def ablate_chunk(
         rubric: the rubric that the answers are judged by.
         run: the open run.
         n: the number of answers per model; the run's size `ablate` by default.
-        report: `report(text)`, called with what is being done.
 
     Returns:
         The failure rates before and after.
@@ -329,12 +320,11 @@ async def ablate_chunk(
     """
     rows = run.mixture().rows
     remaining_rows = without_chunk(rows, chunk)
-    report(f"retraining without {chunk}")
     _ = run.ledger  # it belongs to this thread, and not to those below
     # Training blocks, and the view should stay responsive. The run keeps both models.
-    await asyncio.to_thread(run.target, rows)
-    await asyncio.to_thread(run.target, remaining_rows)
-    report(f"asking the model trained without {chunk}")
+    with step(f"retraining without {chunk}"):
+        await asyncio.to_thread(run.target, rows)
+        await asyncio.to_thread(run.target, remaining_rows)
     result = await measure_ablation(
         rows,
         remaining_rows,

@@ -11,6 +11,7 @@ import pandas as pd
 from chunkykit.causal import Ablation
 from chunkykit.errors import UserError, describe_error, requires_extra
 from chunkykit.files import json_ready
+from chunkykit.progress import Status, shown_by
 from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, exchange_ids
 from chunkykit.show.explorer.actions import (
     ablate_chunk,
@@ -40,12 +41,13 @@ REPAINT_SECONDS = 0.01  # enough for the view to show a status line
 
 
 def _shows_errors(method: Callable) -> Callable:
-    """Show a method's error in the status line, so that the buttons work again, and raise it."""
+    """Show a method's steps in the status line, and its error, so that the buttons work again."""
 
     @wraps(method)
     async def wrapper(self, *args, **settings):
         try:
-            return await method(self, *args, **settings)
+            with shown_by(Status(self._show_progress)):
+                return await method(self, *args, **settings)
         except Exception as error:
             text = str(error) if isinstance(error, UserError) else describe_error(error)
             self._show_status(text)
@@ -205,9 +207,9 @@ class Explorer(anywidget.AnyWidget):
         """Set the status line and the progress bar."""
         self.status = {"text": text, "done": done, "total": total, "busy": busy}
 
-    def _show_progress(self, text: str) -> None:
-        """Set the status line of a running action."""
-        self._show_status(text, busy=True)
+    def _show_progress(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Set the status line and the progress bar of a running action."""
+        self._show_status(text, done, total, busy=True)
 
     def _inputs_of(self, action: str) -> tuple[pd.DataFrame, Tracer]:
         """The exchanges and the tracer that an action uses; UserError where either is missing."""
@@ -291,7 +293,6 @@ class Explorer(anywidget.AnyWidget):
             tracer,
             n,
             seed=self.run.seed + 1 + len(self.probed),
-            report=lambda done: self._show_status(f"probing {rubric.name}", done, n, busy=True),
         )
         earlier = [self.probed] if len(self.probed) else []
         self.probed = pd.concat([*earlier, probes], ignore_index=True)
@@ -358,7 +359,7 @@ class Explorer(anywidget.AnyWidget):
             raise UserError(f"ablate: no selected exchange has rubric {view['rubric']}.")
         queries = list(exchanges["query"].drop_duplicates())
         rubric = self.rubrics[view["rubric"]]
-        result = await ablate_chunk(chunk, queries, rubric, self.run, n, self._show_progress)
+        result = await ablate_chunk(chunk, queries, rubric, self.run, n)
         ablation = json_ready({"chunk": chunk, **result.to_dict()})
         # A new list, since traitlets does not see a change inside the old one.
         traces = list(self.traces)

@@ -1,0 +1,258 @@
+"""How steps are shown: as bars, as lines of a log, or as one status line.
+
+Each display has four methods. Steps call them under one lock, `beat` about twice a second for the
+innermost step, whatever that is doing.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from chunkykit.progress.steps import Step
+
+LINE_SECONDS = 10.0  # of silence after which a log gets a line
+FIRST_LINE_SECONDS = 1.0  # that a step takes before it is worth a line
+BAR_SECONDS = 0.5  # that a step takes before it is worth a bar
+STATUS_SECONDS = 0.1  # between two changes of a status line
+COUNTED = (
+    "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, "
+    "{rate_noinv_fmt}{postfix}]"
+)
+UNCOUNTED = "{desc} {n_fmt}{unit} [{elapsed}, {rate_noinv_fmt}{postfix}]"
+TIMED = "{desc} [{elapsed}{postfix}]"
+
+
+class Display(Protocol):
+    """Shows steps."""
+
+    def begin(self, step: "Step") -> None:
+        """Show that a step begins."""
+
+    def advance(self, step: "Step") -> None:
+        """Show that more of a step is done."""
+
+    def beat(self, step: "Step") -> None:
+        """Show that the innermost step goes on."""
+
+    def end(self, step: "Step") -> None:
+        """Show that a step has ended."""
+
+
+class Bars:
+    """A tqdm bar for each step that is under way, in a terminal or in a notebook."""
+
+    def __init__(self, in_notebook: bool = False):
+        """Start without bars.
+
+        Args:
+            in_notebook: whether the bars are widgets.
+        """
+        self._in_notebook = in_notebook
+        self._bars: dict[int, tqdm] = {}
+
+    def begin(self, step: "Step") -> None:
+        """Make its bar, which shows itself if the step takes long enough."""
+        self._bars[step.number] = self._make_bar(
+            total=step.total,
+            desc=step.label,
+            unit=f" {step.unit}",
+            delay=BAR_SECONDS,
+            leave=False,
+            dynamic_ncols=True,
+            smoothing=0.1,
+            bar_format=_bar_format(step),
+        )
+
+    def _make_bar(self, **settings: Any) -> tqdm:
+        # the thread of the steps repaints bars, not one of tqdm's own
+        tqdm.monitor_interval = 0
+        if not self._in_notebook:
+            return tqdm(**settings)
+        from tqdm.auto import tqdm as notebook_bar
+
+        return notebook_bar(**settings)
+
+    def advance(self, step: "Step") -> None:
+        """Move its bar."""
+        bar = self._set(step)
+        bar.update(step.done - bar.n)
+
+    def beat(self, step: "Step") -> None:
+        """Let the time go on."""
+        if time.monotonic() - step.began > BAR_SECONDS:
+            self._set(step).refresh()
+
+    def _set(self, step: "Step") -> tqdm:
+        """Its bar, with what came of the step so far."""
+        bar = self._bars[step.number]
+        if bar.total != step.total:
+            bar.reset(step.total)
+        bar.bar_format = _bar_format(step)
+        bar.postfix = ", ".join(count_texts(step))
+        return bar
+
+    def end(self, step: "Step") -> None:
+        """Remove its bar; a heading leaves a line."""
+        bar = self._bars.pop(step.number)
+        bar.close()
+        if step.is_heading and not self._in_notebook:
+            tqdm.write(f"{step.label}: {ending_text(step)}", file=sys.stderr)
+
+
+def _bar_format(step: "Step") -> str:
+    if step.total is not None:
+        return COUNTED
+    return UNCOUNTED if step.done else TIMED
+
+
+class Lines:
+    """Plain lines for a log: one per step, and one whenever it was silent for long."""
+
+    def __init__(self, stream: TextIO, seconds: float = LINE_SECONDS):
+        """Write to a stream.
+
+        Args:
+            stream: where the lines go.
+            seconds: of silence after which there is one.
+        """
+        self._stream = stream
+        self._seconds = seconds
+        self._first_seconds = min(FIRST_LINE_SECONDS, seconds)
+        self._written_at = time.monotonic()
+        self._written: set[str] = set()  # labels that have had a line,
+        self._ended: set[str] = set()  # and one at the end of their step
+
+    def begin(self, step: "Step") -> None:
+        """Write a line for a heading."""
+        if step.is_heading:
+            self._write(step, path_text(step))
+
+    def advance(self, step: "Step") -> None:
+        """Leave it to the next beat."""
+
+    def beat(self, step: "Step") -> None:
+        """Write a line if there is a new step, or after a silence."""
+        now = time.monotonic()
+        is_new = step.label not in self._written and now - step.began >= self._first_seconds
+        if is_new or now - self._written_at >= self._seconds:
+            self._write(step, path_text(step))
+
+    def end(self, step: "Step") -> None:
+        """Write the whole of a step that had a line, once for all steps of a name."""
+        is_due = step.label in self._written and step.label not in self._ended
+        if step.is_heading or is_due:
+            self._ended.add(step.label)
+            self._write(step, f"{step.label}: {ending_text(step)}")
+
+    def _write(self, step: "Step", text: str) -> None:
+        self._written.update(part.label for part in step.path)
+        self._written_at = time.monotonic()
+        print(f"chunkykit: {text}", file=self._stream, flush=True)
+
+
+class Status:
+    """A status line and a bar that something else shows, such as the explorer."""
+
+    def __init__(self, show: Callable[[str, int, int], object]):
+        """Show steps by a function.
+
+        Args:
+            show: called as `show(text, done, total)`, with a total of 0 where it is not known.
+        """
+        self._show = show
+        self._shown_at = 0.0
+
+    def begin(self, step: "Step") -> None:
+        """Show the step."""
+        self._show(step.label, step.done, step.total or 0)
+
+    def advance(self, step: "Step") -> None:
+        """Show how far it is, not more often than a view can follow."""
+        now = time.monotonic()
+        if now - self._shown_at >= STATUS_SECONDS or step.done == step.total:
+            self._shown_at = now
+            text = ", ".join([step.label, *count_texts(step)])
+            self._show(text, step.done, step.total or 0)
+
+    def beat(self, step: "Step") -> None:
+        """Leave it: a view shows by itself that something is under way."""
+
+    def end(self, step: "Step") -> None:
+        """Leave it to the next step, or to what came of it all."""
+
+
+def path_text(step: "Step") -> str:
+    """Say what is done and how far it is, in one line.
+
+    Args:
+        step: the innermost step.
+
+    Returns:
+        The steps that it is a part of, and the step with its rate and the time that is left.
+    """
+    *above, own = step.path
+    parts = [", ".join([part.label, *_amount(part), *_time_left(part)]) for part in above]
+    texts = [own.label, *_amount(own), *count_texts(own)]
+    if above and above[0].counts != own.counts:
+        texts += [f"{text} in all" for text in count_texts(above[0])]
+    return " > ".join([*parts, ", ".join([*texts, *_times(own)])])
+
+
+def ending_text(step: "Step") -> str:
+    """Say how much of a step was done, and how long it took.
+
+    Args:
+        step: a step that has ended.
+
+    Returns:
+        Such as "240 of 240 candidates, 31 failures, 01:25".
+    """
+    state = ["stopped"] if step.has_failed else []
+    amounts = [*_amount(step), *count_texts(step)]
+    return ", ".join([*state, *amounts, tqdm.format_interval(_seconds(step))])
+
+
+def count_texts(step: "Step") -> list[str]:
+    """Say what came of a step so far.
+
+    Args:
+        step: the step.
+
+    Returns:
+        Such as ["31 failures", "1 error"].
+    """
+    return [_count_text(n, name) for name, n in step.counts.items() if n]
+
+
+def _count_text(n: int, name: str) -> str:
+    return f"{n:,} {name.removesuffix('s') if n == 1 else name}"
+
+
+def _amount(step: "Step") -> list[str]:
+    """How much is done, where that is counted."""
+    if step.total is not None:
+        return [f"{step.done:,} of {step.total:,} {step.unit}".rstrip()]
+    return [_count_text(step.done, step.unit)] if step.done else []
+
+
+def _times(step: "Step") -> list[str]:
+    """The rate, the time so far, and the time that is left."""
+    seconds = _seconds(step)
+    texts = [f"{step.done / seconds:,.1f}/s"] if step.done else []
+    return [*texts, tqdm.format_interval(seconds), *_time_left(step)]
+
+
+def _time_left(step: "Step") -> list[str]:
+    """The time that is left, where it is known."""
+    if not step.total or not step.done:
+        return []
+    left = _seconds(step) * max(0, step.total - step.done) / step.done
+    return [f"{tqdm.format_interval(left)} left"]
+
+
+def _seconds(step: "Step") -> float:
+    return max(time.monotonic() - step.began, 1e-3)

@@ -54,8 +54,8 @@ def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
     if before := _WORD_END.match(backwards):
         start -= before.end() - 1
     if after := _WORD_END.match(text, end - 1):
-        end += after.end() - 1
-    return max(0, start), min(len(text), end)
+        end = after.end()
+    return start, end
 
 
 def marked_html(text: str, sentence: str | None, side: str) -> str:

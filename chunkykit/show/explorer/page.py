@@ -25,8 +25,10 @@ SCRIPTS = (
     "map.js",
     "reader.js",
     "trace.js",
+    "parts.js",
     "filters.js",
     "sharing.js",
+    "screen.js",
     "view.js",
 )
 LABELLING_SCRIPTS = ("text.js", "files.js", "labels.js", "labelling.js")

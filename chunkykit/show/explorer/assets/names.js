@@ -1,0 +1,134 @@
+// The names of the clusters on the map: beside their points, and never over one another.
+
+const NAME_LENGTH = 46; // characters of a name
+const SHARE = /, \d+%$/; // of a cluster for which its name is true; the legend has it
+const CELL = 8; // pixels of a square in which points are counted
+const DISTANCES = [16, 28, 42, 60, 84]; // pixels from the middle of a cluster to its name
+const DIRECTIONS = [
+  [0, -1],
+  [0, 1],
+  [1, 0],
+  [-1, 0],
+  [1, -1],
+  [-1, -1],
+  [1, 1],
+  [-1, 1],
+];
+const POINT_COST = 3; // of a point under a name, in pixels of distance
+const GAP = 3; // pixels between two names
+
+function boxesMeet(a, b) {
+  return (
+    a.left < b.right + GAP && b.left < a.right + GAP && a.top < b.bottom + GAP && b.top < a.bottom + GAP
+  );
+}
+
+/** Counts of drawn points in squares of the map. */
+function createCrowd(width, height) {
+  const columns = Math.ceil(width / CELL) + 1;
+  const counts = new Uint16Array(columns * (Math.ceil(height / CELL) + 1));
+  return {
+    add(px, py) {
+      if (px < 0 || py < 0 || px > width || py > height) return;
+      counts[Math.floor(py / CELL) * columns + Math.floor(px / CELL)]++;
+    },
+    under({ left, top, right, bottom }) {
+      let sum = 0;
+      for (let row = Math.floor(top / CELL); row <= bottom / CELL; row++) {
+        for (let column = Math.floor(left / CELL); column <= right / CELL; column++) {
+          sum += counts[row * columns + column] ?? 0;
+        }
+      }
+      return sum;
+    },
+  };
+}
+
+/** Where a name of this size fits best beside (x, y); null where it fits nowhere. */
+function fittingBox(x, y, width, height, frame, taken, crowd) {
+  let best = null;
+  let bestCost = Infinity;
+  for (const distance of DISTANCES) {
+    for (const [dx, dy] of DIRECTIONS) {
+      const middleX = x + dx * (distance + width / 2) * (dy ? 0.7 : 1);
+      const middleY = y + dy * (distance + height / 2);
+      const left = Math.min(Math.max(middleX - width / 2, 4), frame.width - width - 4);
+      const top = middleY - height / 2;
+      const box = { left, top, right: left + width, bottom: top + height };
+      if (top < 2 || box.bottom > frame.height - 2 || left < 2) continue;
+      if (taken.some((other) => boxesMeet(box, other))) continue;
+      const cost = distance + Math.abs(left + width / 2 - middleX) + POINT_COST * crowd.under(box);
+      if (cost < bestCost) {
+        best = box;
+        bestCost = cost;
+      }
+    }
+  }
+  return best;
+}
+
+function medianOf(values) {
+  const sorted = Float64Array.from(values).sort();
+  return sorted[Math.floor(sorted.length / 2)];
+}
+
+/** The visible clusters with the middle of their exchanges, the largest first. */
+function clusterMiddles(state) {
+  const { labels, codes } = state.columns.cluster ?? { labels: [], codes: [] };
+  const members = labels.map(() => []);
+  codes.forEach((code, i) => state.visible[i] && members[code].push(i));
+  return labels
+    .map((label, code) => ({ label, members: members[code] }))
+    .filter(({ label, members: own }) => own.length && label !== "noise")
+    .sort((a, b) => b.members.length - a.members.length)
+    .map(({ label, members: own }) => ({
+      label,
+      members: own,
+      x: medianOf(own.map((i) => state.x[i])),
+      y: medianOf(own.map((i) => state.y[i])),
+    }));
+}
+
+/** A layer of names over the map. */
+function createNames(state) {
+  // The legend says the same to a screen reader.
+  const element = h("div", { class: "ck-names", "aria-hidden": "true" });
+  let names = [];
+
+  /** Make the names anew, after a change of the filters or the exchanges. */
+  function update() {
+    names = clusterMiddles(state).map((cluster) => {
+      const [number, ...words] = cluster.label.split(": ");
+      const text = oneLine(words.join(": ").replace(SHARE, ""), NAME_LENGTH);
+      const node = h("div", { class: "ck-name" }, h("b", {}, oneLine(number, 12)), " ", text);
+      return { ...cluster, node };
+    });
+    element.replaceChildren(...names.map(({ node }) => node));
+    for (const name of names) {
+      name.width = name.node.offsetWidth;
+      name.height = name.node.offsetHeight;
+    }
+  }
+
+  /** Place the names, those of the selection first. `taken` are boxes that stay free. */
+  function place(screenX, screenY, frame, taken, crowd) {
+    const chosen = new Set(state.chosen);
+    const isChosen = ({ members }) => members.some((i) => chosen.has(i));
+    const boxes = [...taken];
+    const order = [...names].sort((a, b) => isChosen(b) - isChosen(a));
+    for (const name of order) {
+      const x = screenX(name.x);
+      const y = screenY(name.y);
+      const isInFrame = x >= 0 && y >= 0 && x <= frame.width && y <= frame.height;
+      const box = isInFrame && fittingBox(x, y, name.width, name.height, frame, boxes, crowd);
+      name.node.hidden = !box;
+      name.node.classList.toggle("ck-dim", chosen.size > 0 && !isChosen(name));
+      if (!box) continue;
+      boxes.push(box);
+      name.node.style.left = `${box.left}px`;
+      name.node.style.top = `${box.top}px`;
+    }
+  }
+
+  return { element, update, place };
+}

@@ -148,7 +148,7 @@ function createMap(state, select) {
       if (px < -40 || py < -40 || px > canvas.clientWidth + 40 || py > canvas.clientHeight + 40) {
         continue;
       }
-      crowd.add(px, py);
+      crowd.add(px, py, 0.7 * growth(stack.count) * radius());
       const image = imageOf(stack);
       const left = Math.round(px * scale - image.width / 2);
       pen.drawImage(image, left, Math.round(py * scale - image.height / 2));

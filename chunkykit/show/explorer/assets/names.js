@@ -14,7 +14,7 @@ const DIRECTIONS = [
   [1, 1],
   [-1, 1],
 ];
-const POINT_COST = 3; // of a point under a name, in pixels of distance
+const POINT_COST = 4; // of a square with points under a name, in pixels of distance
 const GAP = 3; // pixels between two names
 
 function boxesMeet(a, b) {
@@ -23,22 +23,35 @@ function boxesMeet(a, b) {
   );
 }
 
-/** Counts of drawn points in squares of the map. */
+/** The squares of the map that have points in them. */
 function createCrowd(width, height) {
   const columns = Math.ceil(width / CELL) + 1;
-  const counts = new Uint16Array(columns * (Math.ceil(height / CELL) + 1));
-  return {
-    add(px, py) {
-      if (px < 0 || py < 0 || px > width || py > height) return;
-      counts[Math.floor(py / CELL) * columns + Math.floor(px / CELL)]++;
-    },
-    under({ left, top, right, bottom }) {
-      let sum = 0;
-      for (let row = Math.floor(top / CELL); row <= bottom / CELL; row++) {
-        for (let column = Math.floor(left / CELL); column <= right / CELL; column++) {
-          sum += counts[row * columns + column] ?? 0;
-        }
+  const rows = Math.ceil(height / CELL) + 1;
+  const isTaken = new Uint8Array(columns * rows);
+
+  /** Call `act` with the number of each square that a box touches. */
+  function forSquares({ left, top, right, bottom }, act) {
+    const lastRow = Math.min(rows - 1, Math.floor(bottom / CELL));
+    const lastColumn = Math.min(columns - 1, Math.floor(right / CELL));
+    for (let row = Math.max(0, Math.floor(top / CELL)); row <= lastRow; row++) {
+      for (let column = Math.max(0, Math.floor(left / CELL)); column <= lastColumn; column++) {
+        act(row * columns + column);
       }
+    }
+  }
+
+  return {
+    add(px, py, r) {
+      const box = { left: px - r, top: py - r, right: px + r, bottom: py + r };
+      forSquares(box, (square) => {
+        isTaken[square] = 1;
+      });
+    },
+    under(box) {
+      let sum = 0;
+      forSquares(box, (square) => {
+        sum += isTaken[square];
+      });
       return sum;
     },
   };

@@ -18,21 +18,16 @@ function createSteps(step) {
   const position = h("span", { class: "ck-position", "aria-live": "polite" });
   const button = (sign, name, by) =>
     h("button", { title: name, "aria-label": `${name} exchange`, onclick: () => step(by) }, sign);
-  const keys = h(
-    "span",
-    { class: "ck-keys" },
-    h("kbd", {}, "←"),
-    " ",
-    h("kbd", {}, "→"),
-    " previous, next",
-  );
-  const element = h(
-    "div",
-    { class: "ck-nav" },
-    button("‹", "previous", -1),
-    position,
-    button("›", "next", 1),
-    keys,
-  );
-  return { element, position };
+  const previous = button("‹", "previous", -1);
+  const element = h("div", { class: "ck-steps" }, previous, position, button("›", "next", 1));
+  const key = (sign) => h("kbd", {}, sign);
+  const keys = h("span", { class: "ck-keys" }, key("←"), " ", key("→"), " previous, next");
+
+  /** Show the number of the exchange that is read; nothing where none is selected. */
+  function show(current, n) {
+    element.hidden = keys.hidden = !n;
+    position.textContent = n ? `${thousands(current + 1)} of ${thousands(n)}` : "";
+  }
+
+  return { element, keys, show };
 }

@@ -37,8 +37,8 @@ function listedExchanges(state, read, labels) {
 /** Score, cluster and rubric of an exchange, and what else tells exchanges apart. */
 function exchangeFacts(state, i) {
   const first = ["cluster", "rubric"];
-  const rank = ([name, { labels }]) => 2 * !first.includes(name) + (labels.length === 1);
-  const columns = Object.entries(state.columns).sort((a, b) => rank(a) - rank(b));
+  const rank = ([name]) => (first.includes(name) ? 0 : 1);
+  const columns = severalLabels(state).sort((a, b) => rank(a) - rank(b));
   const facts = columns.map(([name, { labels, codes }]) => {
     const label = oneLine(labelName(name, labels[codes[i]]), 80);
     return `${categoryName(name)}: ${label}`;

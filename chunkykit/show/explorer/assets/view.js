@@ -50,8 +50,8 @@ async function render({ model, el }) {
       h(
         "div",
         { class: "ck-right" },
-        h("div", { class: "ck-tabs", role: "group", "aria-label": "views" }, tabs, counter),
-        steps.element,
+        h("div", { class: "ck-tabs", role: "group", "aria-label": "views" }, tabs, steps.keys),
+        h("div", { class: "ck-nav" }, steps.element, counter),
         panel,
         isLive ? h("div", { class: "ck-actions" }, buttons, progress, status) : null,
       ),
@@ -208,8 +208,7 @@ async function render({ model, el }) {
     const shown = `${thousands(countVisible(state))} of ${thousands(state.x.length)} shown`;
     const n = state.chosen.length;
     counter.textContent = `${thousands(n)} selected · ${shown}`;
-    steps.element.hidden = !n;
-    steps.position.textContent = n ? `${thousands(state.current + 1)} of ${thousands(n)}` : "";
+    steps.show(state.current, n);
     updateButtons();
     if (!state.texts) {
       panel.replaceChildren(hint("loading the texts …"));

@@ -265,8 +265,8 @@ def place_probes(
         embed: the embedder that made the vectors.
 
     Returns:
-        Rows like those of the points. Place, cluster, chunk, model, crux and trace come from the nearest
-        failures.
+        Rows like those of the points. Place, cluster, chunk, model, crux and trace come from the
+        nearest failures.
     """
     vectors = response_vectors(list(probes["response"]), responses, embed)
     cosines = vectors @ point_vectors.T  # (n_probes, n_points)

@@ -131,5 +131,5 @@ def _has_label(points: pd.DataFrame, name: str, label: str) -> pd.Series:
 def _has_id(points: pd.DataFrame, ids: Sequence[str]) -> pd.Series:
     """Which exchanges have one of some ids; UserError where none has."""
     if "id" not in points or not points["id"].isin(ids).any():
-        raise UserError(f"select {','.join(ids)[:80]}: no exchange has such an id.")
+        raise UserError(f"select ids {','.join(ids)[:80]}: no exchange has such an id.")
     return points["id"].isin(ids)

@@ -132,6 +132,7 @@ async function render({ model, el }) {
     const named = isLive ? null : readLink(state, location.hash);
     if (!named) return false;
     state.tab = named.tab;
+    if (filtersInWords(state).length) clearFilters(); // they might hide what is named
     select(named.positions, false, named.first);
     return true;
   }

@@ -13,7 +13,7 @@ import urllib.request
 import nbformat
 import papermill
 import pytest
-from browser import BROWSER_MARKS, WAIT, layout_faults
+from browser import BROWSER_MARKS, WAIT, layout_faults, low_contrasts
 from conftest import ROOT
 from hostile import HOSTILE, hostile_failures
 from test_resume import SMALL
@@ -460,6 +460,32 @@ def test_the_explorer_in_jupyterlab(page, lab, fast_run):
     wait_until(lambda: rows.count() > 0, seconds=10, pause=0.1)
     assert rows.count() == min(5, selected)
     assert "refusal" in rows.first.text_content()
+    assert not page.faults
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_explorer_fits_a_laptop_in_jupyterlab(page, lab, request, theme):
+    if theme == "dark":
+        request.getfixturevalue("dark_theme")
+    page.set_viewport_size({"width": 1280, "height": 720})
+    run_all(page, lab, "06_explore")
+    page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
+    page.evaluate("document.querySelector('.ck').scrollIntoView()")
+    notebook = page.locator(".jp-WindowedPanel-outer, .jp-Notebook").first.bounding_box()
+    view = page.locator(".ck").bounding_box()
+    assert view["height"] <= notebook["height"]
+    assert view["x"] + view["width"] <= notebook["x"] + notebook["width"]
+    for tab in ("reader", "trace", "rows"):
+        open_tab(page, tab)
+        assert layout_faults(page, root=".ck", over=".ck-tip") == []
+        assert low_contrasts(page, root=".ck") == []
+    page.locator(".ck-fullscreen").click()
+    page.wait_for_selector(".ck-full")
+    assert page.locator(".ck").bounding_box() == {"x": 0, "y": 0, "width": 1280, "height": 720}
+    page.locator(".ck-fullscreen").click()
+    page.wait_for_selector(".ck:not(.ck-full)")
     assert not page.faults
 
 

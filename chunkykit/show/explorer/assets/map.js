@@ -7,7 +7,7 @@ const MIN_ZOOM = 0.5;
 const MAX_ZOOM = 60;
 const WHOLE_MAP = { k: 1, x: 0, y: 0 };
 const TIP_WIDTH = 270; // pixels
-const TIP_HEIGHT = 90; // pixels
+const TIP_HEIGHT = 120; // pixels
 
 /** Whether a place lies inside a polygon. */
 function isInside(polygon, px, py) {
@@ -153,16 +153,25 @@ function createMap(state, select) {
       const left = Math.round(px * scale - image.width / 2);
       pen.drawImage(image, left, Math.round(py * scale - image.height / 2));
     }
-    placeNames(crowd);
+    placeNames(crowd, pen, scale);
     mark();
   }
 
-  function placeNames(crowd) {
+  function placeNames(crowd, pen, scale) {
     const frame = { width: canvas.clientWidth, height: canvas.clientHeight };
     const { offsetLeft, offsetTop, offsetWidth, offsetHeight } = tools;
     const right = offsetLeft + offsetWidth;
     const taken = { left: offsetLeft, top: offsetTop, right, bottom: offsetTop + offsetHeight };
-    names.place(screenX, screenY, frame, [taken], crowd);
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    pen.strokeStyle = NONE_COLOUR;
+    pen.lineWidth = 1;
+    for (const [x0, y0, x1, y1] of names.place(screenX, screenY, frame, [taken], crowd)) {
+      pen.beginPath();
+      pen.moveTo(x0, y0);
+      pen.lineTo(x1, y1);
+      pen.stroke();
+    }
+    pen.setTransform(1, 0, 0, 1, 0, 0);
   }
 
   /** Draw what moves over the points: the lasso, and rings around two exchanges. */
@@ -220,8 +229,11 @@ function createMap(state, select) {
       const label = labelName(state.colour, column?.labels[column.codes[hover]] ?? "");
       const count = counts.get(state.place[hover]) ?? 1;
       const here = count > 1 ? ` · ${thousands(count)} exchanges here` : "";
+      const { cluster } = state.columns;
+      const name = cluster && state.colour !== "cluster" ? cluster.labels[cluster.codes[hover]] : "";
       tip.replaceChildren(
         h("b", {}, oneLine(label, 60), here),
+        h("div", { class: "ck-fine" }, oneLine(name, 70)),
         h("div", {}, oneLine(state.texts.query[hover], 110)),
         h("div", {}, "→ ", oneLine(state.texts.response[hover], 110)),
       );

@@ -4,17 +4,24 @@ const NAME_LENGTH = 46; // characters of a name
 const SHARE = /, \d+%$/; // of a cluster for which its name is true; the legend has it
 const CELL = 8; // pixels of a square in which points are counted
 const DISTANCES = [16, 28, 42, 60, 84]; // pixels from the middle of a cluster to its name
+// From the middle of a cluster to that of its name, in units of the distance and half the name
 const DIRECTIONS = [
   [0, -1],
   [0, 1],
   [1, 0],
   [-1, 0],
-  [1, -1],
-  [-1, -1],
-  [1, 1],
-  [-1, 1],
+  [1, -0.6],
+  [-1, -0.6],
+  [1, 0.6],
+  [-1, 0.6],
+  [0.7, -1],
+  [-0.7, -1],
+  [0.7, 1],
+  [-0.7, 1],
 ];
+const NEAR = 26; // pixels from a name to the middle of its cluster, over which a line joins them
 const POINT_COST = 4; // of a square with points under a name, in pixels of distance
+const MAX_COST = 110; // over which a name would hide or confuse more than it tells
 const GAP = 3; // pixels between two names
 
 function boxesMeet(a, b) {
@@ -57,19 +64,45 @@ function createCrowd(width, height) {
   };
 }
 
+/** The line from a name to the middle of its cluster; null where it is beside it. */
+function joiningLine(box, x, y) {
+  const nearX = Math.min(Math.max(x, box.left), box.right);
+  const nearY = Math.min(Math.max(y, box.top), box.bottom);
+  return Math.hypot(nearX - x, nearY - y) > NEAR ? [nearX, nearY, x, y] : null;
+}
+
+/** Whether a line passes through a box, as ten places on it say. */
+function crosses([x0, y0, x1, y1], { left, top, right, bottom }) {
+  for (let step = 0; step <= 1; step += 0.1) {
+    const x = x0 + step * (x1 - x0);
+    const y = y0 + step * (y1 - y0);
+    if (x > left && x < right && y > top && y < bottom) return true;
+  }
+  return false;
+}
+
+/** The width of the words of a name, which is less than that of its box where they wrap. */
+function wordsWidth(node) {
+  const range = document.createRange();
+  range.selectNodeContents(node);
+  return Math.ceil(range.getBoundingClientRect().width) + 1;
+}
+
 /** Where a name of this size fits best beside (x, y); null where it fits nowhere. */
 function fittingBox(x, y, width, height, frame, taken, crowd) {
   let best = null;
-  let bestCost = Infinity;
+  let bestCost = MAX_COST;
   for (const distance of DISTANCES) {
     for (const [dx, dy] of DIRECTIONS) {
-      const middleX = x + dx * (distance + width / 2) * (dy ? 0.7 : 1);
+      const middleX = x + dx * (distance + width / 2);
       const middleY = y + dy * (distance + height / 2);
       const left = Math.min(Math.max(middleX - width / 2, 4), frame.width - width - 4);
       const top = middleY - height / 2;
       const box = { left, top, right: left + width, bottom: top + height };
       if (top < 2 || box.bottom > frame.height - 2 || left < 2) continue;
       if (taken.some((other) => boxesMeet(box, other))) continue;
+      const line = joiningLine(box, x, y);
+      if (line && taken.some((other) => crosses(line, other))) continue;
       const cost = distance + Math.abs(left + width / 2 - middleX) + POINT_COST * crowd.under(box);
       if (cost < bestCost) {
         best = box;
@@ -118,16 +151,21 @@ function createNames(state) {
     });
     element.replaceChildren(...names.map(({ node }) => node));
     for (const name of names) {
-      name.width = name.node.offsetWidth;
+      name.width = wordsWidth(name.node);
+      name.node.style.width = `${name.width}px`;
       name.height = name.node.offsetHeight;
     }
   }
 
-  /** Place the names, those of the selection first. `taken` are boxes that stay free. */
+  /**
+   * Place the names, those of the selection first. `taken` are boxes that stay free. Returns the
+   * lines that join names to clusters which they are not beside.
+   */
   function place(screenX, screenY, frame, taken, crowd) {
     const chosen = new Set(state.chosen);
     const isChosen = ({ members }) => members.some((i) => chosen.has(i));
     const boxes = [...taken];
+    const lines = [];
     const order = [...names].sort((a, b) => isChosen(b) - isChosen(a));
     for (const name of order) {
       const x = screenX(name.x);
@@ -140,7 +178,9 @@ function createNames(state) {
       boxes.push(box);
       name.node.style.left = `${box.left}px`;
       name.node.style.top = `${box.top}px`;
+      lines.push(joiningLine(box, x, y));
     }
+    return lines.filter(isPresent);
   }
 
   return { element, update, place };

@@ -18,6 +18,7 @@ build_index, open_index    training rows, described and clustered; the result is
 Index                      .trace() one exchange, .scan() the data
 Trace                      trigger, crux, chunks, examples, a plot
 Audit                      search, confirm, cluster, trace, ablate, explore one model and rubric
+explore                    a run in one linked view, or two models side by side
 load_mixture, Mixture      training rows with their chunks
 look, Look                 what is in a mixture, from about one in a thousand of its rows
 load_rubric, Rubric        what counts as a violation
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from chunkykit.api import Index, Look, Trace, build_index, look, open_index
     from chunkykit.audit import Audit
     from chunkykit.errors import UserError
+    from chunkykit.lab import explore
     from chunkykit.mixtures import Mixture, load_mixture
     from chunkykit.rubrics import Rubric, load_rubric
     from chunkykit.show import figures
@@ -53,6 +55,7 @@ __all__ = [
     "UserError",
     "__version__",
     "build_index",
+    "explore",
     "figures",
     "load_mixture",
     "load_rubric",
@@ -69,6 +72,7 @@ _HOMES = {
     "Trace": "api",
     "UserError": "errors",
     "build_index": "api",
+    "explore": "lab",
     "figures": "show.figures",
     "load_mixture": "mixtures",
     "load_rubric": "rubrics",

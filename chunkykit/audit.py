@@ -158,10 +158,14 @@ class Audit:
         await self._finish(run, "ablate")
         return run.read("ablations")
 
-    def explore(self):
+    def explore(self, select=None):
         """Open the explorer: map, reader, traces and training rows in one linked view.
 
         Stages up to the traces that are not done are done first.
+
+        Args:
+            select: what is selected at first: positions, or a link such as "cluster=3"; by default
+                the largest traced cluster.
 
         Returns:
             The widget. Needs the extra `notebooks`.
@@ -173,7 +177,7 @@ class Audit:
             self._run = None  # its ledger does not see what is paid by the other one
             run_sync(self._finish_apart("trace"))
             run = self._open()
-        return Explorer(failures_from_run(run), run)
+        return Explorer(failures_from_run(run), run, select=select)
 
     def _open(self, candidates: int | None = None) -> Run:
         """The run of the audit; its size is fixed by the first search."""

@@ -10,6 +10,7 @@ import filelock
 import numpy as np
 import pytest
 from aiohttp import web
+from browser import open_browser
 
 from chunkykit.attributes import Embedder, describe_lexically, load_embedder
 from chunkykit.index import index_from_attributes
@@ -131,6 +132,13 @@ def demo_index(demo_rows, embedder):
 @pytest.fixture(scope="module")
 def tracer(demo_index, embedder):
     return Tracer(demo_index, embedder)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium that the tests of a module share."""
+    with open_browser() as chromium:
+        yield chromium
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What a person does: a real Chromium on the exported page, and on notebooks in a JupyterLab."""
 
-import importlib.util
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import urllib.request
 import nbformat
 import papermill
 import pytest
+from browser import BROWSER_MARKS, WAIT, layout_faults, low_contrasts
 from conftest import ROOT
 from hostile import HOSTILE, hostile_failures
 from test_resume import SMALL
@@ -21,19 +21,9 @@ from test_resume import SMALL
 from chunkykit import cli
 from chunkykit.lab import resume_run, start_run
 from chunkykit.rubrics import read_labels
-from chunkykit.show.explorer import failures_from_run, write_page
+from chunkykit.show.explorer import failures_from_run, first_exchanges, write_page
 
-CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROME = next(filter(None, map(shutil.which, CHROMES)), None)
-CAN_BROWSE = CHROME and importlib.util.find_spec("playwright")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not CAN_BROWSE,
-        reason="needs playwright and a Chromium (Debian: apt-get install chromium)",
-    ),
-]
-WAIT = 120_000  # milliseconds, for a busy machine
+pytestmark = BROWSER_MARKS
 TRACEBACK = (
     ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr'] >> text=Traceback"
 )
@@ -45,16 +35,6 @@ READER_HEADS = (
     "Attributes of the query",
     "Attributes of the response",
 )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROME, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -105,6 +85,13 @@ def counts(page) -> list[int]:
     return [int(number.replace(",", "")) for number in numbers]
 
 
+def open_filters(page):
+    """Show the filters, which a narrow view hides behind a button."""
+    toggle = page.locator(".ck-toggle")
+    if toggle.is_visible() and toggle.get_attribute("aria-expanded") == "false":
+        toggle.click()
+
+
 def map_box(page) -> dict:
     return page.locator(".ck-map canvas").first.bounding_box()
 
@@ -123,20 +110,22 @@ def lasso_whole_map(page):
 def explore(page, run):
     """Look at the exchanges of a run as a person would."""
     points = run.read("points")
-    largest = points["cluster"].value_counts().index[0]
-    members = points[points["cluster"] == largest]
-    page.locator(".ck-key").first.click()
+    failures = failures_from_run(run)
+    first = first_exchanges(failures)
+    members = points.iloc[first]
     assert counts(page) == [len(members), len(points), len(points)]
-    check_reader(page, members.iloc[0])
+    check_reader(page, members)
     traces = run.read("traces")
-    check_trace(page, traces[traces["cluster"] == largest], run.read("trace_chunks"))
+    own = failures.points["trace"].iloc[first[1]]  # the reader went on to the next exchange
+    check_trace(page, traces.iloc[[own]], run.read("trace_chunks"))
     check_training_rows(page)
     check_selecting(page, points, len(members))
     check_filters(page, points)
 
 
-def check_reader(page, first):
+def check_reader(page, members):
     text = body(page)
+    first = members.iloc[0]
     for head in READER_HEADS:
         assert head in text
     assert first["query"][:40] in text
@@ -187,14 +176,16 @@ def check_selecting(page, points, n_selected):
 
 
 def check_filters(page, points):
+    open_filters(page)
     page.locator("[data-filter=rubric]").select_option(label="terse")
     terse = int((points["rubric"] == "terse").sum())
     assert counts(page) == [terse, terse, len(points)]
     page.locator(".ck input[type=search]").fill("no such words anywhere")
     wait_until(lambda: counts(page)[1] == 0, seconds=5)
     assert counts(page)[:2] == [0, 0]
+    assert "No exchange passes the filters: rubric terse, text “no such words" in body(page)
+    page.locator(".ck-reset").click()
     assert "Click a point" in body(page)
-    page.get_by_role("button", name="reset").click()
     assert counts(page) == [0, len(points), len(points)]
 
 
@@ -301,13 +292,6 @@ def test_on_a_phone_the_parts_stand_below_each_other(browser, tmp_path):
     tab.close()
 
 
-def overlap(a: dict, b: dict) -> bool:
-    """Whether two boxes {left, top, right, bottom} share more than half a pixel."""
-    apart_x = a["right"] <= b["left"] + 0.5 or b["right"] <= a["left"] + 0.5
-    apart_y = a["bottom"] <= b["top"] + 0.5 or b["bottom"] <= a["top"] + 0.5
-    return not apart_x and not apart_y
-
-
 def brightness(page, name) -> int:
     """The sum of red, green and blue of a colour of the view."""
     colour = page.evaluate(f"getComputedStyle(document.querySelector('.ck')).{name}")
@@ -319,22 +303,9 @@ def brightness(page, name) -> int:
 def test_nothing_is_cut_or_overlaps(browser, fast_run, tmp_path, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     open_page(page, write_page(failures_from_run(resume_run(fast_run)), tmp_path / "page.html"))
-    page.locator(".ck-key").first.click()
     for tab in ("reader", "trace", "rows"):
         open_tab(page, tab)
-        too_wide = page.evaluate(
-            "[...document.querySelectorAll('.ck-body, .ck-bar, .ck-tabs, .ck')]"
-            ".filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.className)"
-        )
-        assert not too_wide
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-    boxes = page.evaluate(
-        "[...document.querySelectorAll('.ck-bar > *, .ck-tabs > *')]"
-        ".map((e) => e.getBoundingClientRect().toJSON())"
-    )
-    assert len(boxes) > 8
-    for i, box in enumerate(boxes):
-        assert not any(overlap(box, other) for other in boxes[:i])
+        assert layout_faults(page, over=".ck-tip") == []
     ink = brightness(page, "color")
     background = brightness(page, "backgroundColor")
     assert abs(ink - background) > 400
@@ -465,6 +436,7 @@ def test_the_explorer_in_jupyterlab(page, lab, fast_run):
     page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
     page.locator(".ck").scroll_into_view_if_needed()
     explore(page, run)
+    open_filters(page)
     page.locator("[data-filter=rubric]").select_option(label="refusal")
     lasso_whole_map(page)
     assert counts(page)[0] == int((points["rubric"] == "refusal").sum())
@@ -488,6 +460,32 @@ def test_the_explorer_in_jupyterlab(page, lab, fast_run):
     wait_until(lambda: rows.count() > 0, seconds=10, pause=0.1)
     assert rows.count() == min(5, selected)
     assert "refusal" in rows.first.text_content()
+    assert not page.faults
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_explorer_fits_a_laptop_in_jupyterlab(page, lab, request, theme):
+    if theme == "dark":
+        request.getfixturevalue("dark_theme")
+    page.set_viewport_size({"width": 1280, "height": 720})
+    run_all(page, lab, "06_explore")
+    page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
+    page.evaluate("document.querySelector('.ck').scrollIntoView()")
+    notebook = page.locator(".jp-WindowedPanel-outer, .jp-Notebook").first.bounding_box()
+    view = page.locator(".ck").bounding_box()
+    assert view["height"] <= notebook["height"]
+    assert view["x"] + view["width"] <= notebook["x"] + notebook["width"]
+    for tab in ("reader", "trace", "rows"):
+        open_tab(page, tab)
+        assert layout_faults(page, root=".ck", over=".ck-tip") == []
+        assert low_contrasts(page, root=".ck") == []
+    page.locator(".ck-fullscreen").click()
+    page.wait_for_selector(".ck-full")
+    assert page.locator(".ck").bounding_box() == {"x": 0, "y": 0, "width": 1280, "height": 720}
+    page.locator(".ck-fullscreen").click()
+    page.wait_for_selector(".ck:not(.ck-full)")
     assert not page.faults
 
 

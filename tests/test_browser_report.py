@@ -1,25 +1,14 @@
 """The report in a real Chromium: nothing runs, nothing leaves its frame, and it prints."""
 
-import importlib.util
-import shutil
-
 import pytest
+from browser import BROWSER_MARKS
 from hostile import HOSTILE
 from test_report_page import hostile_report
 
 from chunkykit.lab import read_run
 from chunkykit.results import format_html, report_of_run
 
-CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROME = next(filter(None, map(shutil.which, CHROMES)), None)
-CAN_BROWSE = CHROME and importlib.util.find_spec("playwright")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not CAN_BROWSE,
-        reason="needs playwright and a Chromium (Debian: apt-get install chromium)",
-    ),
-]
+pytestmark = BROWSER_MARKS
 PHONE = {"width": 390, "height": 844}
 SCREENS = [PHONE, {"width": 768, "height": 1024}, {"width": 1280, "height": 720}]
 PAPER = {"width": 688, "height": 1000}  # A4 without its margins, in CSS pixels
@@ -47,16 +36,6 @@ CONTRASTS = """() => {
     return (Math.max(...lights) + 0.05) / (Math.min(...lights) + 0.05);
   });
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROME, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module", params=["hostile", "run"])

@@ -38,8 +38,8 @@ def test_hostile_texts_stand_in_a_page_as_data_only(page):
     assert ESCAPED_TITLE in page
     assert "hacked" not in page.replace(ESCAPED_TITLE, "")
     assert page_data(page, "texts")["query"][0] == HOSTILE[0]
-    # three data elements and the view's own script
-    assert len(re.findall("<script", page)) == 4
+    # four data elements and the view's own script
+    assert len(re.findall("<script", page)) == 5
 
 
 def test_only_the_script_of_the_page_may_run(page):

@@ -11,7 +11,7 @@ from hostile import hostile_failures
 
 from chunkykit.errors import UserError
 from chunkykit.lab.run import resume_run
-from chunkykit.show.explorer import Explorer, failures_from_run
+from chunkykit.show.explorer import Explorer, failures_from_run, first_exchanges
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def positions_of(explorer, rubric):
 
 def test_a_selection_is_a_table(failures, run):
     explorer = Explorer(failures, run)
-    assert len(explorer.selection) == 0
+    assert list(explorer.selection.index) == first_exchanges(failures)
     assert list(explorer.select([3, 1])["query"]) == list(explorer.points["query"].iloc[[3, 1]])
     explorer.chosen = np.array([2], "<i4").tobytes()  # as the view sends it
     assert list(explorer.selection.index) == [2]
@@ -39,7 +39,7 @@ def test_a_selection_is_a_table(failures, run):
 
 
 def test_an_empty_selection_cannot_be_traced(failures, run):
-    explorer = Explorer(failures, run)
+    explorer = Explorer(failures, run, select=[])
     with pytest.raises(UserError, match="no selected exchange has a known rubric"):
         asyncio.run(explorer.trace())
     assert "no selected exchange has" in explorer.status["text"]
@@ -157,7 +157,7 @@ def test_an_unknown_action_does_nothing(failures, run):
         explorer._press({"act": "format the disk", "positions": [0]})
         await asyncio.sleep(0.05)
         assert explorer.status == {"text": "", "busy": False}
-        assert len(explorer.selection) == 0
+        assert list(explorer.selection.index) == first_exchanges(failures)
 
     asyncio.run(press())
 

@@ -9,6 +9,7 @@ from chunkykit import __version__
 from chunkykit.cli.compare import add_compare_command
 from chunkykit.cli.crash import report_crash
 from chunkykit.cli.demo import add_demo_command
+from chunkykit.cli.explore import add_explore_command
 from chunkykit.cli.export import add_export_command
 from chunkykit.cli.index import add_index_command
 from chunkykit.cli.label import add_label_command
@@ -44,6 +45,7 @@ ADD_COMMANDS = (
     add_compare_command,
     add_export_command,
     add_open_command,
+    add_explore_command,
 )
 
 EXIT_DONE = 0

@@ -18,6 +18,7 @@ from chunkykit.lab.costs import (
     plan_traces,
 )
 from chunkykit.lab.drawing import label_figures, run_figures
+from chunkykit.lab.exploring import explore, failures_of_runs
 from chunkykit.lab.folder import (
     RunFolder,
     read_notes,
@@ -62,6 +63,8 @@ __all__ = [
     "conform_table",
     "do_stage",
     "empty_table",
+    "explore",
+    "failures_of_runs",
     "format_estimate",
     "format_labels",
     "format_report",

@@ -71,7 +71,7 @@ def compare_runs(folders: Iterable) -> Comparison:
     """
     paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
     settings = {path: read_settings(path) for path in paths}
-    names = _model_names(settings)
+    names = model_names(settings)
     tables = [read_table(path, "confirmed").assign(model=names[path]) for path in paths]
     rates = pd.concat(tables, ignore_index=True)[COMPARED_COLUMNS]
     rows: list[dict] = []
@@ -88,8 +88,15 @@ def compare_runs(folders: Iterable) -> Comparison:
     return Comparison(rates, paired, notes, _compared_caption(list(settings.values())))
 
 
-def _model_names(settings: dict[Path, Settings]) -> dict[Path, str]:
-    """What each run is called: its target, with the folder where others have the same target."""
+def model_names(settings: dict[Path, Settings]) -> dict[Path, str]:
+    """Name runs by their targets, with the folder where others have the same target.
+
+    Args:
+        settings: of each run, by its folder.
+
+    Returns:
+        The name of each run, by its folder.
+    """
     targets = [chosen.target for chosen in settings.values()]
     return {
         path: f"{chosen.target} ({path.name})"
@@ -112,14 +119,9 @@ def _compared_caption(settings: list[Settings]) -> str:
 
 def _compare_answers(paths: list[Path], settings: list[Settings]) -> tuple[list[dict], str]:
     """(rows of the rubrics with queries that both runs answered, or why there is none)."""
-    first, second = settings
-    if first.confirm_judges != second.confirm_judges:
-        judges = ", ".join(name_judges(chosen.confirm_judges) for chosen in settings)
-        return [], f"their judges differ ({judges})."
-    if first.rubrics == second.rubrics and first.rubric_texts != second.rubric_texts:
-        return [], "their rubrics differ."
-    if first.context != second.context:
-        return [], "their contexts differ."
+    difference = differing_settings(*settings)
+    if difference:
+        return [], f"{difference}."
     shares = [_failing_shares(path) for path in paths]
     both = pd.concat(shares, axis=1, join="inner", keys=["first", "second"])
     rows = []
@@ -134,6 +136,26 @@ def _compare_answers(paths: list[Path], settings: list[Settings]) -> tuple[list[
         "no query has a judged answer of both. To put the queries of a run to another model: "
         f"chunkykit compare {paths[0]} --target MODEL."
     )
+
+
+def differing_settings(first: Settings, second: Settings) -> str:
+    """Say why the judgements of two runs cannot be compared.
+
+    Args:
+        first: settings of one run.
+        second: settings of the other.
+
+    Returns:
+        What of them differs; "" where nothing does.
+    """
+    if first.confirm_judges != second.confirm_judges:
+        judges = ", ".join(name_judges(chosen.confirm_judges) for chosen in (first, second))
+        return f"their judges differ ({judges})"
+    if first.rubrics == second.rubrics and first.rubric_texts != second.rubric_texts:
+        return "their rubrics differ"
+    if first.context != second.context:
+        return "their contexts differ"
+    return ""
 
 
 def _failing_shares(folder: Path) -> pd.Series:

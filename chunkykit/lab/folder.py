@@ -34,6 +34,7 @@ RESULT_FILES = (
     "notebooks.json",
     "report.html",
     "report.md",
+    "explorer.html",
 )
 
 

@@ -1,8 +1,15 @@
 """Mark the places in a text that a lexical attribute was read from."""
 
+import re
+
 from chunkykit.attributes import attribute_spans
 from chunkykit.text import inert_html
 
+# Letters of the scripts that put spaces between words: without the Thai, Lao, Burmese, Khmer, kana
+# and Han letters, where a run of letters is a clause
+_SPACED = r"[^\W\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+MAX_WORD = 40  # letters that a mark grows by at each end
+_WORD_END = re.compile(rf"{_SPACED}{{1,{MAX_WORD}}}")
 MAX_EXCERPT = 600  # characters of a text that are shown
 
 
@@ -15,15 +22,40 @@ def attribute_places(sentence: str | None, side: str, text: str) -> list[tuple[i
         text: the text that the sentence describes.
 
     Returns:
-        [start, end) of each place, in order and without overlap.
+        [start, end) of each place, in order and without overlap. A place ends where a word does.
     """
     if not isinstance(sentence, str):
         return []
+    spans = [whole_words(text, *span) for span in attribute_spans(sentence, side, text)]
     places: list[tuple[int, int]] = []
-    for start, end in sorted(attribute_spans(sentence, side, text)):
+    for start, end in sorted(spans):
         if not places or start >= places[-1][1]:
             places.append((start, end))
     return places
+
+
+def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
+    """Grow a place to the words at its ends.
+
+    Args:
+        text: the text.
+        start: where the place begins.
+        end: where it ends.
+
+    Returns:
+        [start, end) without white space at its ends, and without half a word.
+    """
+    place = text[start:end]
+    if not place.strip():
+        return start, end
+    start += len(place) - len(place.lstrip())
+    end -= len(place) - len(place.rstrip())
+    backwards = text[max(0, start - MAX_WORD) : start + 1][::-1]
+    if before := _WORD_END.match(backwards):
+        start -= before.end() - 1
+    if after := _WORD_END.match(text, end - 1):
+        end = after.end()
+    return start, end
 
 
 def marked_html(text: str, sentence: str | None, side: str) -> str:

@@ -18,6 +18,7 @@ from chunkykit.show.explorer.labelling import labelling_items
 from chunkykit.show.explorer.load import NO_CHUNK, failures_from_run, trace_views
 from chunkykit.show.explorer.pack import pack_failures
 from chunkykit.show.explorer.page import write_labelling_page, write_page
+from chunkykit.show.explorer.selecting import Selection, first_exchanges, selected_exchanges
 from chunkykit.show.explorer.static import static_html
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "Failures",
     "Labeller",
     "NO_CHUNK",
+    "Selection",
     "UNKNOWN",
     "add_traces",
     "check_rows",
@@ -36,8 +38,10 @@ __all__ = [
     "failures_from_file",
     "failures_from_log",
     "failures_from_run",
+    "first_exchanges",
     "labelling_items",
     "pack_failures",
+    "selected_exchanges",
     "static_html",
     "trace_views",
     "write_labelling_page",

@@ -257,8 +257,8 @@ def place_probes(
         embed: the embedder that made the vectors.
 
     Returns:
-        Rows like those of the points. Place, cluster, chunk, model and crux come from the nearest
-        failures.
+        Rows like those of the points. Place, cluster, chunk, model, crux and trace come from the
+        nearest failures.
     """
     vectors = response_vectors(list(probes["response"]), responses, embed)
     cosines = vectors @ point_vectors.T  # (n_probes, n_points)
@@ -270,8 +270,9 @@ def place_probes(
     placed["y"] = points["y"].to_numpy()[nearest].mean(1)
     placed["query_attributes"] = queries
     placed["response_attributes"] = responses
-    for name in ("cluster", "chunk", "model", "crux"):
-        placed[name] = twins[name]
+    for name in ("cluster", "chunk", "model", "crux", "trace"):
+        if name in twins:
+            placed[name] = twins[name]
     return add_languages(placed)
 
 
@@ -285,7 +286,8 @@ def point_view(point: dict, names: dict[int, str]) -> dict:
     Returns:
         A JSON-ready dict of its place, score, labels, marks and texts.
     """
-    labels = {name: point[name] for name in CATEGORIES}
+    # nobody has put a new query to another model
+    labels = {name: point[name] for name in CATEGORIES if name in point and name != "other"}
     labels["cluster"] = cluster_name(names, point["cluster"])
     texts = {name: cut_cell(point[name], MAX_TEXT) for name in TEXT_COLUMNS if name in point}
     return json_ready(
@@ -294,6 +296,7 @@ def point_view(point: dict, names: dict[int, str]) -> dict:
             "y": float(point["y"]),
             "score": float(point["score"]),
             "labels": labels,
+            "trace": None if pd.isna(point.get("trace")) else int(point["trace"]),
             "marks": crux_marks(point["crux"], point["response"]),
             **texts,
         }

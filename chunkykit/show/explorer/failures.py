@@ -12,7 +12,7 @@ from chunkykit.text import clean_text
 from chunkykit.turf import NOISE
 
 MAX_TEXT = 4000  # characters of a text that the view shows
-CATEGORIES = ("cluster", "rubric", "model", "language", "chunk")
+CATEGORIES = ("cluster", "rubric", "model", "language", "chunk", "other")
 TEXT_COLUMNS = (
     "id",
     "query",
@@ -20,6 +20,7 @@ TEXT_COLUMNS = (
     "system",
     "thinking",
     "reason",
+    "judge",
     "place",
     "crux",
     "query_attributes",
@@ -35,7 +36,9 @@ class Failures(NamedTuple):
 
     Attributes:
         points: one row per exchange; columns x, y, cluster, score, the other `CATEGORIES`, and
-            those of `TEXT_COLUMNS` that are known. One with an `id` can be labelled.
+            those of `TEXT_COLUMNS` that are known. One with an `id` can be labelled. `trace` is
+            the position of its trace in `traces`. `others` are what another model answered to its
+            query, each {model, judge, response, score, reason}, and `other` is their outcome.
         names: the label of each cluster.
         traces: what the traces say, ready for JSON (`trace_views`).
         caption: the models and data behind the numbers.
@@ -90,6 +93,29 @@ def cut_cell(value, max_characters: int):
     if isinstance(value, (list, tuple, np.ndarray)):
         return [cut_text(text, max_characters) for text in value]
     return None if pd.isna(value) else cut_text(value, max_characters)
+
+
+def cut_answers(answers: object, max_characters: int) -> list[dict]:
+    """Cut the answers of another model for the view.
+
+    Args:
+        answers: a list of {model, judge, response, score, reason}; anything else is none.
+        max_characters: where a text is cut.
+
+    Returns:
+        The answers with their texts cut, ready for JSON.
+    """
+    if not isinstance(answers, list):
+        return []
+    cut = []
+    for answer in answers:
+        texts = {
+            name: cut_cell(value, max_characters)
+            for name, value in answer.items()
+            if name != "score"
+        }
+        cut.append({"score": float(answer["score"]), **texts})
+    return cut
 
 
 def crux_marks(crux: Iterable[str], response: str) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ from chunkykit.show.explorer.failures import (
     Failures,
     cluster_name,
     crux_marks,
+    cut_answers,
     cut_cell,
 )
 from chunkykit.text import clean_text
@@ -77,10 +78,18 @@ def pack_failures(failures: Failures) -> PackedFailures:
         "y": points["y"].astype(float).round(4).tolist(),
         "score": [round(float(s), 1) if np.isfinite(s) else None for s in points["score"]],
         "columns": columns,
+        "trace": _own_traces(points),
         "caption": caption,
     }
     traces = [_name_cluster(trace, failures.names) for trace in failures.traces]
     return PackedFailures(gzip_json(view_map), texts, traces)
+
+
+def _own_traces(points: pd.DataFrame) -> list[int | None]:
+    """For each exchange the position of its trace, None where it has none."""
+    if "trace" not in points:
+        return [None] * len(points)
+    return [None if pd.isna(trace) else int(trace) for trace in points["trace"]]
 
 
 def _pack_category(values: pd.Series, name: str, names: dict[int, str]) -> dict:
@@ -111,6 +120,8 @@ def _pack_texts(points: pd.DataFrame) -> tuple[bytes, int]:
         texts: dict[str, list] = {}
         for name in columns:
             texts[name] = [cut_cell(value, max_characters) for value in points[name]]
+        if "others" in points:
+            texts["others"] = [cut_answers(own, max_characters) for own in points["others"]]
         texts["marks"] = [_marks_within(places, max_characters) for places in marks]
         packed = gzip_json(texts)
         if len(packed) <= MAX_BYTES or max_characters < MIN_TEXT:

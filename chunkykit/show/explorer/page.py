@@ -9,21 +9,29 @@ from pathlib import Path
 from chunkykit.files import writable
 from chunkykit.show.explorer.failures import Failures
 from chunkykit.show.explorer.pack import gzip_json, pack_failures
+from chunkykit.show.explorer.selecting import Selection, selected_exchanges, tab_of
 
 ASSETS = Path(__file__).parent / "assets"
 # One script is made of these files, in this order: a page may run a single script, whose hash it
 # names, and anywidget takes a single module.
 SCRIPTS = (
     "text.js",
+    "files.js",
     "labels.js",
     "state.js",
+    "links.js",
     "points.js",
+    "names.js",
     "map.js",
-    "panel.js",
+    "reader.js",
+    "trace.js",
+    "parts.js",
     "filters.js",
+    "sharing.js",
+    "screen.js",
     "view.js",
 )
-LABELLING_SCRIPTS = ("text.js", "labels.js", "labelling.js")
+LABELLING_SCRIPTS = ("text.js", "files.js", "labels.js", "labelling.js")
 
 
 def _read_asset(name: str) -> str:
@@ -56,7 +64,12 @@ def view_style() -> str:
     return _read_asset("view.css")
 
 
-def write_page(failures: Failures, path: str | Path, title: str = "chunkykit") -> Path:
+def write_page(
+    failures: Failures,
+    path: str | Path,
+    title: str = "chunkykit",
+    select: Selection = None,
+) -> Path:
     """Write the view as one HTML file.
 
     Only the page's own script can run in it: the Content-Security-Policy names the script's hash.
@@ -65,15 +78,23 @@ def write_page(failures: Failures, path: str | Path, title: str = "chunkykit") -
         failures: the failures to show.
         path: the file to write; its folder is created if missing.
         title: the title of the page.
+        select: what is selected at first: positions, or a link such as "cluster=3&tab=trace"; by
+            default the largest traced cluster.
 
     Returns:
         The path.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or `select` names what is not there.
     """
     packed = pack_failures(failures)
-    data = {"map": packed.map, "texts": packed.texts, "traces": gzip_json(packed.traces)}
+    start = {"requested": selected_exchanges(failures, select), "tab": tab_of(select)}
+    data = {
+        "map": packed.map,
+        "texts": packed.texts,
+        "traces": gzip_json(packed.traces),
+        "start": gzip_json(start),
+    }
     return _write(path, title, (*SCRIPTS, "page.js"), data)
 
 

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from chunkykit.show.explorer.failures import Failures, cluster_name
+from chunkykit.show.explorer.selecting import first_exchanges
 from chunkykit.show.marks import marked_html
 from chunkykit.show.theme import COLOURS
 from chunkykit.text import inert_html
@@ -21,7 +22,7 @@ def static_html(failures: Failures, cluster: int | None = None, max_exchanges: i
 
     Args:
         failures: the failures to show.
-        cluster: the cluster whose exchanges are shown; the largest by default.
+        cluster: the cluster whose exchanges are shown; the largest traced one by default.
         max_exchanges: the maximum number of exchanges.
 
     Returns:
@@ -29,7 +30,8 @@ def static_html(failures: Failures, cluster: int | None = None, max_exchanges: i
     """
     points = failures.points
     if cluster is None:
-        cluster = points.loc[points["cluster"] != NOISE, "cluster"].mode().get(0, NOISE)
+        first = first_exchanges(failures)
+        cluster = int(points["cluster"].iloc[first[0]]) if first else NOISE
     members = points[points["cluster"] == cluster]
     rows = [_exchange_row(point) for point in members.head(max_exchanges).itertuples()]
     traces = [

@@ -29,6 +29,7 @@ from chunkykit.show.explorer.failures import Failures
 from chunkykit.show.explorer.labelling import save_view_labels, view_labels
 from chunkykit.show.explorer.pack import pack_failures
 from chunkykit.show.explorer.page import view_style, widget_script
+from chunkykit.show.explorer.selecting import Selection, selected_exchanges, tab_of
 from chunkykit.surf import PROBE_COLUMNS, failure_rate
 from chunkykit.turf import Trace, Tracer, response_vectors
 
@@ -82,6 +83,7 @@ class Explorer(anywidget.AnyWidget):
     more: traitlets.List = traitlets.List().tag(sync=True)
     labels = traitlets.Dict().tag(sync=True)
     requested: traitlets.List = traitlets.List().tag(sync=True)
+    tab = traitlets.Unicode("reader").tag(sync=True)  # the first one that is open
     status = traitlets.Dict().tag(sync=True)
     unavailable = traitlets.Dict().tag(sync=True)
 
@@ -91,6 +93,7 @@ class Explorer(anywidget.AnyWidget):
         run=None,
         tracer: Tracer | None = None,
         rubrics: dict[str, Rubric] | None = None,
+        select: Selection = None,
     ):
         """Open the view.
 
@@ -99,6 +102,11 @@ class Explorer(anywidget.AnyWidget):
             run: the open run whose models and index the buttons use.
             tracer: a tracer; with `rubrics`, it makes tracing possible without a run.
             rubrics: the rubrics by name.
+            select: what is selected at first: positions, or a link such as
+                "cluster=3&tab=trace"; by default the largest traced cluster.
+
+        Raises:
+            UserError: `select` names what is not there.
         """
         self.failures = failures
         self.points = failures.points.reset_index(drop=True)
@@ -122,7 +130,11 @@ class Explorer(anywidget.AnyWidget):
         with suppress(RuntimeError):  # outside a notebook there are no buttons to press
             self._loop = asyncio.get_running_loop()
         packed = pack_failures(failures)
+        selected = selected_exchanges(failures, select)
         super().__init__(
+            chosen=np.asarray(selected, POSITIONS).tobytes(),
+            requested=selected,
+            tab=tab_of(select),
             map=packed.map,
             texts=packed.texts,
             traces=packed.traces,
@@ -156,23 +168,21 @@ class Explorer(anywidget.AnyWidget):
         """The selected exchanges, in the order of the points."""
         return self.points.iloc[np.frombuffer(self.chosen, POSITIONS)]
 
-    def select(self, positions: Sequence[int]) -> pd.DataFrame:
+    def select(self, select: Selection) -> pd.DataFrame:
         """Select exchanges.
 
         Args:
-            positions: their positions in `points`.
+            select: their positions in `points`, or a link such as "cluster=3".
 
         Returns:
             The selection.
 
         Raises:
-            UserError: a position is out of range.
+            UserError: a position is out of range, or the link names what is not there.
         """
-        array = np.asarray(positions, dtype=POSITIONS)
-        if len(array) and (array.min() < 0 or array.max() >= len(self.points)):
-            raise UserError(f"select: positions are from 0 to {len(self.points) - 1}.")
-        self.chosen = array.tobytes()
-        self.requested = array.tolist()
+        positions = selected_exchanges(self.failures._replace(points=self.points), select)
+        self.chosen = np.asarray(positions, POSITIONS).tobytes()
+        self.requested = positions
         return self.selection
 
     def _press(self, message: dict) -> None:

@@ -9,7 +9,6 @@ const TARGET_NAMES = {
 const TARGET_MARKS = { true: "✓", false: "✗", unsure: "?" };
 const STORE = "chunkykit-labels"; // one for all pages: an id is the same on each
 const LABEL_FIELDS = ["id", "target", "split", "labeller", "note", "drawn"];
-const FORMULA_START = /^[=+\-@\t\r]/; // of a cell that a spreadsheet would execute
 
 /** The buttons and the note of one exchange. */
 function labelBar(label, save) {
@@ -63,22 +62,14 @@ function storeLabels(labels) {
 
 /** The labels of some exchanges as CSV, as `chunkykit label --import` reads it. */
 function labelsCsv(labels, ids, drawn) {
-  const cell = (text) => {
-    const inert = FORMULA_START.test(text) ? `'${text}` : text;
-    return /[",\r\n]/.test(inert) ? `"${inert.replaceAll('"', '""')}"` : inert;
-  };
   const labelled = [...new Set(ids)].filter((id) => labels[id]);
   const rows = labelled.map((id) => [id, labels[id].target, "", "", labels[id].note ?? "", drawn]);
-  return [LABEL_FIELDS, ...rows].map((row) => row.map(cell).join(",")).join("\n") + "\n";
+  return csvText([LABEL_FIELDS, ...rows]);
 }
 
 /** A button that downloads the labels, for a page, which cannot write into a run folder. */
 function downloadButton(labels, ids, drawn) {
-  const save = () => {
-    const url = URL.createObjectURL(new Blob([labelsCsv(labels(), ids(), drawn)]));
-    h("a", { href: url, download: "labels.csv" }).click();
-    URL.revokeObjectURL(url);
-  };
+  const save = () => saveFile("labels.csv", labelsCsv(labels(), ids(), drawn));
   return h("button", { class: "ck-download", onclick: save }, "Download labels (CSV)");
 }
 

@@ -1,12 +1,13 @@
-// The map: points on a canvas, with a lasso and zoom.
+// The map: points on a canvas, with the names of their clusters, a lasso and zoom.
 
-const EDGE = 18; // pixels between the outermost points and the border
+const EDGE = 22; // pixels between the outermost points and the border
+const TOP = 14; // more of them at the top, where the buttons are
 const REACH = 10; // pixels from the pointer to a point that it hits
 const MIN_ZOOM = 0.5;
 const MAX_ZOOM = 60;
 const WHOLE_MAP = { k: 1, x: 0, y: 0 };
 const TIP_WIDTH = 270; // pixels
-const TIP_HEIGHT = 90; // pixels
+const TIP_HEIGHT = 120; // pixels
 
 /** Whether a place lies inside a polygon. */
 function isInside(polygon, px, py) {
@@ -20,6 +21,15 @@ function isInside(polygon, px, py) {
   return inside;
 }
 
+/** What the map shows, for a screen reader. */
+function mapDescription({ x, columns }) {
+  const n = columns.cluster?.labels.length ?? 0;
+  return (
+    `map of ${thousands(x.length)} failing exchanges in ${n} clusters; the legend below selects ` +
+    "them too"
+  );
+}
+
 /**
  * The map of a view.
  *
@@ -27,10 +37,12 @@ function isInside(polygon, px, py) {
  * the selection, `first` is the exchange to read first.
  */
 function createMap(state, select) {
-  const canvas = h("canvas", { tabIndex: 0, "aria-label": "map of the failing responses" });
+  const canvas = h("canvas", { role: "img", "aria-label": mapDescription(state) });
   const over = h("canvas", { class: "ck-over" });
   const tip = h("div", { class: "ck-tip", hidden: true });
-  const legend = h("div", { class: "ck-legend", role: "list" });
+  const legend = h("div", { class: "ck-legend", role: "group", "aria-label": "legend" });
+  const notice = h("div", { class: "ck-empty", hidden: true });
+  const names = createNames(state);
   const mode = h(
     "button",
     {
@@ -40,8 +52,17 @@ function createMap(state, select) {
     },
     "drag: lasso",
   );
+  const tools = h(
+    "div",
+    { class: "ck-tools" },
+    h("button", { "aria-label": "zoom in", title: "zoom in", onclick: () => zoomBy(1.5) }, "+"),
+    h("button", { "aria-label": "zoom out", title: "zoom out", onclick: () => zoomBy(1 / 1.5) }, "−"),
+    mode,
+  );
   let categories = null;
-  let images = []; // for each category a faint and a full point
+  let stacks = []; // points to draw, each of one or several exchanges
+  let counts = new Map(); // place -> how many exchanges are shown there
+  const images = new Map(); // by look and size
   let plane = null; // where the plane of the points is on the screen
   let zoom = { ...WHOLE_MAP };
   let dragMoves = false;
@@ -55,21 +76,38 @@ function createMap(state, select) {
   }
 
   const radius = () => pointRadius(state.x.length, zoom.k);
-  const screenX = (i) => plane.x + plane.k * state.x[i];
-  const screenY = (i) => plane.y - plane.k * state.y[i];
+  const screenX = (x) => plane.x + plane.k * x;
+  const screenY = (y) => plane.y - plane.k * y;
+  const placeOf = (i) => [screenX(state.x[i]), screenY(state.y[i])];
+  const radiusAt = (i) => radius() * growth(counts.get(state.place[i]) ?? 1);
 
-  function redrawImages() {
-    images = categories.list.map((category) => [
-      pointImage(category, radius(), true),
-      pointImage(category, radius(), false),
-    ]);
+  /** The image of a point; one is made for each look and, in quarters, each size. */
+  function imageOf({ code, full, count }) {
+    const size = Math.round(4 * growth(count)) / 4;
+    const key = `${code} ${full} ${size}`;
+    if (!images.has(key)) {
+      images.set(key, pointImage(categories.list[code], size * radius(), !full));
+    }
+    return images.get(key);
   }
 
-  /** Redo all that follows from the colouring and the filters: points, legend, map. */
+  /** Redo all that follows from the colouring and the filters: points, names, legend, map. */
   function recolour() {
     categories = colourCategories(state);
-    redrawImages();
+    images.clear();
     legend.replaceChildren(...legendLines(state, categories, select));
+    names.update();
+    update();
+  }
+
+  /** Redo all that follows from the selection. */
+  function update() {
+    if (!categories) return;
+    stacks = stackExchanges(state, categories);
+    counts = new Map();
+    for (const { i, count } of stacks) {
+      counts.set(state.place[i], (counts.get(state.place[i]) ?? 0) + count);
+    }
     draw();
   }
 
@@ -80,10 +118,10 @@ function createMap(state, select) {
     const width = canvas.clientWidth;
     const height = canvas.clientHeight;
     const fitX = (width - 2 * EDGE) / (x1 - x0 || 1);
-    const fitY = (height - 2 * EDGE) / (y1 - y0 || 1);
+    const fitY = (height - 2 * EDGE - TOP) / (y1 - y0 || 1);
     const k = Math.min(fitX, fitY) * zoom.k;
     const x = width / 2 - (k * (x0 + x1)) / 2 + zoom.x;
-    const y = height / 2 + (k * (y0 + y1)) / 2 + zoom.y;
+    const y = (height + TOP) / 2 + (k * (y0 + y1)) / 2 + zoom.y;
     plane = { k, x, y };
   }
 
@@ -104,21 +142,36 @@ function createMap(state, select) {
     project();
     const pen = canvas.getContext("2d");
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    const isChosen = new Uint8Array(state.x.length);
-    for (const i of state.chosen) isChosen[i] = 1;
-    // With a selection, the rest is drawn first and faint.
-    const passes = state.chosen.length ? [0, 1] : [1];
-    for (const pass of passes) {
-      for (let i = 0; i < state.x.length; i++) {
-        if (!state.visible[i] || (passes.length > 1 && isChosen[i] !== pass)) continue;
-        const px = screenX(i) * scale;
-        const py = screenY(i) * scale;
-        if (px < -20 || py < -20 || px > canvas.width + 20 || py > canvas.height + 20) continue;
-        const image = images[categories.codes[i]][pass];
-        pen.drawImage(image, Math.round(px - image.width / 2), Math.round(py - image.height / 2));
+    const crowd = createCrowd(canvas.clientWidth, canvas.clientHeight);
+    for (const stack of stacks) {
+      const [px, py] = placeOf(stack.i);
+      if (px < -40 || py < -40 || px > canvas.clientWidth + 40 || py > canvas.clientHeight + 40) {
+        continue;
       }
+      crowd.add(px, py, 0.7 * growth(stack.count) * radius());
+      const image = imageOf(stack);
+      const left = Math.round(px * scale - image.width / 2);
+      pen.drawImage(image, left, Math.round(py * scale - image.height / 2));
     }
+    placeNames(crowd, pen, scale);
     mark();
+  }
+
+  function placeNames(crowd, pen, scale) {
+    const frame = { width: canvas.clientWidth, height: canvas.clientHeight };
+    const { offsetLeft, offsetTop, offsetWidth, offsetHeight } = tools;
+    const right = offsetLeft + offsetWidth;
+    const taken = { left: offsetLeft, top: offsetTop, right, bottom: offsetTop + offsetHeight };
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    pen.strokeStyle = NONE_COLOUR;
+    pen.lineWidth = 1;
+    for (const [x0, y0, x1, y1] of names.place(screenX, screenY, frame, [taken], crowd)) {
+      pen.beginPath();
+      pen.moveTo(x0, y0);
+      pen.lineTo(x1, y1);
+      pen.stroke();
+    }
+    pen.setTransform(1, 0, 0, 1, 0, 0);
   }
 
   /** Draw what moves over the points: the lasso, and rings around two exchanges. */
@@ -130,11 +183,10 @@ function createMap(state, select) {
     pen.clearRect(0, 0, over.width, over.height);
     pen.strokeStyle = getComputedStyle(over).color;
     pen.lineWidth = 1.5;
-    const read = state.chosen[state.current];
-    for (const i of new Set([read, hover])) {
+    for (const i of new Set([readExchangeOf(state), hover])) {
       if (i === undefined || i < 0) continue;
       pen.beginPath();
-      pen.arc(screenX(i), screenY(i), radius() + 4, 0, 7);
+      pen.arc(...placeOf(i), radiusAt(i) + 3, 0, 7);
       pen.stroke();
     }
     if (lasso && lasso.length > 1) {
@@ -147,18 +199,18 @@ function createMap(state, select) {
     }
   }
 
-  /** The visible exchange next to a place on the screen, -1 if none is in reach. */
+  /** The visible exchange at a place on the screen or next to it, -1 if none is in reach. */
   function nearest(px, py) {
     let best = -1;
-    let bestDistance = REACH * REACH;
-    for (let i = 0; i < state.x.length; i++) {
-      if (!state.visible[i]) continue;
-      const dx = screenX(i) - px;
-      const dy = screenY(i) - py;
-      const distance = dx * dx + dy * dy;
-      if (distance < bestDistance) {
-        bestDistance = distance;
+    let bestGap = REACH;
+    // From the top: of points over one another the smallest was drawn last.
+    for (let k = stacks.length - 1; k >= 0; k--) {
+      const { i } = stacks[k];
+      const [x, y] = placeOf(i);
+      const gap = Math.max(0, Math.hypot(x - px, y - py) - radiusAt(i));
+      if (gap < bestGap) {
         best = i;
+        bestGap = gap;
       }
     }
     return best;
@@ -174,9 +226,14 @@ function createMap(state, select) {
     tip.hidden = hover < 0 || !state.texts;
     if (!tip.hidden) {
       const column = state.columns[state.colour];
-      const label = column?.labels[column.codes[hover]] ?? "";
+      const label = labelName(state.colour, column?.labels[column.codes[hover]] ?? "");
+      const count = counts.get(state.place[hover]) ?? 1;
+      const here = count > 1 ? ` · ${thousands(count)} exchanges here` : "";
+      const { cluster } = state.columns;
+      const name = cluster && state.colour !== "cluster" ? cluster.labels[cluster.codes[hover]] : "";
       tip.replaceChildren(
-        h("b", {}, oneLine(label, 60)),
+        h("b", {}, oneLine(label, 60), here),
+        h("div", { class: "ck-fine" }, oneLine(name, 70)),
         h("div", {}, oneLine(state.texts.query[hover], 110)),
         h("div", {}, "→ ", oneLine(state.texts.response[hover], 110)),
       );
@@ -224,7 +281,7 @@ function createMap(state, select) {
     if (isClick) {
       selectNear(px, py, event.shiftKey);
     } else if (polygon) {
-      const positions = visibleWhere(state, (i) => isInside(polygon, screenX(i), screenY(i)));
+      const positions = visibleWhere(state, (i) => isInside(polygon, ...placeOf(i)));
       select(positions, event.shiftKey);
     } else {
       draw();
@@ -247,22 +304,38 @@ function createMap(state, select) {
   /** Zoom so that the place under the pointer stays where it is. */
   function zoomAtPointer(event) {
     event.preventDefault();
-    const [px, py] = pointerPlace(event);
-    const centreX = canvas.clientWidth / 2;
-    const centreY = canvas.clientHeight / 2;
-    const wanted = zoom.k * Math.exp(-event.deltaY / 400);
-    const k = Math.min(MAX_ZOOM, Math.max(MIN_ZOOM, wanted));
+    zoomBy(Math.exp(-event.deltaY / 400), ...pointerPlace(event));
+  }
+
+  /** Zoom by a factor around a place of the screen, by default the middle. */
+  function zoomBy(wanted, px = canvas.clientWidth / 2, py = canvas.clientHeight / 2) {
+    const fromCentreX = px - canvas.clientWidth / 2;
+    const fromCentreY = py - canvas.clientHeight / 2;
+    const k = Math.min(MAX_ZOOM, Math.max(MIN_ZOOM, zoom.k * wanted));
     const factor = k / zoom.k;
-    const x = px - centreX - factor * (px - centreX - zoom.x);
-    const y = py - centreY - factor * (py - centreY - zoom.y);
+    const x = fromCentreX - factor * (fromCentreX - zoom.x);
+    const y = fromCentreY - factor * (fromCentreY - zoom.y);
     zoom = { k, x, y };
-    redrawImages();
+    images.clear();
     draw();
+  }
+
+  function stopDrag() {
+    drag = null;
+    lasso = null;
+    mark();
+  }
+
+  /** Show a message in place of the points; none hides it. */
+  function showNotice(content) {
+    notice.hidden = !content.length;
+    notice.replaceChildren(...content);
   }
 
   canvas.addEventListener("pointerdown", startDrag);
   canvas.addEventListener("pointermove", movePointer);
   canvas.addEventListener("pointerup", endDrag);
+  canvas.addEventListener("pointercancel", stopDrag); // a finger that scrolls the page
   canvas.addEventListener("pointerleave", () => {
     hover = -1;
     tip.hidden = true;
@@ -273,11 +346,12 @@ function createMap(state, select) {
   watch.observe(canvas);
 
   return {
-    element: h("div", { class: "ck-map" }, canvas, over, tip, mode),
+    element: h("div", { class: "ck-map" }, canvas, names.element, over, notice, tools, tip),
     legend,
-    draw,
+    update,
     mark,
     recolour,
+    showNotice,
     showAll: () => {
       zoom = { ...WHOLE_MAP };
     },

@@ -4,9 +4,9 @@ const values = {
   map: pageBytes("map"),
   texts: pageBytes("texts"),
   traces: await unpack(pageBytes("traces")),
+  ...(await unpack(pageBytes("start"))), // requested and tab
   unavailable: {},
   more: [],
-  requested: [],
   status: {},
 };
 await render({ model: pageModel(values), el: document.getElementById("view") });

@@ -6,14 +6,15 @@ const SCORE_COLOURS = ["#b5d4e9", "#7fb9da", "#4a98c9", "#2070b4", "#08326e"]; /
 const NONE_COLOUR = "#9a9a9a";
 const N_SHAPES = 4;
 const MAX_LEGEND = 40; // categories listed
+const GROWTH_PER_DOUBLING = 0.4;
 
 /** The categories under the current colouring: a code per exchange, and each category's look. */
 function colourCategories(state) {
   if (state.colour === "score") return scoreCategories(state);
   const { codes, labels } = state.columns[state.colour];
   const list = labels.map((label, i) => ({
-    label,
-    colour: label === "noise" || label === "none" ? NONE_COLOUR : COLOURS[i % COLOURS.length],
+    label: labelName(state.colour, label),
+    colour: label === "noise" || label === NO_LABEL ? NONE_COLOUR : COLOURS[i % COLOURS.length],
     shape: Math.floor(i / COLOURS.length) % N_SHAPES,
   }));
   return { codes, list };
@@ -41,6 +42,32 @@ function pointRadius(n, zoom) {
   else if (n < 8000) radius = 3.2;
   else if (n < 20000) radius = 2.4;
   return radius * Math.min(2, Math.sqrt(zoom));
+}
+
+/** How many times larger a point is drawn that stands for several exchanges at one place. */
+function growth(count) {
+  return 1 + GROWTH_PER_DOUBLING * Math.log2(count);
+}
+
+/**
+ * What is drawn: exchanges at one place with one look are one point. Those that are not selected
+ * come first, and large points before small ones, so that nothing is hidden.
+ */
+function stackExchanges(state, categories) {
+  const isChosen = new Uint8Array(state.x.length);
+  for (const i of state.chosen) isChosen[i] = 1;
+  const nLooks = 2 * categories.list.length;
+  const stacks = new Map();
+  for (let i = 0; i < state.x.length; i++) {
+    if (!state.visible[i]) continue;
+    const code = categories.codes[i];
+    const full = state.chosen.length ? isChosen[i] : 1;
+    const key = state.place[i] * nLooks + 2 * code + full;
+    const stack = stacks.get(key);
+    if (stack) stack.count++;
+    else stacks.set(key, { i, code, full, count: 1 });
+  }
+  return [...stacks.values()].sort((a, b) => a.full - b.full || b.count - a.count);
 }
 
 /** Make the path of a shape: a disc, a square, a triangle or a diamond. */
@@ -104,7 +131,6 @@ function legendLines(state, categories, select) {
     const { label } = list[code];
     const properties = {
       class: "ck-key",
-      role: "listitem",
       title: `select: ${spelledOut(label)}`,
       onclick: (event) =>
         select(

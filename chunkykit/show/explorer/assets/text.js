@@ -34,12 +34,15 @@ function spelledOut(text) {
   });
 }
 
-/** The beginning of a text as one line. */
+/** The beginning of a text as one line of whole words; a longer word than fits is cut. */
 function oneLine(text, maxCharacters) {
   // Long texts are cut first, since the map asks for this on every move of the pointer.
   const beginning = String(text ?? "").slice(0, 4 * maxCharacters);
   const line = spelledOut(beginning).replace(/\s+/g, " ").trim();
-  return line.length > maxCharacters ? `${line.slice(0, maxCharacters)}…` : line;
+  if (line.length <= maxCharacters) return line;
+  const lastSpace = line.lastIndexOf(" ", maxCharacters);
+  const end = lastSpace > maxCharacters / 2 ? lastSpace : maxCharacters;
+  return `${line.slice(0, end).replace(/[\s,;:.]+$/, "")}…`;
 }
 
 function percent(rate, digits = 0) {

@@ -7,13 +7,6 @@ const ACTIONS = {
   trace: "Trace this selection",
   ablate: "Ablate this chunk",
 };
-const HINT =
-  "Click a point to select its cluster, drag to draw around points, or click a line of the " +
-  "legend. Hold Shift to add to the selection. The wheel zooms.";
-
-function hint(text) {
-  return h("p", { class: "ck-hint" }, text);
-}
 
 /** Draw the view into `el`. The model is anywidget's, or one with its methods in a page. */
 async function render({ model, el }) {
@@ -29,20 +22,17 @@ async function render({ model, el }) {
 
   const map = createMap(state, select);
   const counter = h("span", { class: "ck-count", "aria-live": "polite" });
-  const panel = h("div", { class: "ck-body" });
+  const panel = h("div", { class: "ck-body", tabIndex: 0, role: "region", "aria-label": "Reader" });
   const status = h("span", { class: "ck-status", "aria-live": "polite" });
-  const progress = h("progress", { max: 1, value: 0, hidden: true });
+  const progress = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "progress" });
+  const steps = createSteps(stepBy);
   const tabs = Object.entries(TABS).map(([name, label]) =>
-    h(
-      "button",
-      { class: "ck-tab", role: "tab", "data-tab": name, onclick: () => openTab(name) },
-      label,
-    ),
+    h("button", { class: "ck-tab", "data-tab": name, onclick: () => openTab(name) }, label),
   );
   const buttons = Object.entries(ACTIONS).map(([name, label]) =>
     h("button", { class: "ck-action", "data-action": name, onclick: () => act(name) }, label),
   );
-  const bar = createFilters(state, { recolour: map.recolour, refilter, reset });
+  const filters = createFilters(state, { recolour: map.recolour, refilter, reset });
   // a page cannot write into a run folder
   const download = downloadButton(
     () => model.get("labels"),
@@ -52,7 +42,7 @@ async function render({ model, el }) {
   const root = h(
     "div",
     { class: "ck", tabIndex: 0, "data-lm-suppress-shortcuts": "true" },
-    bar,
+    filters.element,
     h(
       "div",
       { class: "ck-main" },
@@ -60,13 +50,21 @@ async function render({ model, el }) {
       h(
         "div",
         { class: "ck-right" },
-        h("div", { class: "ck-tabs", role: "tablist" }, tabs, counter),
+        h("div", { class: "ck-tabs", role: "group", "aria-label": "views" }, tabs, steps.keys),
+        h("div", { class: "ck-nav" }, steps.element, counter),
         panel,
         isLive ? h("div", { class: "ck-actions" }, buttons, progress, status) : null,
       ),
     ),
-    h("div", { class: "ck-caption" }, spelledOut(packed.caption), isLive ? null : download),
+    h(
+      "div",
+      { class: "ck-caption" },
+      h("span", { class: "ck-source" }, spelledOut(packed.caption)),
+      createSharing(state, linkToCopy),
+      isLive ? null : download,
+    ),
   );
+  filters.element.append(fullScreenButton(root));
   el.append(root);
 
   // the selection
@@ -86,8 +84,9 @@ async function render({ model, el }) {
     state.chosen = state.picked.filter((i) => state.visible[i]);
     state.current = Math.max(0, state.chosen.indexOf(first));
     state.trace = 0;
-    map.draw();
+    map.update();
     fillPanel();
+    panel.scrollTop = 0;
     model.set("chosen", new DataView(Int32Array.from(state.chosen).buffer));
     model.save_changes();
   }
@@ -96,41 +95,91 @@ async function render({ model, el }) {
     if (state.filters.text) await ready;
     applyFilters(state);
     map.recolour();
+    map.showNotice(countVisible(state) ? [] : nothingShown());
     showSelection();
+  }
+
+  function clearFilters() {
+    filters.clear();
+    refilter();
   }
 
   function reset() {
     map.showAll();
     state.visible.fill(1);
     state.picked = [];
+    map.showNotice([]);
     map.recolour();
     showSelection();
   }
 
+  // links
+
+  function linkToCopy() {
+    const link = linkOf(state);
+    return link && !isLive ? `${location.href.split("#")[0]}#${link}` : link;
+  }
+
+  /** Keep the link of the selection in the address of a page. */
+  function keepLink() {
+    if (isLive || !root.dataset.ready) return;
+    const link = linkOf(state);
+    history.replaceState(null, "", link ? `#${link}` : location.href.split("#")[0]);
+  }
+
+  /** Open what the address of a page names. Returns whether it names something. */
+  function openLink() {
+    const named = isLive ? null : readLink(state, location.hash);
+    if (!named) return false;
+    state.tab = named.tab;
+    if (filtersInWords(state).length) clearFilters(); // they might hide what is named
+    select(named.positions, false, named.first);
+    return true;
+  }
+
   // the panel
 
-  const ownTraces = () => tracesOfSelection(state, model.get("traces"));
+  const ownTraces = () => tracesOfExchange(state, model.get("traces"));
+  const canTrace = isLive && !unavailable.trace;
+
+  /** Whether a tab has something to show for some selection. */
+  function hasContent(tab) {
+    const traces = model.get("traces");
+    if (tab === "reader" || canTrace) return true;
+    return tab === "trace" ? traces.length > 0 : traces.some((trace) => trace.examples.length);
+  }
 
   function openTab(name) {
     state.tab = name;
     fillPanel();
+    panel.scrollTop = 0;
   }
 
   function readExchange(position) {
+    const hadFocus = panel.contains(document.activeElement);
     state.current = position;
+    state.trace = 0;
     map.mark();
     fillPanel();
-    panel.querySelector(".ck-here")?.scrollIntoView({ block: "nearest" });
+    const line = panel.querySelector(".ck-here");
+    line?.scrollIntoView({ block: "nearest" });
+    if (hadFocus) (line ?? panel).focus({ preventScroll: true });
+  }
+
+  function stepBy(by) {
+    const n = state.chosen.length;
+    if (n) readExchange((state.current + by + n) % n);
   }
 
   function chooseTrace(position) {
     state.trace = position;
     fillPanel();
+    panel.querySelector(".ck-chooser select")?.focus({ preventScroll: true });
   }
 
   /** Keep what a person says of the exchange that is read, and go on to the next one. */
   function saveLabel(label, goOn = true) {
-    const id = state.texts.id[state.chosen[state.current]];
+    const id = state.texts.id[readExchangeOf(state)];
     model.set("labels", { ...model.get("labels"), [id]: label });
     model.save_changes();
     const isLast = state.current + 1 >= state.chosen.length;
@@ -139,30 +188,36 @@ async function render({ model, el }) {
   }
 
   function onKey(event) {
-    if (isTyping(event) || state.tab !== "reader" || !state.chosen.length) return;
-    const id = state.texts?.id?.[state.chosen[state.current]];
-    const target = TARGET_KEYS[event.key.toLowerCase()];
-    const n = state.chosen.length;
+    if (isTyping(event) || !state.chosen.length) return;
+    const id = state.texts?.id?.[readExchangeOf(state)];
+    const target = state.tab === "reader" ? TARGET_KEYS[event.key.toLowerCase()] : null;
     if (target && id) saveLabel({ ...model.get("labels")[id], target });
-    else if (event.key === "ArrowRight") readExchange((state.current + 1) % n);
-    else if (event.key === "ArrowLeft") readExchange((state.current - 1 + n) % n);
+    else if (event.key === "ArrowRight") stepBy(1);
+    else if (event.key === "ArrowLeft") stepBy(-1);
     else return;
     event.preventDefault();
     event.stopPropagation();
   }
 
   async function fillPanel() {
-    for (const tab of tabs) tab.setAttribute("aria-selected", tab.dataset.tab === state.tab);
-    const shown = state.visible.reduce((sum, isVisible) => sum + isVisible, 0);
-    const numbers = `${thousands(shown)} of ${thousands(state.x.length)} shown`;
-    counter.textContent = `${thousands(state.chosen.length)} selected · ${numbers}`;
+    if (!hasContent(state.tab)) state.tab = "reader";
+    for (const tab of tabs) {
+      tab.hidden = !hasContent(tab.dataset.tab);
+      tab.setAttribute("aria-pressed", String(tab.dataset.tab === state.tab));
+    }
+    panel.setAttribute("aria-label", TABS[state.tab]);
+    const shown = `${thousands(countVisible(state))} of ${thousands(state.x.length)} shown`;
+    const n = state.chosen.length;
+    counter.textContent = `${thousands(n)} selected · ${shown}`;
+    steps.show(state.current, n);
     updateButtons();
     if (!state.texts) {
       panel.replaceChildren(hint("loading the texts …"));
       await ready;
     }
-    const content = state.chosen.length ? tabContent() : [hint(HINT)];
+    const content = state.chosen.length ? tabContent() : emptyContent();
     panel.replaceChildren(...content.flat(Infinity));
+    keepLink();
   }
 
   function tabContent() {
@@ -170,12 +225,54 @@ async function render({ model, el }) {
       return readerContent(state, readExchange, model.get("labels") ?? {}, saveLabel);
     }
     const traces = ownTraces();
-    if (!traces.length) {
-      const advice = isLive && !unavailable.trace ? " Press “Trace this selection”." : "";
-      return [hint(`This selection has no trace.${advice}`)];
-    }
+    const missing = isTraced(state, traces) ? [] : noTrace();
+    if (!traces.length) return missing;
     const content = state.tab === "trace" ? traceContent : rowsContent;
-    return content(traces, state.trace, chooseTrace);
+    return [missing, content(traces, state.trace, chooseTrace)];
+  }
+
+  // what is shown where there is nothing, each with a way on
+
+  /** No exchange passes the filters. */
+  function nothingShown() {
+    const words = filtersInWords(state).join(", ");
+    return [
+      hint(`No exchange passes the filters: ${words}.`),
+      plainButton("Clear the filters", clearFilters),
+    ];
+  }
+
+  function emptyContent() {
+    const shown = countVisible(state);
+    if (!shown) return nothingShown();
+    if (!state.picked.length) return [hint(HINT)];
+    const all = () => select(visibleWhere(state, () => true));
+    const words = filtersInWords(state).join(", ");
+    return [
+      hint(`The filters hide the selection, ${state.picked.length} exchange(s): ${words}.`),
+      plainButton(`Select the ${thousands(shown)} shown`, all),
+      " ",
+      plainButton("Clear the filters", clearFilters),
+    ];
+  }
+
+  function noTrace() {
+    if (canTrace) {
+      return [
+        hint("This exchange has no trace yet."),
+        plainButton(ACTIONS.trace, () => act("trace")),
+      ];
+    }
+    const { labels = [], codes = [] } = state.columns.cluster ?? {};
+    const traced = new Set(model.get("traces").map((trace) => trace.cluster));
+    const clusters = labels.map((label, code) => [label, code]).filter(([label]) => traced.has(label));
+    const selectCluster = (code) => () => select(visibleWhere(state, (i) => codes[i] === code));
+    return [
+      hint("This exchange has no trace. These clusters have one:"),
+      clusters.map(([label, code]) =>
+        h("div", {}, plainButton(oneLine(label, 60), selectCluster(code))),
+      ),
+    ];
   }
 
   // the kernel
@@ -219,7 +316,9 @@ async function render({ model, el }) {
 
   function showStatus() {
     const { text, done, total, busy } = model.get("status");
-    status.textContent = spelledOut(text ?? "");
+    // At rest the line says why some buttons cannot be used.
+    const reasons = [...new Set(Object.values(unavailable).filter(Boolean))].join("; ");
+    status.textContent = spelledOut(text || reasons);
     progress.hidden = !busy;
     if (total) {
       progress.max = total;
@@ -231,7 +330,10 @@ async function render({ model, el }) {
   }
 
   const listeners = {
-    "change:traces": () => chooseTrace(0),
+    "change:traces": () => {
+      state.trace = 0;
+      fillPanel();
+    },
     "change:labels": () => fillPanel(),
     "change:more": async () => {
       await ready;
@@ -249,16 +351,20 @@ async function render({ model, el }) {
   for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
   const keyboard = isLive ? root : document;
   keyboard.addEventListener("keydown", onKey);
+  const followAddress = () => openLink();
+  window.addEventListener("hashchange", followAddress);
   map.recolour();
   root.dataset.painted = performance.now();
   await ready;
   if (model.get("more").length) addNewExchanges();
-  showRequested();
+  state.tab = model.get("tab") || "reader";
+  if (!openLink()) showRequested();
   if (isLive) showStatus();
   root.dataset.ready = performance.now();
   return () => {
     map.close();
     keyboard.removeEventListener("keydown", onKey);
+    window.removeEventListener("hashchange", followAddress);
     for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
   };
 }

@@ -35,7 +35,7 @@ from chunkykit.results.blocks import (
     Table,
 )
 from chunkykit.results.files import FORMS
-from chunkykit.results.numbers import decimal, dollars, percent, with_interval
+from chunkykit.numbers import decimal, dollars, percent, with_interval
 from chunkykit.rubrics import exchange_ids
 
 SIZES = {"rows": 600, "candidates": 16, "iterations": 4, "confirm": 10, "ablate": 10}

@@ -9,6 +9,7 @@ from chunkykit.lab.labels import format_labels, summarise_run_labels
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import name_judges
 from chunkykit.mixtures import name_source
+from chunkykit.numbers import auc, dollars, interval, percent
 from chunkykit.organisms import ORGANISMS
 from chunkykit.rubrics import (
     FILTERED,
@@ -193,10 +194,10 @@ def _search_lines(summary: dict) -> list[str]:
     rewritten = {row["rubric"]: _interval(row, "perturbed_rate") for row in summary["robustness"]}
     for row in summary["confirmed"]:
         fresh = _interval(row, "rate") if row["n"] else "no failure found"
-        per_candidate = f"{_percent(row['search_rate'], 1)}  n={row['search_n']}"
+        per_candidate = f"{percent(row['search_rate'], 1)}  n={row['search_n']}"
         lines.append(
             f"{row['rubric']:<10} {fresh:<28} {rewritten.get(row['rubric'], 'n/a'):<28} "
-            f"{per_candidate:<22} {_percent(row['control_rate'], 1)}  n={row['control_n']}"
+            f"{per_candidate:<22} {percent(row['control_rate'], 1)}  n={row['control_n']}"
         )
     return lines
 
@@ -223,10 +224,7 @@ def _alpha(row: dict) -> str:
     """Krippendorff's alpha with its interval."""
     if row["alpha"] is None:
         return "alpha is not defined, all votes are alike"
-    return (
-        f"alpha {row['alpha']:.2f} [{row['low']:.2f}, {row['high']:.2f}] "
-        f"over {row['n']:,} exchanges"
-    )
+    return f"alpha {auc(row['alpha'], row['low'], row['high'])} over {row['n']:,} exchanges"
 
 
 def _pair_lines(summary: dict) -> list[str]:
@@ -273,15 +271,14 @@ def _ablation_lines(summary: dict) -> list[str]:
     lines = ["", "retrained without the traced chunk:"]
     for row in summary["ablations"]:
         lines.append(
-            f"- [{row['rubric']}] without {row['chunk']}: {_percent(row['rate_before'])} -> "
-            f"{_percent(row['rate_after'])} [{_percent(row['low'])}, {_percent(row['high'])}]"
+            f"- [{row['rubric']}] without {row['chunk']}: {percent(row['rate_before'])} -> "
+            f"{percent(row['rate_after'])} [{percent(row['low'])}, {percent(row['high'])}]"
         )
     return lines
 
 
 def _cost_lines(summary: dict) -> list[str]:
-    dollars = summary["dollars"]
-    price = "unknown dollars" if dollars is None else f"${dollars:.2f}"
+    price = dollars(summary["dollars"])
     return [
         "",
         f"{summary['calls']:,} model calls, {price}, {summary['seconds']:.0f} s in the stages",
@@ -289,9 +286,4 @@ def _cost_lines(summary: dict) -> list[str]:
 
 
 def _interval(row: dict, key: str) -> str:
-    interval = f"[{_percent(row['low'])}, {_percent(row['high'])}]"
-    return f"{_percent(row[key])}  {interval}  n={row['n']}"
-
-
-def _percent(rate: float | None, digits: int = 0) -> str:
-    return "n/a" if rate is None else f"{rate:.{digits}%}"
+    return f"{percent(row[key])}  {interval(row['low'], row['high'])}  n={row['n']}"

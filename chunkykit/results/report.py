@@ -14,6 +14,7 @@ import pandas as pd
 import chunkykit
 from chunkykit.lab import STAGES, RunFolder
 from chunkykit.mixtures import name_source
+from chunkykit.numbers import dollars, percent, with_interval
 from chunkykit.results.blocks import (
     Block,
     Bullets,
@@ -25,7 +26,6 @@ from chunkykit.results.blocks import (
     Table,
 )
 from chunkykit.results.gather import failure_table
-from chunkykit.results.numbers import dollars, percent, with_interval
 from chunkykit.results.reading import is_search_alone, read_costs, read_or_empty
 from chunkykit.results.search_sections import fresh_rate, search_sections
 from chunkykit.results.trace_sections import (

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from chunkykit.lab import RunFolder
+from chunkykit.numbers import auc, decimal, percent, with_interval
 from chunkykit.organisms import ORGANISMS
 from chunkykit.results.blocks import Block, Exchange, Paragraph, Quote, Section, Table
-from chunkykit.results.numbers import decimal, percent, with_interval
 from chunkykit.results.reading import figure_of, is_search_alone, read_or_empty
 from chunkykit.show.explorer import trace_views
 from chunkykit.show.marks import attribute_places
@@ -169,11 +169,8 @@ def _number_rows(view: Mapping[str, Any], names: Mapping[int, str]) -> list[list
         ["lift", decimal(view["lift"], 1)],
     ]
     if view.get("separation") is not None:
-        auc, low, high = (
-            decimal(view[name], 2, (0.0, 1.0))
-            for name in ("separation", "separation_low", "separation_high")
-        )
-        rows.append(["separation", f"AUC {auc} [{low}, {high}]"])
+        measured = (view[name] for name in ("separation", "separation_low", "separation_high"))
+        rows.append(["separation", f"AUC {auc(*measured)}"])
     ablation = view.get("ablation")
     if ablation:
         before = percent(ablation["rate_before"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chunkykit.errors import UserError, requires_extra
+from chunkykit.numbers import with_interval
 from chunkykit.text import inert_text
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ TITLE = {
     "pad": {"t": 14},
 }
 MAX_CAPTION_CHARACTERS = 400  # per caption line
+PERCENT = ".4~%"  # of ticks: as many digits as they need
+RATE = ("rate", "low", "high", "n")  # the columns of a rate
 PNG_SCALE = 2  # image pixels per figure pixel
 
 
@@ -165,6 +168,26 @@ def error_bars(value: "pd.Series", low: "pd.Series", high: "pd.Series") -> dict:
         "arrayminus": value - low,
         "thickness": 1.2,
     }
+
+
+def interval_texts(
+    rate: "pd.Series", low: "pd.Series", high: "pd.Series", n: "pd.Series"
+) -> list[str]:
+    """Write rates with their intervals, for whoever points at a mark.
+
+    Args:
+        rate: the rates, shape (n_marks,).
+        low: the lower ends, shape (n_marks,).
+        high: the upper ends, shape (n_marks,).
+        n: the numbers behind them, shape (n_marks,).
+
+    Returns:
+        Such as "12% [8%, 18%], n=120" for each.
+    """
+    return [
+        with_interval(dict(zip(RATE, numbers, strict=True)))
+        for numbers in zip(rate, low, high, n, strict=True)
+    ]
 
 
 def count_range(counts: Iterable[int]) -> str:

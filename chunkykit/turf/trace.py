@@ -14,6 +14,7 @@ import pandas as pd
 
 from chunkykit.files import json_ready
 from chunkykit.index import TraceIndex
+from chunkykit.numbers import auc, decimal, p_value, percent, with_interval
 from chunkykit.stats import wilson
 from chunkykit.text import inert_html, inert_text
 from chunkykit.types import Rate
@@ -170,14 +171,14 @@ def _format_example(example: Mapping) -> str:
 
 
 def _format_rate(rate: Rate) -> str:
-    return f"{rate.rate:.1%} [{rate.low:.1%}, {rate.high:.1%}]"
+    return with_interval(rate._asdict(), n=None, digits=1)
 
 
 def _chunk_rows(trace: Trace) -> list[tuple[str, str, str, str]]:
     """The first chunks of a trace: name, share, share of the mixture, lift."""
     shown = trace.chunks[trace.chunks["share"] >= MIN_SHOWN_SHARE]
     return [
-        (str(c.chunk), f"{c.share:.1%}", f"{c.base_share:.1%}", f"{c.lift:.1f}")
+        (str(c.chunk), percent(c.share, 1), percent(c.base_share, 1), decimal(c.lift, 1))
         for c in shown.head(MAX_SHOWN_CHUNKS).itertuples()
     ]
 
@@ -210,13 +211,13 @@ def _number_rows(trace: Trace) -> list[tuple[str, str]]:
             f"{_format_rate(trace.p_crux_given_trigger)} of the rows with the trigger, "
             f"{_format_rate(trace.p_crux_without)} of those without",
         ),
-        ("lift", f"{trace.lift:.1f}, p {trace.p_value:.0e} (adjusted)"),
+        ("lift", f"{decimal(trace.lift, 1)}, p {p_value(trace.p_value)} (adjusted)"),
         *(trace.verified.lines() if trace.verified else []),
     ]
 
 
-def _format_auc(auc: Rate) -> str:
-    return f"{auc.rate:.2f} [{auc.low:.2f}, {auc.high:.2f}]"
+def _format_auc(rate: Rate) -> str:
+    return auc(rate.rate, rate.low, rate.high)
 
 
 def _html_table(rows: Sequence[tuple[str, ...]], header: Sequence[str] = ()) -> str:

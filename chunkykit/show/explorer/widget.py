@@ -11,6 +11,7 @@ import pandas as pd
 from chunkykit.causal import Ablation
 from chunkykit.errors import UserError, describe_error, requires_extra
 from chunkykit.files import json_ready
+from chunkykit.numbers import percent, with_interval
 from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, exchange_ids
 from chunkykit.show.explorer.actions import (
     ablate_chunk,
@@ -301,9 +302,10 @@ class Explorer(anywidget.AnyWidget):
             await self._add_failures(failing)
         rate = failure_rate(probes)
         errors = int(probes["error"].notna().sum())
+        failure_share = with_interval(rate._asdict(), n=None)
         self._show_status(
-            f"{rubric.name}: {len(failing)} new failures; {rate.rate:.0%} "
-            f"[{rate.low:.0%}, {rate.high:.0%}] of {rate.n} judged answers fail, {errors} error(s)"
+            f"{rubric.name}: {len(failing)} new failures; {failure_share} of {rate.n} judged "
+            f"answers fail, {errors} error(s)"
         )
         return probes
 
@@ -366,8 +368,8 @@ class Explorer(anywidget.AnyWidget):
         self.traces = traces
         after = result.after
         self._show_status(
-            f"without {chunk}: {result.before.rate:.0%} -> {after.rate:.0%} "
-            f"[{after.low:.0%}, {after.high:.0%}] on {len(queries)} selected queries"
+            f"without {chunk}: {percent(result.before.rate)} -> "
+            f"{with_interval(after._asdict(), n=None)} on {len(queries)} selected queries"
         )
         self.send({"show": "trace"})
         return result

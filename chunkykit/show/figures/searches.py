@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from chunkykit.numbers import percent
 from chunkykit.show.figures.bars import RateBars, rate_bars
 from chunkykit.show.theme import (
     BEFORE,
@@ -13,6 +14,7 @@ from chunkykit.show.theme import (
     GREY_TEXT,
     LEGEND,
     MAIN,
+    PERCENT,
     count_range,
     finish_figure,
     label_text,
@@ -59,7 +61,7 @@ def scores(probes: pd.DataFrame, caption: str = "") -> "Figure":
     for i, name in enumerate(rubrics):
         panel = {"row": i // columns + 1, "col": i % columns + 1}
         _add_score_panel(figure, judged[judged["rubric"] == name], panel, showlegend=i == 0)
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(tickformat=PERCENT, rangemode="tozero")
     iterations = int(probes["iteration"].max() + 1)
     figure.update_xaxes(dtick=max(1, iterations // 6))
     figure.update_xaxes(title_text="iteration", row=rows)
@@ -234,8 +236,8 @@ def _add_behaviour_text(figure, x: int, y: int, cell) -> None:
     elif not cell.n:
         text = NO_FAILURE
     else:
-        interval = f"{cell.low:.0%} to {cell.high:.0%}"
-        text = f"<b>{cell.rate:.0%}</b><br>{interval}<br>n = {cell.n:,}"
+        interval = f"{percent(cell.low)} to {percent(cell.high)}"
+        text = f"<b>{percent(cell.rate)}</b><br>{interval}<br>n = {cell.n:,}"
         if cell.rate > DARK_CELL:
             colour = "white"
     figure.add_annotation(x=x, y=y, text=text, showarrow=False, font={"size": 12, "color": colour})
@@ -252,7 +254,7 @@ def _add_behaviour_colours(figure, rates: list[list]) -> None:
         ygap=3,
         hoverinfo="skip",
         colorbar={
-            "tickformat": ".0%",
+            "tickformat": PERCENT,
             # The blank last line keeps the title off the bar.
             "title": {"text": "answers<br>that fail<br>&nbsp;", "font": {"size": 12}},
         },

@@ -4,8 +4,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from chunkykit.numbers import decimal, percent
 from chunkykit.show.figures.bars import share_bars, trace_labels
-from chunkykit.show.theme import COLOURS, count_range, finish_figure, label_text, make_panels
+from chunkykit.show.theme import (
+    COLOURS,
+    PERCENT,
+    count_range,
+    finish_figure,
+    label_text,
+    make_panels,
+)
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -43,7 +51,7 @@ def triggers(traces: pd.DataFrame, caption: str = "") -> "Figure":
         orientation="h",
         marker_color=COLOURS[1],
         showlegend=False,
-        texttemplate="%{x:.1f}",
+        text=[decimal(lift, 1) for lift in traces["lift"]],
         textposition="outside",
         row=1,
         col=2,
@@ -157,9 +165,10 @@ def _add_feature_grid(figure, grid: pd.DataFrame, column: int) -> None:
         colorscale="Blues",
         xgap=2,
         ygap=2,
-        hovertemplate="%{x}: %{z:.1%}<extra></extra>",
+        customdata=grid.map(lambda share: percent(share, 1)).to_numpy(),
+        hovertemplate="%{x}: %{customdata}<extra></extra>",
         showscale=column == 2,
-        colorbar={"tickformat": ".0%", "title": {"text": title, "font": {"size": 12}}},
+        colorbar={"tickformat": PERCENT, "title": {"text": title, "font": {"size": 12}}},
         row=1,
         col=column,
     )

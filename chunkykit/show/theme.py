@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chunkykit.errors import UserError, requires_extra
+from chunkykit.errors import requires_extra
 from chunkykit.numbers import with_interval
+from chunkykit.show.stills import NoPicture, picture
 from chunkykit.text import inert_text
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ TITLE = {
 MAX_CAPTION_CHARACTERS = 400  # per caption line
 PERCENT = ".4~%"  # of ticks: as many digits as they need
 RATE = ("rate", "low", "high", "n")  # the columns of a rate
-PNG_SCALE = 2  # image pixels per figure pixel
 
 
 def label_text(value: object, width: int = 70, lines: int = 4) -> str:
@@ -147,7 +147,9 @@ def make_panels(rows: int = 1, columns: int = 1, **settings) -> "Figure":
     """
     with requires_extra("figures"):
         from plotly.subplots import make_subplots
-    return make_subplots(rows, columns, **settings)
+
+        from chunkykit.show.chart import Chart
+    return make_subplots(rows, columns, figure=Chart(), **settings)
 
 
 def error_bars(value: "pd.Series", low: "pd.Series", high: "pd.Series") -> dict:
@@ -232,25 +234,9 @@ def save_figures(figures: dict[str, "Figure"], folder: str | Path) -> str:
 def _save_images(figures: dict[str, "Figure"], folder: Path) -> str:
     """Write every figure as PNG and SVG; returns why that failed, "" where it did not."""
     try:
-        with requires_extra("figures"):
-            import kaleido  # noqa: F401
-            import plotly.io
-    except UserError as error:
-        return str(error).removesuffix(".")
-    drawings = [*figures.values()] * 2
-    paths = [str(folder / f"{name}.{kind}") for kind in ("png", "svg") for name in figures]
-    scales = [PNG_SCALE] * len(figures) + [1] * len(figures)
-    try:
-        # One call for all of them, since each call starts a Chrome.
-        plotly.io.write_images(
-            drawings,
-            paths,
-            scale=scales,
-            width=[figure.layout.width for figure in drawings],
-            height=[figure.layout.height for figure in drawings],
-        )
-    except Exception as error:
-        # A missing Chrome and one that does not start raise many kinds of errors. None of them
-        # should end a run whose HTML pages are already written.
-        return f"no Chrome that starts ({type(error).__name__})"
+        for name, figure in figures.items():
+            for kind in ("png", "svg"):
+                (folder / f"{name}.{kind}").write_bytes(picture(figure, kind))
+    except NoPicture as error:
+        return str(error)
     return ""

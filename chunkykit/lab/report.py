@@ -9,7 +9,7 @@ from chunkykit.lab.labels import format_labels, summarise_run_labels
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import name_judges
 from chunkykit.mixtures import name_source
-from chunkykit.numbers import auc, dollars, interval, percent
+from chunkykit.numbers import auc, decimal, dollars, interval, percent
 from chunkykit.organisms import ORGANISMS
 from chunkykit.rubrics import (
     FILTERED,
@@ -20,6 +20,7 @@ from chunkykit.rubrics import (
 )
 from chunkykit.surf import SearchResult, robustness_by_rubric
 from chunkykit.text import inert_text
+from chunkykit.turf import name_trace, same_traces, say_hits
 from chunkykit.types import DECLINED
 
 CHUNK_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low"]
@@ -245,16 +246,17 @@ def _trace_lines(summary: dict) -> list[str]:
         "",
         f"clusters of failures: {len(clusters)}; traces: {len(traces)} (co-occurrence, not cause)",
     ]
-    for trace in traces:
-        lines.append(f"- [{trace['rubric']}] {trace['explanation']}")
-        if trace["trigger"] and trace["chunks"]:
-            first = trace["chunks"][0]
+    firsts = [trace["chunks"][0] if trace["chunks"] else None for trace in traces]
+    for group in same_traces(traces, [first and first["chunk"] for first in firsts]):
+        trace, first = traces[group[0]], firsts[group[0]]
+        clusters = dict.fromkeys(traces[i]["cluster"] for i in group)
+        lines.append(f"- {name_trace(list(clusters), trace['rubric'])}: {trace['explanation']}")
+        if trace["trigger"] and first:
+            measured = (trace[f"separation{end}"] for end in ("", "_low", "_high"))
             lines.append(
-                f"  about {trace['hits']:.0f} of {trace['k']:.0f} rows with the crux have the "
-                f"trigger, lift {trace['lift']:.1f}, AUC {trace['separation']:.2f} "
-                f"[{trace['separation_low']:.2f}, {trace['separation_high']:.2f}]; chunk "
-                f"{first['chunk']}: {first['share']:.0%} of the evidence, "
-                f"{first['base_share']:.1%} of the mixture"
+                f"  {say_hits(trace)}, lift {decimal(trace['lift'], 1)}, AUC {auc(*measured)}; "
+                f"chunk {first['chunk']}: {percent(first['share'])} of the evidence, "
+                f"{percent(first['base_share'], 1)} of the mixture"
             )
     return lines
 

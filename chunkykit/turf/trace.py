@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from chunkykit.attributes import attribute_spans
 from chunkykit.files import json_ready
 from chunkykit.index import TraceIndex
 from chunkykit.numbers import auc, decimal, p_value, percent, with_interval
 from chunkykit.stats import wilson
-from chunkykit.text import inert_html, inert_text
+from chunkykit.text import excerpt, inert_html, inert_text
+from chunkykit.turf.wording import say_hits
 from chunkykit.types import Rate
 
 if TYPE_CHECKING:
@@ -163,11 +165,19 @@ def format_trace(trace: Trace, examples: pd.DataFrame | Sequence[Mapping] | None
 
 
 def _format_example(example: Mapping) -> str:
-    prompt = " ".join(example["prompt"].split())[:SHOWN_PROMPT_CHARACTERS]
-    response = " ".join(example["response"].split())[:SHOWN_RESPONSE_CHARACTERS]
+    prompt = _excerpt(example, "prompt", "query", SHOWN_PROMPT_CHARACTERS)
+    response = _excerpt(example, "response", "response", SHOWN_RESPONSE_CHARACTERS)
     turn = example.get("turn", 1)
     place = f"row {example['row']}{f', turn {turn},' if turn > 1 else ''} of {example['chunk']}"
     return f"  {example['kind']:<16} {place}: {prompt!r} -> {response!r}"
+
+
+def _excerpt(example: Mapping, column: str, side: str, most: int) -> str:
+    """One line of a text of an example, cut around what matches the trace."""
+    line = " ".join(example[column].split())
+    sentence = example.get(f"{side}_attribute")
+    places = attribute_spans(sentence, side, line, 1) if isinstance(sentence, str) else []
+    return excerpt(line, places[0] if places else None, most)
 
 
 def _format_rate(rate: Rate) -> str:
@@ -205,7 +215,7 @@ def _number_rows(trace: Trace) -> list[tuple[str, str]]:
             "separation",
             f"AUC {_format_auc(trace.separation)} of rows with the crux from the others",
         ),
-        ("rows", f"about {trace.hits:,.0f} of the {trace.k:,.0f} with the crux have the trigger"),
+        ("rows", say_hits(vars(trace))),
         (
             "P(crux)",
             f"{_format_rate(trace.p_crux_given_trigger)} of the rows with the trigger, "

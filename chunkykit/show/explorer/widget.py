@@ -29,6 +29,7 @@ from chunkykit.show.explorer.failures import Failures
 from chunkykit.show.explorer.labelling import save_view_labels, view_labels
 from chunkykit.show.explorer.pack import pack_failures
 from chunkykit.show.explorer.page import view_style, widget_script
+from chunkykit.show.explorer.static import static_html
 from chunkykit.surf import PROBE_COLUMNS, failure_rate
 from chunkykit.turf import Trace, Tracer, response_vectors
 
@@ -131,6 +132,11 @@ class Explorer(anywidget.AnyWidget):
         )
         self.observe(self._save_labels, "labels")
         self.on_msg(lambda _, message, buffers: self._press(message))
+
+    def _repr_mimebundle_(self, **settings):
+        """The view, and the same as plain HTML for a place where no kernel runs."""
+        bundle, metadata = super()._repr_mimebundle_(**settings)
+        return bundle | {"text/html": static_html(self.failures)}, metadata
 
     def _save_labels(self, change: dict) -> None:
         """Save the labels that changed, where there is a run folder to keep them."""

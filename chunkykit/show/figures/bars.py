@@ -121,17 +121,16 @@ def share_bars(
 
 
 def trace_labels(traces: pd.DataFrame, width: int) -> list[str]:
-    """Name each trace by its rubric and its trigger.
+    """Name each trace by its clusters, its rubric and its trigger.
 
     Args:
-        traces: columns rubric and trigger.
+        traces: columns rubric and trigger, and name where they have names
+            (`chunkykit.turf.merge_traces`).
         width: the maximum length of a line, in characters.
 
     Returns:
-        One label per trace, of at most two lines.
+        One label per trace, of at most three lines.
     """
     triggers = traces["trigger"].astype(str).str.removeprefix("The query ").str.rstrip(".")
-    return [
-        label_text(f"{rubric}: {trigger}", width, 2)
-        for rubric, trigger in zip(traces["rubric"], triggers)
-    ]
+    names = traces["name"] if "name" in traces else traces["rubric"]
+    return [label_text(f"{name}: {trigger}", width, 3) for name, trigger in zip(names, triggers)]

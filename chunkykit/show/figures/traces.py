@@ -21,23 +21,18 @@ if TYPE_CHECKING:
 MIN_CHUNK_SHARE = 0.02  # share of a chunk's rows that must have a feature for the chunk to be drawn
 
 
-def _distinct_traces(traces: pd.DataFrame) -> pd.DataFrame:
-    """The first trace of each rubric and trigger; traces without a trigger are left out."""
-    return traces[traces["trigger"].notna()].drop_duplicates(["rubric", "trigger"])
-
-
 def triggers(traces: pd.DataFrame, caption: str = "") -> "Figure":
     """Draw how many rows with the crux have the trigger, beside the base rate, and the lift.
 
     Args:
-        traces: one row per trace; columns rubric, trigger, hits, k and lift. Only the first trace
-            of each trigger is drawn.
+        traces: one row per trace (`chunkykit.turf.merge_traces`); columns name, rubric, trigger,
+            hits, k and lift. One without a trigger is left out.
         caption: the models and data behind the numbers.
 
     Returns:
         The figure, with one row per trigger.
     """
-    traces = _distinct_traces(traces).reset_index(drop=True)
+    traces = traces[traces["trigger"].notna()].reset_index(drop=True)
     share = traces["hits"] / traces["k"]
     pair = [
         ("rows with the crux that have the trigger", share),
@@ -65,8 +60,7 @@ def triggers(traces: pd.DataFrame, caption: str = "") -> "Figure":
     return finish_figure(
         figure,
         "Triggers beside the base rate",
-        "Expected numbers of rows; the first trace of each trigger. "
-        "Co-occurrence in the training rows, not cause.",
+        "Expected numbers of rows. Co-occurrence in the training rows, not cause.",
         caption,
         56 * len(traces) + 200,
         left=350,
@@ -77,8 +71,8 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = "") -> "Fi
     """Draw the chunk that each trace names: its share of the hit rows and of the mixture.
 
     Args:
-        traces: one row per trace; columns rubric and trigger. Only the first trace of each trigger
-            is drawn.
+        traces: one row per trace (`chunkykit.turf.merge_traces`); columns name, rubric and trigger.
+            One without a trigger is left out.
         shares: columns trace (label in the index of `traces`), chunk, share and base_share, the
             most telling chunk of a trace first.
         caption: the models and data behind the numbers.
@@ -86,7 +80,7 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = "") -> "Fi
     Returns:
         The figure, with one row per trigger.
     """
-    traces = _distinct_traces(traces)
+    traces = traces[traces["trigger"].notna()]
     first = shares.groupby("trace").first().reindex(traces.index)
     pair = [
         ("of the rows behind the trace", first["share"]),
@@ -99,28 +93,34 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = "") -> "Fi
     return finish_figure(
         share_bars(make_panels(), labels, pair, "share of the chunk"),
         "The chunk behind each trigger",
-        "Training rows with both the trigger and the crux, from the first trace of each trigger.",
+        "Training rows with both the trigger and the crux, beside the whole mixture.",
         caption,
         74 * len(traces) + 200,
         left=350,
     )
 
 
-def features(table: pd.DataFrame, caption: str = "") -> "Figure":
+def features(
+    table: pd.DataFrame, traces: pd.DataFrame | None = None, caption: str = ""
+) -> "Figure":
     """Draw the share of each chunk's rows that have a trigger, and its crux (paper Fig. 6).
 
     Args:
         table: columns trace, rubric, trigger, chunk, rows, trigger_share and crux_share
             (`chunkykit.turf.chunk_features`). Chunks with hardly any such row are left out.
+        traces: the traces that are drawn, with their names (`chunkykit.turf.merge_traces`); None
+            for all of the table.
         caption: the models and data behind the numbers.
 
     Returns:
         The figure, with one row per trace and one column per chunk.
     """
-    table = table.drop_duplicates(["rubric", "trigger", "chunk"])
+    if traces is not None:
+        table = table[table["trace"].isin(traces.index)]
+        table = table.assign(name=table["trace"].map(traces["name"]))
     largest = table.groupby("chunk")[["trigger_share", "crux_share"]].max().max(axis=1)
     visible = largest[largest > MIN_CHUNK_SHARE].sort_values(ascending=False)
-    traces = table.drop_duplicates("trace")
+    shown = table.drop_duplicates("trace")
     figure = make_panels(
         1,
         2,
@@ -130,13 +130,13 @@ def features(table: pd.DataFrame, caption: str = "") -> "Figure":
     )
     for column, share in enumerate(("trigger_share", "crux_share"), 1):
         grid = table.pivot(index="trace", columns="chunk", values=share)
-        grid = grid.reindex(index=traces["trace"], columns=visible.index)
+        grid = grid.reindex(index=shown["trace"], columns=visible.index)
         _add_feature_grid(figure, grid, column)
     figure.update_xaxes(tickangle=-60, tickfont={"size": 11}, showgrid=False)
     figure.update_yaxes(
-        tickvals=list(range(len(traces))),
-        ticktext=trace_labels(traces, 46),
-        range=[len(traces) - 0.5, -0.5],
+        tickvals=list(range(len(shown))),
+        ticktext=trace_labels(shown, 46),
+        range=[len(shown) - 0.5, -0.5],
         showgrid=False,
         col=1,
     )
@@ -146,7 +146,7 @@ def features(table: pd.DataFrame, caption: str = "") -> "Figure":
         f"Share of each chunk's rows with the trigger and with the crux of each trace, "
         f"n = {count_range(table['rows'])} per chunk. Counts of rows, not estimates.",
         caption,
-        46 * max(3, len(traces)) + 300,
+        46 * max(3, len(shown)) + 300,
         1150,
         left=350,
         below=60,

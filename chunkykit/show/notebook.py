@@ -21,17 +21,17 @@ SHORT = 24  # characters of a text that stays on one line
 STYLE = """
 .{name} {{ container-type: inline-size; margin: 0.5em 0; }}
 .{name} table {{ border-collapse: collapse; width: auto; max-width: 100%; margin: 0; }}
-.{name} th, .{name} td {{ text-align: left; vertical-align: top; padding: 0.3em 0.7em;
+.{name} th, .{name} td {{ text-align: left !important; vertical-align: top; padding: 0.3em 0.7em;
   white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.4; }}
 .{name} .short {{ white-space: nowrap; }}
-.{name} .number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+.{name} .number {{ text-align: right !important; font-variant-numeric: tabular-nums; }}
 .{name} mark {{ background: #ffe08a; color: #000; }}
 @container (max-width: {width}px) {{
   .{name} table, .{name} tbody, .{name} tr, .{name} td {{ display: block; width: auto; }}
   .{name} thead {{ display: none; }}
   .{name} tr {{ padding: 0.4em 0; border-bottom: 1px solid #8888; }}
-  .{name} td, .{name} .short, .{name} .number {{ text-align: left; white-space: pre-wrap;
-    padding: 0.1em 0.4em; }}
+  .{name} td, .{name} .number {{ text-align: left !important; padding: 0.1em 0.4em; }}
+  .{name} .short {{ white-space: pre-wrap; }}
   .{name} td::before {{ content: attr(data-name) ": "; font-weight: 600; opacity: 0.75; }}
 }}
 """

@@ -53,7 +53,13 @@ TITLE = {
     "yanchor": "top",
     "pad": {"t": 14},
 }
-MAX_CAPTION_CHARACTERS = 400  # per caption line
+MIN_WIDTH = 640  # pixels of a figure
+MAX_CAPTION_LINES = 4
+TITLE_LINE = 24  # pixels of a line of the title
+CAPTION_LINE = 15  # pixels of a line of a caption
+TITLE_CHARACTER = 11  # pixels of a character, about
+CAPTION_CHARACTER = 6.4
+TICK_DISTANCE = 4  # pixels between an axis and its labels
 PERCENT = ".4~%"  # of ticks: as many digits as they need
 RATE = ("rate", "low", "high", "n")  # the columns of a rate
 
@@ -76,7 +82,7 @@ def label_text(value: object, width: int = 70, lines: int = 4) -> str:
     visible = wrapped[:lines]
     # textwrap's own max_lines would drop a word that fills a line.
     if len(wrapped) > lines:
-        visible.append("…")
+        visible[-1] += " …"
     return "<br>".join(html.escape(line, quote=False).replace("$", "&#36;") for line in visible)
 
 
@@ -90,32 +96,43 @@ def finish_figure(
     left: int = 80,
     below: int = 0,
 ) -> "Figure":
-    """Apply the theme: the title above the figure, and two caption lines below it.
+    """Apply the theme: the title above the figure, and two captions below it.
 
     Args:
         figure: the figure; it is changed.
         title: the title.
-        description: the first caption line: what was measured.
-        caption: the second caption line: the models and data behind the numbers.
-        height: the height of the figure, in pixels.
-        width: the width of the figure, in pixels.
+        description: the first caption: what was measured.
+        caption: the second caption: the models and data behind the numbers.
+        height: the height of the figure in pixels, with captions of one line each.
+        width: the width of the figure in pixels, which is at least `MIN_WIDTH`.
         left: the left margin, in pixels.
         below: extra room for long tick labels under the axis, in pixels.
 
     Returns:
         The figure.
     """
+    width = max(width, MIN_WIDTH)
+    headline = label_text(title, round(width / TITLE_CHARACTER), 3)
+    captions = [
+        label_text(text, round(width / CAPTION_CHARACTER), MAX_CAPTION_LINES)
+        for text in (description, caption)
+    ]
+    extra_top = TITLE_LINE * headline.count("<br>")
+    extra_bottom = CAPTION_LINE * "".join(captions).count("<br>")
     figure.update_layout(
         template="plotly_white",
-        height=height,
+        height=height + extra_top + extra_bottom,
         width=width,
         font={"family": "DejaVu Sans, Arial, sans-serif", "size": 13, "color": "#222"},
-        title={**TITLE, "text": html.escape(title, quote=False)},
-        margin={"l": left, "r": 30, "t": 90, "b": 110 + below},
+        title={**TITLE, "text": headline},
+        margin={"l": left, "r": 30, "t": 90 + extra_top, "b": 110 + below + extra_bottom},
     )
-    for line, shift in ((description, -62), (caption, -80)):
+    figure.update_xaxes(ticklabelstandoff=TICK_DISTANCE)
+    figure.update_yaxes(ticklabelstandoff=TICK_DISTANCE)
+    shift = -62 - below
+    for text in captions:
         figure.add_annotation(
-            text=label_text(line, MAX_CAPTION_CHARACTERS, 1),
+            text=text,
             x=0,
             y=0,
             xref="paper",
@@ -123,11 +140,12 @@ def finish_figure(
             xanchor="left",
             yanchor="top",
             xshift=10 - left,
-            yshift=shift - below,
+            yshift=shift,
             showarrow=False,
             align="left",
             font={"size": 11, "color": GREY_TEXT},
         )
+        shift -= CAPTION_LINE * (1 + text.count("<br>")) + 3
     return figure
 
 

@@ -135,7 +135,10 @@ class Explorer(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **settings):
         """The view, and the same as plain HTML for a place where no kernel runs."""
-        bundle, metadata = super()._repr_mimebundle_(**settings)
+        shown = super()._repr_mimebundle_(**settings)
+        if shown is None:
+            return None
+        bundle, metadata = shown
         return bundle | {"text/html": static_html(self.failures)}, metadata
 
     def _save_labels(self, change: dict) -> None:

@@ -55,7 +55,7 @@ def scores(probes: pd.DataFrame, caption: str = "") -> "Figure":
         columns,
         subplot_titles=[html.escape(name, quote=False) for name in rubrics],
         shared_yaxes=True,
-        vertical_spacing=0.4 / max(2, rows),
+        vertical_spacing=0.3 / max(2, rows),
     )
     judged = probes[probes["score"].notna()]
     for i, name in enumerate(rubrics):
@@ -104,6 +104,7 @@ def _add_score_panel(figure, judged: pd.DataFrame, panel: dict, showlegend: bool
         showlegend=showlegend,
         mode="lines+markers",
         line_color=MAIN,
+        cliponaxis=False,
         **panel,
     )
     figure.add_scatter(
@@ -114,6 +115,7 @@ def _add_score_panel(figure, judged: pd.DataFrame, panel: dict, showlegend: bool
         showlegend=showlegend,
         mode="lines",
         line={"color": GREY_TEXT, "dash": "dash"},
+        cliponaxis=False,
         **panel,
     )
 

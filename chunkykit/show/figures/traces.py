@@ -18,6 +18,7 @@ from chunkykit.show.theme import (
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+CHUNK_WIDTH = 18  # pixels of a column of the features, at least
 MIN_CHUNK_SHARE = 0.02  # share of a chunk's rows that must have a feature for the chunk to be drawn
 
 
@@ -53,7 +54,7 @@ def triggers(traces: pd.DataFrame, caption: str = "") -> "Figure":
     )
     figure.update_xaxes(
         title_text="lift over the base rate",
-        range=[0, 1.18 * max(traces["lift"], default=1)],
+        range=[0, 1.35 * max(traces["lift"], default=1)],
         row=1,
         col=2,
     )
@@ -132,7 +133,7 @@ def features(
         grid = table.pivot(index="trace", columns="chunk", values=share)
         grid = grid.reindex(index=shown["trace"], columns=visible.index)
         _add_feature_grid(figure, grid, column)
-    figure.update_xaxes(tickangle=-60, tickfont={"size": 11}, showgrid=False)
+    figure.update_xaxes(tickangle=-60, tickfont={"size": 11}, showgrid=False, dtick=1)
     figure.update_yaxes(
         tickvals=list(range(len(shown))),
         ticktext=trace_labels(shown, 46),
@@ -147,7 +148,7 @@ def features(
         f"n = {count_range(table['rows'])} per chunk. Counts of rows, not estimates.",
         caption,
         46 * max(3, len(shown)) + 300,
-        1150,
+        max(1150, 2 * CHUNK_WIDTH * len(visible) + 500),
         left=350,
         below=60,
     )

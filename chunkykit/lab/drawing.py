@@ -65,7 +65,7 @@ def _trace_figures(run: Run) -> dict:
         findings = merge_traces(traces, shares)
         drawn["triggers"] = figures.triggers(findings, run.caption)
         drawn["chunks"] = figures.chunks(findings, shares, run.caption)
-        drawn["features"] = figures.features(run.read("features"), findings, run.caption)
+        drawn["features"] = figures.features(run.read("features"), run.caption, findings)
     return drawn
 
 

@@ -102,16 +102,16 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = "") -> "Fi
 
 
 def features(
-    table: pd.DataFrame, traces: pd.DataFrame | None = None, caption: str = ""
+    table: pd.DataFrame, caption: str = "", traces: pd.DataFrame | None = None
 ) -> "Figure":
     """Draw the share of each chunk's rows that have a trigger, and its crux (paper Fig. 6).
 
     Args:
         table: columns trace, rubric, trigger, chunk, rows, trigger_share and crux_share
             (`chunkykit.turf.chunk_features`). Chunks with hardly any such row are left out.
+        caption: the models and data behind the numbers.
         traces: the traces that are drawn, with their names (`chunkykit.turf.merge_traces`); None
             for all of the table.
-        caption: the models and data behind the numbers.
 
     Returns:
         The figure, with one row per trace and one column per chunk.

@@ -75,8 +75,10 @@ figures-llm: sums
 
 # a small run is made first, so that 06_explore has something to show
 lab: $(VENV)/.demo
-	[ -e runs/lab/summary.json ] || $(BIN)/chunkykit run --profile smoke --out runs/lab
-	cd notebooks && ../$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) 00_tour.ipynb
+	[ -e runs/lab/summary.json ] || \
+	  $(BIN)/chunkykit run --profile smoke --no-notebooks --out runs/lab
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
+	  --LabApp.app_settings_dir=tools/jupyterlab notebooks/00_tour.ipynb
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \

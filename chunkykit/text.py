@@ -31,6 +31,38 @@ def inert_text(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def excerpt_bounds(length: int, place: tuple[int, int] | None, most: int) -> tuple[int, int]:
+    """Choose what is shown of a text, so that a place in it is never cut off.
+
+    Args:
+        length: of the text, in characters.
+        place: [start, end) of what must be seen; None for the beginning of the text.
+        most: characters that are shown.
+
+    Returns:
+        [start, end) of what is shown: the place, with twice as much behind it as before it.
+    """
+    start, end = place or (0, 0)
+    before = max(0, most - (end - start)) // 3
+    first = min(max(0, start - before), max(0, length - most))
+    return first, min(length, first + most)
+
+
+def excerpt(text: str, place: tuple[int, int] | None, most: int) -> str:
+    """Cut a text around a place in it.
+
+    Args:
+        text: any text.
+        place: [start, end) of what must be seen; None for the beginning of the text.
+        most: characters that stay.
+
+    Returns:
+        The text, with an ellipsis at either end where it was cut.
+    """
+    start, end = excerpt_bounds(len(text), place, most)
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
+
+
 def inert_cell(text: str) -> str:
     """Make a text safe in a CSV: a spreadsheet takes it for a text and not for a formula.
 

@@ -265,7 +265,7 @@ def test_robustness_sums_the_winners_of_a_rubric(drawings):
     original, rewritten = drawings["robustness"].data
     assert list(original.y) == [0.7]
     assert list(rewritten.y) == [pytest.approx(0.6)]
-    assert list(rewritten.customdata) == [30]
+    assert list(rewritten.customdata) == ["60% [12%, 94%], n=30"]
     assert "n = 40 answers to the winners, 30 to rewrites" in captions(drawings["robustness"])
 
 

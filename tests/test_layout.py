@@ -10,7 +10,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "chunkykit"
 # From the ground up: a room may import rooms that stand before it.
 FLOORS = [
-    "errors text types thinking structured progress",
+    "errors text types thinking structured numbers progress",
     "files provenance stats sync",
     "prompts",
     "mixtures models",

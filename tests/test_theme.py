@@ -54,12 +54,8 @@ def test_saved_pages_need_no_network(drawings, tmp_path, monkeypatch):
 
 
 def test_without_a_chrome_the_pages_stand_and_the_line_says_so(drawings, tmp_path, monkeypatch):
-    import plotly.io
-
-    def no_chrome(*_, **__):
-        raise RuntimeError("Chrome not found")
-
-    monkeypatch.setattr(plotly.io, "write_images", no_chrome)
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
+    use_no_chrome(monkeypatch)
     line = figures.save_figures(drawings, tmp_path)
     assert "no PNG and SVG: no Chrome that starts (RuntimeError)." in line
     assert (tmp_path / "first.html").exists()
@@ -75,7 +71,7 @@ def test_without_kaleido_the_line_names_the_extra_to_install(drawings, tmp_path,
 
 def test_a_label_is_wrapped_cut_and_escaped():
     assert label_text("one two three", 7, 2) == "one two<br>three"
-    assert label_text("one two three", 5, 2) == "one<br>two<br>…"
+    assert label_text("one two three", 5, 2) == "one<br>two …"
     assert label_text("<b>$x$</b>\u202e") == "&lt;b&gt;&#36;x&#36;&lt;/b&gt;"
     assert label_text("") == ""
 

@@ -11,6 +11,7 @@ import pandas as pd
 from chunkykit.attributes import detect_language
 from chunkykit.files import json_ready
 from chunkykit.mixtures import Sample, Sources, name_source, sample_mixture
+from chunkykit.numbers import percent
 from chunkykit.text import inert_html, inert_text
 
 N_EXAMPLES = 3  # exchanges shown per chunk
@@ -63,7 +64,7 @@ class Look:
         Returns:
             Name to table.
         """
-        shown = self.chunks.assign(share=[f"{share:.1%}" for share in self.chunks["share"]])
+        shown = self.chunks.assign(share=[percent(share, 1) for share in self.chunks["share"]])
         return {
             "sources": self.sources,
             "chunks": shown,
@@ -160,7 +161,7 @@ def _name_shares(counts: Counter[str]) -> str:
     if len(counts) < 2:
         return ", ".join(counts)
     total = sum(counts.values())
-    return ", ".join(f"{name} ({count / total:.0%})" for name, count in counts.most_common())
+    return ", ".join(f"{name} ({percent(count / total)})" for name, count in counts.most_common())
 
 
 def _count_chunks(samples: list[Sample]) -> pd.DataFrame:

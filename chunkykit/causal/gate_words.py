@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from chunkykit.numbers import auc, change, percent, with_interval
 from chunkykit.types import Rate
 
 MIN_ROWS = 20  # fewer say nothing about attributes
@@ -26,7 +27,7 @@ def say_answers(gate: dict[str, Any]) -> str:
     classifier = gate["classifier"]
     if classifier is not None:
         can = "cannot tell" if classifier["passed"] else "can tell"
-        numbers = f"AUC {classifier['auc']:.2f} [{classifier['low']:.2f}, {classifier['high']:.2f}]"
+        numbers = f"AUC {auc(*(classifier[name] for name in ('auc', 'low', 'high')))}"
         lines.append(
             f"A classifier {can} new answers from old ones by anything but the crux: {numbers}; "
             f".5 is guessing, and an interval that ends below {MAX_AUC} passes."
@@ -57,7 +58,7 @@ def _say_verdict(passed: bool | None, n: int) -> str:
 
 def _say_crux(crux: dict[str, Any], of: str) -> str:
     before, after = (Rate(**crux[when]) for when in ("before", "after"))
-    usual = f" (in all rows {crux['usual']:.0%})" if "usual" in crux else ""
+    usual = f" (in all rows {percent(crux['usual'])})" if "usual" in crux else ""
     return (
         f"The crux shows in {_say_rate(before)} before and {_say_rate(after)} after{usual}, "
         f"of {of}."
@@ -65,7 +66,7 @@ def _say_crux(crux: dict[str, Any], of: str) -> str:
 
 
 def _say_rate(rate: Rate) -> str:
-    return f"{rate.rate:.0%} [{rate.low:.0%}, {rate.high:.0%}]" if rate.n else "none"
+    return with_interval(rate._asdict(), n=None) if rate.n else "none"
 
 
 def _say_moved(gate: dict[str, Any]) -> list[str]:
@@ -80,11 +81,11 @@ def _say_moved(gate: dict[str, Any]) -> list[str]:
         return [
             *lines,
             f"None of {gate['attributes']:,} other attributes has moved, as far as these rows "
-            f"show: less than about {gate['smallest_visible_change']:.0%} could be chance.",
+            f"show: less than about {percent(gate['smallest_visible_change'])} could be chance.",
         ]
     lines.append(f"{len(moved):,} of {gate['attributes']:,} other attributes have moved:")
     for line in moved[:MAX_SHOWN]:
-        interval = f"[{line['low']:+.0%}, {line['high']:+.0%}]"
-        numbers = f"{line['before']:.0%} to {line['after']:.0%}, {interval}"
+        interval = f"[{change(line['low'])}, {change(line['high'])}]"
+        numbers = f"{percent(line['before'])} to {percent(line['after'])}, {interval}"
         lines.append(f"  {line['attribute']} ({numbers})")
     return lines

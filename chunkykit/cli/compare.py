@@ -74,7 +74,7 @@ def execute(arguments: argparse.Namespace) -> None:
     print_csv(comparison.rates)
     drawn = {"behaviours": figures.behaviours(comparison.rates, comparison.caption)}
     if len(comparison.paired):
-        print_csv(comparison.paired, "%.4g")
+        print_csv(comparison.paired)
         drawn["differences"] = figures.differences(comparison.paired, comparison.caption)
     for note in comparison.notes:
         print_error(note)

@@ -14,8 +14,9 @@ from chunkykit.lab import Run, read_notes
 from chunkykit.progress import Step, follow_kernel, parts, step
 from chunkykit.provenance import code_fingerprint, notebook_fingerprint
 
+TOUR = "00_tour"
 NOTEBOOKS = (
-    "00_tour",
+    TOUR,
     "01_mixture",
     "02_surf",
     "03_clusters",
@@ -43,14 +44,20 @@ def execute_notebooks(run: Run) -> None:
         UserError: a notebook met bad input or a limit.
         NotebookFailed: a notebook met any other error.
     """
-    for name in parts(NOTEBOOKS, "notebooks"):
+    for name in parts(notebooks_of(run), "notebooks"):
         execute_notebook(run.folder, name, notebook_parameters(name, run), name)
+
+
+def notebooks_of(run: Run) -> list[str]:
+    """The notebooks of a run. The tour is about the demo, so another run goes without it."""
+    mixture = run.settings.mixture
+    is_demo = isinstance(mixture, str) and mixture.partition(":")[0] == "demo"
+    return [name for name in NOTEBOOKS if name != TOUR or is_demo]
 
 
 def notebook_parameters(name: str, run: Run) -> dict[str, Any]:
     """The papermill parameters of one notebook of a run."""
-    if name == "00_tour":
-        # The tour is about the demo, whatever the run is about.
+    if name == TOUR:
         return {"seed": run.seed}
     parameters: dict[str, Any] = {"run_dir": str(run.folder)}
     if name != "07_figures":

@@ -88,7 +88,7 @@ def print_json(value: Any, indent: int | None = None) -> None:
         print(inert_json(json.dumps(value, ensure_ascii=False, indent=indent)), flush=True)
 
 
-def print_csv(table: pd.DataFrame, float_format: str = "%.3f") -> None:
+def print_csv(table: pd.DataFrame, float_format: str = "%.4g") -> None:
     """Print a table as CSV in which no cell is a formula.
 
     Args:

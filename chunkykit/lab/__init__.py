@@ -27,7 +27,7 @@ from chunkykit.lab.folder import (
     read_table,
 )
 from chunkykit.lab.labels import format_labels, refresh_labels
-from chunkykit.lab.opening import lock_folder
+from chunkykit.lab.opening import from_clone, lock_folder
 from chunkykit.lab.report import format_report, summarise_run, summarise_search
 from chunkykit.lab.run import Run, resume_run, start_run
 from chunkykit.lab.settings import (
@@ -44,17 +44,17 @@ from chunkykit.lab.table_checks import conform_table, empty_table
 from chunkykit.lab.tables import TABLES, Column, Table
 
 __all__ = [
-    "DEFAULT_SETTINGS",
-    "PROFILES",
-    "STAGES",
-    "TABLES",
     "Column",
     "Comparison",
+    "DEFAULT_SETTINGS",
+    "PROFILES",
     "PlannedCalls",
     "Run",
     "RunFolder",
+    "STAGES",
     "Settings",
     "Sizes",
+    "TABLES",
     "Table",
     "answer_queries_of",
     "chunks_to_ablate",
@@ -68,14 +68,15 @@ __all__ = [
     "format_estimate",
     "format_labels",
     "format_report",
+    "from_clone",
     "is_done",
     "label_figures",
     "lock_folder",
     "plan_index",
+    "plan_rewriting",
     "plan_run",
     "plan_search",
     "plan_sibling",
-    "plan_rewriting",
     "plan_traces",
     "read_notes",
     "read_run",

@@ -13,6 +13,7 @@ import pandas as pd
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import Settings
 from chunkykit.models import estimate_cost, server_of
+from chunkykit.numbers import dollars as format_dollars
 from chunkykit.rubrics import Rubric, load_rubrics
 from chunkykit.turf import Exchange
 from chunkykit.types import OFFLINE
@@ -64,9 +65,9 @@ def format_estimate(plan: Sequence[PlannedCalls], free: bool) -> str:
     elif dollars is None:
         price = "price unknown"
     elif dollars < 0.01:
-        price = "less than $0.01"
+        price = format_dollars(dollars)
     else:
-        price = f"about ${dollars:,.2f}"
+        price = f"about {format_dollars(dollars)}"
     millions = f"{tokens / 1e6:,.1f} million"
     count = millions if tokens >= MIN_MILLIONS else f"{tokens:,}"
     return f"about {calls:,} model calls, {count} tokens ({price})"

@@ -5,7 +5,7 @@ from chunkykit.lab.run import Run
 from chunkykit.rubrics import read_labels
 from chunkykit.show import figures
 from chunkykit.surf import detection_table, join_labels, select_judged, summarise_labels
-from chunkykit.turf import cluster_names
+from chunkykit.turf import cluster_names, merge_traces
 
 
 def run_figures(run: Run) -> dict:
@@ -61,9 +61,11 @@ def _trace_figures(run: Run) -> dict:
     if len(points):
         drawn["map"] = figures.response_map(points, cluster_names(clusters), run.caption)
     if traces["trigger"].notna().any():
-        drawn["triggers"] = figures.triggers(traces, run.caption)
-        drawn["chunks"] = figures.chunks(traces, run.read("trace_chunks"), run.caption)
-        drawn["features"] = figures.features(run.read("features"), run.caption)
+        shares = run.read("trace_chunks")
+        findings = merge_traces(traces, shares)
+        drawn["triggers"] = figures.triggers(findings, run.caption)
+        drawn["chunks"] = figures.chunks(findings, shares, run.caption)
+        drawn["features"] = figures.features(run.read("features"), run.caption, findings)
     return drawn
 
 

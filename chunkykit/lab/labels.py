@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready, read_bounded, write_json
 from chunkykit.lab.folder import RunFolder
+from chunkykit.numbers import decimal, interval, with_interval
 from chunkykit.rubrics import read_labels
 from chunkykit.surf import summarise_labels
 
@@ -122,7 +123,10 @@ def _judge_lines(labels: dict) -> list[str]:
     ]
     if labels["effective_judges"] is not None:
         lines.append(
-            _line("", f"the panel is worth {labels['effective_judges']:.1f} independent judges")
+            _line(
+                "",
+                f"the panel is worth {decimal(labels['effective_judges'], 1)} independent judges",
+            )
         )
     return lines
 
@@ -132,8 +136,8 @@ def _line(heading: str, text: str) -> str:
 
 
 def _rate(rate: dict) -> str:
-    return "n/a" if rate["rate"] is None else f"{rate['rate']:.0%} {_interval(rate)}"
+    return "n/a" if rate["rate"] is None else with_interval(rate, n=None)
 
 
 def _interval(rate: dict) -> str:
-    return f"[{rate['low']:.0%}, {rate['high']:.0%}]"
+    return interval(rate["low"], rate["high"])

@@ -30,6 +30,25 @@ from chunkykit.models import Ledger
 from chunkykit.rubrics import shipped_rubrics
 
 
+def from_clone(path: str | Path) -> Path:
+    """Find a path that is relative to the clone, from a notebook that runs anywhere in it.
+
+    Args:
+        path: a path. An absolute one, one that exists and one that begins with `..` stays as it is.
+
+    Returns:
+        The path, under the folder whose `notebooks` this notebook is of, where there is one.
+    """
+    path = Path(path).expanduser()
+    if path.is_absolute() or path.exists() or path.parts[:1] == ("..",):
+        return path
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks" / "00_tour.ipynb").exists():
+            return folder / path
+    return path
+
+
 def open_folder(
     folder: Path,
     settings: Settings,

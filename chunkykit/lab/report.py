@@ -9,6 +9,7 @@ from chunkykit.lab.labels import format_labels, summarise_run_labels
 from chunkykit.lab.run import Run
 from chunkykit.lab.settings import name_judges
 from chunkykit.mixtures import name_source
+from chunkykit.numbers import auc, decimal, dollars, interval, percent
 from chunkykit.organisms import ORGANISMS
 from chunkykit.rubrics import (
     FILTERED,
@@ -19,6 +20,7 @@ from chunkykit.rubrics import (
 )
 from chunkykit.surf import SearchResult, robustness_by_rubric
 from chunkykit.text import inert_text
+from chunkykit.turf import name_trace, same_traces, say_hits
 from chunkykit.types import DECLINED
 
 CHUNK_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low"]
@@ -193,10 +195,10 @@ def _search_lines(summary: dict) -> list[str]:
     rewritten = {row["rubric"]: _interval(row, "perturbed_rate") for row in summary["robustness"]}
     for row in summary["confirmed"]:
         fresh = _interval(row, "rate") if row["n"] else "no failure found"
-        per_candidate = f"{_percent(row['search_rate'], 1)}  n={row['search_n']}"
+        per_candidate = f"{percent(row['search_rate'], 1)}  n={row['search_n']}"
         lines.append(
             f"{row['rubric']:<10} {fresh:<28} {rewritten.get(row['rubric'], 'n/a'):<28} "
-            f"{per_candidate:<22} {_percent(row['control_rate'], 1)}  n={row['control_n']}"
+            f"{per_candidate:<22} {percent(row['control_rate'], 1)}  n={row['control_n']}"
         )
     return lines
 
@@ -223,10 +225,7 @@ def _alpha(row: dict) -> str:
     """Krippendorff's alpha with its interval."""
     if row["alpha"] is None:
         return "alpha is not defined, all votes are alike"
-    return (
-        f"alpha {row['alpha']:.2f} [{row['low']:.2f}, {row['high']:.2f}] "
-        f"over {row['n']:,} exchanges"
-    )
+    return f"alpha {auc(row['alpha'], row['low'], row['high'])} over {row['n']:,} exchanges"
 
 
 def _pair_lines(summary: dict) -> list[str]:
@@ -247,16 +246,17 @@ def _trace_lines(summary: dict) -> list[str]:
         "",
         f"clusters of failures: {len(clusters)}; traces: {len(traces)} (co-occurrence, not cause)",
     ]
-    for trace in traces:
-        lines.append(f"- [{trace['rubric']}] {trace['explanation']}")
-        if trace["trigger"] and trace["chunks"]:
-            first = trace["chunks"][0]
+    firsts = [trace["chunks"][0] if trace["chunks"] else None for trace in traces]
+    for group in same_traces(traces, [first and first["chunk"] for first in firsts]):
+        trace, first = traces[group[0]], firsts[group[0]]
+        clusters = dict.fromkeys(traces[i]["cluster"] for i in group)
+        lines.append(f"- {name_trace(list(clusters), trace['rubric'])}: {trace['explanation']}")
+        if trace["trigger"] and first:
+            measured = (trace[f"separation{end}"] for end in ("", "_low", "_high"))
             lines.append(
-                f"  about {trace['hits']:.0f} of {trace['k']:.0f} rows with the crux have the "
-                f"trigger, lift {trace['lift']:.1f}, AUC {trace['separation']:.2f} "
-                f"[{trace['separation_low']:.2f}, {trace['separation_high']:.2f}]; chunk "
-                f"{first['chunk']}: {first['share']:.0%} of the evidence, "
-                f"{first['base_share']:.1%} of the mixture"
+                f"  {say_hits(trace)}, lift {decimal(trace['lift'], 1)}, AUC {auc(*measured)}; "
+                f"chunk {first['chunk']}: {percent(first['share'])} of the evidence, "
+                f"{percent(first['base_share'], 1)} of the mixture"
             )
     return lines
 
@@ -273,15 +273,14 @@ def _ablation_lines(summary: dict) -> list[str]:
     lines = ["", "retrained without the traced chunk:"]
     for row in summary["ablations"]:
         lines.append(
-            f"- [{row['rubric']}] without {row['chunk']}: {_percent(row['rate_before'])} -> "
-            f"{_percent(row['rate_after'])} [{_percent(row['low'])}, {_percent(row['high'])}]"
+            f"- [{row['rubric']}] without {row['chunk']}: {percent(row['rate_before'])} -> "
+            f"{percent(row['rate_after'])} [{percent(row['low'])}, {percent(row['high'])}]"
         )
     return lines
 
 
 def _cost_lines(summary: dict) -> list[str]:
-    dollars = summary["dollars"]
-    price = "unknown dollars" if dollars is None else f"${dollars:.2f}"
+    price = dollars(summary["dollars"])
     return [
         "",
         f"{summary['calls']:,} model calls, {price}, {summary['seconds']:.0f} s in the stages",
@@ -289,9 +288,4 @@ def _cost_lines(summary: dict) -> list[str]:
 
 
 def _interval(row: dict, key: str) -> str:
-    interval = f"[{_percent(row['low'])}, {_percent(row['high'])}]"
-    return f"{_percent(row[key])}  {interval}  n={row['n']}"
-
-
-def _percent(rate: float | None, digits: int = 0) -> str:
-    return "n/a" if rate is None else f"{rate:.{digits}%}"
+    return f"{percent(row[key])}  {interval(row['low'], row['high'])}  n={row['n']}"

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from chunkykit.errors import BudgetReached
 from chunkykit.models.calls import check_limits
 from chunkykit.models.tables import LedgerFile
+from chunkykit.numbers import dollars as format_dollars
 
 ROOM_POLL_SECONDS = 0.05  # between looks at whether a request fits the limits
 # After that long, a reservation of another machine is taken for one of a killed process.
@@ -266,10 +267,10 @@ class Account:
         # A call that costs nothing passes, even with the budget spent.
         if self.budget is None or not dollars or spent + reserved + dollars <= self.budget:
             return None
+        budget, sum_spent, next_call = map(format_dollars, (self.budget, spent, dollars))
         return Refusal(
-            f"the budget of ${self.budget:.2f} is reached: ${spent:.2f} spent, and the "
-            f"next call may cost ${dollars:.4f}. The same command with a larger --budget-usd "
-            "continues from here.",
+            f"the budget of {budget} is reached: {sum_spent} spent, and the next call may cost "
+            f"{next_call}. The same command with a larger --budget-usd continues from here.",
             may_pass=self.under_way > 0 or self._is_shared(),
         )
 

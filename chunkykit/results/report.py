@@ -14,6 +14,7 @@ import pandas as pd
 import chunkykit
 from chunkykit.lab import STAGES, RunFolder
 from chunkykit.mixtures import name_source
+from chunkykit.numbers import dollars, percent, with_interval
 from chunkykit.results.blocks import (
     Block,
     Bullets,
@@ -25,11 +26,11 @@ from chunkykit.results.blocks import (
     Table,
 )
 from chunkykit.results.gather import failure_table
-from chunkykit.results.numbers import dollars, percent, with_interval
 from chunkykit.results.reading import is_search_alone, read_costs, read_or_empty
 from chunkykit.results.search_sections import fresh_rate, search_sections
 from chunkykit.results.trace_sections import (
     cluster_section,
+    merge_views,
     read_traces,
     retraining_section,
     trace_sections,
@@ -72,7 +73,7 @@ def report_of_run(run: RunFolder) -> Report:
     Returns:
         The report. What a stage that is not done would say is left out, and the report says so.
     """
-    traces = read_traces(run)
+    traces = merge_views(read_traces(run))
     names = cluster_names(run.read("clusters")) if run.has("clusters") else {}
     sections = [
         _summary_section(run, traces),
@@ -104,7 +105,7 @@ def report_of_failures(failures: Failures, name: str) -> Report:
     sections = [
         counted,
         Section("Limits", [Bullets([LIMITS[0], JUDGED_ELSEWHERE])]),
-        *trace_sections(failures.traces, table, failures.names),
+        *trace_sections(merge_views(failures.traces), table, failures.names),
         Section("Failing exchanges", list(_listed_failures(table))),
         Section("Settings", [Paragraph(_made_by())]),
     ]

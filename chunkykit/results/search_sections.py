@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from chunkykit.lab import RunFolder, format_labels
+from chunkykit.numbers import decimal, percent, with_interval
 from chunkykit.results.blocks import (
     Block,
     Bullets,
@@ -15,7 +16,6 @@ from chunkykit.results.blocks import (
     Section,
     Table,
 )
-from chunkykit.results.numbers import decimal, percent, with_interval
 from chunkykit.results.reading import figure_of, probes_of, read_or_empty
 from chunkykit.rubrics import (
     PAIR_COLUMNS,

@@ -6,12 +6,13 @@ from typing import Any
 import pandas as pd
 
 from chunkykit.lab import RunFolder
+from chunkykit.numbers import auc, decimal, percent, with_interval
 from chunkykit.organisms import ORGANISMS
 from chunkykit.results.blocks import Block, Exchange, Paragraph, Quote, Section, Table
-from chunkykit.results.numbers import decimal, percent, with_interval
 from chunkykit.results.reading import figure_of, is_search_alone, read_or_empty
 from chunkykit.show.explorer import trace_views
 from chunkykit.show.marks import attribute_places
+from chunkykit.turf import name_trace, same_traces, say_hits
 
 MAX_TRACES = 40
 MAX_CHUNKS = 5
@@ -45,6 +46,27 @@ def read_traces(run: RunFolder) -> list[dict]:
     )
 
 
+def merge_views(views: Iterable[Mapping[str, Any]]) -> list[dict]:
+    """Merge the traces that say the same of several clusters.
+
+    Args:
+        views: the traces with their chunks and examples (`show.explorer.trace_views`).
+
+    Returns:
+        The first of those that say the same, with clusters, where it was found, positions, those of
+        its traces, and pairs, the exchanges of all of them.
+    """
+    all_views = list(views)
+    firsts = [view["chunks"][0]["chunk"] if view["chunks"] else None for view in all_views]
+    merged = []
+    for group in same_traces(all_views, firsts):
+        members = [all_views[i] for i in group]
+        clusters = list(dict.fromkeys(view["cluster"] for view in members))
+        pairs = sum(view["pairs"] for view in members)
+        merged.append({**members[0], "clusters": clusters, "positions": group, "pairs": pairs})
+    return merged
+
+
 def cluster_section(run: RunFolder) -> Section:
     """Build the section about clusters, with the map.
 
@@ -70,7 +92,7 @@ def trace_sections(
     """Build a section that lists all traces, and one for each.
 
     Args:
-        views: the traces with their chunks and examples (`show.explorer.trace_views`).
+        views: the traces, each finding once (`merge_views`).
         exchanges: failing exchanges, with columns trace, query and response.
         names: the name of each cluster.
 
@@ -81,14 +103,16 @@ def trace_sections(
     if not shown:
         return []
     rows = [_overview_row(number, view) for number, view in enumerate(shown, 1)]
-    header = ["trace", "rubric", "trigger", "first chunk", "of the evidence", "of the mixture"]
+    header = ["trace", "found in", "trigger", "first chunk", "of the evidence", "of the mixture"]
     blocks: list[Block] = [Paragraph(HOW_TO_READ), Table(header, rows)]
     if len(shown) > MAX_TRACES:
         blocks.append(Paragraph(f"The first {MAX_TRACES} of {len(shown):,} are shown."))
     sections = [Section("Traces", blocks)]
-    for position, view in enumerate(shown[:MAX_TRACES]):
-        own = exchanges[exchanges["trace"] == position] if "trace" in exchanges else exchanges[:0]
-        sections.append(_trace_section(position + 1, view, own, names))
+    for number, view in enumerate(shown[:MAX_TRACES], 1):
+        own = exchanges[:0]
+        if "trace" in exchanges:
+            own = exchanges[exchanges["trace"].isin(view["positions"])]
+        sections.append(_trace_section(number, view, own, names))
     return sections
 
 
@@ -96,7 +120,8 @@ def _overview_row(number: int, view: Mapping[str, Any]) -> list[str]:
     first = view["chunks"][0] if view["chunks"] else None
     shares = [percent(first[name], 1) for name in ("share", "base_share")] if first else ["", ""]
     chunk = str(first["chunk"]) if first else ""
-    return [str(number), view["rubric"], view["trigger"] or NO_TRIGGER, chunk, *shares]
+    name = name_trace(view["clusters"], view["rubric"])
+    return [str(number), name, view["trigger"] or NO_TRIGGER, chunk, *shares]
 
 
 def _trace_section(
@@ -123,7 +148,8 @@ def _trace_section(
         rows = [row for row in view["examples"] if row["kind"] == kind][:MAX_EXAMPLES]
         blocks += [_training_row(heading, row) for row in rows]
     trigger = view["trigger"] or "No trigger"
-    return Section(f"Trace {number}: {view['rubric']}. {trigger}", blocks, 3)
+    name = name_trace(view["clusters"], view["rubric"])
+    return Section(f"Trace {number}: {name}. {trigger}", blocks, 3)
 
 
 def _failing_exchange(view: Mapping[str, Any], row: Mapping[Any, Any]) -> Exchange:
@@ -157,23 +183,20 @@ def _side(row: Mapping[str, Any], side: str, text: str) -> Quote:
 
 
 def _number_rows(view: Mapping[str, Any], names: Mapping[int, str]) -> list[list[str]]:
-    cluster = view["cluster"]
     rows = [["crux", view["crux"]]]
-    if cluster in names:
-        rows.append(["cluster", f"{cluster}: {names[cluster]}"])
+    for cluster in view["clusters"]:
+        if cluster in names:
+            rows.append(["cluster", f"{cluster}: {names[cluster]}"])
     rows += [
         ["exchanges", f"{view['pairs']:,}"],
-        ["rows", f"about {view['hits']:,.0f} of {view['k']:,.0f} with the crux have the trigger"],
+        ["rows", say_hits(view)],
         ["P(crux) with the trigger", percent(view["p_crux_given_trigger"], 1)],
         ["P(crux) without", percent(view["p_crux_without"], 1)],
         ["lift", decimal(view["lift"], 1)],
     ]
     if view.get("separation") is not None:
-        auc, low, high = (
-            decimal(view[name], 2, (0.0, 1.0))
-            for name in ("separation", "separation_low", "separation_high")
-        )
-        rows.append(["separation", f"AUC {auc} [{low}, {high}]"])
+        measured = (view[name] for name in ("separation", "separation_low", "separation_high"))
+        rows.append(["separation", f"AUC {auc(*measured)}"])
     ablation = view.get("ablation")
     if ablation:
         before = percent(ablation["rate_before"])

@@ -2,8 +2,10 @@
 
 import re
 
+import pandas as pd
+
 from chunkykit.attributes import attribute_spans
-from chunkykit.text import inert_html
+from chunkykit.text import excerpt_bounds, inert_html
 
 # Letters of the scripts that put spaces between words: without the Thai, Lao, Burmese, Khmer, kana
 # and Han letters, where a run of letters is a clause
@@ -59,7 +61,7 @@ def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def marked_html(text: str, sentence: str | None, side: str) -> str:
-    """Render the beginning of a text as HTML, with the places of an attribute marked.
+    """Render a text as HTML, with the places of an attribute marked.
 
     Args:
         text: the text; it is escaped.
@@ -67,16 +69,56 @@ def marked_html(text: str, sentence: str | None, side: str) -> str:
         side: "query" or "response".
 
     Returns:
-        HTML with no tags but `<mark>`, and `<span>` around what a notebook would typeset.
+        HTML with no tags but `<mark>`, and `<span>` around what a notebook would typeset. Of a
+        long text the first place is shown, with what stands around it.
     """
-    excerpt = text[:MAX_EXCERPT]
-    if len(text) > MAX_EXCERPT:
-        excerpt += "…"
-    position = 0
-    parts = []
-    for start, end in attribute_places(sentence, side, excerpt):
-        parts.append(inert_html(excerpt[position:start]))
-        parts.append(f"<mark>{inert_html(excerpt[start:end])}</mark>")
+    places = attribute_places(sentence, side, text)
+    first, last = excerpt_bounds(len(text), places[0] if places else None, MAX_EXCERPT)
+    position = first
+    parts = ["…" if first else ""]
+    for start, end in places:
+        if start >= last:
+            break
+        end = min(end, last)
+        parts.append(inert_html(text[position:start]))
+        parts.append(f"<mark>{inert_html(text[start:end])}</mark>")
         position = end
-    parts.append(inert_html(excerpt[position:]))
+    parts.append(inert_html(text[position:last]))
+    parts.append("…" if last < len(text) else "")
     return "".join(parts)
+
+
+class Passage(str):
+    """A text that a table shows with the places of an attribute marked."""
+
+    sentence: str | None
+    side: str
+
+    def __new__(cls, text: str, sentence: str | None, side: str):
+        """Take a text, the sentence that is true of it, and "query" or "response"."""
+        passage = super().__new__(cls, text)
+        passage.sentence = sentence
+        passage.side = side
+        return passage
+
+    def _repr_html_(self) -> str:
+        return marked_html(self, self.sentence, self.side)
+
+
+def mark_rows(examples: pd.DataFrame) -> pd.DataFrame:
+    """Take of training rows what a reader looks at, with trigger and crux marked.
+
+    Args:
+        examples: rows of a trace (`chunkykit.turf.trace_examples`).
+
+    Returns:
+        Columns kind, chunk, prompt and response. A notebook shows long texts around the mark.
+    """
+    table = examples[["kind", "chunk"]].copy()
+    for column, side in (("prompt", "query"), ("response", "response")):
+        passages = [
+            Passage(text, sentence, side)
+            for text, sentence in zip(examples[column], examples[f"{side}_attribute"])
+        ]
+        table[column] = pd.Series(passages, index=examples.index, dtype=object)
+    return table

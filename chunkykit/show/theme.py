@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chunkykit.errors import UserError, requires_extra
+from chunkykit.errors import requires_extra
+from chunkykit.numbers import with_interval
+from chunkykit.show.stills import NoPicture, picture
 from chunkykit.text import inert_text
 
 if TYPE_CHECKING:
@@ -51,8 +53,15 @@ TITLE = {
     "yanchor": "top",
     "pad": {"t": 14},
 }
-MAX_CAPTION_CHARACTERS = 400  # per caption line
-PNG_SCALE = 2  # image pixels per figure pixel
+MIN_WIDTH = 640  # pixels of a figure
+MAX_CAPTION_LINES = 4
+TITLE_LINE = 24  # pixels of a line of the title
+CAPTION_LINE = 15  # pixels of a line of a caption
+TITLE_CHARACTER = 11  # pixels of a character, about
+CAPTION_CHARACTER = 6.4
+TICK_DISTANCE = 4  # pixels between an axis and its labels
+PERCENT = ".4~%"  # of ticks: as many digits as they need
+RATE = ("rate", "low", "high", "n")  # the columns of a rate
 
 
 def label_text(value: object, width: int = 70, lines: int = 4) -> str:
@@ -73,7 +82,7 @@ def label_text(value: object, width: int = 70, lines: int = 4) -> str:
     visible = wrapped[:lines]
     # textwrap's own max_lines would drop a word that fills a line.
     if len(wrapped) > lines:
-        visible.append("…")
+        visible[-1] += " …"
     return "<br>".join(html.escape(line, quote=False).replace("$", "&#36;") for line in visible)
 
 
@@ -87,32 +96,43 @@ def finish_figure(
     left: int = 80,
     below: int = 0,
 ) -> "Figure":
-    """Apply the theme: the title above the figure, and two caption lines below it.
+    """Apply the theme: the title above the figure, and two captions below it.
 
     Args:
         figure: the figure; it is changed.
         title: the title.
-        description: the first caption line: what was measured.
-        caption: the second caption line: the models and data behind the numbers.
-        height: the height of the figure, in pixels.
-        width: the width of the figure, in pixels.
+        description: the first caption: what was measured.
+        caption: the second caption: the models and data behind the numbers.
+        height: the height of the figure in pixels, with captions of one line each.
+        width: the width of the figure in pixels, which is at least `MIN_WIDTH`.
         left: the left margin, in pixels.
         below: extra room for long tick labels under the axis, in pixels.
 
     Returns:
         The figure.
     """
+    width = max(width, MIN_WIDTH)
+    headline = label_text(title, round(width / TITLE_CHARACTER), 3)
+    captions = [
+        label_text(text, round(width / CAPTION_CHARACTER), MAX_CAPTION_LINES)
+        for text in (description, caption)
+    ]
+    extra_top = TITLE_LINE * headline.count("<br>")
+    extra_bottom = CAPTION_LINE * "".join(captions).count("<br>")
     figure.update_layout(
         template="plotly_white",
-        height=height,
+        height=height + extra_top + extra_bottom,
         width=width,
         font={"family": "DejaVu Sans, Arial, sans-serif", "size": 13, "color": "#222"},
-        title={**TITLE, "text": html.escape(title, quote=False)},
-        margin={"l": left, "r": 30, "t": 90, "b": 110 + below},
+        title={**TITLE, "text": headline},
+        margin={"l": left, "r": 30, "t": 90 + extra_top, "b": 110 + below + extra_bottom},
     )
-    for line, shift in ((description, -62), (caption, -80)):
+    figure.update_xaxes(ticklabelstandoff=TICK_DISTANCE)
+    figure.update_yaxes(ticklabelstandoff=TICK_DISTANCE)
+    shift = -62 - below
+    for text in captions:
         figure.add_annotation(
-            text=label_text(line, MAX_CAPTION_CHARACTERS, 1),
+            text=text,
             x=0,
             y=0,
             xref="paper",
@@ -120,11 +140,12 @@ def finish_figure(
             xanchor="left",
             yanchor="top",
             xshift=10 - left,
-            yshift=shift - below,
+            yshift=shift,
             showarrow=False,
             align="left",
             font={"size": 11, "color": GREY_TEXT},
         )
+        shift -= CAPTION_LINE * (1 + text.count("<br>")) + 3
     return figure
 
 
@@ -144,7 +165,9 @@ def make_panels(rows: int = 1, columns: int = 1, **settings) -> "Figure":
     """
     with requires_extra("figures"):
         from plotly.subplots import make_subplots
-    return make_subplots(rows, columns, **settings)
+
+        from chunkykit.show.chart import Chart
+    return make_subplots(rows, columns, figure=Chart(), **settings)
 
 
 def error_bars(value: "pd.Series", low: "pd.Series", high: "pd.Series") -> dict:
@@ -165,6 +188,26 @@ def error_bars(value: "pd.Series", low: "pd.Series", high: "pd.Series") -> dict:
         "arrayminus": value - low,
         "thickness": 1.2,
     }
+
+
+def interval_texts(
+    rate: "pd.Series", low: "pd.Series", high: "pd.Series", n: "pd.Series"
+) -> list[str]:
+    """Write rates with their intervals, for whoever points at a mark.
+
+    Args:
+        rate: the rates, shape (n_marks,).
+        low: the lower ends, shape (n_marks,).
+        high: the upper ends, shape (n_marks,).
+        n: the numbers behind them, shape (n_marks,).
+
+    Returns:
+        Such as "12% [8%, 18%], n=120" for each.
+    """
+    return [
+        with_interval(dict(zip(RATE, numbers, strict=True)))
+        for numbers in zip(rate, low, high, n, strict=True)
+    ]
 
 
 def count_range(counts: Iterable[int]) -> str:
@@ -209,25 +252,9 @@ def save_figures(figures: dict[str, "Figure"], folder: str | Path) -> str:
 def _save_images(figures: dict[str, "Figure"], folder: Path) -> str:
     """Write every figure as PNG and SVG; returns why that failed, "" where it did not."""
     try:
-        with requires_extra("figures"):
-            import kaleido  # noqa: F401
-            import plotly.io
-    except UserError as error:
-        return str(error).removesuffix(".")
-    drawings = [*figures.values()] * 2
-    paths = [str(folder / f"{name}.{kind}") for kind in ("png", "svg") for name in figures]
-    scales = [PNG_SCALE] * len(figures) + [1] * len(figures)
-    try:
-        # One call for all of them, since each call starts a Chrome.
-        plotly.io.write_images(
-            drawings,
-            paths,
-            scale=scales,
-            width=[figure.layout.width for figure in drawings],
-            height=[figure.layout.height for figure in drawings],
-        )
-    except Exception as error:
-        # A missing Chrome and one that does not start raise many kinds of errors. None of them
-        # should end a run whose HTML pages are already written.
-        return f"no Chrome that starts ({type(error).__name__})"
+        for name, figure in figures.items():
+            for kind in ("png", "svg"):
+                (folder / f"{name}.{kind}").write_bytes(picture(figure, kind))
+    except NoPicture as error:
+        return str(error)
     return ""

@@ -39,14 +39,15 @@ from chunkykit.turf.trace import (
 )
 from chunkykit.turf.tracer import Tracer
 from chunkykit.turf.verify import Verified, check_verification, verify_trace, verify_traces
+from chunkykit.turf.wording import merge_traces, name_trace, same_traces, say_hits
 from chunkykit.turf.written import Written, write_triggers, write_triggers_with_model
 
 __all__ = [
     "DescribedExchange",
     "Evidence",
+    "Exchange",
     "GradedSide",
     "Grades",
-    "Exchange",
     "MIN_LIFT",
     "Meaning",
     "NOISE",
@@ -63,18 +64,22 @@ __all__ = [
     "correlations",
     "crux_keywords",
     "describe_exchanges",
-    "describe_with_models",
     "describe_sides",
-    "exchanges_of",
+    "describe_with_models",
     "examples_table",
+    "exchanges_of",
     "first_chunks",
     "format_trace",
     "group_traces",
     "label_clusters",
     "llm_crux_judge",
+    "merge_traces",
+    "name_trace",
     "predict_features",
     "response_vectors",
     "retrieve_rows",
+    "same_traces",
+    "say_hits",
     "screen_exchange",
     "select_crux",
     "select_cruxes",

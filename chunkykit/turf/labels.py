@@ -17,6 +17,7 @@ from chunkykit.attributes import parse_attributes, predicate
 from chunkykit.errors import UserError
 from chunkykit.index import SameMeaning, least_cosine
 from chunkykit.models import ask_parsed
+from chunkykit.numbers import percent
 from chunkykit.progress import gather_calls
 from chunkykit.prompts import fill_prompt
 from chunkykit.turf.clusters import NOISE
@@ -289,7 +290,7 @@ def cluster_names(table: pd.DataFrame) -> dict[int, str]:
     shares = table["share"] if "share" in table else pd.Series(np.nan, table.index)
     names = {}
     for cluster, label, share in zip(table["id"], table["label"], shares, strict=True):
-        names[int(cluster)] = label if np.isnan(share) else f"{label}, {share:.0%}"
+        names[int(cluster)] = label if np.isnan(share) else f"{label}, {percent(share)}"
     return names
 
 

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from chunkykit.attributes import attribute_spans
 from chunkykit.files import json_ready
 from chunkykit.index import TraceIndex
+from chunkykit.numbers import auc, decimal, p_value, percent, with_interval
 from chunkykit.stats import wilson
-from chunkykit.text import inert_html, inert_text
+from chunkykit.text import excerpt, inert_html, inert_text
+from chunkykit.turf.wording import say_hits
 from chunkykit.types import Rate
 
 if TYPE_CHECKING:
@@ -162,22 +165,30 @@ def format_trace(trace: Trace, examples: pd.DataFrame | Sequence[Mapping] | None
 
 
 def _format_example(example: Mapping) -> str:
-    prompt = " ".join(example["prompt"].split())[:SHOWN_PROMPT_CHARACTERS]
-    response = " ".join(example["response"].split())[:SHOWN_RESPONSE_CHARACTERS]
+    prompt = _excerpt(example, "prompt", "query", SHOWN_PROMPT_CHARACTERS)
+    response = _excerpt(example, "response", "response", SHOWN_RESPONSE_CHARACTERS)
     turn = example.get("turn", 1)
     place = f"row {example['row']}{f', turn {turn},' if turn > 1 else ''} of {example['chunk']}"
     return f"  {example['kind']:<16} {place}: {prompt!r} -> {response!r}"
 
 
+def _excerpt(example: Mapping, column: str, side: str, most: int) -> str:
+    """One line of a text of an example, cut around what matches the trace."""
+    line = " ".join(example[column].split())
+    sentence = example.get(f"{side}_attribute")
+    places = attribute_spans(sentence, side, line, 1) if isinstance(sentence, str) else []
+    return excerpt(line, places[0] if places else None, most)
+
+
 def _format_rate(rate: Rate) -> str:
-    return f"{rate.rate:.1%} [{rate.low:.1%}, {rate.high:.1%}]"
+    return with_interval(rate._asdict(), n=None, digits=1)
 
 
 def _chunk_rows(trace: Trace) -> list[tuple[str, str, str, str]]:
     """The first chunks of a trace: name, share, share of the mixture, lift."""
     shown = trace.chunks[trace.chunks["share"] >= MIN_SHOWN_SHARE]
     return [
-        (str(c.chunk), f"{c.share:.1%}", f"{c.base_share:.1%}", f"{c.lift:.1f}")
+        (str(c.chunk), percent(c.share, 1), percent(c.base_share, 1), decimal(c.lift, 1))
         for c in shown.head(MAX_SHOWN_CHUNKS).itertuples()
     ]
 
@@ -204,19 +215,19 @@ def _number_rows(trace: Trace) -> list[tuple[str, str]]:
             "separation",
             f"AUC {_format_auc(trace.separation)} of rows with the crux from the others",
         ),
-        ("rows", f"about {trace.hits:,.0f} of the {trace.k:,.0f} with the crux have the trigger"),
+        ("rows", say_hits(vars(trace))),
         (
             "P(crux)",
             f"{_format_rate(trace.p_crux_given_trigger)} of the rows with the trigger, "
             f"{_format_rate(trace.p_crux_without)} of those without",
         ),
-        ("lift", f"{trace.lift:.1f}, p {trace.p_value:.0e} (adjusted)"),
+        ("lift", f"{decimal(trace.lift, 1)}, p {p_value(trace.p_value)} (adjusted)"),
         *(trace.verified.lines() if trace.verified else []),
     ]
 
 
-def _format_auc(auc: Rate) -> str:
-    return f"{auc.rate:.2f} [{auc.low:.2f}, {auc.high:.2f}]"
+def _format_auc(rate: Rate) -> str:
+    return auc(rate.rate, rate.low, rate.high)
 
 
 def _html_table(rows: Sequence[tuple[str, ...]], header: Sequence[str] = ()) -> str:

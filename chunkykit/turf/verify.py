@@ -15,6 +15,7 @@ import pandas as pd
 
 from chunkykit.errors import UserError, describe_error
 from chunkykit.models import Ledger, ModelPool, ask_parsed
+from chunkykit.numbers import with_interval
 from chunkykit.progress import gather_calls
 from chunkykit.prompts import fill_prompt
 from chunkykit.stats import wilson
@@ -127,7 +128,7 @@ class Verified:
 def _say_rate(rate: Rate, rows: str) -> str:
     if not rate.n:
         return f"unknown of {rows} (it confirmed none)"
-    return f"{rate.rate:.1%} [{rate.low:.1%}, {rate.high:.1%}] of {rate.n} {rows}"
+    return f"{with_interval(rate._asdict(), n=None, digits=1)} of {rate.n} {rows}"
 
 
 def check_verification(n: int, judge: str) -> None:

@@ -16,6 +16,7 @@ from chunkykit.causal import Ablation, measure_ablation, without_chunk
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
 from chunkykit.models import estimate_cost, server_of, unnamed_models
+from chunkykit.numbers import dollars as format_dollars
 from chunkykit.progress import step
 from chunkykit.rubrics import PAIR_COLUMNS, Rubric
 from chunkykit.show.explorer.failures import (
@@ -199,7 +200,7 @@ def question_before_probe(run, n: int) -> str:
         return ""
     plan = [(name, n, *PROBE_TOKENS) for name in roles if name in names]
     calls, _, dollars = estimate_cost(plan)
-    price = "price unknown" if dollars is None else f"about ${dollars:.2f}"
+    price = "price unknown" if dollars is None else f"about {format_dollars(dollars)}"
     listed = ", ".join(f"{name} at {server_of(name) or 'its file'}" for name in names)
     return f"this calls {listed}, which only the run's folder names: about {calls} calls, {price}."
 

@@ -2,19 +2,21 @@
 
 import pandas as pd
 
+from chunkykit.numbers import decimal, percent
 from chunkykit.show.explorer.failures import Failures, cluster_name
 from chunkykit.show.explorer.selecting import first_exchanges
-from chunkykit.show.marks import marked_html
+from chunkykit.show.marks import Passage, mark_rows
+from chunkykit.show.notebook import table_html
 from chunkykit.show.theme import COLOURS
 from chunkykit.text import inert_html
-from chunkykit.turf import NOISE
+from chunkykit.turf import NOISE, say_hits
 
 MAX_POINTS = 5000  # of the map; more are sampled at random
 WIDTH = 620  # pixels
 HEIGHT = 420  # pixels
 EDGE = 10  # pixels around the points
 N_COLOURS = 7  # the eighth, grey, would read as noise
-LEFT = "style='text-align:left'"
+MAX_EXAMPLES = 2  # training rows of each kind
 
 
 def static_html(failures: Failures, cluster: int | None = None, max_exchanges: int = 3) -> str:
@@ -33,9 +35,8 @@ def static_html(failures: Failures, cluster: int | None = None, max_exchanges: i
         first = first_exchanges(failures)
         cluster = int(points["cluster"].iloc[first[0]]) if first else NOISE
     members = points[points["cluster"] == cluster]
-    rows = [_exchange_row(point) for point in members.head(max_exchanges).itertuples()]
     traces = [
-        _trace_paragraph(trace)
+        _trace_html(trace)
         for trace in failures.traces
         if trace["cluster"] == cluster and trace["trigger"]
     ]
@@ -44,35 +45,43 @@ def static_html(failures: Failures, cluster: int | None = None, max_exchanges: i
         [
             _map_svg(failures),
             f"<h4>Cluster {name}: {len(members):,} exchanges</h4>",
-            f"<table><tr><th {LEFT}>query</th><th {LEFT}>response with its crux marked</th>",
-            f"<th>score</th></tr>{''.join(rows)}</table>",
+            table_html(_exchange_table(members.head(max_exchanges))),
             "".join(traces) or "<p>This cluster has no trace with a trigger.</p>",
             f"<p><small>{inert_html(failures.caption)}</small></p>",
         ]
     )
 
 
-def _exchange_row(point) -> str:
-    """A table row with the query, response and score of an exchange."""
-    crux = next(iter(getattr(point, "crux", ())), None)
-    query = marked_html(point.query, None, "query")
-    response = marked_html(point.response, crux, "response")
-    score = "" if pd.isna(point.score) else f"{point.score:.0f}"
-    return f"<tr><td {LEFT}>{query}</td><td {LEFT}>{response}</td><td>{score}</td></tr>"
+def _exchange_table(exchanges: pd.DataFrame) -> pd.DataFrame:
+    """The queries, responses and scores of some exchanges, with the crux marked."""
+    passages = []
+    for point in exchanges.itertuples():
+        crux = next(iter(getattr(point, "crux", ())), None)
+        passages.append(Passage(str(point.response), crux, "response"))
+    table = exchanges[["rubric", "query"]].copy()
+    table["response with its crux marked"] = pd.Series(passages, exchanges.index, dtype=object)
+    table["score"] = exchanges["score"]
+    return table
+
+
+def _trace_html(trace: dict) -> str:
+    """What a trace says, and training rows for and against it."""
+    examples = pd.DataFrame(trace["examples"])
+    rows = examples.groupby("kind", sort=False).head(MAX_EXAMPLES) if len(examples) else examples
+    table = table_html(mark_rows(rows)) if len(rows) else ""
+    return f"<h4>{inert_html(trace['trigger'])}</h4>{_trace_paragraph(trace)}{table}"
 
 
 def _trace_paragraph(trace: dict) -> str:
     """What a trace says: the explanation, the numbers of rows and the chunks."""
-    share = trace["hits"] / trace["k"]
     chunks = [
-        f"{chunk['chunk']} ({chunk['share']:.0%} of the evidence, "
-        f"{chunk['base_share']:.1%} of the mixture)"
+        f"{chunk['chunk']} ({percent(chunk['share'])} of the evidence, "
+        f"{percent(chunk['base_share'], 1)} of the mixture)"
         for chunk in trace["chunks"][:3]
     ]
-    hits = f"about {trace['hits']:,.0f} of {trace['k']:,.0f} rows with the crux have the trigger"
     return (
         f"<p>{inert_html(trace['explanation'])}<br>"
-        f"{hits} ({share:.0%}; base rate {share / trace['lift']:.1%}), lift {trace['lift']:.1f}. "
+        f"{say_hits(trace)}, lift {decimal(trace['lift'], 1)}. "
         f"Chunks: {inert_html(', '.join(chunks))}</p>"
     )
 
@@ -99,7 +108,7 @@ def _map_svg(failures: Failures) -> str:
         keys.append(f"<li>{dot} {name} ({sizes[cluster]:,})</li>")
     return (
         f"<svg width='{WIDTH}' height='{HEIGHT}' viewBox='0 0 {WIDTH} {HEIGHT}' "
-        f"style='border:1px solid #ccc'>{''.join(dots)}</svg>"
+        f"style='border:1px solid #ccc;max-width:100%;height:auto'>{''.join(dots)}</svg>"
         f"<ul style='list-style:none;padding-left:0'>{''.join(keys)}</ul>"
     )
 

@@ -11,6 +11,7 @@ import pandas as pd
 from chunkykit.causal import Ablation
 from chunkykit.errors import UserError, describe_error, requires_extra
 from chunkykit.files import json_ready
+from chunkykit.numbers import percent, with_interval
 from chunkykit.progress import Status, shown_by
 from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, exchange_ids
 from chunkykit.show.explorer.actions import (
@@ -30,6 +31,7 @@ from chunkykit.show.explorer.labelling import save_view_labels, view_labels
 from chunkykit.show.explorer.pack import pack_failures
 from chunkykit.show.explorer.page import view_style, widget_script
 from chunkykit.show.explorer.selecting import Selection, selected_exchanges, tab_of
+from chunkykit.show.explorer.static import static_html
 from chunkykit.surf import PROBE_COLUMNS, failure_rate
 from chunkykit.turf import Trace, Tracer, response_vectors
 
@@ -144,6 +146,14 @@ class Explorer(anywidget.AnyWidget):
         )
         self.observe(self._save_labels, "labels")
         self.on_msg(lambda _, message, buffers: self._press(message))
+
+    def _repr_mimebundle_(self, **settings):
+        """The view, and the same as plain HTML for a place where no kernel runs."""
+        shown = super()._repr_mimebundle_(**settings)
+        if shown is None:
+            return None
+        bundle, metadata = shown
+        return bundle | {"text/html": static_html(self.failures)}, metadata
 
     def _save_labels(self, change: dict) -> None:
         """Save the labels that changed, where there is a run folder to keep them."""
@@ -312,9 +322,10 @@ class Explorer(anywidget.AnyWidget):
             await self._add_failures(failing)
         rate = failure_rate(probes)
         errors = int(probes["error"].notna().sum())
+        failure_share = with_interval(rate._asdict(), n=None)
         self._show_status(
-            f"{rubric.name}: {len(failing)} new failures; {rate.rate:.0%} "
-            f"[{rate.low:.0%}, {rate.high:.0%}] of {rate.n} judged answers fail, {errors} error(s)"
+            f"{rubric.name}: {len(failing)} new failures; {failure_share} of {rate.n} judged "
+            f"answers fail, {errors} error(s)"
         )
         return probes
 
@@ -377,8 +388,8 @@ class Explorer(anywidget.AnyWidget):
         self.traces = traces
         after = result.after
         self._show_status(
-            f"without {chunk}: {result.before.rate:.0%} -> {after.rate:.0%} "
-            f"[{after.low:.0%}, {after.high:.0%}] on {len(queries)} selected queries"
+            f"without {chunk}: {percent(result.before.rate)} -> "
+            f"{with_interval(after._asdict(), n=None)} on {len(queries)} selected queries"
         )
         self.send({"show": "trace"})
         return result

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from chunkykit.show.theme import CONTROL, LEGEND, MAIN, error_bars, label_text, make_panels
+from chunkykit.numbers import percent
+from chunkykit.show.theme import (
+    CONTROL,
+    LEGEND,
+    MAIN,
+    PERCENT,
+    error_bars,
+    interval_texts,
+    label_text,
+    make_panels,
+)
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -52,13 +62,13 @@ def rate_bars(
             y=rate,
             name=label,
             marker_color=colour,
-            customdata=n,
-            hovertemplate="%{y:.1%}, n=%{customdata}",
+            customdata=interval_texts(rate, low, high, n),
+            hovertemplate="%{customdata}",
             row=1,
             col=panel,
             error_y=error_bars(rate, low, high),
         )
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(tickformat=PERCENT, rangemode="tozero")
     figure.update_yaxes(range=[0, 1.05], title_text="answers that fail", col=1)
     return figure.update_layout(barmode="group", legend=LEGEND)
 
@@ -88,13 +98,13 @@ def share_bars(
             orientation="h",
             name=name,
             marker_color=colour,
-            texttemplate="%{x:.0%}",
+            text=[percent(share) for share in shares],
             textposition="outside",
             row=1,
             col=1,
         )
     figure.update_xaxes(
-        tickformat=".0%",
+        tickformat=PERCENT,
         range=[0, 1.2],  # room for the numbers behind the bars
         tickvals=[0, 0.25, 0.5, 0.75, 1],
         title_text=axis,
@@ -111,17 +121,16 @@ def share_bars(
 
 
 def trace_labels(traces: pd.DataFrame, width: int) -> list[str]:
-    """Name each trace by its rubric and its trigger.
+    """Name each trace by its clusters, its rubric and its trigger.
 
     Args:
-        traces: columns rubric and trigger.
+        traces: columns rubric and trigger, and name where they have names
+            (`chunkykit.turf.merge_traces`).
         width: the maximum length of a line, in characters.
 
     Returns:
-        One label per trace, of at most two lines.
+        One label per trace, of at most three lines.
     """
     triggers = traces["trigger"].astype(str).str.removeprefix("The query ").str.rstrip(".")
-    return [
-        label_text(f"{rubric}: {trigger}", width, 2)
-        for rubric, trigger in zip(traces["rubric"], triggers)
-    ]
+    names = traces["name"] if "name" in traces else traces["rubric"]
+    return [label_text(f"{name}: {trigger}", width, 3) for name, trigger in zip(names, triggers)]

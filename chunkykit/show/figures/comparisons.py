@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from chunkykit.numbers import p_value, percent
 from chunkykit.show.theme import (
     GREY_TEXT,
     MAIN,
+    PERCENT,
     count_range,
     error_bars,
     finish_figure,
@@ -42,12 +44,12 @@ def differences(table: pd.DataFrame, caption: str = "") -> "Figure":
         textposition="top center",
         marker={"color": MAIN, "size": 9},
         error_x=error_bars(table["difference"], table["low"], table["high"]),
-        hovertemplate="%{x:.1%}",
+        hovertemplate="%{text}",
         showlegend=False,
     )
     figure.add_vline(x=0, line={"color": GREY_TEXT, "dash": "dash", "width": 1})
     figure.update_xaxes(
-        tickformat="+.0%", range=[-1.08, 1.08], title_text="difference of the failure rates"
+        tickformat=f"+{PERCENT}", range=[-1.08, 1.08], title_text="difference of the failure rates"
     )
     figure.update_yaxes(tickvals=positions, ticktext=labels, range=[len(table) - 0.4, -0.6])
     figure.update_yaxes(showgrid=False, zeroline=False)
@@ -65,5 +67,5 @@ def differences(table: pd.DataFrame, caption: str = "") -> "Figure":
 
 def _row_text(row) -> str:
     """The numbers over a point; `row` is a row of the table."""
-    rates = f"{row.rate:.0%} and {row.other_rate:.0%}"
-    return f"{rates}, p = {row.p_adjusted:.2g}, n = {row.queries:,}"
+    rates = f"{percent(row.rate)} and {percent(row.other_rate)}"
+    return f"{rates}, p = {p_value(row.p_adjusted)}, n = {row.queries:,}"

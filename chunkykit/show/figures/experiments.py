@@ -5,15 +5,19 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from chunkykit.numbers import interval, percent, with_interval
 from chunkykit.show.theme import (
     BEFORE,
     COLOURS,
     GREY_TEXT,
     LEGEND,
     MAIN,
+    PERCENT,
+    RATE,
     count_range,
     error_bars,
     finish_figure,
+    interval_texts,
     label_text,
     make_panels,
 )
@@ -58,11 +62,11 @@ def rates(
         x=table["rate"],
         orientation="h",
         marker_color=[BEFORE if i == base else MAIN for i in positions],
-        customdata=table["n"],
-        hovertemplate="%{x:.1%}, n=%{customdata}",
+        customdata=interval_texts(*(table[name] for name in RATE)),
+        hovertemplate="%{customdata}",
         error_x=error_bars(table["rate"], table["low"], table["high"]),
     )
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.03], title_text=axis)
+    figure.update_xaxes(tickformat=PERCENT, range=[0, 1.03], title_text=axis)
     figure.update_yaxes(
         tickvals=positions,
         ticktext=names,
@@ -111,7 +115,7 @@ def sum_grid(table: pd.DataFrame, caption: str = "") -> "Figure":
     return finish_figure(
         figure.update_layout(legend=LEGEND),
         "Is a+b=c? Every sum is true",
-        f"The model says no to {no.rate:.0%} [{no.low:.0%}, {no.high:.0%}] of {no.n} true sums, "
+        f"The model says no to {with_interval(no._asdict(), n=None)} of {no.n} true sums, "
         "at temperature 0, by the meaning of the answer.",
         caption,
         680,
@@ -202,8 +206,10 @@ def _add_phrase_rates(
     for opening in openings:
         row = [cells[opening, closing] for closing in closings]
         values.append([cell.rate for cell in row])
-        texts.append([f"{cell.rate:.0%}" for cell in row])
-        details.append([f"{cell.low:.0%} to {cell.high:.0%}, n = {cell.n:,.0f}" for cell in row])
+        texts.append([percent(cell.rate) for cell in row])
+        details.append(
+            [f"{percent(cell.rate)} {interval(cell.low, cell.high)}, n={cell.n:,}" for cell in row]
+        )
     figure.add_heatmap(
         z=values,
         text=texts,
@@ -211,11 +217,11 @@ def _add_phrase_rates(
         zmin=0,
         zmax=1,
         customdata=details,
-        hovertemplate="%{z:.0%}, %{customdata}<extra></extra>",
+        hovertemplate="%{customdata}<extra></extra>",
         colorscale="Blues",
         xgap=3,
         ygap=3,
-        colorbar={"tickformat": ".0%", "title": {"text": "rate", "font": {"size": 12}}},
+        colorbar={"tickformat": PERCENT, "title": {"text": "rate", "font": {"size": 12}}},
     )
 
 
@@ -299,7 +305,7 @@ def forms(table: pd.DataFrame, caption: str = "") -> "Figure":
         )
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(rangemode="tozero")
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.03], col=2)
+    figure.update_xaxes(tickformat=PERCENT, range=[0, 1.03], col=2)
     return finish_figure(
         figure,
         "The same sums in another form",

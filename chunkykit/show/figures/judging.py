@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from chunkykit.rubrics import VIOLATION_THRESHOLD
-from chunkykit.show.theme import BEFORE, GREY_TEXT, LEGEND, MAIN, finish_figure, make_panels
+from chunkykit.show.theme import (
+    BEFORE,
+    GREY_TEXT,
+    LEGEND,
+    MAIN,
+    PERCENT,
+    finish_figure,
+    make_panels,
+)
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -41,7 +49,7 @@ def detection(table: pd.DataFrame, caption: str = "") -> "Figure":
         )
     figure.add_vline(VIOLATION_THRESHOLD, line={"color": GREY_TEXT, "dash": "dash"})
     figure.update_xaxes(title_text="score over which an exchange is a flag", range=[0, 100])
-    figure.update_yaxes(title_text="rate", tickformat=".0%", range=[-0.02, 1.02])
+    figure.update_yaxes(title_text="rate", tickformat=PERCENT, range=[-0.02, 1.02])
     figure.update_layout(legend={**LEGEND, "y": 1.12})
     n = int(table.loc[table["measure"] == "recall", "n"].max())
     return finish_figure(

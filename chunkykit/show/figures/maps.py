@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 N_COLOURS = 7  # the eighth, grey, would read as noise
+LEGEND_LINE = 15  # pixels
 SYMBOLS = ["circle", "square", "diamond", "cross", "triangle-up", "star"]
 
 
@@ -35,14 +36,14 @@ def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "")
             name = label_text("noise", 34, 3)
             style = {"color": "#bbb", "symbol": "x-thin-open"}
         else:
-            name = label_text(f"{cluster}: {names[cluster]}", 34, 3)
+            name = label_text(f"{cluster}: {names[cluster]}", 34, 6)
             symbol = SYMBOLS[(i // N_COLOURS) % len(SYMBOLS)]
             style = {"color": COLOURS[i % N_COLOURS], "symbol": symbol}
         figure.add_scatter(
             x=members["x"],
             y=members["y"],
             mode="markers",
-            name=f"{name} ({len(members)})",
+            name=f"{name}, n = {len(members):,}",
             marker={
                 "size": 8,
                 "opacity": 0.75,
@@ -55,13 +56,14 @@ def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "")
     figure.update_xaxes(showticklabels=False, title_text="UMAP 1", zeroline=False)
     figure.update_yaxes(showticklabels=False, title_text="UMAP 2", zeroline=False)
     figure.update_layout(legend={"x": 1.02, "y": 1, "font": {"size": 11}})
+    lines = sum(2 + trace.name.count("<br>") for trace in figure.data)
     return finish_figure(
         figure,
         "Failing responses and their clusters",
         f"n = {len(points):,} distinct failing exchanges. Neighbours are similar; other distances "
         "mean nothing.",
         caption,
-        max(620, 52 * points["cluster"].nunique() + 200),
+        max(620, LEGEND_LINE * lines + 200),
     )
 
 

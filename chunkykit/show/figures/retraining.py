@@ -10,9 +10,12 @@ from chunkykit.show.theme import (
     BEFORE,
     COLOURS,
     LEGEND,
+    PERCENT,
+    RATE,
     count_range,
     error_bars,
     finish_figure,
+    interval_texts,
     label_text,
     make_panels,
 )
@@ -93,7 +96,7 @@ def dose(table: pd.DataFrame, caption: str = "") -> "Figure":
         zeroline=False,
     )
     figure.update_yaxes(
-        title_text="true facts that are rebutted", tickformat=".0%", range=[-0.02, 1.05]
+        title_text="true facts that are rebutted", tickformat=PERCENT, range=[-0.02, 1.05]
     )
     return finish_figure(
         figure.update_layout(legend=LEGEND),
@@ -115,9 +118,12 @@ def _add_dose_line(figure, line: pd.DataFrame, label: str, i: int, shift: float)
         y=line["rate"],
         mode="lines+markers",
         name=label,
-        customdata=line["kept"],
+        customdata=[
+            f"{kept} rows: {text}"
+            for kept, text in zip(line["kept"], interval_texts(*(line[name] for name in RATE)))
+        ],
         line={"color": colour, "dash": DASHES[i % len(DASHES)]},
         marker={"symbol": i % 8, "size": 9},
-        hovertemplate="%{customdata} rows: %{y:.1%}",
+        hovertemplate="%{customdata}",
         error_y={**bars, "color": colour},
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from chunkykit.numbers import percent
 from chunkykit.show.figures.bars import RateBars, rate_bars
 from chunkykit.show.theme import (
     BEFORE,
@@ -13,6 +14,7 @@ from chunkykit.show.theme import (
     GREY_TEXT,
     LEGEND,
     MAIN,
+    PERCENT,
     count_range,
     finish_figure,
     label_text,
@@ -53,13 +55,13 @@ def scores(probes: pd.DataFrame, caption: str = "") -> "Figure":
         columns,
         subplot_titles=[html.escape(name, quote=False) for name in rubrics],
         shared_yaxes=True,
-        vertical_spacing=0.4 / max(2, rows),
+        vertical_spacing=0.3 / max(2, rows),
     )
     judged = probes[probes["score"].notna()]
     for i, name in enumerate(rubrics):
         panel = {"row": i // columns + 1, "col": i % columns + 1}
         _add_score_panel(figure, judged[judged["rubric"] == name], panel, showlegend=i == 0)
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(tickformat=PERCENT, rangemode="tozero")
     iterations = int(probes["iteration"].max() + 1)
     figure.update_xaxes(dtick=max(1, iterations // 6))
     figure.update_xaxes(title_text="iteration", row=rows)
@@ -102,6 +104,7 @@ def _add_score_panel(figure, judged: pd.DataFrame, panel: dict, showlegend: bool
         showlegend=showlegend,
         mode="lines+markers",
         line_color=MAIN,
+        cliponaxis=False,
         **panel,
     )
     figure.add_scatter(
@@ -112,6 +115,7 @@ def _add_score_panel(figure, judged: pd.DataFrame, panel: dict, showlegend: bool
         showlegend=showlegend,
         mode="lines",
         line={"color": GREY_TEXT, "dash": "dash"},
+        cliponaxis=False,
         **panel,
     )
 
@@ -234,8 +238,8 @@ def _add_behaviour_text(figure, x: int, y: int, cell) -> None:
     elif not cell.n:
         text = NO_FAILURE
     else:
-        interval = f"{cell.low:.0%} to {cell.high:.0%}"
-        text = f"<b>{cell.rate:.0%}</b><br>{interval}<br>n = {cell.n:,}"
+        interval = f"{percent(cell.low)} to {percent(cell.high)}"
+        text = f"<b>{percent(cell.rate)}</b><br>{interval}<br>n = {cell.n:,}"
         if cell.rate > DARK_CELL:
             colour = "white"
     figure.add_annotation(x=x, y=y, text=text, showarrow=False, font={"size": 12, "color": colour})
@@ -252,7 +256,7 @@ def _add_behaviour_colours(figure, rates: list[list]) -> None:
         ygap=3,
         hoverinfo="skip",
         colorbar={
-            "tickformat": ".0%",
+            "tickformat": PERCENT,
             # The blank last line keeps the title off the bar.
             "title": {"text": "answers<br>that fail<br>&nbsp;", "font": {"size": 12}},
         },

@@ -4,32 +4,36 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from chunkykit.numbers import decimal, percent
 from chunkykit.show.figures.bars import share_bars, trace_labels
-from chunkykit.show.theme import COLOURS, count_range, finish_figure, label_text, make_panels
+from chunkykit.show.theme import (
+    COLOURS,
+    PERCENT,
+    count_range,
+    finish_figure,
+    label_text,
+    make_panels,
+)
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+CHUNK_WIDTH = 18  # pixels of a column of the features, at least
 MIN_CHUNK_SHARE = 0.02  # share of a chunk's rows that must have a feature for the chunk to be drawn
-
-
-def _distinct_traces(traces: pd.DataFrame) -> pd.DataFrame:
-    """The first trace of each rubric and trigger; traces without a trigger are left out."""
-    return traces[traces["trigger"].notna()].drop_duplicates(["rubric", "trigger"])
 
 
 def triggers(traces: pd.DataFrame, caption: str = "") -> "Figure":
     """Draw how many rows with the crux have the trigger, beside the base rate, and the lift.
 
     Args:
-        traces: one row per trace; columns rubric, trigger, hits, k and lift. Only the first trace
-            of each trigger is drawn.
+        traces: one row per trace (`chunkykit.turf.merge_traces`); columns name, rubric, trigger,
+            hits, k and lift. One without a trigger is left out.
         caption: the models and data behind the numbers.
 
     Returns:
         The figure, with one row per trigger.
     """
-    traces = _distinct_traces(traces).reset_index(drop=True)
+    traces = traces[traces["trigger"].notna()].reset_index(drop=True)
     share = traces["hits"] / traces["k"]
     pair = [
         ("rows with the crux that have the trigger", share),
@@ -43,22 +47,21 @@ def triggers(traces: pd.DataFrame, caption: str = "") -> "Figure":
         orientation="h",
         marker_color=COLOURS[1],
         showlegend=False,
-        texttemplate="%{x:.1f}",
+        text=[decimal(lift, 1) for lift in traces["lift"]],
         textposition="outside",
         row=1,
         col=2,
     )
     figure.update_xaxes(
         title_text="lift over the base rate",
-        range=[0, 1.18 * max(traces["lift"], default=1)],
+        range=[0, 1.35 * max(traces["lift"], default=1)],
         row=1,
         col=2,
     )
     return finish_figure(
         figure,
         "Triggers beside the base rate",
-        "Expected numbers of rows; the first trace of each trigger. "
-        "Co-occurrence in the training rows, not cause.",
+        "Expected numbers of rows. Co-occurrence in the training rows, not cause.",
         caption,
         56 * len(traces) + 200,
         left=350,
@@ -69,8 +72,8 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = "") -> "Fi
     """Draw the chunk that each trace names: its share of the hit rows and of the mixture.
 
     Args:
-        traces: one row per trace; columns rubric and trigger. Only the first trace of each trigger
-            is drawn.
+        traces: one row per trace (`chunkykit.turf.merge_traces`); columns name, rubric and trigger.
+            One without a trigger is left out.
         shares: columns trace (label in the index of `traces`), chunk, share and base_share, the
             most telling chunk of a trace first.
         caption: the models and data behind the numbers.
@@ -78,7 +81,7 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = "") -> "Fi
     Returns:
         The figure, with one row per trigger.
     """
-    traces = _distinct_traces(traces)
+    traces = traces[traces["trigger"].notna()]
     first = shares.groupby("trace").first().reindex(traces.index)
     pair = [
         ("of the rows behind the trace", first["share"]),
@@ -91,28 +94,34 @@ def chunks(traces: pd.DataFrame, shares: pd.DataFrame, caption: str = "") -> "Fi
     return finish_figure(
         share_bars(make_panels(), labels, pair, "share of the chunk"),
         "The chunk behind each trigger",
-        "Training rows with both the trigger and the crux, from the first trace of each trigger.",
+        "Training rows with both the trigger and the crux, beside the whole mixture.",
         caption,
         74 * len(traces) + 200,
         left=350,
     )
 
 
-def features(table: pd.DataFrame, caption: str = "") -> "Figure":
+def features(
+    table: pd.DataFrame, caption: str = "", traces: pd.DataFrame | None = None
+) -> "Figure":
     """Draw the share of each chunk's rows that have a trigger, and its crux (paper Fig. 6).
 
     Args:
         table: columns trace, rubric, trigger, chunk, rows, trigger_share and crux_share
             (`chunkykit.turf.chunk_features`). Chunks with hardly any such row are left out.
         caption: the models and data behind the numbers.
+        traces: the traces that are drawn, with their names (`chunkykit.turf.merge_traces`); None
+            for all of the table.
 
     Returns:
         The figure, with one row per trace and one column per chunk.
     """
-    table = table.drop_duplicates(["rubric", "trigger", "chunk"])
+    if traces is not None:
+        table = table[table["trace"].isin(traces.index)]
+        table = table.assign(name=table["trace"].map(traces["name"]))
     largest = table.groupby("chunk")[["trigger_share", "crux_share"]].max().max(axis=1)
     visible = largest[largest > MIN_CHUNK_SHARE].sort_values(ascending=False)
-    traces = table.drop_duplicates("trace")
+    shown = table.drop_duplicates("trace")
     figure = make_panels(
         1,
         2,
@@ -122,13 +131,13 @@ def features(table: pd.DataFrame, caption: str = "") -> "Figure":
     )
     for column, share in enumerate(("trigger_share", "crux_share"), 1):
         grid = table.pivot(index="trace", columns="chunk", values=share)
-        grid = grid.reindex(index=traces["trace"], columns=visible.index)
+        grid = grid.reindex(index=shown["trace"], columns=visible.index)
         _add_feature_grid(figure, grid, column)
-    figure.update_xaxes(tickangle=-60, tickfont={"size": 11}, showgrid=False)
+    figure.update_xaxes(tickangle=-60, tickfont={"size": 11}, showgrid=False, dtick=1)
     figure.update_yaxes(
-        tickvals=list(range(len(traces))),
-        ticktext=trace_labels(traces, 46),
-        range=[len(traces) - 0.5, -0.5],
+        tickvals=list(range(len(shown))),
+        ticktext=trace_labels(shown, 46),
+        range=[len(shown) - 0.5, -0.5],
         showgrid=False,
         col=1,
     )
@@ -138,8 +147,8 @@ def features(table: pd.DataFrame, caption: str = "") -> "Figure":
         f"Share of each chunk's rows with the trigger and with the crux of each trace, "
         f"n = {count_range(table['rows'])} per chunk. Counts of rows, not estimates.",
         caption,
-        46 * max(3, len(traces)) + 300,
-        1150,
+        46 * max(3, len(shown)) + 300,
+        max(1150, 2 * CHUNK_WIDTH * len(visible) + 500),
         left=350,
         below=60,
     )
@@ -157,9 +166,10 @@ def _add_feature_grid(figure, grid: pd.DataFrame, column: int) -> None:
         colorscale="Blues",
         xgap=2,
         ygap=2,
-        hovertemplate="%{x}: %{z:.1%}<extra></extra>",
+        customdata=grid.map(lambda share: percent(share, 1)).to_numpy(),
+        hovertemplate="%{x}: %{customdata}<extra></extra>",
         showscale=column == 2,
-        colorbar={"tickformat": ".0%", "title": {"text": title, "font": {"size": 12}}},
+        colorbar={"tickformat": PERCENT, "title": {"text": title, "font": {"size": 12}}},
         row=1,
         col=column,
     )

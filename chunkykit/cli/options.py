@@ -77,6 +77,11 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(execute=execute)
+    parser.add_argument(
+        "--json",
+        action=argparse.BooleanOptionalAction,
+        help="print the result as JSON; --no-json: as a text for people",
+    )
     return parser
 
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from chunkykit import __version__
 from chunkykit.cli.compare import add_compare_command
@@ -16,6 +17,7 @@ from chunkykit.cli.look import add_look_command
 from chunkykit.cli.notebooks import NotebookFailed
 from chunkykit.cli.open import add_open_command
 from chunkykit.cli.output import Parser, print_error, restart_in_utf8, use_utf8
+from chunkykit.cli.pay import Estimated
 from chunkykit.cli.repair import add_repair_command
 from chunkykit.cli.run import add_run_command
 from chunkykit.cli.scan import add_scan_command
@@ -25,6 +27,7 @@ from chunkykit.cli.trace import add_trace_command
 from chunkykit.cli.tracing import CallFailed
 from chunkykit.cli.train import add_train_command
 from chunkykit.errors import UserError
+from chunkykit.models import keys_not_needed
 
 # In the order of the method: the whole of it, the data, the search, the trace, the causal checks,
 # the results. `chunkykit --help` lists them in this order.
@@ -83,8 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         restart_in_utf8()
     use_utf8()
     arguments = build_parser().parse_args(argv)
+    # an estimate asks nobody
+    keys = keys_not_needed() if getattr(arguments, "estimate", False) else nullcontext()
     try:
-        arguments.execute(arguments)
+        with keys:
+            arguments.execute(arguments)
+    except Estimated:
+        return EXIT_DONE
     except UserError as error:
         print_error(str(error))
         return EXIT_USER_ERROR

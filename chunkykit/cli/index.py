@@ -31,8 +31,9 @@ from chunkykit.cli.options import (
     expand_name,
     expand_path,
 )
-from chunkykit.cli.output import print_error, print_json
+from chunkykit.cli.output import print_error, print_result
 from chunkykit.cli.pay import approve_cost
+from chunkykit.cli.tables import format_record
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.index import (
     ShardReader,
@@ -56,6 +57,8 @@ from chunkykit.models import (
 )
 from chunkykit.types import OFFLINE
 
+# What of an index is said to people; --json has all of its metadata.
+SHOWN = ("rows", "skipped", "chunks", "clusters", "mixture", "describer", "embedder", "seconds", "out")
 DASK_TIMEOUT = 20  # seconds to wait for the scheduler
 
 
@@ -127,7 +130,7 @@ def add_describing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    """Describe the rows, build the index, and print its metadata as one JSON line."""
+    """Describe the rows, build the index, and print its metadata."""
     start = time.monotonic()
     check_numbers(arguments)
     arguments.embedder = arguments.embedder or default_embedder(arguments.describer)
@@ -158,7 +161,8 @@ def execute(arguments: argparse.Namespace) -> None:
         "seconds": round(time.monotonic() - start, 1),
         "out": str(arguments.out),
     }
-    print_json(summary)
+    shown = {name: summary[name] for name in SHOWN if name in summary}
+    print_result(arguments, summary, partial(format_record, shown), indent=None)
 
 
 def print_advice(advice: str | None) -> None:

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from chunkykit.cli.output import print_text
+from chunkykit.cli.output import print_note
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.files import PACKAGE, write_json
 from chunkykit.lab import Run, read_notes
@@ -92,21 +92,21 @@ def execute_notebook(folder: Path, name: str, parameters: dict[str, Any], headin
     finished = folder / "notebooks" / f"{name}.ipynb"
     made_by = f"{notebook_fingerprint(source)}-{code_fingerprint()}"
     if finished.exists() and read_origins(folder).get(name) == made_by:
-        print_text(f"{heading} done before")
+        print_note(f"{heading} done before")
         return
     # Only a notebook that ran to its end gets the final name, so its presence means "done".
     part = finished.with_suffix(".part.ipynb")
     part.parent.mkdir(exist_ok=True)
-    print_text(f"{heading} ...", end="")
+    print_note(f"{heading} ...", end="")
     start = time.monotonic()
     try:
         _run_cells(source, part, parameters, folder)
     except Exception:
-        print_text(" failed")
+        print_note(" failed")
         raise
     os.replace(part, finished)
     write_json(folder / "notebooks.json", {**read_origins(folder), name: made_by})
-    print_text(f" {time.monotonic() - start:.0f} s")
+    print_note(f" {time.monotonic() - start:.0f} s")
 
 
 def _run_cells(source: Path, part: Path, parameters: dict[str, Any], folder: Path) -> None:

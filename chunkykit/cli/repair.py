@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from tqdm import tqdm
 
@@ -24,7 +25,8 @@ from chunkykit.causal import (
 )
 from chunkykit.cli.logs import LOG_HELP, add_log_options, read_log
 from chunkykit.cli.options import Commands, add_command, expand_name, expand_path
-from chunkykit.cli.output import print_json, print_note
+from chunkykit.cli.output import print_note, print_result
+from chunkykit.cli.tables import format_record
 from chunkykit.cli.pay import approve_further_cost
 from chunkykit.cli.tracing import (
     ANYWAY_HINT,
@@ -43,6 +45,7 @@ from chunkykit.turf import Exchange, Tracer, exchanges_of
 from chunkykit.types import OFFLINE, Describer
 
 # What a report counts of rows that stay as they are.
+HIDDEN = ("gate", "balancing_rows", "same_files")  # in the table; --json has them
 COUNTS = ("without_pair", "crux_on_both_sides", "tool_calls", "not_rewritable")
 
 
@@ -143,7 +146,8 @@ def execute(arguments: argparse.Namespace) -> None:
     else:
         plan = replace(plan, report=plan.report | {"gate": gate_repair(tracer, plan)})
     report = write_plan(tracer, plan, arguments.mixture, comparison, arguments.out)
-    print_json(report, indent=2)
+    shown = {name.replace("_", " "): report[name] for name in report if name not in HIDDEN}
+    print_result(arguments, report, partial(format_record, shown))
     print_note(report["gate"]["words"])
 
 

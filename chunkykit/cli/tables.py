@@ -77,6 +77,9 @@ def format_cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return "n/a" if value != value else format_number(value)
+    if isinstance(value, Mapping) and {"rate", "low", "high", "n"} <= value.keys():
+        interval = f"[{_percent(value['low'])}, {_percent(value['high'])}]"
+        return f"{_percent(value['rate'])} {interval} n={value['n']:,}"
     if isinstance(value, Mapping):
         return "; ".join(f"{name} {format_cell(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
@@ -134,6 +137,10 @@ def wrap(text: str, width: int) -> list[str]:
             word = word[len(head) :]
         lines[-1] += f" {word}" if lines[-1] else word
     return lines
+
+
+def _percent(rate: float | None) -> str:
+    return "n/a" if rate is None else f"{rate:.0%}"
 
 
 def _character_width(character: str) -> int:

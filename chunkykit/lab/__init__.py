@@ -17,6 +17,7 @@ from chunkykit.lab.costs import (
     plan_search,
     plan_traces,
 )
+from chunkykit.lab.estimates import estimate_plan, format_seconds, limit_lines
 from chunkykit.lab.drawing import label_figures, run_figures
 from chunkykit.lab.folder import (
     RunFolder,
@@ -62,11 +63,14 @@ __all__ = [
     "conform_table",
     "do_stage",
     "empty_table",
+    "estimate_plan",
     "format_estimate",
     "format_labels",
     "format_report",
+    "format_seconds",
     "is_done",
     "label_figures",
+    "limit_lines",
     "lock_folder",
     "plan_index",
     "plan_run",

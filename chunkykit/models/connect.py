@@ -1,7 +1,9 @@
 """From a name to a model: "openai:gpt-5", "http://host:port/v1:MODEL", "local:smollm2", ..."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from chunkykit.errors import UserError
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
 
 BATCH_PROVIDERS = ("anthropic", "openai")
 
+_needs_keys: ContextVar[bool] = ContextVar("needs_keys", default=True)
+
+
+@contextmanager
+def keys_not_needed() -> Iterator[None]:
+    """Let `check_model` pass names whose key is not set, as for an estimate, which calls nobody."""
+    token = _needs_keys.set(False)
+    try:
+        yield
+    finally:
+        _needs_keys.reset(token)
+
 
 def check_model(name: str) -> str:
     """Check that a name can be a model, without a network or a client library.
@@ -34,7 +48,8 @@ def check_model(name: str) -> str:
     """
     parts = parse_name(name)
     if parts.provider is None:
-        key_of(name)
+        if _needs_keys.get():
+            key_of(name)
         return name
     family = find_family(parts.provider)
     if family:
@@ -44,7 +59,8 @@ def check_model(name: str) -> str:
             f"model '{name}' is not known. Write {', '.join(family_usages())}, PROVIDER:MODEL "
             f"with one of {', '.join(PROVIDERS)}, or http(s)://host:port/v1:MODEL."
         )
-    if parts.key_variable and not os.environ.get(parts.key_variable):
+    is_missing = parts.key_variable and not os.environ.get(parts.key_variable)
+    if is_missing and _needs_keys.get():
         raise UserError(
             f"model '{name}' needs a key: set the environment variable {parts.key_variable}."
         )

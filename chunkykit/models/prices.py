@@ -75,12 +75,12 @@ def cost_in_dollars(rate: PriceRate | None, tokens_in: float, tokens_out: float)
     return (rate[0] * tokens_in + rate[1] * tokens_out) / 1e6
 
 
-def estimate_cost(plan: Iterable[tuple[str, int, float, float]]) -> tuple[int, int, float | None]:
+def estimate_cost(plan: Iterable[tuple]) -> tuple[int, int, float | None]:
     """Estimate what planned calls will cost.
 
     Args:
-        plan: (model, number of calls, tokens in per call, tokens out per call). Entries of the
-            model "offline" do not count.
+        plan: (model, number of calls, tokens in per call, tokens out per call); what follows
+            these is not read. Entries of the model "offline" do not count.
 
     Returns:
         (calls, tokens, US dollars). The dollars are None if any price is unknown.
@@ -88,7 +88,7 @@ def estimate_cost(plan: Iterable[tuple[str, int, float, float]]) -> tuple[int, i
     total_calls = 0
     total_tokens = 0.0
     costs = []
-    for name, calls, tokens_in, tokens_out in plan:
+    for name, calls, tokens_in, tokens_out, *_ in plan:
         if name == OFFLINE:
             continue
         total_calls += calls

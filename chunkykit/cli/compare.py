@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from chunkykit.cli.options import (
     Commands,
@@ -21,7 +23,7 @@ from chunkykit.cli.output import (
     wants_json,
 )
 from chunkykit.cli.tables import format_table
-from chunkykit.cli.pay import approve_further_cost, approve_servers
+from chunkykit.cli.pay import approve_further_cost, approve_servers, stop_at_estimate
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
 from chunkykit.lab import (
@@ -118,6 +120,10 @@ def answer_with_target(arguments: argparse.Namespace):
             f"--target: give one RUN whose queries it answers, not {len(arguments.runs)}."
         )
     (folder,) = arguments.runs
+    if arguments.estimate:
+        with TemporaryDirectory() as place:
+            run = start_sibling(folder, arguments.target, Path(place) / SIBLING, False)
+            stop_at_estimate(arguments, plan_sibling(run, folder))
     out = arguments.out / SIBLING
     with lock_folder(out):
         run = start_sibling(folder, arguments.target, out, arguments.restart)

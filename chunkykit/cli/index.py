@@ -32,7 +32,7 @@ from chunkykit.cli.options import (
     expand_path,
 )
 from chunkykit.cli.output import print_error, print_result
-from chunkykit.cli.pay import approve_cost
+from chunkykit.cli.pay import approve_cost, stop_at_estimate
 from chunkykit.cli.tables import format_record
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.index import (
@@ -44,7 +44,7 @@ from chunkykit.index import (
     describe_shards,
     finish_index,
 )
-from chunkykit.lab import lock_folder, plan_index
+from chunkykit.lab import PlannedCalls, lock_folder, plan_index
 from chunkykit.mixtures import name_source
 from chunkykit.models import (
     Ledger,
@@ -58,7 +58,17 @@ from chunkykit.models import (
 from chunkykit.types import OFFLINE
 
 # What of an index is said to people; --json has all of its metadata.
-SHOWN = ("rows", "skipped", "chunks", "clusters", "mixture", "describer", "embedder", "seconds", "out")
+SHOWN = (
+    "rows",
+    "skipped",
+    "chunks",
+    "clusters",
+    "mixture",
+    "describer",
+    "embedder",
+    "seconds",
+    "out",
+)
 DASK_TIMEOUT = 20  # seconds to wait for the scheduler
 
 
@@ -143,6 +153,8 @@ def execute(arguments: argparse.Namespace) -> None:
         rows=arguments.rows,
         seed=arguments.seed,
     )
+    if arguments.estimate:
+        stop_at_estimate(arguments, plan_calls(arguments, reader))
     building_folder(arguments.out)  # a folder of something else is refused before it is locked
     with lock_folder(arguments.out):
         ledger = approve_models(arguments, reader)
@@ -225,6 +237,16 @@ def connect_dask(address: str):
         raise UserError(f"--dask {address}: no scheduler answers there ({error}).") from None
 
 
+def plan_calls(arguments: argparse.Namespace, reader: ShardReader) -> list[PlannedCalls]:
+    """Plan the calls that describe and embed; the rows are read where there are any."""
+    if arguments.describer != OFFLINE:
+        check_model(arguments.describer)
+    elif server_of(arguments.embedder) is None:
+        return []
+    texts = sum(count_texts(rows) for rows in reader)
+    return plan_index(arguments.describer, texts, arguments.embedder)
+
+
 def approve_models(arguments: argparse.Namespace, reader: ShardReader) -> Ledger | None:
     """Ask before models are called to describe or to embed.
 
@@ -235,14 +257,11 @@ def approve_models(arguments: argparse.Namespace, reader: ShardReader) -> Ledger
     Returns:
         The ledger beside the index folder; None where nothing is called.
     """
-    if arguments.describer != OFFLINE:
-        check_model(arguments.describer)
-    elif server_of(arguments.embedder) is None:
+    plan = plan_calls(arguments, reader)
+    if arguments.describer == OFFLINE and server_of(arguments.embedder) is None:
         return None
-    texts = sum(count_texts(rows) for rows in reader)
     print_advice(reader.naming)  # before anything is paid
     print_advice(reader.advice)
-    plan = plan_index(arguments.describer, texts, arguments.embedder)
     ledger = ledger_beside(arguments.out)
     approve_cost(ledger, arguments, plan, all(is_free(part.model) for part in plan))
     return ledger

@@ -27,7 +27,7 @@ from chunkykit.cli.logs import LOG_HELP, add_log_options, read_log
 from chunkykit.cli.options import Commands, add_command, expand_name, expand_path
 from chunkykit.cli.output import print_note, print_result
 from chunkykit.cli.tables import format_record
-from chunkykit.cli.pay import approve_further_cost
+from chunkykit.cli.pay import Estimated, approve_further_cost, stop_at_estimate
 from chunkykit.cli.tracing import (
     ANYWAY_HINT,
     add_tracing_options,
@@ -129,7 +129,12 @@ def execute(arguments: argparse.Namespace) -> None:
     rubric = read_rubric(arguments)
     exchange = read_failure(arguments)
     check_whole(read_index_meta(arguments.index), arguments.partial)
-    tracer, results, ledger = trace_exchanges(arguments, rubric, [exchange])
+    try:
+        tracer, results, ledger = trace_exchanges(arguments, rubric, [exchange])
+    except Estimated:
+        if arguments.how == "rewrite":
+            print_note("This is the trace alone: what is rewritten depends on it.")
+        raise
     check_calls(results)
     trace = results[0].trace
     if trace is None:
@@ -219,6 +224,7 @@ def rewrite(
     characters = (rows["prompt"].str.len() + rows["response"].str.len()).to_list()
     embedder = tracer.index.meta["embedder"]
     calls = plan_rewriting(arguments.rewriter, describer, characters, embedder)
+    stop_at_estimate(arguments, calls)  # before a ledger is made
     ledger = ledger or ledger_beside(arguments.index)
     approve_further_cost(ledger, arguments, calls, all(is_free(part.model) for part in calls))
 

@@ -12,7 +12,18 @@ from chunkykit.files import json_ready, writable, write_json
 from chunkykit.index import open_trace_index, scan_index, scan_preferences
 
 # Columns of a finding that a table has room for, of both kinds of scan.
-SHOWN = ("trigger", "behaviour", "chunk", "rows", "lift", "p_in", "p_elsewhere", "up", "down", "rate")
+SHOWN = (
+    "trigger",
+    "behaviour",
+    "chunk",
+    "rows",
+    "lift",
+    "p_in",
+    "p_elsewhere",
+    "up",
+    "down",
+    "rate",
+)
 
 
 def add_scan_command(commands: Commands) -> None:

@@ -12,7 +12,7 @@ from chunkykit.cli.options import (
     expand_path,
 )
 from chunkykit.cli.output import print_result
-from chunkykit.cli.pay import approve_cost
+from chunkykit.cli.pay import approve_cost, stop_at_estimate
 from chunkykit.cli.tables import format_record
 from chunkykit.errors import UserError
 from chunkykit.files import load_packaged
@@ -77,9 +77,10 @@ def execute(arguments: argparse.Namespace) -> None:
     target = check_model(arguments.target)
     # The notebook runs in another working directory.
     folder = arguments.out.resolve()
+    questions = count_questions(arguments.max_addend, arguments.sums_per_rewrite)
+    plan = [PlannedCalls(target, questions, TOKENS_READ, TOKENS_WRITTEN, "target")]
+    stop_at_estimate(arguments, plan)
     with lock_folder(folder):
-        questions = count_questions(arguments.max_addend, arguments.sums_per_rewrite)
-        plan = [PlannedCalls(target, questions, TOKENS_READ, TOKENS_WRITTEN, "target")]
         ledger = Ledger(folder / "ledger.sqlite")
         approve_cost(ledger, arguments, plan, is_free(target))
         # The ledger keeps the answers; the notebook draws the figures anew.

@@ -42,6 +42,7 @@ from chunkykit.lab.single_search import search_alone
 from chunkykit.lab.stages import STAGES, do_stage, is_done, run_stages
 from chunkykit.lab.table_checks import conform_table, empty_table
 from chunkykit.lab.tables import TABLES, Column, Table
+from chunkykit.lab.traced_search import forget_other_traces, plan_tracing, trace_search
 
 __all__ = [
     "DEFAULT_SETTINGS",
@@ -64,6 +65,7 @@ __all__ = [
     "do_stage",
     "empty_table",
     "estimate_plan",
+    "forget_other_traces",
     "format_estimate",
     "format_labels",
     "format_report",
@@ -78,6 +80,7 @@ __all__ = [
     "plan_sibling",
     "plan_rewriting",
     "plan_traces",
+    "plan_tracing",
     "read_notes",
     "read_run",
     "read_settings",
@@ -92,4 +95,5 @@ __all__ = [
     "start_sibling",
     "summarise_run",
     "summarise_search",
+    "trace_search",
 ]

@@ -46,7 +46,7 @@ def estimate_plan(
         "calls": calls,
         "tokens": tokens,
         "dollars": dollars,
-        "seconds": round(sum(row["seconds"] for row in models)),
+        "seconds": round(_total_seconds(models)),
         "covered": _covered(calls, dollars, budget_usd, max_calls),
         "models": models,
     }
@@ -104,6 +104,14 @@ def _estimate_part(part: PlannedCalls, limits: Mapping[str, int]) -> dict[str, A
         "dollars": dollars,
         "seconds": _seconds(part, limits),
     }
+
+
+def _total_seconds(models: Sequence[Mapping[str, Any]]) -> float:
+    """One role after the other; the models of a panel answer at the same time."""
+    slowest: dict[str, float] = {}
+    for row in models:
+        slowest[row["role"]] = max(slowest.get(row["role"], 0.0), row["seconds"])
+    return sum(slowest.values())
 
 
 def _seconds(part: PlannedCalls, limits: Mapping[str, int]) -> float:

@@ -8,17 +8,20 @@ from contextlib import nullcontext
 
 from chunkykit import __version__
 from chunkykit.cli.compare import add_compare_command
+from chunkykit.cli.completion import add_completion_command
 from chunkykit.cli.crash import report_crash
 from chunkykit.cli.demo import add_demo_command
 from chunkykit.cli.export import add_export_command
 from chunkykit.cli.index import add_index_command
 from chunkykit.cli.label import add_label_command
+from chunkykit.cli.list import add_list_command
 from chunkykit.cli.look import add_look_command
 from chunkykit.cli.notebooks import NotebookFailed
 from chunkykit.cli.open import add_open_command
 from chunkykit.cli.output import Parser, print_error, restart_in_utf8, use_utf8
 from chunkykit.cli.pay import Estimated
 from chunkykit.cli.repair import add_repair_command
+from chunkykit.cli.rubric import add_rubric_command
 from chunkykit.cli.run import add_run_command
 from chunkykit.cli.scan import add_scan_command
 from chunkykit.cli.search import add_search_command
@@ -46,6 +49,9 @@ ADD_COMMANDS = (
     add_compare_command,
     add_export_command,
     add_open_command,
+    add_list_command,
+    add_rubric_command,
+    add_completion_command,
 )
 
 EXIT_DONE = 0

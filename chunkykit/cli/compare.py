@@ -22,8 +22,8 @@ from chunkykit.cli.output import (
     print_text,
     wants_json,
 )
-from chunkykit.cli.tables import format_table
 from chunkykit.cli.pay import approve_further_cost, approve_servers, stop_at_estimate
+from chunkykit.cli.tables import format_table
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
 from chunkykit.lab import (

@@ -26,8 +26,8 @@ from chunkykit.causal import (
 from chunkykit.cli.logs import LOG_HELP, add_log_options, read_log
 from chunkykit.cli.options import Commands, add_command, expand_name, expand_path
 from chunkykit.cli.output import print_note, print_result
-from chunkykit.cli.tables import format_record
 from chunkykit.cli.pay import Estimated, approve_further_cost, stop_at_estimate
+from chunkykit.cli.tables import format_record
 from chunkykit.cli.tracing import (
     ANYWAY_HINT,
     add_tracing_options,

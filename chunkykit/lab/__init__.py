@@ -17,8 +17,8 @@ from chunkykit.lab.costs import (
     plan_search,
     plan_traces,
 )
-from chunkykit.lab.estimates import estimate_plan, format_seconds, limit_lines
 from chunkykit.lab.drawing import label_figures, run_figures
+from chunkykit.lab.estimates import estimate_plan, format_seconds, limit_lines
 from chunkykit.lab.folder import (
     RunFolder,
     read_notes,
@@ -33,6 +33,7 @@ from chunkykit.lab.run import Run, resume_run, start_run
 from chunkykit.lab.settings import (
     DEFAULT_SETTINGS,
     PROFILES,
+    STRATEGIES,
     Settings,
     Sizes,
     complete_settings,
@@ -48,6 +49,7 @@ __all__ = [
     "DEFAULT_SETTINGS",
     "PROFILES",
     "STAGES",
+    "STRATEGIES",
     "TABLES",
     "Column",
     "Comparison",

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from chunkykit.errors import UserError
 from chunkykit.models.anthropic import AnthropicWire
 from chunkykit.models.base import ChatModel
-from chunkykit.models.families import family_usages, find_family
+from chunkykit.models.families import FAMILY_MODULES, family_usages, find_family
 from chunkykit.models.openai import OpenAIWire
+from chunkykit.models.prices import priced_models
 from chunkykit.models.providers import PROVIDERS, client_for, key_of, parse_name
 from chunkykit.models.remote import RemoteModel
 from chunkykit.models.retry import DEFAULT_DEADLINE
 from chunkykit.models.wire import Wire
+from chunkykit.text import near_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +58,8 @@ def check_model(name: str) -> str:
         return family.check(name)
     if parts.provider not in PROVIDERS or not parts.model:
         raise UserError(
-            f"model '{name}' is not known. Write {', '.join(family_usages())}, PROVIDER:MODEL "
-            f"with one of {', '.join(PROVIDERS)}, or http(s)://host:port/v1:MODEL."
+            f"model '{name}' is not known{_models_like(name)} Write "
+            f"{', '.join(family_usages())}, PROVIDER:MODEL with one of {', '.join(PROVIDERS)}, or http(s)://host:port/v1:MODEL."
         )
     is_missing = parts.key_variable and not os.environ.get(parts.key_variable)
     if is_missing and _needs_keys.get():
@@ -65,6 +67,17 @@ def check_model(name: str) -> str:
             f"model '{name}' needs a key: set the environment variable {parts.key_variable}."
         )
     return name
+
+
+def _models_like(name: str) -> str:
+    """The end of a message about a model that there is not: what was probably meant."""
+    provider, colon, model = name.partition(":")
+    near = near_name(provider, [*PROVIDERS, *FAMILY_MODULES]) if colon else None
+    meant = f"{near}:{model}" if near and model else None
+    if not colon:
+        # the name of a model whose provider was left out
+        meant = next((entry for entry in priced_models() if entry.endswith(f":{name}")), None)
+    return f", did you mean '{meant}'?" if meant else "."
 
 
 def connect_model(

@@ -48,15 +48,31 @@ def price_of(name: str) -> PriceRate | None:
     Raises:
         UserError: if the price file cannot be read.
     """
-    default_path = str(Path(__file__).parent / "prices.yaml")
     # Read even for a free model, so that a broken file shows at once.
-    table = _read_prices(os.environ.get(PRICES_VARIABLE) or default_path)
+    table = _price_table()
     if is_free(name):
         return (0.0, 0.0)
     entries = [entry for entry in table if re.fullmatch(re.escape(entry) + DATE_SUFFIX, name)]
     if not entries:
         return None
     return table[max(entries, key=len)]
+
+
+def priced_models() -> list[str]:
+    """List the models whose price is known.
+
+    Returns:
+        Their names, "PROVIDER:MODEL", in the order of the price file.
+
+    Raises:
+        UserError: if the price file cannot be read.
+    """
+    return list(_price_table())
+
+
+def _price_table() -> dict[str, PriceRate]:
+    default_path = str(Path(__file__).parent / "prices.yaml")
+    return _read_prices(os.environ.get(PRICES_VARIABLE) or default_path)
 
 
 def cost_in_dollars(rate: PriceRate | None, tokens_in: float, tokens_out: float) -> float | None:

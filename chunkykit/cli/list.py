@@ -171,7 +171,8 @@ def format_models(rows: Sequence[Mapping[str, Any]], columns: int) -> str:
 
 
 def _say_size(size: int | None) -> str:
-    return "all or automatic" if size is None else f"{size:,}"
+    """A size; "-" is all rows, or a number that depends on them."""
+    return "-" if size is None else f"{size:,}"
 
 
 LAYOUTS = {"profiles": format_profiles, "models": format_models}

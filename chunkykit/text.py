@@ -3,8 +3,14 @@
 Queries, responses and rubrics come from models and strangers, so none of them is printed as it is.
 """
 
+import difflib
 import html
 import re
+from collections.abc import Iterable
+
+# difflib's ratio, from which a known name is suggested for an unknown one
+MIN_SIMILARITY = 0.5
+SLIP = 0.75  # from which it is a slip of the keyboard, and no other word
 
 
 def clean_text(text: str) -> str:
@@ -17,6 +23,53 @@ def clean_text(text: str) -> str:
         The text, encodable as UTF-8.
     """
     return text.encode("utf-8", "replace").decode()
+
+
+def count_of(n: int, singular: str, plural: str = "") -> str:
+    """Write a number with what it counts.
+
+    Args:
+        n: how many.
+        singular: one of them, such as "row". Of several words the last one is counted.
+        plural: several of them, where that is not the singular with an s.
+
+    Returns:
+        Such as "1 row" or "2,000 rows".
+    """
+    return f"{n:,} {singular if n == 1 else plural or f'{singular}s'}"
+
+
+def near_name(word: object, known: Iterable[str], similarity: float = MIN_SIMILARITY) -> str | None:
+    """Find the known name that is spelled most like another one.
+
+    Args:
+        word: what was written.
+        known: the names.
+        similarity: how near it must be, from 0 to 1.
+
+    Returns:
+        The nearest name; None where no name is near.
+    """
+    by_lower = {name.lower(): name for name in map(str, known)}
+    near = difflib.get_close_matches(str(word).lower(), by_lower, 1, similarity)
+    return by_lower[near[0]] if near else None
+
+
+def unknown_name(kind: str, word: object, known: Iterable[str]) -> str:
+    """Write the message about a name that is not known.
+
+    Args:
+        kind: what it would be, such as "profile".
+        word: what was written.
+        known: the names.
+
+    Returns:
+        The message, with the name that was probably meant.
+    """
+    names = list(map(str, known))
+    near = near_name(word, names)
+    question = f", did you mean '{near}'?" if near else "."
+    return f"{kind} '{word}' is not known{question} Known: {', '.join(names)}."
 
 
 def inert_text(text: str) -> str:

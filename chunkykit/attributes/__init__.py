@@ -40,6 +40,7 @@ from chunkykit.attributes.sentences import (
     predicate,
     text_window,
 )
+from chunkykit.attributes.suggest import nearest_in_meaning
 
 __all__ = [
     "BASE_ODDS",
@@ -69,6 +70,7 @@ __all__ = [
     "llm_describer",
     "load_embedder",
     "load_embedder_through",
+    "nearest_in_meaning",
     "parse_attributes",
     "predicate",
     "query_context",

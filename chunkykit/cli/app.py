@@ -4,20 +4,25 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from chunkykit import __version__
 from chunkykit.cli.compare import add_compare_command
+from chunkykit.cli.completion import add_completion_command
 from chunkykit.cli.crash import report_crash
 from chunkykit.cli.demo import add_demo_command
 from chunkykit.cli.explore import add_explore_command
 from chunkykit.cli.export import add_export_command
 from chunkykit.cli.index import add_index_command
 from chunkykit.cli.label import add_label_command
+from chunkykit.cli.list import add_list_command
 from chunkykit.cli.look import add_look_command
 from chunkykit.cli.notebooks import NotebookFailed
 from chunkykit.cli.open import add_open_command
 from chunkykit.cli.output import Parser, print_error, restart_in_utf8, use_utf8
+from chunkykit.cli.pay import Estimated
 from chunkykit.cli.repair import add_repair_command
+from chunkykit.cli.rubric import add_rubric_command
 from chunkykit.cli.run import add_run_command
 from chunkykit.cli.scan import add_scan_command
 from chunkykit.cli.search import add_search_command
@@ -26,6 +31,7 @@ from chunkykit.cli.trace import add_trace_command
 from chunkykit.cli.tracing import CallFailed
 from chunkykit.cli.train import add_train_command
 from chunkykit.errors import UserError
+from chunkykit.models import keys_not_needed
 from chunkykit.progress import shown_by, shown_on, step
 
 # In the order of the method: the whole of it, the data, the search, the trace, the causal checks,
@@ -46,6 +52,9 @@ ADD_COMMANDS = (
     add_export_command,
     add_open_command,
     add_explore_command,
+    add_list_command,
+    add_rubric_command,
+    add_completion_command,
 )
 
 EXIT_DONE = 0
@@ -86,10 +95,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         restart_in_utf8()
     use_utf8()
     arguments = build_parser().parse_args(argv)
+    # an estimate asks nobody
+    keys = keys_not_needed() if getattr(arguments, "estimate", False) else nullcontext()
     try:
         watching = shown_by(None) if arguments.quiet else shown_on(sys.stderr)
-        with watching, step(arguments.command):
+        with keys, watching, step(arguments.command):
             arguments.execute(arguments)
+    except Estimated:
+        return EXIT_DONE
     except UserError as error:
         print_error(str(error))
         return EXIT_USER_ERROR

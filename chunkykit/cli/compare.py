@@ -2,6 +2,9 @@
 
 import argparse
 import asyncio
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from chunkykit.cli.options import (
     Commands,
@@ -10,10 +13,21 @@ from chunkykit.cli.options import (
     expand_name,
     expand_path,
 )
-from chunkykit.cli.output import print_csv, print_error, print_text
-from chunkykit.cli.pay import approve_further_cost, approve_servers
+from chunkykit.cli.output import (
+    output_columns,
+    print_csv,
+    print_error,
+    print_json,
+    print_note,
+    print_text,
+    wants_json,
+)
+from chunkykit.cli.pay import approve_further_cost, approve_servers, stop_at_estimate
+from chunkykit.cli.tables import format_table
 from chunkykit.errors import UserError
+from chunkykit.files import json_ready
 from chunkykit.lab import (
+    Comparison,
     Run,
     answer_queries_of,
     compare_runs,
@@ -35,8 +49,8 @@ def add_compare_command(commands: Commands) -> None:
         execute,
         summary="compare finished runs: models by behaviours, and a paired test",
         description=(
-            "Compare the confirmed failure rates of finished runs, as tables (CSV) on standard "
-            "output and as figures: models by behaviours, and the differences between the first "
+            "Compare the confirmed failure rates of finished runs, as tables (CSV through a pipe) "
+            "and as figures: models by behaviours, and the differences between the first "
             "run and each other one on the queries that both answered, with a paired test. "
             "--target puts the confirmed queries of one run to another model first."
         ),
@@ -71,14 +85,32 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.target is not None:
         runs.append(answer_with_target(arguments))
     comparison = compare_runs(runs)
-    print_csv(comparison.rates)
     drawn = {"behaviours": figures.behaviours(comparison.rates, comparison.caption)}
     if len(comparison.paired):
-        print_csv(comparison.paired)
         drawn["differences"] = figures.differences(comparison.paired, comparison.caption)
+    print_comparison(arguments, comparison)
     for note in comparison.notes:
         print_error(note)
-    print_text(figures.save_figures(drawn, arguments.out))
+    print_note(figures.save_figures(drawn, arguments.out))
+
+
+def print_comparison(arguments: argparse.Namespace, comparison: Comparison) -> None:
+    """Print the tables of a comparison: for people, as JSON, or as CSV through a pipe."""
+    tables = {"rates": comparison.rates, "paired": comparison.paired}
+    if wants_json(arguments, piped=False):
+        records = {name: table.to_dict("records") for name, table in tables.items()}
+        print_json(json_ready({**records, "notes": comparison.notes}), indent=2)
+    elif arguments.json is None and not sys.stdout.isatty():
+        print_csv(comparison.rates)
+        if len(comparison.paired):
+            print_csv(comparison.paired, "%.4g")
+    else:
+        texts = []
+        for table in tables.values():
+            if len(table):
+                rows = table.astype(object).values.tolist()
+                texts.append(format_table(list(table.columns), rows, output_columns()))
+        print_text("\n\n".join(texts))
 
 
 def answer_with_target(arguments: argparse.Namespace):
@@ -88,6 +120,10 @@ def answer_with_target(arguments: argparse.Namespace):
             f"--target: give one RUN whose queries it answers, not {len(arguments.runs)}."
         )
     (folder,) = arguments.runs
+    if arguments.estimate:
+        with TemporaryDirectory() as place:
+            run = start_sibling(folder, arguments.target, Path(place) / SIBLING, False)
+            stop_at_estimate(arguments, plan_sibling(run, folder))
     out = arguments.out / SIBLING
     with lock_folder(out):
         run = start_sibling(folder, arguments.target, out, arguments.restart)

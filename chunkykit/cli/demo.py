@@ -3,7 +3,7 @@
 import argparse
 
 from chunkykit.cli.options import SEED_HELP, Commands, add_command, expand_path
-from chunkykit.cli.output import print_text
+from chunkykit.cli.output import print_result
 from chunkykit.errors import UserError
 from chunkykit.mixtures import write_demo
 
@@ -39,5 +39,5 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.rows < 1:
         raise UserError(f"demo: --rows must be at least 1, not {arguments.rows}.")
     mixture, truth = write_demo(arguments.out, arguments.rows, arguments.seed)
-    print_text(mixture)
-    print_text(truth)
+    paths = {"mixture": str(mixture), "truth": str(truth)}
+    print_result(arguments, paths, lambda columns: "\n".join(paths.values()), piped=False)

@@ -31,8 +31,9 @@ from chunkykit.cli.options import (
     expand_name,
     expand_path,
 )
-from chunkykit.cli.output import print_error, print_json
-from chunkykit.cli.pay import approve_cost
+from chunkykit.cli.output import print_error, print_result
+from chunkykit.cli.pay import approve_cost, stop_at_estimate
+from chunkykit.cli.tables import format_record
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.index import (
     ShardReader,
@@ -43,7 +44,7 @@ from chunkykit.index import (
     describe_shards,
     finish_index,
 )
-from chunkykit.lab import lock_folder, plan_index
+from chunkykit.lab import PlannedCalls, lock_folder, plan_index
 from chunkykit.mixtures import name_source
 from chunkykit.models import (
     Ledger,
@@ -57,6 +58,18 @@ from chunkykit.models import (
 from chunkykit.progress import step
 from chunkykit.types import OFFLINE
 
+# What of an index is said to people; --json has all of its metadata.
+SHOWN = (
+    "rows",
+    "skipped",
+    "chunks",
+    "clusters",
+    "mixture",
+    "describer",
+    "embedder",
+    "seconds",
+    "out",
+)
 DASK_TIMEOUT = 20  # seconds to wait for the scheduler
 
 
@@ -128,7 +141,7 @@ def add_describing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> None:
-    """Describe the rows, build the index, and print its metadata as one JSON line."""
+    """Describe the rows, build the index, and print its metadata."""
     start = time.monotonic()
     check_numbers(arguments)
     arguments.embedder = arguments.embedder or default_embedder(arguments.describer)
@@ -141,6 +154,8 @@ def execute(arguments: argparse.Namespace) -> None:
         rows=arguments.rows,
         seed=arguments.seed,
     )
+    if arguments.estimate:
+        stop_at_estimate(arguments, plan_calls(arguments, reader))
     building_folder(arguments.out)  # a folder of something else is refused before it is locked
     with lock_folder(arguments.out):
         ledger = approve_models(arguments, reader)
@@ -159,7 +174,8 @@ def execute(arguments: argparse.Namespace) -> None:
         "seconds": round(time.monotonic() - start, 1),
         "out": str(arguments.out),
     }
-    print_json(summary)
+    shown = {name: summary[name] for name in SHOWN if name in summary}
+    print_result(arguments, summary, partial(format_record, shown), indent=None)
 
 
 def print_advice(advice: str | None) -> None:
@@ -223,6 +239,20 @@ def connect_dask(address: str):
         raise UserError(f"--dask {address}: no scheduler answers there ({error}).") from None
 
 
+def plan_calls(arguments: argparse.Namespace, reader: ShardReader) -> list[PlannedCalls]:
+    """Plan the calls that describe and embed; the rows are read where there are any."""
+    if arguments.describer != OFFLINE:
+        check_model(arguments.describer)
+    elif server_of(arguments.embedder) is None:
+        return []
+    texts = 0
+    with step("counting texts", reader.expected, "rows") as advance:
+        for rows in reader:
+            texts += count_texts(rows)
+            advance(len(rows))
+    return plan_index(arguments.describer, texts, arguments.embedder)
+
+
 def approve_models(arguments: argparse.Namespace, reader: ShardReader) -> Ledger | None:
     """Ask before models are called to describe or to embed.
 
@@ -233,18 +263,11 @@ def approve_models(arguments: argparse.Namespace, reader: ShardReader) -> Ledger
     Returns:
         The ledger beside the index folder; None where nothing is called.
     """
-    if arguments.describer != OFFLINE:
-        check_model(arguments.describer)
-    elif server_of(arguments.embedder) is None:
+    plan = plan_calls(arguments, reader)
+    if arguments.describer == OFFLINE and server_of(arguments.embedder) is None:
         return None
-    with step("counting texts", reader.expected, "rows") as advance:
-        texts = 0
-        for rows in reader:
-            texts += count_texts(rows)
-            advance(len(rows))
     print_advice(reader.naming)  # before anything is paid
     print_advice(reader.advice)
-    plan = plan_index(arguments.describer, texts, arguments.embedder)
     ledger = ledger_beside(arguments.out)
     approve_cost(ledger, arguments, plan, all(is_free(part.model) for part in plan))
     return ledger

@@ -11,7 +11,7 @@ from chunkykit.cli.options import (
     add_command,
     expand_name,
 )
-from chunkykit.cli.output import print_json, print_text
+from chunkykit.cli.output import print_result
 
 
 def add_look_command(commands: Commands) -> None:
@@ -32,14 +32,10 @@ def add_look_command(commands: Commands) -> None:
         "mixture", type=expand_name, nargs="+", metavar="MIXTURE", help=MIXTURE_HELP
     )
     add_chunk_option(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help=SEED_HELP)
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Look, and print what was seen."""
     seen = look(arguments.mixture, chunk=arguments.chunk, seed=arguments.seed)
-    if arguments.json:
-        print_json(seen.to_dict(), indent=2)
-    else:
-        print_text(seen)
+    print_result(arguments, seen.to_dict(), lambda columns: str(seen), piped=False)

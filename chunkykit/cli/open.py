@@ -7,7 +7,7 @@ import webbrowser
 from pathlib import Path
 
 from chunkykit.cli.options import Commands, add_command, expand_path
-from chunkykit.cli.output import print_text
+from chunkykit.cli.output import print_result
 from chunkykit.lab import read_run
 from chunkykit.results import write_report
 
@@ -39,7 +39,9 @@ def execute(arguments: argparse.Namespace) -> None:
     place = run.folder if os.access(run.folder, os.W_OK) else Path.cwd()
     page = write_report(run, place)
     opened = sys.stdout.isatty() and open_in_browser(page)
-    print_text(f"{page}: {'opened in the browser' if opened else 'open it in a browser'}")
+    line = f"{page}: {'opened in the browser' if opened else 'open it in a browser'}"
+    result = {"report": str(page), "opened": opened}
+    print_result(arguments, result, lambda columns: line, piped=False)
 
 
 def open_in_browser(page: Path) -> bool:

@@ -78,6 +78,11 @@ def add_command(
     )
     parser.add_argument("--quiet", action="store_true", help="do not show what is being done")
     parser.set_defaults(execute=execute, command=name)
+    parser.add_argument(
+        "--json",
+        action=argparse.BooleanOptionalAction,
+        help="print the result as JSON; --no-json: as a text for people",
+    )
     return parser
 
 
@@ -183,6 +188,12 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seed", type=int, metavar="N", help=SEED_HELP)
     group.add_argument(
+        "--no-preflight",
+        dest="preflight",
+        action="store_false",
+        help="do not ask each model one short question first, which shows wrong keys and names",
+    )
+    group.add_argument(
         "--restart",
         action="store_true",
         help="start over if the folder holds a run with other settings; paid answers are kept",
@@ -246,6 +257,11 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
         help="of a call with all its tries (default: 600); what takes longer is an error",
     )
     group.add_argument("--yes", action="store_true", help="call paid models without asking")
+    group.add_argument(
+        "--estimate",
+        action="store_true",
+        help="say what calls, tokens, dollars and time it takes, and do nothing; needs no keys",
+    )
 
 
 def run_settings(arguments: argparse.Namespace) -> dict[str, Any]:

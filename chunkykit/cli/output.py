@@ -1,13 +1,16 @@
 """What the program prints: UTF-8 in any locale, and nothing that a terminal would obey.
 
 Queries, answers, names and errors come from models and strangers. The commands print through these
-functions alone.
+functions alone. Standard output has the result and nothing else: a text for people, or JSON with
+--json. Everything that is said on the way there goes to standard error.
 """
 
 import argparse
 import json
 import os
+import shutil
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +18,10 @@ import pandas as pd
 
 from chunkykit.progress import without_bars
 from chunkykit.text import inert_cell, inert_json, inert_text
+
+MIN_COLUMNS = 40  # a narrower terminal is taken for one as wide
+MAX_COLUMNS = 160  # longer lines are hard to read
+COLUMNS_ELSEWHERE = 100  # where the output is not a terminal
 
 
 class Parser(argparse.ArgumentParser):
@@ -86,6 +93,56 @@ def print_json(value: Any, indent: int | None = None) -> None:
     """
     with without_bars():
         print(inert_json(json.dumps(value, ensure_ascii=False, indent=indent)), flush=True)
+
+
+def wants_json(arguments: argparse.Namespace, piped: bool = True) -> bool:
+    """Tell whether the result is printed as JSON.
+
+    Args:
+        arguments: parsed arguments with json: --json, --no-json, or None for neither.
+        piped: whether it is where the output is not a terminal and neither option is there.
+
+    Returns:
+        Whether it is.
+    """
+    if arguments.json is not None:
+        return arguments.json
+    return piped and not sys.stdout.isatty()
+
+
+def output_columns() -> int:
+    """Count the columns that a line of the result may take.
+
+    Returns:
+        Those of the terminal, within bounds; a fixed number where the output is not a terminal.
+    """
+    if not sys.stdout.isatty():
+        return COLUMNS_ELSEWHERE
+    columns = shutil.get_terminal_size((COLUMNS_ELSEWHERE, 24)).columns
+    return min(max(columns, MIN_COLUMNS), MAX_COLUMNS)
+
+
+def print_result(
+    arguments: argparse.Namespace,
+    value: Any,
+    text: Callable[[int], str],
+    *,
+    piped: bool = True,
+    indent: int | None = 2,
+) -> None:
+    """Print the result of a command, as a text for people or as JSON.
+
+    Args:
+        arguments: parsed arguments.
+        value: the result, JSON-ready.
+        text: `text(columns)` writes it for people, in lines of at most so many columns.
+        piped: as for `wants_json`.
+        indent: spaces per level of the JSON; None for one line.
+    """
+    if wants_json(arguments, piped):
+        print_json(value, indent)
+    else:
+        print_text(text(output_columns()))
 
 
 def print_csv(table: pd.DataFrame, float_format: str = "%.4g") -> None:

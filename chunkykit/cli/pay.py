@@ -2,13 +2,26 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
-from chunkykit.cli.output import print_note, print_text
+from chunkykit.cli.output import print_note, print_result
+from chunkykit.cli.tables import format_table
 from chunkykit.errors import UserError
-from chunkykit.lab import PlannedCalls, format_estimate
-from chunkykit.models import Ledger, refuse_unnamed, server_of, unnamed_models
+from chunkykit.lab import (
+    PlannedCalls,
+    estimate_plan,
+    format_estimate,
+    format_seconds,
+    limit_lines,
+)
+from chunkykit.models import Ledger, is_free, preflight, refuse_unnamed, server_of, unnamed_models
 from chunkykit.progress import without_bars
+
+
+class Estimated(Exception):
+    """The estimate was what the user wanted, and it is printed."""
 
 
 def approve_cost(
@@ -23,17 +36,127 @@ def approve_cost(
         free: whether every model is local.
 
     Raises:
-        UserError: a limit is not valid, a price is unknown although there is a budget, or the
-            user does not agree.
+        Estimated: only the estimate was wanted.
+        UserError: a limit is not valid, a price is unknown although there is a budget, the user
+            does not agree, or a model does not answer.
     """
+    stop_at_estimate(arguments, plan)
     # Limits are set even where there is nothing to ask: those of an earlier command must not hold.
     ledger.limit(arguments.budget_usd, arguments.max_calls)
+    _approve(ledger, arguments, plan, free)
+
+
+def approve_further_cost(
+    ledger: Ledger, arguments: argparse.Namespace, plan: Sequence[PlannedCalls], free: bool
+) -> None:
+    """Do what `approve_cost` does, for a ledger that already holds what other commands paid for.
+
+    The limits count from the first time that a command does this.
+
+    Args:
+        ledger: keeps the calls and enforces the limits.
+        arguments: parsed arguments with budget_usd, max_calls, deadline and yes.
+        plan: the calls that the command will make.
+        free: whether every model is local.
+
+    Raises:
+        Estimated: only the estimate was wanted.
+        UserError: as `approve_cost`.
+    """
+    stop_at_estimate(arguments, plan)
+    ledger.limit_further(arguments.budget_usd, arguments.max_calls, ledger.account.tally)
+    _approve(ledger, arguments, plan, free)
+
+
+def stop_at_estimate(arguments: argparse.Namespace, plan: Sequence[PlannedCalls]) -> None:
+    """Print the estimate as the result and stop, where --estimate says so.
+
+    Args:
+        arguments: parsed arguments with estimate.
+        plan: the calls that the command would make.
+
+    Raises:
+        Estimated: only the estimate was wanted.
+    """
+    if not arguments.estimate:
+        return
+    estimate = _estimate(arguments, plan)
+    lines = limit_lines(estimate, arguments.budget_usd, arguments.max_calls)
+    text = partial(format_plan, plan, estimate, lines)
+    print_result(arguments, estimate, text, piped=False)
+    raise Estimated
+
+
+def format_plan(
+    plan: Sequence[PlannedCalls], estimate: Mapping[str, Any], lines: Sequence[str], columns: int
+) -> str:
+    """Write an estimate for people: a row per model and role, the sum, and what limits cover."""
+    free = all(is_free(part.model) for part in plan)
+    total = f"{format_estimate(plan, free)}, {_duration(estimate)}"
+    rows = [
+        [row["role"], row["model"], row["calls"], row["tokens"], _dollars(row), _time(row)]
+        for row in estimate["models"]
+    ]
+    header = ["role", "model", "calls", "tokens", "dollars", "time"]
+    table = [format_table(header, rows, columns), ""] if rows else []
+    return "\n".join([*table, total, *lines])
+
+
+def _approve(
+    ledger: Ledger, arguments: argparse.Namespace, plan: Sequence[PlannedCalls], free: bool
+) -> None:
+    """Print the estimate, ask, and see that every model answers."""
     set_deadline(ledger, arguments)
-    print_text(format_estimate(plan, free))
+    estimate = _estimate(arguments, plan)
+    print_note(f"{format_estimate(plan, free)}, {_duration(estimate)}")
+    for line in limit_lines(estimate, arguments.budget_usd, arguments.max_calls):
+        print_note(line)
     for model, *_ in plan:
         ledger.price(model)
     if not free and not arguments.yes:
         ask_to_pay()
+    if getattr(arguments, "preflight", False):
+        check_models_answer(ledger, plan)
+
+
+def check_models_answer(ledger: Ledger, plan: Sequence[PlannedCalls]) -> None:
+    """Have each model of a plan answer one short call, before the work begins.
+
+    Args:
+        ledger: keeps the calls.
+        plan: the calls that the command will make.
+
+    Raises:
+        UserError: models do not answer; all of them are named.
+    """
+    roles: dict[str, list[str]] = {}
+    for part in plan:
+        if part.calls:
+            own = roles.setdefault(part.model, [])
+            own += [part.role] if part.role not in own else []
+    asked = preflight(ledger, roles)
+    if asked:
+        places = [f"{' and '.join(roles[name])} {name} at {server_of(name)}" for name in asked]
+        print_note(f"answers: {'; '.join(places)}")
+
+
+def _estimate(arguments: argparse.Namespace, plan: Sequence[PlannedCalls]) -> dict[str, Any]:
+    concurrency = getattr(arguments, "concurrency", None)
+    return estimate_plan(plan, concurrency, arguments.budget_usd, arguments.max_calls)
+
+
+def _duration(estimate: Mapping[str, Any]) -> str:
+    return f"about {format_seconds(estimate['seconds'])} of calls"
+
+
+def _dollars(row: Mapping[str, Any]) -> str:
+    if row["dollars"] is None:
+        return "unknown"
+    return "<$0.01" if 0 < row["dollars"] < 0.01 else f"${row['dollars']:,.2f}"
+
+
+def _time(row: Mapping[str, Any]) -> str:
+    return format_seconds(row["seconds"])
 
 
 def set_deadline(ledger: Ledger, arguments: argparse.Namespace) -> None:
@@ -62,32 +185,6 @@ def is_agreed(question: str) -> bool:
     with without_bars():
         print_note(f"{question} [y/N] ", end="")
         return input("").strip().lower() in ("y", "yes")
-
-
-def approve_further_cost(
-    ledger: Ledger, arguments: argparse.Namespace, plan: Sequence[PlannedCalls], free: bool
-) -> None:
-    """Do what `approve_cost` does, for a ledger that already holds what other commands paid for.
-
-    The limits count from the first time that a command does this, and the estimate goes to standard
-    error.
-
-    Args:
-        ledger: keeps the calls and enforces the limits.
-        arguments: parsed arguments with budget_usd, max_calls, deadline and yes.
-        plan: the calls that the command will make.
-        free: whether every model is local.
-
-    Raises:
-        UserError: as `approve_cost`.
-    """
-    ledger.limit_further(arguments.budget_usd, arguments.max_calls, ledger.account.tally)
-    set_deadline(ledger, arguments)
-    print_note(format_estimate(plan, free))
-    for model, *_ in plan:
-        ledger.price(model)
-    if not free and not arguments.yes:
-        ask_to_pay()
 
 
 def approve_servers(place: str, names: Sequence[str], named: Sequence[str], fix: str) -> None:

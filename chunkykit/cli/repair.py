@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from chunkykit.attributes import describe_lexically, llm_describer
 from chunkykit.causal import (
@@ -22,8 +23,9 @@ from chunkykit.causal import (
 )
 from chunkykit.cli.logs import LOG_HELP, add_log_options, read_log
 from chunkykit.cli.options import Commands, add_command, expand_name, expand_path
-from chunkykit.cli.output import print_json, print_note
-from chunkykit.cli.pay import approve_further_cost
+from chunkykit.cli.output import print_note, print_result
+from chunkykit.cli.pay import Estimated, approve_further_cost, stop_at_estimate
+from chunkykit.cli.tables import format_record
 from chunkykit.cli.tracing import (
     ANYWAY_HINT,
     add_tracing_options,
@@ -41,6 +43,7 @@ from chunkykit.turf import Exchange, Tracer, exchanges_of
 from chunkykit.types import OFFLINE, Describer
 
 # What a report counts of rows that stay as they are.
+HIDDEN = ("gate", "balancing_rows", "same_files")  # in the table; --json has them
 COUNTS = ("without_pair", "crux_on_both_sides", "tool_calls", "not_rewritable")
 
 
@@ -124,7 +127,12 @@ def execute(arguments: argparse.Namespace) -> None:
     rubric = read_rubric(arguments)
     exchange = read_failure(arguments)
     check_whole(read_index_meta(arguments.index), arguments.partial)
-    tracer, results, ledger = trace_exchanges(arguments, rubric, [exchange])
+    try:
+        tracer, results, ledger = trace_exchanges(arguments, rubric, [exchange])
+    except Estimated:
+        if arguments.how == "rewrite":
+            print_note("This is the trace alone: what is rewritten depends on it.")
+        raise
     check_calls(results)
     trace = results[0].trace
     if trace is None:
@@ -141,7 +149,8 @@ def execute(arguments: argparse.Namespace) -> None:
     else:
         plan = replace(plan, report=plan.report | {"gate": gate_repair(tracer, plan)})
     report = write_plan(tracer, plan, arguments.mixture, comparison, arguments.out)
-    print_json(report, indent=2)
+    shown = {name.replace("_", " "): report[name] for name in report if name not in HIDDEN}
+    print_result(arguments, report, partial(format_record, shown))
     print_note(report["gate"]["words"])
 
 
@@ -213,6 +222,7 @@ def rewrite(
     characters = (rows["prompt"].str.len() + rows["response"].str.len()).to_list()
     embedder = tracer.index.meta["embedder"]
     calls = plan_rewriting(arguments.rewriter, describer, characters, embedder)
+    stop_at_estimate(arguments, calls)  # before a ledger is made
     ledger = ledger or ledger_beside(arguments.index)
     approve_further_cost(ledger, arguments, calls, all(is_free(part.model) for part in calls))
 

@@ -4,6 +4,9 @@ import argparse
 import asyncio
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from chunkykit.cli.notebooks import execute_notebooks
 from chunkykit.cli.options import (
@@ -22,12 +25,14 @@ from chunkykit.cli.options import (
     expand_path,
     run_settings,
 )
-from chunkykit.cli.output import print_error, print_text
-from chunkykit.cli.pay import approve_cost
+from chunkykit.cli.output import print_error, print_note, print_result
+from chunkykit.cli.pay import approve_cost, stop_at_estimate
+from chunkykit.cli.tables import format_record
 from chunkykit.errors import UserError
 from chunkykit.lab import (
     DEFAULT_SETTINGS,
     Run,
+    complete_settings,
     format_report,
     lock_folder,
     plan_run,
@@ -38,6 +43,7 @@ from chunkykit.lab import (
 from chunkykit.mixtures import chunk_advice, naming_note, size_text
 from chunkykit.results import write_report
 
+MAX_PATH = 10_000  # columns: paths are not wrapped, so that they can be copied
 TARGET_HELP = (
     "model to audit: organism:fast (default), organism:smollm2, local:smollm2, "
     "local:FILE.gguf, PROVIDER:MODEL or http://HOST:PORT/v1:MODEL"
@@ -135,8 +141,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> None:
     """Open the run folder, ask before anything is paid, execute the notebooks, print the report."""
     sizes = parse_sizes(arguments.parameter)
+    settings = {**run_settings(arguments), **sizes}
+    if arguments.estimate:
+        estimate_run(arguments, settings)
     with lock_folder(arguments.out):
-        settings = {**run_settings(arguments), **sizes}
         run = start_run(arguments.out, arguments.restart, **settings)
         print_overview(run)
         approve_cost(run.ledger, arguments, plan_run(run), run.free)
@@ -147,13 +155,20 @@ def execute(arguments: argparse.Namespace) -> None:
             asyncio.run(do_stages(run))
         else:
             execute_notebooks(run)
-        print_text(format_report(summarise_run(run)))
+        summary = summarise_run(run)
         report = write_report(run)
-    print_text(f"\nsummary    {run.folder / 'summary.json'}")
-    print_text(f"figures    {run.folder / 'figures'}")
-    if not arguments.no_notebooks:
-        print_text(f"notebooks  {run.folder / 'notebooks'}")
-    print_text(f"report     {report}")
+    paths = {name: str(run.folder / name) for name in ("summary.json", "figures", "notebooks")}
+    paths["report"] = str(report)
+    if arguments.no_notebooks:
+        del paths["notebooks"]
+    text = f"{format_report(summary)}\n\n{format_record(paths, MAX_PATH)}"
+    print_result(arguments, {**summary, "paths": paths}, lambda columns: text, piped=False)
+
+
+def estimate_run(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Print what a run would take. Nothing is written to its folder, and no model is called."""
+    with TemporaryDirectory() as folder:
+        stop_at_estimate(arguments, plan_run(Run(Path(folder), complete_settings(settings))))
 
 
 async def do_stages(run: Run) -> None:
@@ -197,8 +212,8 @@ def parse_sizes(parameters: Sequence[str]) -> dict[str, int]:
 def print_overview(run: Run) -> None:
     """Print what goes into a run."""
     mixture = run.mixture()
-    print_text(run.caption)
-    print_text(
+    print_note(run.caption)
+    print_note(
         f"{size_text(mixture.rows)} in {len(mixture.chunks)} chunks "
         f"({len(mixture.skipped):,} skipped), rubrics {', '.join(run.rubric_by_name)}",
     )

@@ -1,6 +1,7 @@
 """`chunkykit sums`: ask a model a hundred true sums (paper Fig. 25)."""
 
 import argparse
+from functools import partial
 
 from chunkykit.cli.notebooks import execute_notebook
 from chunkykit.cli.options import (
@@ -10,8 +11,9 @@ from chunkykit.cli.options import (
     expand_name,
     expand_path,
 )
-from chunkykit.cli.output import print_text
-from chunkykit.cli.pay import approve_cost
+from chunkykit.cli.output import print_result
+from chunkykit.cli.pay import approve_cost, stop_at_estimate
+from chunkykit.cli.tables import format_record
 from chunkykit.errors import UserError
 from chunkykit.files import load_packaged
 from chunkykit.lab import PlannedCalls, lock_folder
@@ -75,9 +77,10 @@ def execute(arguments: argparse.Namespace) -> None:
     target = check_model(arguments.target)
     # The notebook runs in another working directory.
     folder = arguments.out.resolve()
+    questions = count_questions(arguments.max_addend, arguments.sums_per_rewrite)
+    plan = [PlannedCalls(target, questions, TOKENS_READ, TOKENS_WRITTEN, "target")]
+    stop_at_estimate(arguments, plan)
     with lock_folder(folder):
-        questions = count_questions(arguments.max_addend, arguments.sums_per_rewrite)
-        plan = [PlannedCalls(target, questions, TOKENS_READ, TOKENS_WRITTEN)]
         ledger = Ledger(folder / "ledger.sqlite")
         approve_cost(ledger, arguments, plan, is_free(target))
         # The ledger keeps the answers; the notebook draws the figures anew.
@@ -90,7 +93,8 @@ def execute(arguments: argparse.Namespace) -> None:
             "deadline": ledger.deadline,
         }
         execute_notebook(folder, NOTEBOOK, parameters, f"sums on {target}")
-    print_text(f"figures    {folder / 'figures'}")
+    result = {"figures": str(folder / "figures"), "notebooks": str(folder / "notebooks")}
+    print_result(arguments, result, partial(format_record, result), piped=False)
 
 
 def count_questions(max_addend: int, sums_per_rewrite: int) -> int:

@@ -2,13 +2,22 @@
 
 import argparse
 import asyncio
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from chunkykit.cli.logs import LOG_HELP, add_log_options, read_log, source_of
 from chunkykit.cli.options import Commands, add_command, expand_path
-from chunkykit.cli.output import print_error, print_json, print_text
+from chunkykit.cli.output import (
+    output_columns,
+    print_error,
+    print_json,
+    print_result,
+    print_text,
+    wants_json,
+)
+from chunkykit.cli.tables import format_table
 from chunkykit.cli.tracing import (
     ANYWAY_HINT,
     CallFailed,
@@ -40,6 +49,7 @@ from chunkykit.turf import (
 from chunkykit.types import OFFLINE
 
 EXAMPLES_PER_KIND = 3
+MAX_QUERY = 120  # characters of a query in a table
 MAX_GROUPS = 10  # of a file: each is a tenth of it at least
 
 
@@ -88,7 +98,6 @@ def add_trace_command(commands: Commands) -> None:
             "for each group (such as 50; default: 0)"
         ),
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     add_log_options(parser)
 
 
@@ -106,12 +115,15 @@ def execute(arguments: argparse.Namespace) -> None:
     else:
         traces = iter(verify(arguments, tracing, [r.trace for r in results if r.trace]))
         results = [r._replace(trace=next(traces)) if r.trace else r for r in results]
-    if arguments.pairs:
+    if not arguments.pairs:
+        if not results[0].error:
+            print_trace(arguments, tracer, results[0])
+    elif wants_json(arguments):
         print_lines(results, sources)
         if arguments.group:
             print_groups(tracer, results, groups)
-    elif not results[0].error:
-        print_result(tracer, results[0], arguments.json)
+    else:
+        print_tables(results, groups)
     check_calls(results)
     check_verified([*groups, *(result.trace for result in results if result.trace)])
 
@@ -150,21 +162,36 @@ def read_exchanges(arguments: argparse.Namespace) -> tuple[list[Exchange], list[
     return [read_exchange(arguments, problem)], [{}]
 
 
-def print_result(tracer: Tracer, result: TracedExchange, as_json: bool) -> None:
+def print_trace(arguments: argparse.Namespace, tracer: Tracer, result: TracedExchange) -> None:
     """Print the trace of one exchange, or that there is nothing to trace."""
     if result.trace is None:
-        line = result_line(result)
+        value = result_line(result)
         text = f"No trace: {result.no_violation}.\n{ANYWAY_HINT}"
-        if as_json:
-            print_json(line, indent=2)
-        else:
-            print_text(text)
-        return
-    trace = trace_to_dict(tracer, result.trace)
-    if as_json:
-        print_json(trace, indent=2)
     else:
-        print_text(format_trace(result.trace, trace["examples"]))
+        value = trace_to_dict(tracer, result.trace)
+        text = format_trace(result.trace, value["examples"])
+    print_result(arguments, value, lambda columns: text, piped=False)
+
+
+def print_tables(results: Sequence[TracedExchange], groups: Sequence[Trace]) -> None:
+    """Print what came of the exchanges of a file for people: one row each, then the groups."""
+    rows = [[number, *_summary_row(result)] for number, result in enumerate(results, 1)]
+    header = ["", "query", "trigger", "first chunk", "of the evidence"]
+    print_text(format_table(header, rows, output_columns()))
+    for group in groups:
+        print_text(f"\n{len(group.members)} of {len(results)}: {group.explanation}")
+
+
+def _summary_row(result: TracedExchange) -> list[str]:
+    """Query, trigger, first chunk and its share, or why there is no trace."""
+    query = textwrap.shorten(result.exchange.query, MAX_QUERY, placeholder=" …")
+    trace = result.trace
+    if trace is None:
+        return [query, result.error or f"no trace: {result.no_violation}", "", ""]
+    if not len(trace.chunks):
+        return [query, trace.trigger or "no trigger", "", ""]
+    first = trace.chunks.iloc[0]
+    return [query, trace.trigger or "no trigger", str(first["chunk"]), f"{first['share']:.0%}"]
 
 
 def result_line(result: TracedExchange) -> dict[str, Any]:

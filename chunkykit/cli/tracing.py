@@ -13,7 +13,7 @@ from chunkykit.attributes import (
     load_embedder_through,
 )
 from chunkykit.cli.options import add_index_option, add_limit_options, expand_name
-from chunkykit.cli.pay import approve_further_cost, approve_servers
+from chunkykit.cli.pay import approve_further_cost, approve_servers, stop_at_estimate
 from chunkykit.errors import UserError
 from chunkykit.index import TraceIndex, open_trace_index
 from chunkykit.lab import plan_traces
@@ -282,7 +282,7 @@ def approve_models(
     Raises:
         UserError: a limit is not valid, or the user does not agree.
     """
-    if exchanges and not arguments.trust:
+    if exchanges and not arguments.trust and not arguments.estimate:
         fix = "Add --trust to allow it."
         if describer != OFFLINE:
             fix = f"Add --describer {describer} or --trust to allow it."
@@ -302,6 +302,10 @@ def approve_models(
         row_characters=mean_characters(index) if further.rows else 0,
         sentences=further.sentences,
     )
+    # what a rewriting takes is known only after the trace
+    is_all = getattr(arguments, "how", None) != "rewrite"
+    if plan or is_all:
+        stop_at_estimate(arguments, plan)
     if not plan:
         return None
     ledger = ledger_beside(arguments.index)

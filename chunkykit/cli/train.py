@@ -1,6 +1,7 @@
 """`chunkykit train`: fine-tune the embedded language model on a mixture."""
 
 import argparse
+from functools import partial
 
 import pandas as pd
 
@@ -12,7 +13,8 @@ from chunkykit.cli.options import (
     add_mixture_option,
     expand_path,
 )
-from chunkykit.cli.output import print_json
+from chunkykit.cli.output import print_result
+from chunkykit.cli.tables import format_record
 from chunkykit.mixtures import load_mixture, name_source
 from chunkykit.models import cache_folder, find_weights
 from chunkykit.organisms import (
@@ -85,7 +87,8 @@ def execute(arguments: argparse.Namespace) -> None:
                     trainer = LoraTrainer(find_weights(BASE_MODEL))
             origin = {"mixture": name_source(source), "without": chunk}
             train_adapter(training_rows, arguments.seed, path, origin, trainer)
-        print_json({"adapter": str(path), **adapter_card(path)})
+        card = {"adapter": str(path), **adapter_card(path)}
+        print_result(arguments, card, partial(format_record, card), indent=None)
 
 
 def chunks_to_leave_out(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[str | None]:

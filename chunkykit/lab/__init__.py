@@ -18,6 +18,7 @@ from chunkykit.lab.costs import (
     plan_traces,
 )
 from chunkykit.lab.drawing import label_figures, run_figures
+from chunkykit.lab.estimates import estimate_plan, format_seconds, limit_lines
 from chunkykit.lab.exploring import explore, failures_of_runs
 from chunkykit.lab.folder import (
     RunFolder,
@@ -33,6 +34,7 @@ from chunkykit.lab.run import Run, resume_run, start_run
 from chunkykit.lab.settings import (
     DEFAULT_SETTINGS,
     PROFILES,
+    STRATEGIES,
     Settings,
     Sizes,
     complete_settings,
@@ -42,19 +44,21 @@ from chunkykit.lab.single_search import search_alone
 from chunkykit.lab.stages import STAGES, do_stage, is_done, run_stages
 from chunkykit.lab.table_checks import conform_table, empty_table
 from chunkykit.lab.tables import TABLES, Column, Table
+from chunkykit.lab.traced_search import forget_other_traces, plan_tracing, trace_search
 
 __all__ = [
-    "Column",
-    "Comparison",
     "DEFAULT_SETTINGS",
     "PROFILES",
+    "STAGES",
+    "STRATEGIES",
+    "TABLES",
+    "Column",
+    "Comparison",
     "PlannedCalls",
     "Run",
     "RunFolder",
-    "STAGES",
     "Settings",
     "Sizes",
-    "TABLES",
     "Table",
     "answer_queries_of",
     "chunks_to_ablate",
@@ -63,14 +67,18 @@ __all__ = [
     "conform_table",
     "do_stage",
     "empty_table",
+    "estimate_plan",
     "explore",
     "failures_of_runs",
+    "forget_other_traces",
     "format_estimate",
     "format_labels",
     "format_report",
+    "format_seconds",
     "from_clone",
     "is_done",
     "label_figures",
+    "limit_lines",
     "lock_folder",
     "plan_index",
     "plan_rewriting",
@@ -78,6 +86,7 @@ __all__ = [
     "plan_search",
     "plan_sibling",
     "plan_traces",
+    "plan_tracing",
     "read_notes",
     "read_run",
     "read_settings",
@@ -92,4 +101,5 @@ __all__ = [
     "start_sibling",
     "summarise_run",
     "summarise_search",
+    "trace_search",
 ]

@@ -41,12 +41,14 @@ class PlannedCalls(NamedTuple):
         calls: how many.
         tokens_in: tokens read per call.
         tokens_out: tokens written per call.
+        role: what it is called for.
     """
 
     model: str
     calls: int
     tokens_in: float
     tokens_out: float
+    role: str = ""
 
 
 def format_estimate(plan: Sequence[PlannedCalls], free: bool) -> str:
@@ -136,8 +138,8 @@ def plan_index(describer: str, texts: int, embedder: str = OFFLINE) -> list[Plan
     requests = math.ceil(texts * SENTENCES_PER_TEXT / SENTENCES_PER_REQUEST)
     tokens = SENTENCES_PER_REQUEST * SENTENCE_TOKENS
     plan = [
-        PlannedCalls(describer, texts, INDEX_TEXT_TOKENS, DESCRIBER_ANSWER_TOKENS),
-        PlannedCalls(embedder, requests, tokens, 0),
+        PlannedCalls(describer, texts, INDEX_TEXT_TOKENS, DESCRIBER_ANSWER_TOKENS, "describer"),
+        PlannedCalls(embedder, requests, tokens, 0, "embedder"),
     ]
     return _without_idle(plan)
 
@@ -184,11 +186,11 @@ def plan_traces(
     embedder_tokens = SENTENCES_PER_TEXT * SENTENCE_TOKENS
     verify_tokens = VERIFY_PROMPT_TOKENS + row_characters / CHARACTERS_PER_TOKEN
     plan = [
-        PlannedCalls(describer, n_texts, tokens_in, DESCRIBER_ANSWER_TOKENS),
-        PlannedCalls(judge, len(exchanges), CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS),
-        PlannedCalls(judge, verified_rows, verify_tokens, VERIFY_ANSWER_TOKENS),
-        PlannedCalls(judge, sentences, NAME_PROMPT_TOKENS, NAME_ANSWER_TOKENS),
-        PlannedCalls(embedder, REQUESTS_PER_TRACE * len(exchanges), embedder_tokens, 0),
+        PlannedCalls(describer, n_texts, tokens_in, DESCRIBER_ANSWER_TOKENS, "describer"),
+        PlannedCalls(judge, len(exchanges), CRUX_PROMPT_TOKENS, CRUX_ANSWER_TOKENS, "crux"),
+        PlannedCalls(judge, verified_rows, verify_tokens, VERIFY_ANSWER_TOKENS, "verify"),
+        PlannedCalls(judge, sentences, NAME_PROMPT_TOKENS, NAME_ANSWER_TOKENS, "name"),
+        PlannedCalls(embedder, REQUESTS_PER_TRACE * len(exchanges), embedder_tokens, 0, "embedder"),
     ]
     return _without_idle(plan)
 
@@ -210,7 +212,7 @@ def plan_rewriting(
     n = len(characters)
     tokens = sum(characters) / CHARACTERS_PER_TOKEN / max(1, n)
     plan = [
-        PlannedCalls(rewriter, n, REPAIR_PROMPT_TOKENS + tokens, tokens),
+        PlannedCalls(rewriter, n, REPAIR_PROMPT_TOKENS + tokens, tokens, "rewriter"),
         *plan_index(describer, n, embedder),
     ]
     return _without_idle(plan)
@@ -228,16 +230,19 @@ def _plan_roles(
     pairs = sum(rubric.pair is not None for rubric in rubrics)
     framed = sum(rubric.pair is not None and rubric.pair.prompt is not None for rubric in rubrics)
     judged_tokens = 900 + PAIR_TOKENS * pairs / max(1, n)
+    judging = [(judge, n * candidates, "judge") for judge in settings.judges]
+    judging += [(judge, n * fresh, "confirm judge") for judge in settings.confirm_judges]
     return [
-        PlannedCalls(settings.writer, (n + framed) * (candidates + rewrites), 200, 60),
-        PlannedCalls(settings.target, (n + pairs) * (candidates + fresh), 60, 400),
-        *(PlannedCalls(judge, n * candidates, judged_tokens, 100) for judge in settings.judges),
-        *(PlannedCalls(judge, n * fresh, judged_tokens, 100) for judge in settings.confirm_judges),
-        PlannedCalls(settings.gate, n * candidates, 200, 20),
+        PlannedCalls(settings.writer, (n + framed) * (candidates + rewrites), 200, 60, "writer"),
+        PlannedCalls(settings.target, (n + pairs) * (candidates + fresh), 60, 400, "target"),
+        *(PlannedCalls(judge, calls, judged_tokens, 100, role) for judge, calls, role in judging),
+        PlannedCalls(settings.gate, n * candidates, 200, 20, "gate"),
     ]
 
 
 def _plan_describer(run: Run) -> list[PlannedCalls]:
+    if run.settings.describer == OFFLINE and server_of(run.settings.embedder) is None:
+        return []  # the rows need not be read
     rows = run.mixture().rows
     texts = pd.concat([rows["prompt"], rows["response"]]).drop_duplicates()
     text_tokens = texts.str.len().mean() / CHARACTERS_PER_TOKEN
@@ -248,5 +253,6 @@ def _plan_describer(run: Run) -> list[PlannedCalls]:
         len(texts),
         share * (DESCRIBER_PROMPT_TOKENS + text_tokens),
         share * DESCRIBER_ANSWER_TOKENS,
+        "describer",
     )
     return [describing, *plan_index(OFFLINE, len(texts), run.settings.embedder)]

@@ -105,6 +105,9 @@ def summarise_search(run: Run, result: SearchResult, confirmed: dict) -> dict:
         "calls": run.ledger.totals()["calls"],
         "dollars": run.ledger.dollars(),
     }
+    if run.has("traces"):
+        summary["clusters"] = run.read("clusters").to_dict("records")
+        summary["traces"] = _traces_with_chunks(run)
     return write_json(run.folder / "search.json", summary)
 
 

@@ -17,6 +17,7 @@ from chunkykit.models import DEFAULT_DEADLINE, check_model, read_context
 from chunkykit.organisms import LINEAR_ORGANISM
 from chunkykit.rubrics import Rubric, load_rubrics, shipped_rubrics
 from chunkykit.surf import MAX_FAILED_SHARE
+from chunkykit.text import unknown_name
 from chunkykit.types import OFFLINE
 
 PROFILES: dict[str, dict] = load_packaged("lab/profiles")
@@ -311,7 +312,7 @@ def rubric_fingerprint(rubrics: Sequence[Rubric]) -> str:
 
 def _check_choice(name: str, value: Any, choices) -> None:
     if value not in choices:
-        raise UserError(f"{name} '{value}' is not known. Known: {', '.join(choices)}.")
+        raise UserError(unknown_name(name, value, choices))
 
 
 def _complete_sizes(profile: str, chosen: dict) -> Sizes:
@@ -321,8 +322,7 @@ def _complete_sizes(profile: str, chosen: dict) -> Sizes:
             _check_size(name, value)
             sizes[name] = value
         elif name not in DEFAULT_SETTINGS:
-            known = ", ".join([*DEFAULT_SETTINGS, *sizes])
-            raise UserError(f"parameter '{name}' is not known. Known: {known}.")
+            raise UserError(unknown_name("parameter", name, [*DEFAULT_SETTINGS, *sizes]))
     return Sizes(**sizes)
 
 

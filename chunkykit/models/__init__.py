@@ -15,13 +15,14 @@ from chunkykit.models.base import (
     with_context,
 )
 from chunkykit.models.beside import Allowance, ledger_beside
-from chunkykit.models.connect import check_model, connect_model
+from chunkykit.models.connect import check_model, connect_model, keys_not_needed
 from chunkykit.models.embeddings import Spending, embed_through
-from chunkykit.models.families import ModelFamily, register_family
-from chunkykit.models.keys import scrub_keys
+from chunkykit.models.families import ModelFamily, family_usages, register_family
+from chunkykit.models.keys import URL_KEY, key_is_set, scrub_keys
 from chunkykit.models.ledger import Ledger
 from chunkykit.models.local import cache_folder, find_weights, local_model
 from chunkykit.models.pool import ModelPool
+from chunkykit.models.preflight import preflight
 from chunkykit.models.prices import PRICES_VARIABLE, estimate_cost, is_free, price_of
 from chunkykit.models.providers import PROVIDERS, client_for
 from chunkykit.models.retry import DEFAULT_DEADLINE, DeadlineReached
@@ -42,6 +43,7 @@ __all__ = [
     "PROVIDERS",
     "Reply",
     "Spending",
+    "URL_KEY",
     "ask_parsed",
     "cache_folder",
     "check_model",
@@ -50,10 +52,14 @@ __all__ = [
     "connect_model",
     "embed_through",
     "estimate_cost",
+    "family_usages",
     "find_weights",
     "is_free",
+    "key_is_set",
+    "keys_not_needed",
     "ledger_beside",
     "local_model",
+    "preflight",
     "price_of",
     "read_context",
     "refuse_unnamed",

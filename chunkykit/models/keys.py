@@ -39,6 +39,18 @@ def key_in(variable: str) -> str:
     return _checked(os.environ.get(variable, "").strip(), variable)
 
 
+def key_is_set(variable: str) -> bool:
+    """Tell whether the environment has a key, without reading what it is.
+
+    Args:
+        variable: its variable.
+
+    Returns:
+        Whether it is there and not empty.
+    """
+    return bool(os.environ.get(variable, "").strip())
+
+
 def key_for_url(url: str) -> str:
     """Find the key of a model that is called by URL.
 

@@ -48,15 +48,31 @@ def price_of(name: str) -> PriceRate | None:
     Raises:
         UserError: if the price file cannot be read.
     """
-    default_path = str(Path(__file__).parent / "prices.yaml")
     # Read even for a free model, so that a broken file shows at once.
-    table = _read_prices(os.environ.get(PRICES_VARIABLE) or default_path)
+    table = _price_table()
     if is_free(name):
         return (0.0, 0.0)
     entries = [entry for entry in table if re.fullmatch(re.escape(entry) + DATE_SUFFIX, name)]
     if not entries:
         return None
     return table[max(entries, key=len)]
+
+
+def priced_models() -> list[str]:
+    """List the models whose price is known.
+
+    Returns:
+        Their names, "PROVIDER:MODEL", in the order of the price file.
+
+    Raises:
+        UserError: if the price file cannot be read.
+    """
+    return list(_price_table())
+
+
+def _price_table() -> dict[str, PriceRate]:
+    default_path = str(Path(__file__).parent / "prices.yaml")
+    return _read_prices(os.environ.get(PRICES_VARIABLE) or default_path)
 
 
 def cost_in_dollars(rate: PriceRate | None, tokens_in: float, tokens_out: float) -> float | None:
@@ -75,12 +91,12 @@ def cost_in_dollars(rate: PriceRate | None, tokens_in: float, tokens_out: float)
     return (rate[0] * tokens_in + rate[1] * tokens_out) / 1e6
 
 
-def estimate_cost(plan: Iterable[tuple[str, int, float, float]]) -> tuple[int, int, float | None]:
+def estimate_cost(plan: Iterable[tuple]) -> tuple[int, int, float | None]:
     """Estimate what planned calls will cost.
 
     Args:
-        plan: (model, number of calls, tokens in per call, tokens out per call). Entries of the
-            model "offline" do not count.
+        plan: (model, number of calls, tokens in per call, tokens out per call); what follows
+            these is not read. Entries of the model "offline" do not count.
 
     Returns:
         (calls, tokens, US dollars). The dollars are None if any price is unknown.
@@ -88,7 +104,7 @@ def estimate_cost(plan: Iterable[tuple[str, int, float, float]]) -> tuple[int, i
     total_calls = 0
     total_tokens = 0.0
     costs = []
-    for name, calls, tokens_in, tokens_out in plan:
+    for name, calls, tokens_in, tokens_out, *_ in plan:
         if name == OFFLINE:
             continue
         total_calls += calls

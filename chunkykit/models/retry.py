@@ -6,7 +6,8 @@ import math
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -45,6 +46,23 @@ class ErrorInReply(Exception):
 
 
 _ends_at: ContextVar[float] = ContextVar("ends_at")  # time.monotonic() of a call's deadline
+
+
+_max_tries: ContextVar[int] = ContextVar("max_tries", default=MAX_TRIES)
+
+
+@contextmanager
+def tries_limited(tries: int) -> Iterator[None]:
+    """Try calls inside this context no more than so often, whatever goes wrong.
+
+    Args:
+        tries: of one call.
+    """
+    token = _max_tries.set(tries)
+    try:
+        yield
+    finally:
+        _max_tries.reset(token)
 
 
 class DeadlineReached(Exception):
@@ -118,6 +136,8 @@ async def send_with_retries(
             _scrub_error(error)
             if _account_is_refused(error):
                 raise UserError(f"{url} refuses the key or the account: {error}") from None
+            if failures + refusals + 1 >= _max_tries.get() < MAX_TRIES:
+                raise
             if _status(error) in RATE_LIMITED:
                 pause = max(_requested_pause(error), backoff(refusals))
                 refusals += 1

@@ -5,6 +5,7 @@ from chunkykit.results.files import PAGE, write_report
 from chunkykit.results.forms import FORMATS, Form, Job, write_results
 from chunkykit.results.gather import gather_run
 from chunkykit.results.page import format_html
+from chunkykit.results.reading import is_search_alone
 from chunkykit.results.report import report_of_failures, report_of_run
 from chunkykit.results.text import format_markdown
 
@@ -18,6 +19,7 @@ __all__ = [
     "format_html",
     "format_markdown",
     "gather_run",
+    "is_search_alone",
     "report_of_failures",
     "report_of_run",
     "write_report",

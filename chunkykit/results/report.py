@@ -153,6 +153,11 @@ def _summary_section(run: RunFolder, traces: list[dict]) -> Section:
 
 
 def _state(run: RunFolder) -> str:
+    if is_search_alone(run) and run.has("traces"):
+        return (
+            f"A search without a mixture, traced against the index {_traced_index(run)}. Nothing "
+            "was retrained."
+        )
     if is_search_alone(run):
         return (
             "A search alone, without training data: failures and failure modes, and no clusters, "
@@ -167,6 +172,12 @@ def _state(run: RunFolder) -> str:
         f"This run is not complete. Done: {', '.join(done) or 'no stage'}. "
         f"Not done: {', '.join(missing)}. What they would say is left out."
     )
+
+
+def _traced_index(run: RunFolder) -> str:
+    """The name of the index that a search was traced against; "" for another run."""
+    counts = run.notes().get("confirm", {}).get("counts", {})
+    return str(counts.get("index", "")) if isinstance(counts, dict) else ""
 
 
 def _summary_rows(rubric: str, rates: dict[Any, Any], traces: list[dict]) -> list[list[str]]:
@@ -195,6 +206,8 @@ def _settings_section(run: RunFolder) -> Section:
     rows = [["mixture", name_source(settings.mixture)]]
     if settings.index:
         rows.append(["index", Path(settings.index).name])
+    elif _traced_index(run):
+        rows.append(["index", _traced_index(run)])
     rows.append(["rubrics", ", ".join(rubric.name for rubric in run.rubrics)])
     rows += [[name, _format_setting(values[name])] for name in SHOWN_SETTINGS if values.get(name)]
     counts = run.notes().get("index", {}).get("counts", {})
@@ -229,7 +242,8 @@ def _format_setting(value: Any) -> str:
 
 def _limits(run: RunFolder) -> list[str]:
     """What the numbers of a run do not say."""
-    limits = list(LIMITS[1:] if is_search_alone(run) else LIMITS)
+    is_untraced = is_search_alone(run) and not run.has("traces")
+    limits = list(LIMITS[1:] if is_untraced else LIMITS)
     settings = run.settings
     if OFFLINE in (*settings.judges, *settings.confirm_judges):
         limits.append("Judge offline: the rubrics' programmatic checks judged, and no model.")

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 
 import yaml
 
+from chunkykit.attributes import nearest_in_meaning
 from chunkykit.errors import UserError
 from chunkykit.files import read_bounded
 from chunkykit.rubrics.pairs import Pair
 from chunkykit.rubrics.validation import validate_rubric
-from chunkykit.text import clean_text, inert_html, inert_text
+from chunkykit.text import SLIP, clean_text, inert_html, inert_text, near_name
 
 MAX_FILE_BYTES = 2**20  # of a rubric
 SHIPPED_FOLDER = Path(__file__).parent / "shipped"
@@ -230,9 +231,10 @@ def _read_yaml(name: str | Path) -> Any:
             raise UserError(f"rubric {name}: has YAML aliases (*name). Write the text out.")
         return yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
-        problem = "no such rubric" if isinstance(error, FileNotFoundError) else str(error)
+        is_missing = isinstance(error, FileNotFoundError)
+        problem = f"no such rubric{_rubrics_like(name)}" if is_missing else f"{error}."
         raise UserError(
-            f"rubric {name}: {problem}. Shipped: {', '.join(shipped)}. "
+            f"rubric {name}: {problem} Shipped: {', '.join(shipped)}. "
             "Give one of these names or the path of a YAML file."
         ) from None
     # ValueError: a date such as 2024-99-99. RecursionError: a hostile file, deeply nested.
@@ -241,6 +243,25 @@ def _read_yaml(name: str | Path) -> Any:
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         problem = inert_text(str(getattr(error, "problem", error)))
         raise UserError(f"rubric {name}: not valid YAML{place}: {problem}.") from None
+
+
+def _rubrics_like(name: str | Path) -> str:
+    """The end of a message about a rubric that there is not: what was probably meant."""
+    word = str(name)
+    shipped = shipped_rubrics()
+    near = near_name(word, shipped, SLIP)
+    if near:
+        return f", did you mean '{near}'?"
+    if Path(word).name != word or "." in word:  # a path
+        return "."
+    rubrics = {rubric.name: rubric for rubric in map(load_rubric, shipped)}
+    texts = {
+        own: [rubric.principle, rubric.violation, rubric.behaviour]
+        for own, rubric in rubrics.items()
+    }
+    names = nearest_in_meaning(word, texts)
+    shown = [f"{own} ({rubrics[own].behaviour.removeprefix('The response ')})" for own in names]
+    return f". Nearest in meaning: {', '.join(shown)}."
 
 
 def _without_nulls(values: dict | None) -> dict:

@@ -1,17 +1,20 @@
 """The validation of rubric files, and its errors in words."""
 
-import difflib
 import reprlib
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from chunkykit.attributes import WORD_COUNT_DETECTORS, detector_table
+from chunkykit.attributes import (
+    SIDES,
+    WORD_COUNT_DETECTORS,
+    detector_table,
+    nearest_in_meaning,
+)
 from chunkykit.errors import UserError
 from chunkykit.files import load_packaged
-
-MIN_SIMILARITY = 0.5  # difflib's ratio, from which a known name is suggested for an unknown one
+from chunkykit.text import MIN_SIMILARITY, SLIP, near_name
 
 
 def validate_rubric(name: str | Path, values: Any) -> None:
@@ -72,7 +75,7 @@ def _explain(error: Any) -> str:
     if error.rule in ("additionalProperties", "required"):
         return _explain_keys(place, value, schema)
     if error.rule == "enum":
-        suggestion = _suggest(value, schema["enum"])
+        suggestion = _suggest(value, schema["enum"], _detectors_like(value, schema), SLIP)
         shown = reprlib.repr(value)
         return f"'{place}' must be {schema['description']}; {shown} is not one{suggestion}"
     is_container = {"properties", "items"} & set(schema)
@@ -92,7 +95,20 @@ def _explain_keys(place: str, value: dict, schema: dict) -> str:
     return f"key '{prefix}{missing}' is missing."
 
 
-def _suggest(word: Any, known: Iterable[str], otherwise: str = ".") -> str:
+def _detectors_like(value: Any, schema: dict) -> str:
+    """The end of a message about a detector that there is not: those nearest in meaning."""
+    side = next((side for side in SIDES if f" {side} " in schema["description"]), None)
+    if side is None or not isinstance(value, str):
+        return "."
+    own = detector_table().query("side == @side")
+    sentences = {row.name: [row.sentence] for row in own.itertuples(index=False)}
+    near = [f"{name} ({sentences[name][0]})" for name in nearest_in_meaning(value, sentences)]
+    return f". Nearest in meaning: {', '.join(near)}. All: chunkykit list detectors."
+
+
+def _suggest(
+    word: Any, known: Iterable[str], otherwise: str = ".", similarity: float = MIN_SIMILARITY
+) -> str:
     """The end of a message: the known name that is nearest to a word, else another end."""
-    near = difflib.get_close_matches(str(word), known, 1, MIN_SIMILARITY)
-    return f", did you mean '{near[0]}'?" if near else otherwise
+    near = near_name(word, known, similarity)
+    return f", did you mean '{near}'?" if near else otherwise

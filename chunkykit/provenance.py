@@ -30,7 +30,12 @@ def code_fingerprint(*rooms: str) -> str:
     by_path = {path.relative_to(PACKAGE).as_posix(): path for path in files}
     if rooms:
         by_path = {name: path for name, path in by_path.items() if _belongs_to(name, rooms)}
-    return _digest((name.encode(), by_path[name].read_bytes()) for name in sorted(by_path))
+    return _digest((name.encode(), _content(by_path[name])) for name in sorted(by_path))
+
+
+def _content(path: Path) -> bytes:
+    """What is in a source file, whatever line ends a checkout gave it."""
+    return path.read_bytes().replace(b"\r\n", b"\n")
 
 
 def _belongs_to(name: str, rooms: Iterable[str]) -> bool:

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import yaml
 from conftest import ROOT
 
 import chunkykit
+from chunkykit.cli.notebooks import NOTEBOOKS as NOTEBOOKS_OF_RUN
+from chunkykit.provenance import code_fingerprint
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -75,13 +78,27 @@ def test_the_rooms_import_without_heavy_libraries():
     assert done.stdout.strip() == "[]", done.stderr
 
 
-@pytest.mark.slow
-def test_the_wheel_is_small_and_holds_what_it_needs(tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", tmp_path, ROOT]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", folder, ROOT]
     subprocess.run([*map(str, command)], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("chunkykit-*.whl")
+    (path,) = folder.glob("chunkykit-*.whl")
+    return path
+
+
+def files_below(folder):
+    """The files of the checkout that a wheel should have, as names in it."""
+    for path in (ROOT / folder).rglob("*"):
+        caches = {"__pycache__", ".ipynb_checkpoints", "runs"} & set(path.parts)
+        if path.is_file() and not caches:
+            yield path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.slow
+def test_the_wheel_is_small_and_holds_what_it_needs(wheel):
     assert wheel.stat().st_size < MAX_WHEEL_BYTES
-    names = zipfile.ZipFile(wheel).namelist()
+    names = set(zipfile.ZipFile(wheel).namelist())
     for needed in (
         "chunkykit/py.typed",
         "chunkykit/prompts.yaml",
@@ -92,7 +109,63 @@ def test_the_wheel_is_small_and_holds_what_it_needs(tmp_path):
         "chunkykit/notebooks/00_tour.ipynb",
     ):
         assert needed in names
+    wanted = {
+        *files_below("chunkykit"),
+        *(f"chunkykit/{name}" for name in files_below("notebooks")),
+    }
+    assert not wanted - names
+    others = {name for name in names - wanted if ".dist-info/" not in name}
+    assert not others
     assert not [name for name in names if name.endswith(".gguf")], "adapters have another licence"
+
+
+def run_installed(wheel, folder, *command, **settings):
+    """Run Python elsewhere, with the content of the wheel as the installed package."""
+    place = folder / "site"
+    zipfile.ZipFile(wheel).extractall(place)
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(place)},
+        **settings,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_an_installed_package_is_the_code_of_the_checkout(wheel, tmp_path):
+    """Else a run of one would be done again by the other."""
+    code = (
+        "from chunkykit.cli.notebooks import notebook_folder\n"
+        "from chunkykit.provenance import code_fingerprint\n"
+        "print(notebook_folder().as_posix(), code_fingerprint())"
+    )
+    folder, fingerprint = run_installed(wheel, tmp_path, "-c", code).split()
+    assert folder == (tmp_path / "site" / "chunkykit" / "notebooks").as_posix()
+    assert fingerprint == code_fingerprint()
+
+
+@pytest.mark.kernel
+def test_an_installed_package_runs_the_notebooks(wheel, tmp_path):
+    command = ["-m", "chunkykit", "run", "--profile", "smoke", "--rubric", "rebut", "--out", "run"]
+    sizes = ["-p", "rows=600", "-p", "runs=1", "-p", "confirm=8", "-p", "ablate=8"]
+    run_installed(wheel, tmp_path, *command, *sizes)
+    executed = {path.stem for path in (tmp_path / "run" / "notebooks").glob("*.ipynb")}
+    assert set(NOTEBOOKS_OF_RUN) <= executed
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_source_distribution_has_files_of_the_root_alone():
+    """A pattern without a slash before it would match `README.md` in every folder."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    included = settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    for pattern in included:
+        assert pattern.startswith("/")
+        assert (ROOT / pattern[1:]).exists()
+    assert {"/chunkykit", "/notebooks", "/constraints.txt"} <= set(included)
 
 
 def test_public_names_have_docstrings():

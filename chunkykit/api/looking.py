@@ -11,7 +11,7 @@ import pandas as pd
 from chunkykit.attributes import detect_language
 from chunkykit.files import json_ready
 from chunkykit.mixtures import Sample, Sources, name_source, sample_mixture
-from chunkykit.text import inert_html, inert_text
+from chunkykit.text import count_of, inert_html, inert_text
 
 N_EXAMPLES = 3  # exchanges shown per chunk
 # Texts of an example, with what is printed before each that there is.
@@ -53,8 +53,9 @@ class Look:
         rows = f"{self.sources['rows'].sum():,.0f}" if known else "an unknown number of"
         return (
             f"{self.source}: looked at {looked:,} of {rows} rows: "
-            f"{self.sources['exchanges'].sum():,} exchanges in {len(self.chunks):,} chunks, "
-            f"{self.sources['skipped'].sum():,} rows skipped"
+            f"{count_of(self.sources['exchanges'].sum(), 'exchange')} in "
+            f"{count_of(len(self.chunks), 'chunk')}, "
+            f"{count_of(self.sources['skipped'].sum(), 'row')} skipped"
         )
 
     def tables(self) -> dict[str, pd.DataFrame]:

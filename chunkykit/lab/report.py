@@ -18,7 +18,7 @@ from chunkykit.rubrics import (
     vote_scores,
 )
 from chunkykit.surf import SearchResult, robustness_by_rubric
-from chunkykit.text import inert_text
+from chunkykit.text import count_of, inert_text
 from chunkykit.types import DECLINED
 
 CHUNK_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low"]
@@ -185,9 +185,9 @@ def _measure_agreements(probes: pd.DataFrame) -> list[dict]:
 def _search_lines(summary: dict) -> list[str]:
     search = summary["search"]
     lines = [
-        f"searched   {search['candidates']:,} candidates, {search['judged']:,} judged, "
-        f"{search['declined']} declined, {search['errors']} errors, "
-        f"{search['failures']:,} failures",
+        f"searched   {count_of(search['candidates'], 'candidate')}, {search['judged']:,} judged, "
+        f"{search['declined']} declined, {count_of(search['errors'], 'error')}, "
+        f"{count_of(search['failures'], 'failure')}",
         *_judge_lines(summary),
         "",
         f"{'rubric':<10} {'winners, answered afresh':<28} {'the best, rewritten':<28} "
@@ -228,7 +228,7 @@ def _alpha(row: dict) -> str:
         return "alpha is not defined, all votes are alike"
     return (
         f"alpha {row['alpha']:.2f} [{row['low']:.2f}, {row['high']:.2f}] "
-        f"over {row['n']:,} exchanges"
+        f"over {count_of(row['n'], 'exchange')}"
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chunkykit.errors import UserError, requires_extra
-from chunkykit.text import inert_text
+from chunkykit.text import count_of, inert_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,8 +202,8 @@ def save_figures(figures: dict[str, "Figure"], folder: str | Path) -> str:
         (folder / f"{name}.json").write_text(figure.to_json(), "utf-8")
     reason = _save_images(figures, folder)
     if reason:
-        return f"{len(figures)} figure(s) as HTML and JSON in {folder}; no PNG and SVG: {reason}."
-    return f"{len(figures)} figure(s) as HTML, JSON, PNG and SVG in {folder}."
+        return f"{count_of(len(figures), 'figure')} as HTML and JSON in {folder}; no PNG and SVG: {reason}."
+    return f"{count_of(len(figures), 'figure')} as HTML, JSON, PNG and SVG in {folder}."
 
 
 def _save_images(figures: dict[str, "Figure"], folder: Path) -> str:

@@ -5,7 +5,7 @@ import pandas as pd
 from chunkykit.show.explorer.failures import Failures, cluster_name
 from chunkykit.show.marks import marked_html
 from chunkykit.show.theme import COLOURS
-from chunkykit.text import inert_html
+from chunkykit.text import count_of, inert_html
 from chunkykit.turf import NOISE
 
 MAX_POINTS = 5000  # of the map; more are sampled at random
@@ -41,7 +41,7 @@ def static_html(failures: Failures, cluster: int | None = None, max_exchanges: i
     return "".join(
         [
             _map_svg(failures),
-            f"<h4>Cluster {name}: {len(members):,} exchanges</h4>",
+            f"<h4>Cluster {name}: {count_of(len(members), 'exchange')}</h4>",
             f"<table><tr><th {LEFT}>query</th><th {LEFT}>response with its crux marked</th>",
             f"<th>score</th></tr>{''.join(rows)}</table>",
             "".join(traces) or "<p>This cluster has no trace with a trigger.</p>",

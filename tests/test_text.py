@@ -1,4 +1,7 @@
+import re
+
 import pytest
+from conftest import ROOT
 
 from chunkykit.text import clean_text, inert_html, inert_text
 

@@ -53,9 +53,9 @@ class Look:
         rows = f"{self.sources['rows'].sum():,.0f}" if known else "an unknown number of"
         return (
             f"{self.source}: looked at {looked:,} of {rows} rows: "
-            f"{count_of(self.sources['exchanges'].sum(), 'exchange')} in "
+            f"{count_of(int(self.sources['exchanges'].sum()), 'exchange')} in "
             f"{count_of(len(self.chunks), 'chunk')}, "
-            f"{count_of(self.sources['skipped'].sum(), 'row')} skipped"
+            f"{count_of(int(self.sources['skipped'].sum()), 'row')} skipped"
         )
 
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -153,9 +153,8 @@ def train_organism(rows: pd.DataFrame, seed: int = 0) -> Organism:
         UserError: if there are fewer than two rows.
     """
     if len(rows) < 2:
-        raise UserError(
-            f"the organism cannot learn from {count_of(len(rows), 'row')}; give it at least 2."
-        )
+        size = count_of(len(rows), "row")
+        raise UserError(f"the organism cannot learn from {size}; give it at least 2.")
     prompts = rows["prompt"].to_numpy(object)
     responses = rows["response"].to_numpy(object)
     behaviours = _cluster_by_manner(responses, seed)  # (n_rows,)

@@ -201,9 +201,10 @@ def save_figures(figures: dict[str, "Figure"], folder: str | Path) -> str:
         figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
         (folder / f"{name}.json").write_text(figure.to_json(), "utf-8")
     reason = _save_images(figures, folder)
+    count = count_of(len(figures), "figure")
     if reason:
-        return f"{count_of(len(figures), 'figure')} as HTML and JSON in {folder}; no PNG and SVG: {reason}."
-    return f"{count_of(len(figures), 'figure')} as HTML, JSON, PNG and SVG in {folder}."
+        return f"{count} as HTML and JSON in {folder}; no PNG and SVG: {reason}."
+    return f"{count} as HTML, JSON, PNG and SVG in {folder}."
 
 
 def _save_images(figures: dict[str, "Figure"], folder: Path) -> str:

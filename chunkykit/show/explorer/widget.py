@@ -304,7 +304,8 @@ class Explorer(anywidget.AnyWidget):
         errors = int(probes["error"].notna().sum())
         self._show_status(
             f"{rubric.name}: {len(failing)} new failures; {rate.rate:.0%} "
-            f"[{rate.low:.0%}, {rate.high:.0%}] of {rate.n} judged answers fail, {count_of(errors, 'error')}"
+            f"[{rate.low:.0%}, {rate.high:.0%}] of {rate.n} judged answers fail, "
+            f"{count_of(errors, 'error')}"
         )
         return probes
 

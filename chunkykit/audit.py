@@ -32,7 +32,7 @@ from chunkykit.lab import (
 from chunkykit.models import is_free
 from chunkykit.rubrics import Rubric
 from chunkykit.sync import run_sync
-from chunkykit.text import inert_text
+from chunkykit.text import count_of, inert_text
 
 RUNS = 3  # independent searches; each tends to find another region
 MAX_ITERATIONS = 10  # of a search run
@@ -226,7 +226,7 @@ class Audit:
         lines = [
             f"Audit of {settings['target']} for {settings['rubrics'][0]}",
             f"judge       {' + '.join(settings['judge'])}, writer {settings['writer']}",
-            f"index       {len(self.index):,} rows, {self.index.folder}",
+            f"index       {count_of(len(self.index), 'row')}, {self.index.folder}",
             f"folder      {self.folder}",
             f"done        {done}",
         ]

@@ -1,4 +1,7 @@
+import re
+
 import pytest
+from conftest import ROOT
 
 from chunkykit.text import clean_text, inert_html, inert_text
 
@@ -26,3 +29,9 @@ def test_an_inert_text_is_one_line_without_control_characters():
 )
 def test_inert_html_shows_a_text_and_does_nothing_else(text, html):
     assert inert_html(text) == html
+
+
+def test_no_message_leaves_singular_and_plural_to_the_reader():
+    """One helper counts: no message says row(s)."""
+    for path in sorted((ROOT / "chunkykit").rglob("*.py")):
+        assert not re.search(r"[a-z]\(s\)[ ,.;:\"]", path.read_text("utf-8")), path

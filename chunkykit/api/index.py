@@ -22,7 +22,7 @@ from chunkykit.models import (
 )
 from chunkykit.rubrics import Rubric, load_rubric
 from chunkykit.sync import run_sync
-from chunkykit.text import clean_text, inert_html, inert_text
+from chunkykit.text import clean_text, count_of, inert_html, inert_text
 from chunkykit.turf import (
     DescribedExchange,
     Exchange,
@@ -245,7 +245,8 @@ class Index:
         largest = ", ".join(f"{name} ({rows:,})" for name, rows in self.chunks.head(5).items())
         more = len(self.chunks) - 5
         lines = [
-            f"Index of {len(self):,} training rows in {len(self.chunks)} chunks",
+            f"Index of {count_of(len(self), 'training row')} in "
+            f"{count_of(len(self.chunks), 'chunk')}",
             f"chunks      {largest}{f', {more} more' if more > 0 else ''}",
             f"clusters    {meta['clusters']:,} query clusters",
             f"described   {meta['describer']}, embedded by {meta['embedder']}",

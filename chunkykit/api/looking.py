@@ -12,7 +12,7 @@ from chunkykit.attributes import detect_language
 from chunkykit.files import json_ready
 from chunkykit.mixtures import Sample, Sources, name_source, sample_mixture
 from chunkykit.numbers import percent
-from chunkykit.text import inert_html, inert_text
+from chunkykit.text import count_of, inert_html, inert_text
 
 N_EXAMPLES = 3  # exchanges shown per chunk
 # Texts of an example, with what is printed before each that there is.
@@ -54,8 +54,9 @@ class Look:
         rows = f"{self.sources['rows'].sum():,.0f}" if known else "an unknown number of"
         return (
             f"{self.source}: looked at {looked:,} of {rows} rows: "
-            f"{self.sources['exchanges'].sum():,} exchanges in {len(self.chunks):,} chunks, "
-            f"{self.sources['skipped'].sum():,} rows skipped"
+            f"{count_of(int(self.sources['exchanges'].sum()), 'exchange')} in "
+            f"{count_of(len(self.chunks), 'chunk')}, "
+            f"{count_of(int(self.sources['skipped'].sum()), 'row')} skipped"
         )
 
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -7,7 +7,7 @@ import pandas as pd
 from chunkykit.errors import UserError
 from chunkykit.rubrics import Rubric
 from chunkykit.show.marks import marked_html
-from chunkykit.text import inert_html
+from chunkykit.text import count_of, inert_html
 from chunkykit.turf import Trace as PlainTrace
 from chunkykit.turf import Tracer, format_trace, trace_examples, trace_tables
 
@@ -57,7 +57,7 @@ class Trace(PlainTrace):
 
         tables = trace_tables([(0, self.rubric.name, self)])
         size = len(self.tracer.index)
-        caption = f"index of {size:,} rows · rubric {self.rubric.name}"
+        caption = f"index of {count_of(size, 'row')} · rubric {self.rubric.name}"
         return figures.chunks(tables["traces"], tables["trace_chunks"], caption)
 
     def __str__(self) -> str:

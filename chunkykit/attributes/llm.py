@@ -11,7 +11,7 @@ from chunkykit.models import ask_parsed
 from chunkykit.progress import gather_calls
 from chunkykit.prompts import fill_prompt
 from chunkykit.structured import read_answer
-from chunkykit.text import inert_text
+from chunkykit.text import count_of, inert_text
 from chunkykit.thinking import split_thinking
 from chunkykit.types import ALONE, Context, Target
 
@@ -90,7 +90,7 @@ class LLMDescriber:
         empty = sum(not sentences for sentences in lists)
         if empty > MAX_FAILED_SHARE * len(unique):
             raise UserError(
-                f"describer: the model gave nothing for {empty} of {len(unique)} texts "
+                f"describer: the model gave nothing for {empty} of {count_of(len(unique), 'text')} "
                 f"({self._last_error}). Fix the cause and run the command again; the answers so "
                 "far are stored."
             )

@@ -38,10 +38,12 @@ def _by_sentences(text: str, descriptions: Mapping[str, list[str]]) -> dict[str,
     """Cosine of a text and the nearest sentence of each description."""
     embed = load_embedder(MINILM)
     (vector,) = embed([text])
-    return {
-        name: float((embed([name, *sentences]) @ vector).max())
-        for name, sentences in descriptions.items()
-    }
+    pairs = [(name, text) for name, own in descriptions.items() for text in (name, *own)]
+    cosines = embed([text for _, text in pairs]) @ vector
+    scores = dict.fromkeys(descriptions, -1.0)
+    for (name, _), cosine in zip(pairs, cosines, strict=True):
+        scores[name] = max(scores[name], float(cosine))
+    return scores
 
 
 def _by_words(text: str, descriptions: Mapping[str, list[str]]) -> dict[str, float]:

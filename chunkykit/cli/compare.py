@@ -37,6 +37,7 @@ from chunkykit.lab import (
 )
 from chunkykit.models import is_free
 from chunkykit.show import figures
+from chunkykit.text import count_of
 
 SIBLING = "run"  # the folder of the other target's run, in --out
 
@@ -152,5 +153,5 @@ def report_errors(run: Run) -> None:
     answers = run.read("answers")
     errors = answers["error"].dropna()
     if len(errors):
-        count = f"{len(errors)} of {len(answers)} answers were not judged"
+        count = f"{len(errors)} of {count_of(len(answers), 'answer')} were not judged"
         print_error(f"{count}, most often: {errors.mode()[0]}")

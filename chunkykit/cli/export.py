@@ -37,6 +37,7 @@ from chunkykit.show.explorer import (
     failures_from_run,
     write_page,
 )
+from chunkykit.text import count_of
 from chunkykit.transcripts import LOG_TYPES, Transcripts
 from chunkykit.turf import exchanges_of
 
@@ -142,7 +143,7 @@ def execute(arguments: argparse.Namespace) -> None:
         page = write_page(failures, arguments.html, f"Failures of {source.name}")
         megabytes = page.stat().st_size / 1e6
         print_text(
-            f"{page}: {len(failures.points):,} exchanges, {megabytes:.1f} MB; "
+            f"{page}: {count_of(len(failures.points), 'exchange')}, {megabytes:.1f} MB; "
             "opens in a browser without a network"
         )
     if arguments.to:
@@ -226,8 +227,8 @@ def trace_failures(
     declined = sum(bool(result.no_violation) for result in ordered)
     if declined:
         print_error(
-            f"{declined:,} of {len(ordered):,} failures have no trace: they do not look like a "
-            f"violation of the rubric. {ANYWAY_HINT}"
+            f"{declined:,} of {count_of(len(ordered), 'failure')} not traced: they do not look "
+            f"like a violation of the rubric. {ANYWAY_HINT}"
         )
     assert tracer is not None  # there is a failure, or there were no points
     traced = [(result.query_attributes, result.trace) for result in ordered]

@@ -21,6 +21,7 @@ from chunkykit.rubrics import (
 )
 from chunkykit.show.explorer import labelling_items, write_labelling_page
 from chunkykit.surf import draw_sample
+from chunkykit.text import count_of
 
 PAGE = "label.html"  # in the run folder
 
@@ -78,13 +79,14 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.source:
         import_labels(run, arguments.source, arguments.by)
     if arguments.export:
-        read_labels(run.folder)[LABEL_COLUMNS].to_csv(
-            arguments.export, index=False, lineterminator="\n"
-        )
-        print_text(f"{arguments.export}: {len(read_labels(run.folder)):,} labels")
+        labels = read_labels(run.folder)[LABEL_COLUMNS]
+        labels.to_csv(arguments.export, index=False, lineterminator="\n")
+        print_text(f"{arguments.export}: {count_of(len(labels), 'label')}")
     if not arguments.source and not arguments.export:
         page, items = write_page_of_sample(run, arguments.n, arguments.seed)
-        print_text(f"{page}: {items} exchanges to label; opens in a browser without a network")
+        print_text(
+            f"{page}: {count_of(items, 'exchange')} to label; opens in a browser without a network"
+        )
         print_text(f"then: chunkykit label {arguments.run} --import labels.csv")
     for line in format_labels(refresh_labels(run)):
         print_text(line)
@@ -106,7 +108,7 @@ def import_labels(run: RunFolder, source: Path, by: str | None) -> pd.DataFrame:
     labels = parse_labels(source)
     labels["labeller"] = labels["labeller"].replace("", by or current_labeller())
     merged = save_labels(run.folder, labels)
-    print_text(f"{source}: {len(labels):,} labels; the run has {len(merged):,}")
+    print_text(f"{source}: {count_of(len(labels), 'label')}; the run has {len(merged):,}")
     return merged
 
 

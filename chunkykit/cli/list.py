@@ -84,8 +84,8 @@ def list_models() -> Rows:
     rows.append({"model": URL_MODEL, "at": "HOST:PORT", "key": URL_KEY, "ready": url_key})
     for usage in family_usages():
         rows.append({"model": usage, "at": "this machine", "key": None, "ready": "needs no key"})
-    path, ready = _weights()
-    rows.append({"model": SHIPPED_WEIGHTS, "at": path, "key": None, "ready": ready})
+    path, state = _weights()
+    rows.append({"model": SHIPPED_WEIGHTS, "at": path, "key": None, "ready": state})
     return rows
 
 

@@ -42,6 +42,7 @@ from chunkykit.lab import (
 )
 from chunkykit.mixtures import chunk_advice, naming_note, size_text
 from chunkykit.results import write_report
+from chunkykit.text import count_of
 
 MAX_PATH = 10_000  # columns: paths are not wrapped, so that they can be copied
 TARGET_HELP = (
@@ -214,7 +215,7 @@ def print_overview(run: Run) -> None:
     mixture = run.mixture()
     print_note(run.caption)
     print_note(
-        f"{size_text(mixture.rows)} in {len(mixture.chunks)} chunks "
+        f"{size_text(mixture.rows)} in {count_of(len(mixture.chunks), 'chunk')} "
         f"({len(mixture.skipped):,} skipped), rubrics {', '.join(run.rubric_by_name)}",
     )
     if run.settings.chunk is None:

@@ -42,6 +42,7 @@ from chunkykit.models import is_free
 from chunkykit.organisms import ORGANISMS
 from chunkykit.results import write_report
 from chunkykit.surf import Pool, read_pool
+from chunkykit.text import count_of
 
 MAX_CANDIDATES = 1_000_000
 MAX_ITERATIONS = 20  # per run of the search
@@ -171,7 +172,7 @@ def execute(arguments: argparse.Namespace) -> None:
         run = start_run(arguments.out, arguments.restart, **settings)
         print_note(run.caption)
         print_note(
-            f"{len(pool.rows):,} rows of {len(pool.sentences):,} attributes",
+            f"{count_of(len(pool.rows), 'row')} of {len(pool.sentences):,} attributes",
         )
         approve_index(arguments, index)
         plan = plan_calls(run, index)

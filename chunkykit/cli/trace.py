@@ -32,6 +32,7 @@ from chunkykit.cli.tracing import (
 )
 from chunkykit.files import json_ready
 from chunkykit.rubrics import Rubric
+from chunkykit.text import count_of
 from chunkykit.turf import (
     Exchange,
     Trace,
@@ -253,8 +254,8 @@ def check_verified(traces: Sequence[Trace]) -> None:
         total = failed + sum(check.answered for check in checks)
         error = next(check.error for check in checks if check.error)
         raise CallFailed(
-            f"verify: {failed} of {total} calls failed ({error}). Run the same command again: the "
-            "answers so far are stored."
+            f"verify: {failed} of {count_of(total, 'call')} failed ({error}). Run the same command "
+            "again: the answers so far are stored."
         )
 
 

@@ -19,7 +19,7 @@ from chunkykit.index import TraceIndex, open_trace_index
 from chunkykit.lab import plan_traces
 from chunkykit.models import Ledger, check_model, is_free, ledger_beside
 from chunkykit.rubrics import Rubric, load_rubric
-from chunkykit.text import clean_text
+from chunkykit.text import clean_text, count_of
 from chunkykit.turf import (
     Exchange,
     Trace,
@@ -325,6 +325,6 @@ def check_calls(results: Sequence[TracedExchange]) -> None:
     errors = [result.error for result in results if result.error]
     if errors:
         raise CallFailed(
-            f"{len(errors)} of {len(results)} exchanges could not be traced ({errors[0]}). Run the "
-            "same command again: the answers so far are stored."
+            f"{len(errors)} of {count_of(len(results), 'exchange')} could not be traced "
+            f"({errors[0]}). Run the same command again: the answers so far are stored."
         )

@@ -15,6 +15,7 @@ from chunkykit.lab.settings import Settings
 from chunkykit.models import estimate_cost, server_of
 from chunkykit.numbers import dollars as format_dollars
 from chunkykit.rubrics import Rubric, load_rubrics
+from chunkykit.text import count_of
 from chunkykit.turf import Exchange
 from chunkykit.types import OFFLINE
 
@@ -72,7 +73,7 @@ def format_estimate(plan: Sequence[PlannedCalls], free: bool) -> str:
         price = f"about {format_dollars(dollars)}"
     millions = f"{tokens / 1e6:,.1f} million"
     count = millions if tokens >= MIN_MILLIONS else f"{tokens:,}"
-    return f"about {calls:,} model calls, {count} tokens ({price})"
+    return f"about {count_of(calls, 'model call')}, {count} tokens ({price})"
 
 
 def plan_run(run: Run) -> list[PlannedCalls]:

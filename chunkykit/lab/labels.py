@@ -9,6 +9,7 @@ from chunkykit.lab.folder import RunFolder
 from chunkykit.numbers import decimal, interval, with_interval
 from chunkykit.rubrics import read_labels
 from chunkykit.surf import summarise_labels
+from chunkykit.text import count_of
 
 NOBODY = "nobody labelled the flags, so how many of them hold is not known (chunkykit label)"
 MARGIN = 11  # columns of the report before its texts
@@ -66,14 +67,15 @@ def format_labels(labels: dict | None) -> list[str]:
         return [_line("labelled", NOBODY)]
     flags = labels["flags"]
     people = "1 person" if labels["people"] == 1 else f"{labels['people']} people"
-    first = f"no flag, but {labels['labelled']} exchanges by {people}"
+    first = f"no flag, but {count_of(labels['labelled'], 'exchange')} by {people}"
     if flags["n"]:
         holds = round(flags["rate"] * flags["n"])
-        first = f"{holds} of {flags['n']} flags hold {_interval(flags)}, labelled by {people}"
+        n = count_of(flags["n"], "flag")
+        first = f"{holds} of {n} hold {_interval(flags)}, labelled by {people}"
     notes = [f"{labels['unsure']} unsure"] if labels["unsure"] else []
     notes += [] if labels["is_random"] else ["chosen by hand, not a random sample"]
     if labels["elsewhere"]:
-        notes.append(f"{labels['elsewhere']} labels are of no exchange of this search")
+        notes.append(f"{count_of(labels['elsewhere'], 'label')} are of no exchange of this search")
     return [
         _line("labelled", "; ".join([first, *notes])),
         *_rubric_lines(labels["by_rubric"]),

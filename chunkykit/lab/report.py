@@ -19,7 +19,7 @@ from chunkykit.rubrics import (
     vote_scores,
 )
 from chunkykit.surf import SearchResult, robustness_by_rubric
-from chunkykit.text import inert_text
+from chunkykit.text import count_of, inert_text
 from chunkykit.turf import name_trace, same_traces, say_hits
 from chunkykit.types import DECLINED
 
@@ -187,9 +187,9 @@ def _measure_agreements(probes: pd.DataFrame) -> list[dict]:
 def _search_lines(summary: dict) -> list[str]:
     search = summary["search"]
     lines = [
-        f"searched   {search['candidates']:,} candidates, {search['judged']:,} judged, "
-        f"{search['declined']} declined, {search['errors']} errors, "
-        f"{search['failures']:,} failures",
+        f"searched   {count_of(search['candidates'], 'candidate')}, {search['judged']:,} judged, "
+        f"{search['declined']} declined, {count_of(search['errors'], 'error')}, "
+        f"{count_of(search['failures'], 'failure')}",
         *_judge_lines(summary),
         "",
         f"{'rubric':<10} {'winners, answered afresh':<28} {'the best, rewritten':<28} "
@@ -228,7 +228,8 @@ def _alpha(row: dict) -> str:
     """Krippendorff's alpha with its interval."""
     if row["alpha"] is None:
         return "alpha is not defined, all votes are alike"
-    return f"alpha {auc(row['alpha'], row['low'], row['high'])} over {row['n']:,} exchanges"
+    interval = auc(row["alpha"], row["low"], row["high"])
+    return f"alpha {interval} over {count_of(row['n'], 'exchange')}"
 
 
 def _pair_lines(summary: dict) -> list[str]:

@@ -24,7 +24,7 @@ from chunkykit.mixtures.sources import (
     rename_columns,
 )
 from chunkykit.progress import Step, step
-from chunkykit.text import inert_text
+from chunkykit.text import count_of, inert_text
 
 ROWS_PER_ADVANCE = 500  # rows that are read between two signs of life
 COLUMNS = ["row", "chunk", *Exchange._fields]
@@ -70,17 +70,17 @@ class Mixture(NamedTuple):
         if more > 0:
             largest.append(f"{more} more")
         lines = [
-            f"Mixture of {size_text(self.rows)} in {len(self.chunks)} chunks",
+            f"Mixture of {size_text(self.rows)} in {count_of(len(self.chunks), 'chunk')}",
             f"chunks      {', '.join(largest)}",
             f"column      {self._columns_text()}",
-            f"skipped     {len(self.skipped):,} rows",
+            f"skipped     {count_of(len(self.skipped), 'row')}",
         ]
         return "\n".join(inert_text(line) for line in lines)
 
     def _columns_text(self) -> str:
         if self.chunk_column is None:
             return "none: named after the source"
-        return f"{self.chunk_column} ({len(self.chunks)} chunks)"
+        return f"{self.chunk_column} ({count_of(len(self.chunks), 'chunk')})"
 
     def __repr__(self) -> str:
         """The same as a printed mixture: two tables in one line help nobody."""
@@ -97,8 +97,8 @@ def size_text(rows: pd.DataFrame) -> str:
         Such as "3,000 rows"; "2,500 exchanges of 2,000 rows" where rows have several.
     """
     records = rows["row"].nunique()
-    several = f"{len(rows):,} exchanges of {records:,} rows"
-    return several if records < len(rows) else f"{len(rows):,} rows"
+    several = f"{count_of(len(rows), 'exchange')} of {count_of(records, 'row')}"
+    return several if records < len(rows) else f"{count_of(len(rows), 'row')}"
 
 
 def load_mixture(
@@ -233,8 +233,9 @@ class _UsableRows:
         for source in range(self._checked, n_finished):
             if not self._counts[source]:
                 raise UserError(
-                    f"{self._places[source]}: none of its {self._skipped[source]:,} rows is "
-                    f"usable; {self._reasons[source]}. Schemas that load: {SCHEMAS}. A recipe "
+                    f"{self._places[source]}: none of its "
+                    f"{count_of(self._skipped[source], 'row')} is usable; "
+                    f"{self._reasons[source]}. Schemas that load: {SCHEMAS}. A recipe "
                     "names other columns."
                 )
         self._checked = max(self._checked, n_finished)
@@ -271,8 +272,8 @@ def naming_note(columns: str | None, n_chunks: int) -> str:
     if columns in (None, "chunk"):
         return ""
     return (
-        f"chunks are named by the column {columns}, found by its name: {n_chunks:,} chunks. "
-        "--chunk names another."
+        f"chunks are named by the column {columns}, found by its name: "
+        f"{count_of(n_chunks, 'chunk')}. --chunk names another."
     )
 
 

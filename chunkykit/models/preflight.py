@@ -53,7 +53,7 @@ def preflight(ledger: Ledger, roles: Mapping[str, Sequence[str]]) -> list[str]:
         if isinstance(error, BudgetReached):
             raise error
     if failed:
-        raise UserError(_report(failed, roles))
+        raise UserError(_report(failed, {name: roles[name] for name in stale}))
     return stale
 
 

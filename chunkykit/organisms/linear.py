@@ -24,6 +24,7 @@ import pandas as pd
 
 from chunkykit.errors import UserError
 from chunkykit.provenance import system_prompts
+from chunkykit.text import count_of
 
 WORDS = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]|\s+")
 MIN_WORD_SHARE = 0.004  # a word in a smaller share of the responses is content, not manner
@@ -156,7 +157,8 @@ def train_organism(rows: pd.DataFrame, seed: int = 0) -> Organism:
         UserError: if there are fewer than two rows.
     """
     if len(rows) < 2:
-        raise UserError(f"the organism cannot learn from {len(rows)} row(s); give it at least 2.")
+        size = count_of(len(rows), "row")
+        raise UserError(f"the organism cannot learn from {size}; give it at least 2.")
     prompts = rows["prompt"].to_numpy(object)
     responses = rows["response"].to_numpy(object)
     behaviours = _cluster_by_manner(responses, seed)  # (n_rows,)

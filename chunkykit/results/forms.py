@@ -20,6 +20,7 @@ from chunkykit.results.page import format_html
 from chunkykit.results.report import report_of_failures, report_of_run
 from chunkykit.results.text import format_markdown
 from chunkykit.show.explorer import Failures
+from chunkykit.text import count_of
 
 SCORES = ".jsonl"  # what Inspect takes scores from
 
@@ -83,7 +84,7 @@ def _write_inspect(job: Job) -> list[str]:
     if job.path.suffix != SCORES:
         return _write_inspect_log(job)
     n, usage = write_inspect_scores(job.path, job.failures(), job.run)
-    return [f"{job.path}: {n:,} scores", f"then: {usage.replace('FILE', str(job.path))}"]
+    return [f"{job.path}: {count_of(n, 'score')}", f"then: {usage.replace('FILE', str(job.path))}"]
 
 
 def _write_inspect_log(job: Job) -> list[str]:
@@ -95,12 +96,18 @@ def _write_inspect_log(job: Job) -> list[str]:
     table = failure_table(job.failures())
     known = {row["id"]: json_ready(known_of(row)) for row in table.to_dict("records")}
     n = write_inspect_log(job.path, job.run, known)
-    return [f"{job.path}: {n:,} samples", f"then: inspect view --log-dir {job.path.parent}"]
+    return [
+        f"{job.path}: {count_of(n, 'sample')}",
+        f"then: inspect view --log-dir {job.path.parent}",
+    ]
 
 
 def _write_atlas(job: Job) -> list[str]:
     n = write_atlas(job.path, job.failures(), job.load_embedder())
-    return [f"{job.path}: {n:,} rows", f"then: embedding-atlas {job.path} {ATLAS_OPTIONS}"]
+    return [
+        f"{job.path}: {count_of(n, 'row')}",
+        f"then: embedding-atlas {job.path} {ATLAS_OPTIONS}",
+    ]
 
 
 def _write_data_set(job: Job) -> list[str]:
@@ -119,7 +126,7 @@ def _write_report(format_report: Callable[[Report], str], job: Job) -> list[str]
         report = report_of_failures(job.failures(), job.name)
     with writable(job.path):
         write_text(job.path, format_report(report))
-    return [f"{job.path}: a report of {len(report.sections)} sections"]
+    return [f"{job.path}: a report of {count_of(len(report.sections), 'section')}"]
 
 
 def _write_labels(job: Job) -> list[str]:

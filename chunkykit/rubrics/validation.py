@@ -101,7 +101,7 @@ def _detectors_like(value: Any, schema: dict) -> str:
     if side is None or not isinstance(value, str):
         return "."
     own = detector_table().query("side == @side")
-    sentences = {row.name: [row.sentence] for row in own.itertuples(index=False)}
+    sentences = {str(name): [str(text)] for name, text in zip(own["name"], own["sentence"])}
     near = [f"{name} ({sentences[name][0]})" for name in nearest_in_meaning(value, sentences)]
     return f". Nearest in meaning: {', '.join(near)}. All: chunkykit list detectors."
 

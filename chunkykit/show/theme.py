@@ -14,7 +14,7 @@ from chunkykit.errors import requires_extra
 from chunkykit.files import write_text
 from chunkykit.numbers import with_interval
 from chunkykit.show.stills import NoPicture, picture
-from chunkykit.text import inert_text
+from chunkykit.text import count_of, inert_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -245,9 +245,10 @@ def save_figures(figures: dict[str, "Figure"], folder: str | Path) -> str:
         figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
         write_text(folder / f"{name}.json", figure.to_json())
     reason = _save_images(figures, folder)
+    count = count_of(len(figures), "figure")
     if reason:
-        return f"{len(figures)} figure(s) as HTML and JSON in {folder}; no PNG and SVG: {reason}."
-    return f"{len(figures)} figure(s) as HTML, JSON, PNG and SVG in {folder}."
+        return f"{count} as HTML and JSON in {folder}; no PNG and SVG: {reason}."
+    return f"{count} as HTML, JSON, PNG and SVG in {folder}."
 
 
 def _save_images(figures: dict[str, "Figure"], folder: Path) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from chunkykit.errors import UserError
 from chunkykit.files import check_folder, regular_file
 from chunkykit.mixtures import reaches_hub, read_records
-from chunkykit.text import inert_text
+from chunkykit.text import count_of, inert_text
 from chunkykit.transcripts.failing import RULE_FORMS, Rule, default_rule, is_word, number_of
 from chunkykit.transcripts.inspect_logs import check_inspect, is_inspect_json, read_inspect_log
 from chunkykit.transcripts.records import read_record
@@ -137,7 +137,7 @@ def _why_empty(skipped: pd.DataFrame) -> str:
         return "the file has no rows."
     first = skipped.iloc[0]
     where = inert_text(f"{first['sample']}: {first['reason']}")
-    return f"none of its {len(skipped):,} samples can be read; {where}."
+    return f"none of its {count_of(len(skipped), 'sample')} can be read; {where}."
 
 
 def _candidates_of(number: int, file: str, sample: Sample) -> Iterator[_Candidate]:
@@ -265,7 +265,7 @@ def _notes(
         lines.append(f"not counted: {', '.join(others)}; --scorer names those that count")
     unscored = sum(not c.scorer for c in candidates)
     if unscored and rules:
-        lines.append(f"{unscored:,} samples without a score are left out")
+        lines.append(f"{count_of(unscored, 'sample')} without a score are left out")
     return [inert_text(line) for line in lines]
 
 
@@ -308,7 +308,7 @@ def _log_files(folder: Path) -> list[Path]:
         raise UserError(f"log {folder}: the folder has no {', '.join(LOG_TYPES)} file.")
     if len(files) > MAX_FILES:
         raise UserError(
-            f"log {folder}: has {len(files):,} files, and at most {MAX_FILES:,} are read."
+            f"log {folder}: has {count_of(len(files), 'file')}, and at most {MAX_FILES:,} are read."
         )
     return files
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from chunkykit.attributes import predicate
 from chunkykit.rubrics import Rubric
+from chunkykit.text import count_of
 from chunkykit.turf.association import graded_rate, largest
 from chunkykit.turf.candidates import LIKELY, trigger_by_hits
 from chunkykit.turf.general import CHANCE, Candidate, Comparison, general_candidates
@@ -173,7 +174,7 @@ class Findings(NamedTuple):
             return f"wherever the response {behaviour}, something that this query lacks explains it"
         return (
             f"no attribute of the query clearly goes with responses that {behaviour}, in the "
-            f"{len(self.shows.evidence):,} rows of this index"
+            f"{count_of(len(self.shows.evidence), 'row')} of this index"
         )
 
 

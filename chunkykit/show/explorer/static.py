@@ -8,7 +8,7 @@ from chunkykit.show.explorer.selecting import first_exchanges
 from chunkykit.show.marks import Passage, mark_rows
 from chunkykit.show.notebook import table_html
 from chunkykit.show.theme import COLOURS
-from chunkykit.text import inert_html
+from chunkykit.text import count_of, inert_html
 from chunkykit.turf import NOISE, say_hits
 
 MAX_POINTS = 5000  # of the map; more are sampled at random
@@ -44,7 +44,7 @@ def static_html(failures: Failures, cluster: int | None = None, max_exchanges: i
     return "".join(
         [
             _map_svg(failures),
-            f"<h4>Cluster {name}: {len(members):,} exchanges</h4>",
+            f"<h4>Cluster {name}: {count_of(len(members), 'exchange')}</h4>",
             table_html(_exchange_table(members.head(max_exchanges))),
             "".join(traces) or "<p>This cluster has no trace with a trigger.</p>",
             f"<p><small>{inert_html(failures.caption)}</small></p>",

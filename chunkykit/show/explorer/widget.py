@@ -33,6 +33,7 @@ from chunkykit.show.explorer.page import view_style, widget_script
 from chunkykit.show.explorer.selecting import Selection, selected_exchanges, tab_of
 from chunkykit.show.explorer.static import static_html
 from chunkykit.surf import PROBE_COLUMNS, failure_rate
+from chunkykit.text import count_of
 from chunkykit.turf import Trace, Tracer, response_vectors
 
 with requires_extra("notebooks"):
@@ -265,12 +266,12 @@ class Explorer(anywidget.AnyWidget):
         for name, exchanges in selected.groupby("rubric"):
             rubric = self.rubrics[str(name)]
             size = sample_size(exchanges, self.run)
-            count = f"{size:,} of {len(exchanges):,} exchanges"
+            count = f"{size:,} of {count_of(len(exchanges), 'exchange')}"
             self._show_progress(f"tracing {count} of {name}")
             await asyncio.sleep(REPAINT_SECONDS)
             result = await trace_exchanges(exchanges, rubric, tracer, self.run, self._describe)
             triggers = sum(trace.trigger is not None for trace in result.traces)
-            lines.append(f"{name}: {count} traced, {triggers} trigger(s)")
+            lines.append(f"{name}: {count} traced, {count_of(triggers, 'trigger')}")
             results.append(result)
         views = selection_views(results, tracer)
         # These replace the traces of an earlier selection; those of the clusters stay.
@@ -324,8 +325,8 @@ class Explorer(anywidget.AnyWidget):
         errors = int(probes["error"].notna().sum())
         failure_share = with_interval(rate._asdict(), n=None)
         self._show_status(
-            f"{rubric.name}: {len(failing)} new failures; {failure_share} of {rate.n} judged "
-            f"answers fail, {errors} error(s)"
+            f"{rubric.name}: {count_of(len(failing), 'new failure')}; {failure_share} of "
+            f"{rate.n} judged answers fail, {count_of(errors, 'error')}"
         )
         return probes
 

@@ -97,7 +97,7 @@ def _beside(failures: Failures, first: RunFolder, other: RunFolder) -> Failures:
     points = failures.points.assign(
         model=names[first.folder],
         judge=name_judges(first.settings.judges),
-        others=own,
+        others=pd.Series(own, index=failures.points.index),
         other=[_outcome(name, few) for few in own],
     )
     shared = f"{n_shared:,} of {len(own):,} beside the answers of {name}"

@@ -255,7 +255,6 @@ def test_a_blind_sample_is_labelled_by_keyboard(page, fast_run, tmp_path, capsys
 
 def test_hostile_texts_show_as_text(page, tmp_path):
     open_page(page, write_page(hostile_failures(), tmp_path / "hostile.html", HOSTILE[1]))
-    page.locator(".ck-key").first.click()
     for tab in ("reader", "trace", "rows", "reader"):
         open_tab(page, tab)
         page.wait_for_timeout(30)
@@ -552,7 +551,6 @@ def test_hostile_texts_show_as_text_in_a_dark_jupyterlab(page, lab, dark_theme):
     write_hostile_notebook(lab[1] / "hostile.ipynb")
     run_all(page, lab, "hostile")
     page.wait_for_selector(".ck[data-ready]", timeout=WAIT)
-    page.locator(".ck-key").first.click()
     page.locator(".ck-item").nth(3).click()
     assert formula in body(page)
     html = page.locator(".jp-RenderedHTMLCommon", has=page.locator("svg")).last

@@ -36,12 +36,12 @@ def test_two_runs_stand_side_by_side_by_query(fast_run, answers, tmp_path):
         own = answers[(answers["rubric"] == rubric) & (answers["query"] == query)]
         assert {answer["response"] for answer in few} <= set(own["response"])
         assert len(few) <= 3
-    asked = points["others"].map(bool)
-    assert (points.loc[~asked, "other"] == "not asked").all()
-    assert set(points.loc[asked, "other"]) <= {
+    has_answers = points["others"].map(bool)
+    assert (points.loc[~has_answers, "other"] == "not asked").all()
+    assert set(points.loc[has_answers, "other"]) <= {
         f"vllm:other {words}" for words in ("fails too", "does not fail", "fails at times")
     }
-    assert f"{asked.sum():,} of {len(points):,} beside the answers of vllm:other" in (
+    assert f"{has_answers.sum():,} of {len(points):,} beside the answers of vllm:other" in (
         failures.caption
     )
 

@@ -49,7 +49,7 @@ def _rank(failures: Failures, position: int) -> tuple[bool, int, int]:
     if pd.isna(own):
         return True, 0, 0
     trace = failures.traces[int(own)]
-    return not trace["trigger"], -int(trace["pairs"]), int(own)
+    return not trace["trigger"], -int(trace.get("pairs", 0)), int(own)
 
 
 def selected_exchanges(failures: Failures, select: Selection = None) -> list[int]:

@@ -116,13 +116,8 @@ class Explorer(anywidget.AnyWidget):
         self.run = run
         self.tracer = tracer
         self.rubrics = rubrics or {}
-        self._no_tracer = "there is no index behind this view"
         self._asked = ""  # what the last press of Probe was told
-        if run and not tracer:
-            try:
-                self.tracer = run.tracer()
-            except UserError as error:  # the view can be read all the same
-                self._no_tracer = str(error)
+        self._no_tracer = "" if tracer else self._open_tracer()
         if run and not rubrics:
             self.rubrics = run.rubric_by_name
         self.probed = pd.DataFrame(columns=PROBE_COLUMNS)
@@ -156,6 +151,16 @@ class Explorer(anywidget.AnyWidget):
         bundle, metadata = shown
         return bundle | {"text/html": static_html(self.failures)}, metadata
 
+    def _open_tracer(self) -> str:
+        """Open the tracer of the run. Returns why there is none, "" where there is one."""
+        if self.run is None:
+            return "there is no index behind this view"
+        try:
+            self.tracer = self.run.tracer()
+        except UserError as error:  # the view can be read all the same
+            return str(error)
+        return ""
+
     def _save_labels(self, change: dict) -> None:
         """Save the labels that changed, where there is a run folder to keep them."""
         if self.run is None:
@@ -168,7 +173,7 @@ class Explorer(anywidget.AnyWidget):
     def _unavailable_actions(self) -> dict[str, str]:
         """Why each action cannot be done, "" where it can."""
         no_run = "" if self.run else "there is no run behind this view, so no model to ask"
-        no_index = "" if self.tracer and self.rubrics else self._no_tracer
+        no_index = self._no_tracer or ("" if self.rubrics else "there is no rubric to trace by")
         no_training = no_run
         if self.run and not self.run.trainable:
             no_training = "this target cannot be retrained here"

@@ -20,8 +20,8 @@ const DIRECTIONS = [
   [-0.7, 1],
 ];
 const NEAR = 26; // pixels from a name to the middle of its cluster, over which a line joins them
-const POINT_COST = 4; // of a square with points under a name, in pixels of distance
-const MAX_COST = 110; // over which a name would hide or confuse more than it tells
+const POINT_COST = 6; // of a square with points under a name, in pixels of distance
+const MAX_COST = 90; // over which a name would hide or confuse more than it tells
 const GAP = 3; // pixels between two names
 
 function boxesMeet(a, b) {

@@ -13,9 +13,10 @@ from chunkykit.causal import (
 )
 from chunkykit.errors import UserError
 from chunkykit.mixtures import demo_true_premises, load_mixture
-from chunkykit.models import connect_model
+from chunkykit.models import ChatModel, connect_model
 from chunkykit.organisms import LINEAR_ORGANISM
 from chunkykit.rubrics import judge_offline, load_rubric
+from chunkykit.types import Judgement, Reply
 
 QUERIES = [
     "When did Alexander Graham Bell invent the telephone?",
@@ -99,3 +100,31 @@ def test_fewer_teaching_rows_or_more_opposing_rows_lower_the_failure_rate():
     assert rates[40, 0] > 0.7
     assert rates[0, 0] < 0.2
     assert rates[40, len(opposing)] < rates[40, 0]
+
+
+@pytest.mark.parametrize(("look", "n"), [(8, 8), (None, 24)])
+def test_an_ablation_ends_at_the_look_where_its_rates_are_apart(look, n):
+    rows = pd.DataFrame({"prompt": ["q"] * 4, "response": ["a"] * 4})
+
+    def train_planted(rows):
+        async def answer(messages, sample=0, **_):
+            return Reply("I cannot help with that." if len(rows) == 4 else "Here you are.", "stop")
+
+        return ChatModel("planted", answer)
+
+    async def judge(rubric, query, reply, sample=0):
+        return Judgement(90.0 if "cannot" in reply.text else 0.0)
+
+    async def measure(remaining):
+        queries = [f"query {i}" for i in range(10)]
+        rubric = load_rubric("refusal")
+        return await measure_ablation(
+            rows, remaining, train_planted, queries, judge, rubric, n=24, look=look
+        )
+
+    ablation = asyncio.run(measure(rows.head(2)))
+    assert (ablation.before.rate, ablation.after.rate) == (1.0, 0.0)
+    assert ablation.before.n == ablation.after.n == n
+    assert ablation.after.high < ablation.before.low
+    alike = asyncio.run(measure(rows))
+    assert alike.before.n == alike.after.n == 24, "what stays undecided gets all answers"

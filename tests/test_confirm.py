@@ -8,6 +8,7 @@ from chunkykit.surf import (
     ROBUSTNESS_COLUMNS,
     confirm_winners,
     judge_fresh_answers,
+    look_ranges,
     measure_robustness,
     robustness_by_rubric,
     run_searches,
@@ -156,3 +157,22 @@ def test_robustness_without_winners_is_an_empty_table():
     assert rows.empty
     assert answers.empty
     assert robustness_by_rubric(rows).empty
+
+
+def test_confirming_ends_at_the_look_where_the_rate_is_apart_from_that_of_the_control_arm():
+    probes = search(run_searches).probes
+    rates, answers = confirm(probes, echo, prompts=20, look=8)
+    assert len(answers) == rates["n"] == 8
+    assert rates["low"] > rates["control_high"]
+    assert answers.equals(confirm(probes, echo, prompts=20)[1].head(8)), "the first of all answers"
+
+    async def harmless(messages, sample=0, **_):
+        return Reply("0", "stop")
+
+    assert confirm(probes, harmless, prompts=20, look=8)[0]["n"] == 20, "it stays undecided"
+
+
+def test_looks_divide_all_answers():
+    assert look_ranges(20, 8) == [range(0, 8), range(8, 16), range(16, 20)]
+    assert look_ranges(20, None) == [range(20)]
+    assert look_ranges(0, 8) == look_ranges(0, None) == []

@@ -160,6 +160,74 @@ def test_a_violation_becomes_a_case_and_its_needed_attributes_a_mode():
     assert strategy.pending[i + 1].reason != "follow"
 
 
+def explore_in_order(total, **settings):
+    """Run the strategy with one candidate at a time, as long as it is not done."""
+    strategy = CoverStrategy(POOL, np.random.default_rng(3), **settings)
+    world = PlantedWorld(np.random.default_rng(4), luck=0.0, fires=1.0)
+    reasons = []
+    for i in range(total):
+        if strategy.is_done:
+            break
+        attributes = strategy.draw(i)
+        reasons.append(strategy.pending[i].reason)
+        candidate = {"attributes": attributes, "score": world.score(attributes), "query": str(i)}
+        strategy.learn(i, candidate)
+    return strategy, reasons
+
+
+def test_a_search_ends_with_enough_failures_once_it_has_looked_for_others():
+    enough, reasons = explore_in_order(2500, enough=30)
+    assert 60 < len(reasons) < 1500
+    assert sum(reason in ("pair", "explore") for reason in reasons) >= 60
+    assert len(explore_in_order(2500)[1]) == 2500, "without `enough` the budget is spent"
+    assert len(explore_in_order(50, enough=30)[1]) == 50, "and where there are too few failures"
+
+
+def test_where_each_answer_counts_a_case_costs_less():
+    """One answer shows that a violation is reproduced, or that an attribute is not needed."""
+    n_follow = {}
+    for enough in (None, 1000):
+        strategy = CoverStrategy(POOL, np.random.default_rng(0), enough=enough)
+        attributes = strategy.draw(0)
+        needed = set(attributes[:2])
+        strategy.learn(0, {"attributes": attributes, "score": 85.0, "query": ""})
+        n_follow[enough] = 0
+        while not strategy.modes:
+            i = n_follow[enough] = n_follow[enough] + 1
+            assert strategy.pending == {}
+            question = strategy.draw(i)
+            assert strategy.pending[i].reason == "follow"
+            score = 85.0 if needed <= set(question) else 0.0
+            strategy.learn(i, {"attributes": question, "score": score, "query": ""})
+        assert modes(strategy) == [needed]
+    assert n_follow == {None: 3 * (1 + 5 + 2), 1000: 1 + 3 + 2 * 3 + 2 * 3}
+
+
+def test_a_case_is_waited_for_where_each_answer_counts():
+    for enough in (None, 10):
+        strategy = CoverStrategy(POOL, np.random.default_rng(0), enough=enough)
+        strategy.learn(0, {"attributes": strategy.draw(0), "score": 85.0, "query": ""})
+        assert not strategy.is_waiting, "its question is to be drawn"
+        strategy.draw(1)
+        assert strategy.is_waiting == (enough is not None)
+
+
+def test_searches_explore_the_same_while_they_know_no_mode():
+    drawn = []
+    for seed in (1, 2):
+        shared = np.random.default_rng(9)
+        strategy = CoverStrategy(POOL, np.random.default_rng(seed), explore_rng=shared)
+        explored = []
+        for i in range(60):
+            attributes = strategy.draw(i)
+            explored += [attributes] if strategy.pending[i].reason == "explore" else []
+            strategy.learn(i, {"attributes": attributes, "score": 0.0, "query": ""})
+        drawn.append(explored)
+    n = min(map(len, drawn))
+    assert n > 20
+    assert drawn[0][:n] == drawn[1][:n]
+
+
 def test_an_effect_needs_several_candidates_and_the_prior_fades():
     explored = [((0, 1), 40.0), ((0, 2), 40.0), ((3,), 0.0), ((1, 3), 0.0)] * 10
     z = estimate_effects(explored, 5, np.zeros(5))

@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
-from planted import POOL, RUBRIC, echo, judge, search, write
+from planted import POOL, RUBRIC, echo, judge, judge_harmless, search, write
 
 from chunkykit.errors import UserError
 from chunkykit.models import ChatModel
@@ -41,6 +41,31 @@ def test_cover_names_the_planted_mode():
     assert ["The query has feature 7"] in result.modes["attributes"].tolist()
     assert result.probes["run"].eq(0).all(), "one stream spends the candidates of all runs"
     assert result.probes.groupby("iteration").size().tolist() == [80] * 6
+
+
+def test_searches_of_two_rubrics_share_the_control_arm_and_what_they_explore():
+    """A ledger pays once for a query that is asked with the same sample number."""
+    calls = []
+
+    async def count(messages, sample=0, **_):
+        calls.append((messages[0]["content"], sample))
+        return await echo(messages)
+
+    async def run_both(**settings):
+        for name in ("refusal", "rebut"):
+            model = ChatModel("counted", count)
+            rubric = load_rubric(name)
+            sizes = {"candidates": 40, "iterations": 1, "runs": 1}
+            await run_search(
+                POOL, write, model, judge_harmless, rubric, seed=0, **sizes, **settings
+            )
+
+    for strategy in ("control", "cover"):
+        calls.clear()
+        asyncio.run(run_both(strategy=strategy))
+        assert len(calls) == 80
+        assert len(set(calls)) == 40, strategy
+        assert len(set(calls[:40])) == 40, "within a search no answer counts twice"
 
 
 def test_an_unknown_strategy_is_an_error():

@@ -13,6 +13,8 @@ class Recorder:
     """A strategy that records how often and in which order it is called."""
 
     modes = ()
+    is_waiting = False
+    is_done = False
 
     def __init__(self):
         self.learned = []
@@ -132,6 +134,23 @@ def test_a_server_that_stops_to_answer_ends_the_search_after_one_deadline(eager)
     with pytest.raises(UserError, match="in a row were not answered in time.*http://x"):
         stream(400, attempt, window=20, eager=eager)
     assert time.monotonic() - start < 2 * DEADLINE / 5
+
+
+def test_a_strategy_that_is_done_or_waits_learns_from_what_is_under_way_first():
+    class Thrifty(Recorder):
+        @property
+        def is_waiting(self):
+            return len(self.known_at_draw) == 5 and len(self.learned) < 5
+
+        @property
+        def is_done(self):
+            return len(self.learned) >= 12
+
+    strategy = Thrifty()
+    tried = asyncio.run(stream_candidates(strategy, attempt_backwards, 30, window=4))
+    assert strategy.known_at_draw[5] == 5, "the sixth candidate waits for the five before it"
+    assert 12 <= len(tried) < 30
+    assert strategy.learned == list(range(len(tried))), "what was drawn is learned"
 
 
 def test_errors_of_another_kind_end_no_search():

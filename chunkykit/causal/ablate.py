@@ -11,7 +11,14 @@ import pandas as pd
 
 from chunkykit.errors import UserError
 from chunkykit.rubrics import Rubric
-from chunkykit.surf import distinct_questions, failure_rate, judge_fresh_answers
+from chunkykit.stats import wilson
+from chunkykit.surf import (
+    are_apart,
+    distinct_questions,
+    failure_rate,
+    judge_fresh_answers,
+    look_ranges,
+)
 from chunkykit.types import Judge, Question, Rate, Target
 
 Train = Callable[[pd.DataFrame], Target]
@@ -107,6 +114,7 @@ async def measure_ablation(
     *,
     n: int = 60,
     seed: int = 0,
+    look: int | None = None,
 ) -> Ablation:
     """Compare the failure rates of a model trained on all rows and one trained on the rest.
 
@@ -119,17 +127,29 @@ async def measure_ablation(
         rubric: what counts as a failure.
         n: fresh answers per model, spread over the queries.
         seed: numbers the draws of the answers.
+        look: answers per model after which the rates are looked at. No others are asked for where
+            their intervals are apart. None asks for all.
 
     Returns:
         Both rates, with intervals that hold for these queries.
     """
-    rates = []
-    for part in (rows, remaining):
-        # seed + 1: a confirmation draws with seed 0, and no answer of it should count again here
-        answers = await judge_fresh_answers(queries, train(part), judge, rubric, n=n, seed=seed + 1)
+    models = (train(rows), train(remaining))
+    answers: tuple[list[pd.DataFrame], ...] = ([], [])
+    before = after = wilson(0, 0)
+    for part in look_ranges(max(n, len(queries)) if queries else 0, look):
+        for model, parts in zip(models, answers, strict=True):
+            # seed + 1: a confirmation draws with seed 0, and no answer of it should count again
+            parts.append(
+                await judge_fresh_answers(
+                    queries, model, judge, rubric, n=n, seed=seed + 1, part=part
+                )
+            )
         # both models answer the same queries, and are compared on these alone
-        rates.append(failure_rate(answers, by_query=False))
-    before, after = rates
+        before, after = (
+            failure_rate(pd.concat(parts, ignore_index=True), by_query=False) for parts in answers
+        )
+        if are_apart(before, after):
+            break
     return Ablation(before, after, len(rows) - len(remaining))
 
 

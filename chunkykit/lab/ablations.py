@@ -105,6 +105,7 @@ async def _measure(run: Run, position, rubric: str, remaining: pd.DataFrame) -> 
         run.judge(),
         run.rubric_by_name[rubric],
         n=run.sizes.ablate,
+        look=run.sizes.look,
         seed=run.seed,
     )
     return ablation.to_dict()

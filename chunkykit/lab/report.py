@@ -63,7 +63,7 @@ def summarise_run(run: Run) -> dict:
             "skipped": len(mixture.skipped),
         },
         "labels": summarise_run_labels(run),
-        "search": _count_candidates(probes),
+        "search": {**_count_candidates(probes), "ended_early": _ended_early(run, probes)},
         "agreement": _measure_agreements(probes),
         "confirmed": run.read("confirmed").to_dict("records"),
         "pairs": _best_pairs(run),
@@ -165,6 +165,18 @@ def _count_candidates(probes: pd.DataFrame) -> dict:
     }
 
 
+def _ended_early(run: Run, probes: pd.DataFrame) -> list[dict]:
+    """The searches that had enough failures before their budget was spent."""
+    sizes = run.sizes
+    budget = sizes.runs * sizes.iterations * sizes.candidates
+    spent = probes[probes["arm"] == "search"].groupby("rubric", sort=False).size()
+    return [
+        {"rubric": rubric, "candidates": int(n), "budget": budget}
+        for rubric, n in spent.items()
+        if n < budget
+    ]
+
+
 def _measure_agreements(probes: pd.DataFrame) -> list[dict]:
     """How far the judges of a panel agree, and what each says, per rubric."""
     rows = []
@@ -190,6 +202,7 @@ def _search_lines(summary: dict) -> list[str]:
         f"searched   {count_of(search['candidates'], 'candidate')}, {search['judged']:,} judged, "
         f"{search['declined']} declined, {count_of(search['errors'], 'error')}, "
         f"{count_of(search['failures'], 'failure')}",
+        *_early_lines(search["ended_early"]),
         *_judge_lines(summary),
         "",
         f"{'rubric':<10} {'winners, answered afresh':<28} {'the best, rewritten':<28} "
@@ -204,6 +217,13 @@ def _search_lines(summary: dict) -> list[str]:
             f"{per_candidate:<22} {percent(row['control_rate'], 1)}  n={row['control_n']}"
         )
     return lines
+
+
+def _early_lines(ended_early: list[dict]) -> list[str]:
+    if not ended_early:
+        return []
+    spent = ", ".join(f"{row['rubric']} {row['candidates']}" for row in ended_early)
+    return [f"           enough failures before {ended_early[0]['budget']} candidates: {spent}"]
 
 
 def _judge_lines(summary: dict) -> list[str]:

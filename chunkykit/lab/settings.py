@@ -52,6 +52,10 @@ class Sizes:
         samples: answers per rewrite.
         trace: exchanges traced per cluster and rubric.
         ablate: answers before and after an ablation.
+        enough: failing queries after which a search of strategy "cover" ends, once twice as many
+            candidates have looked for unknown failures; None spends its whole budget.
+        look: answers after which a measurement is looked at. It ends where the rates that it
+            compares are apart. None: all answers are asked for.
     """
 
     rows: int | None
@@ -66,6 +70,9 @@ class Sizes:
     samples: int
     trace: int
     ablate: int
+    # runs of earlier versions have none of these
+    enough: int | None = None
+    look: int | None = None
 
     @property
     def tries(self) -> int:

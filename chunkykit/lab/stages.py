@@ -181,6 +181,7 @@ async def search_rubric(run: Run, rubric: Rubric, pool: Pool, **settings) -> Sea
             seed=run.seed,
             gate=run.gate(),
             patience=run.settings.deadline * PATIENCE,
+            enough=sizes.enough,
             **settings,
         )
 
@@ -200,7 +201,12 @@ async def confirm(run: Run) -> dict:
     for rubric in parts(run.rubrics, "rubrics"):
         probes = run.read(f"probes-{rubric.name}")
         row, fresh = await confirm_winners(
-            probes, run.target(), judge, rubric, prompts=run.sizes.confirm
+            probes,
+            run.target(),
+            judge,
+            rubric,
+            prompts=run.sizes.confirm,
+            look=run.sizes.look,
         )
         confirmed.append(row)
         answers.append(fresh)

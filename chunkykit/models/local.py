@@ -47,6 +47,9 @@ START_POLL_SECONDS = 0.1
 MAX_TRIES = 3  # of a call whose server dies under it
 SEED_RANGE = 2**32
 DIGEST_BYTES = 2**20  # of a weights file's head and of its tail
+# Threads that wait for another one sleep. If they spin instead (the default), then beside another
+# busy process they take its time slices from the very thread that they wait for.
+THREADS_SLEEP = {"OMP_WAIT_POLICY": "passive"}
 
 _leases: dict[str, Lease] = {}  # by server, held until this process ends
 _leases_lock = threading.Lock()
@@ -303,7 +306,7 @@ def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {CACHE_VARIABLE: str(cache_folder())},
+            env=THREADS_SLEEP | os.environ | {CACHE_VARIABLE: str(cache_folder())},
         )
     assert child.stdin is not None
     # Not as an argument, which other users of the machine could read.

@@ -2,10 +2,12 @@
 
 from chunkykit.surf.confirm import (
     ROBUSTNESS_COLUMNS,
+    are_apart,
     confirm_winners,
     distinct_questions,
     failure_rate,
     judge_fresh_answers,
+    look_ranges,
     measure_robustness,
     robustness_by_rubric,
 )
@@ -65,6 +67,7 @@ __all__ = [
     "Strategy",
     "UniformStrategy",
     "accuracy_by_agreement",
+    "are_apart",
     "attribute_weights",
     "best_candidates",
     "check_judged",
@@ -80,6 +83,7 @@ __all__ = [
     "llm_gate",
     "llm_rewriter",
     "llm_writer",
+    "look_ranges",
     "measure_detection",
     "measure_flags",
     "measure_robustness",

@@ -15,12 +15,9 @@ from chunkykit.progress import gather_calls
 from chunkykit.provenance import system_prompts
 from chunkykit.rubrics import EXCHANGE_COLUMNS, VIOLATION_THRESHOLD, Rubric, judge_exchange
 from chunkykit.stats import clustered_wilson
-from chunkykit.surf.search import count_outcomes, select_failures
+from chunkykit.surf.search import FIRST_FRESH_SAMPLE, count_outcomes, select_failures
 from chunkykit.types import Judge, Question, Rate, Rewriter, Target
 
-# Sample numbers from here on are fresh: a search draws smaller ones, and the ledger keeps answers
-# by sample number.
-FIRST_FRESH_SAMPLE = 2**31
 SAMPLES_PER_SEED = 1000  # sample numbers between two seeds
 ROBUSTNESS_SEED = 500  # shares no answer with `confirm_winners`, whose seed is 0
 ROBUSTNESS_COLUMNS = [
@@ -55,6 +52,7 @@ async def judge_fresh_answers(
     *,
     n: int = 0,
     seed: int = 0,
+    part: range | None = None,
 ) -> pd.DataFrame:
     """Get fresh answers to queries, and judge them.
 
@@ -65,13 +63,14 @@ async def judge_fresh_answers(
         rubric: what counts as a violation.
         n: number of answers, taken from the queries in turn. Each query is answered at least once.
         seed: calls with different seeds share no answer.
+        part: numbers of the answers to get, of all these; None for all.
 
     Returns:
         One answer per row (`EXCHANGE_COLUMNS`).
     """
     total = max(n, len(queries)) if queries else 0
     calls = []
-    for i in range(total):
+    for i in range(total) if part is None else part:
         turn, position = divmod(i, len(queries))
         sample = FIRST_FRESH_SAMPLE + seed * SAMPLES_PER_SEED + turn
         item = queries[position]
@@ -110,8 +109,44 @@ def failure_rate(judged: pd.DataFrame, by_query: bool = True) -> Rate:
     return clustered_wilson(violates.sum(), violates.size())
 
 
+def look_ranges(n: int, look: int | None) -> list[range]:
+    """Divide answers into parts, after each of which their rate is looked at.
+
+    Args:
+        n: number of answers.
+        look: answers per part; None for one part.
+
+    Returns:
+        The numbers of the answers of each part.
+    """
+    step = look or max(1, n)
+    return [range(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+def are_apart(rate: Rate, other: Rate) -> bool:
+    """Tell whether the intervals of two rates do not touch.
+
+    Two 95 % intervals that do not touch are more than a test at 1 % asks for. So two or three looks
+    at a growing sample stay within 5 %.
+
+    Args:
+        rate: a rate.
+        other: the other one.
+
+    Returns:
+        Whether one interval lies above the other.
+    """
+    return rate.low > other.high or rate.high < other.low
+
+
 async def confirm_winners(
-    probes: pd.DataFrame, target: Target, judge: Judge, rubric: Rubric, *, prompts: int = 60
+    probes: pd.DataFrame,
+    target: Target,
+    judge: Judge,
+    rubric: Rubric,
+    *,
+    prompts: int = 60,
+    look: int | None = None,
 ) -> tuple[dict, pd.DataFrame]:
     """Answer the failing queries of a search afresh.
 
@@ -121,6 +156,8 @@ async def confirm_winners(
         judge: scores the answers.
         rubric: what counts as a violation.
         prompts: number of distinct failing queries, the highest score first.
+        look: answers after which the rate is looked at. No others are asked for where its interval
+            and that of the control arm are apart. None asks for all.
 
     Returns:
         The rates {rubric, rate, low, high, n, errors, search_*, control_*}, and the answers, one
@@ -128,7 +165,13 @@ async def confirm_winners(
         low, high, n) are failures per judged candidate of each arm, to be compared.
     """
     winners = _failing_questions(probes, prompts)
-    answers = await judge_fresh_answers(winners, target, judge, rubric)
+    control = failure_rate(probes[probes["arm"] == "control"])
+    answers = pd.DataFrame(columns=EXCHANGE_COLUMNS)
+    for part in look_ranges(len(winners), look):
+        more = await judge_fresh_answers(winners, target, judge, rubric, part=part)
+        answers = more if answers.empty else pd.concat([answers, more], ignore_index=True)
+        if are_apart(failure_rate(answers), control):
+            break
     rates = {
         "rubric": rubric.name,
         **failure_rate(answers)._asdict(),

@@ -22,12 +22,17 @@ pair       two to five suspects are tried that have not been together yet: many 
            attributes at once, and random draws almost never combine the right two.
 explore    the attributes that were tried least, filled up from a training row.
 
+A search may end before its budget is spent: when it has *enough* distinct failing queries, and
+twice as many candidates have looked for unknown failures (pair, explore). Each answer counts then:
+one case is open at a time, nothing else is drawn while it waits, and a question gets further
+answers only where the first one did not fail. With too few failures the whole budget is spent.
+
 Effects are estimated on explored candidates only. The others were drawn for their scores and are
 not a fair sample: among them suspects always occur together, and their effects hide each other.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal, NamedTuple
@@ -48,6 +53,8 @@ ANSWERS_PER_QUESTION = 3
 MAX_OPEN_CASES = 6
 MAX_VIOLATIONS_PER_MODE = 20  # after that many a mode is measured well enough
 MAX_TRIES_PER_MODE = 3 * MAX_VIOLATIONS_PER_MODE  # and after that many in any case
+# Candidates that have looked for unknown failures, per failure that is enough, when a search ends.
+LOOKS_PER_FAILURE = 2
 MIN_MODE_RATE = 0.3  # a mode whose failure rate is surely below this is dropped
 
 # Shares of the draws that follow no case; the rest explores.
@@ -70,12 +77,25 @@ class Case:
         reproduced: whether a repetition has failed; None before a repetition was judged.
         fails_without: attribute left out -> whether it has failed at least once without it.
         waiting: answers that are still to come.
+        answers: answers to each question that were asked for.
+        left_out: the attribute that each question leaves out; None for a repetition.
     """
 
     attributes: tuple[int, ...]
     reproduced: bool | None = None
     fails_without: dict[int, bool] = field(default_factory=dict)
     waiting: int = 0
+    answers: int = 0
+    left_out: Sequence[int | None] = ()
+
+    @property
+    def undecided(self) -> list[int | None]:
+        """The questions to which no answer has failed: further ones may."""
+        return [
+            attribute
+            for attribute in self.left_out
+            if not (self.reproduced if attribute is None else self.fails_without.get(attribute))
+        ]
 
 
 class Question(NamedTuple):
@@ -115,7 +135,15 @@ class CoverStrategy:
         lucky: attributes of the violations that could not be reproduced.
     """
 
-    def __init__(self, pool: Pool, rng: np.random.Generator, prior: np.ndarray | None = None):
+    def __init__(
+        self,
+        pool: Pool,
+        rng: np.random.Generator,
+        prior: np.ndarray | None = None,
+        *,
+        explore_rng: np.random.Generator | None = None,
+        enough: int | None = None,
+    ):
         """Start without any mode.
 
         Args:
@@ -123,16 +151,25 @@ class CoverStrategy:
             rng: source of randomness.
             prior: z-values by which the training data predicts failures, shape (K,), 0 where it
                 predicts none; None predicts nothing.
+            explore_rng: source of randomness of what is explored, None for `rng`. While searches
+                that share a seed of it know no mode, they explore the same candidates.
+            enough: failing queries after which the search may end, and opens no more cases. Each
+                answer counts then, see the top of this module. None: it spends its budget.
         """
         n_attributes = len(pool.sentences)
         self.pool = pool
         self.rng = rng
+        self.explore_rng = explore_rng or rng
+        self.enough = enough
+        self.max_open_cases = MAX_OPEN_CASES if enough is None else 1
         self.prior = np.zeros(n_attributes) if prior is None else np.asarray(prior, float)
         self.modes: list[Mode] = []
         self.suspects: list[int] = []
         self.pending: dict[int, Draw] = {}
         self.explored: list[tuple[tuple[int, ...], float]] = []
         self.lucky: set[tuple[int, ...]] = set()
+        self._failing_queries: set[str] = set()
+        self._n_looks = 0  # judged candidates that looked for unknown failures
         self._times_explored = np.zeros(n_attributes)  # candidates drawn to explore an attribute
         self._n_explored = 0  # results of explored candidates, judged or not
         self._times_together: Counter[tuple[int, int]] = Counter()  # draws per pair of suspects
@@ -140,6 +177,26 @@ class CoverStrategy:
         self._cases: list[Case] = []
         self._questions: deque[Question] = deque()
         self._choose_suspects(self.prior)
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether there are enough failures for whoever reads them."""
+        return self.enough is not None and len(self._failing_queries) >= self.enough
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has enough, has looked for others and has no open case, see `Strategy`."""
+        if self.enough is None or self._cases:
+            return False
+        return self.has_enough and self._n_looks >= LOOKS_PER_FAILURE * self.enough
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether each answer counts and a case waits for some, see `Strategy`.
+
+        What looks for failures meanwhile would find again what the case is about to explain.
+        """
+        return self.enough is not None and bool(self._cases) and not self._questions
 
     def draw(self, i: int) -> tuple[int, ...]:
         """Draw the attributes of candidate i, see `Strategy`."""
@@ -176,6 +233,10 @@ class CoverStrategy:
             self._measure(draw.mode, judged, failed)
         elif failed:
             self._unexplained.append(attributes)
+        if draw.reason in ("pair", "explore") and judged:
+            self._n_looks += 1
+        if failed:
+            self._failing_queries.add(candidate["query"])
         self._open_cases()
         if draw.reason == "explore":
             if judged:
@@ -192,7 +253,7 @@ class CoverStrategy:
         others = [other for other in self.modes if not other.attributes <= mode.attributes]
         # small candidates, too: the rate should not depend on a crowd of further attributes
         size = int(self.rng.integers(len(mode.attributes), MAX_ATTRIBUTES + 1))
-        return tuple(self._fill(sorted(mode.attributes), others, size))
+        return tuple(self._fill(sorted(mode.attributes), others, size, self.rng))
 
     def _draw_suspects(self) -> tuple[int, ...] | None:
         """Draw two to five suspects that have not been together yet; None if there are none."""
@@ -207,7 +268,7 @@ class CoverStrategy:
             return None
         self._times_together.update(pairs)  # counted when drawn, as in `_draw_least_tried`
         anchors = self._without_modes(dict.fromkeys(chosen), self.modes)
-        return tuple(self._fill(anchors, self.modes, MAX_ATTRIBUTES))
+        return tuple(self._fill(anchors, self.modes, MAX_ATTRIBUTES, self.rng))
 
     def _count_new_pairs(self, suspect: int, chosen: list[int]) -> float:
         """Count the new pairs that a suspect forms with the chosen ones; -1 if it is among them."""
@@ -220,20 +281,22 @@ class CoverStrategy:
 
     def _draw_least_tried(self) -> tuple[int, ...]:
         """Draw up to five of the attributes that were explored least, filled up from a row."""
-        ties = self.rng.random(len(self._times_explored))  # random order among equals
+        ties = self.explore_rng.random(len(self._times_explored))  # random order among equals
         least = np.lexsort((ties, self._times_explored))[:LEAST_TRIED]
-        n_anchors = self.rng.binomial(MAX_ATTRIBUTES, 0.5)
+        n_anchors = self.explore_rng.binomial(MAX_ATTRIBUTES, 0.5)
         anchors = self._without_modes(least, self.modes)[:n_anchors]
-        attributes = self._fill(anchors, self.modes, MAX_ATTRIBUTES)
+        attributes = self._fill(anchors, self.modes, MAX_ATTRIBUTES, self.explore_rng)
         if not attributes:  # every attribute is a mode of its own
             attributes = [int(least[0])]
         # counted when drawn: a window of results is still missing, and must not be drawn again
         self._times_explored[attributes] += 1
         return tuple(attributes)
 
-    def _fill(self, attributes: list[int], avoid: list[Mode], size: int) -> list[int]:
+    def _fill(
+        self, attributes: list[int], avoid: list[Mode], size: int, rng: np.random.Generator
+    ) -> list[int]:
         """Add attributes of one random training row, up to `size`, without completing a mode."""
-        row = self.rng.permutation(self.pool.draw_row(self.rng))
+        row = rng.permutation(self.pool.draw_row(rng))
         added = [int(a) for a in row if a not in attributes]
         filled = self._without_modes([*attributes, *added], avoid)
         return filled[: max(size, len(attributes))]
@@ -259,8 +322,13 @@ class CoverStrategy:
             case.reproduced = bool(case.reproduced) or failed
         elif judged and left_out is not None:
             case.fails_without[left_out] = case.fails_without.get(left_out, False) or failed
-        if not case.waiting:
-            self._cases.remove(case)
+        if case.waiting:
+            return
+        self._cases.remove(case)
+        undecided = case.undecided
+        if undecided and case.answers < ANSWERS_PER_QUESTION:
+            self._ask(case, undecided)
+        else:
             self._decide(case)
 
     def _measure(self, mode: Mode, judged: bool, failed: bool) -> None:
@@ -273,7 +341,7 @@ class CoverStrategy:
 
     def _open_cases(self) -> None:
         """Open cases for the violations that no mode explains, the oldest first."""
-        while self._unexplained and len(self._cases) < MAX_OPEN_CASES:
+        while self._unexplained and not self.has_enough and len(self._cases) < self.max_open_cases:
             violation = self._unexplained.popleft()
             if not self._is_explained(violation):
                 self._ask(Case(violation), [None])
@@ -281,9 +349,13 @@ class CoverStrategy:
     def _is_explained(self, attributes: tuple[int, ...]) -> bool:
         return any(mode.attributes <= set(attributes) for mode in self.modes)
 
-    def _ask(self, case: Case, left_out: list[int] | list[None]) -> None:
-        """Queue the questions of a case, each several times."""
-        questions = [Question(case, attribute) for attribute in left_out] * ANSWERS_PER_QUESTION
+    def _ask(self, case: Case, left_out: Sequence[int | None]) -> None:
+        """Queue the questions of a case: several times, or first once where each answer counts."""
+        is_first = self.enough is not None and not case.answers
+        n_answers = 1 if is_first else ANSWERS_PER_QUESTION - case.answers
+        questions = [Question(case, attribute) for attribute in left_out] * n_answers
+        case.left_out = left_out
+        case.answers += n_answers
         case.waiting = len(questions)
         self._cases.append(case)
         self._questions.extend(questions)

@@ -47,6 +47,8 @@ class UniformStrategy:
     """The control arm: it draws uniformly and learns nothing."""
 
     modes: Sequence[Mode] = ()
+    is_waiting = False
+    is_done = False
 
     def __init__(self, pool: Pool, rng: np.random.Generator):
         """Start.

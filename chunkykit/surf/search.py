@@ -11,6 +11,7 @@ control  draws uniformly and learns nothing: the baseline to which a search is c
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -47,6 +48,9 @@ MAX_FAILED_SHARE = 0.2  # share of candidates without a judgement above which a 
 # (violation, repetition, leaving out attributes, result), and a small search must learn, too.
 MIN_SCORES_OF_SCALE = 20  # judgements from which on their largest one tells the scale
 MIN_WINDOWS_PER_SEARCH = 10
+# Sample numbers from here on are fresh: a search draws smaller ones, and the ledger keeps answers
+# by sample number.
+FIRST_FRESH_SAMPLE = 2**31
 PROBE_COLUMNS = [
     "rubric",
     "arm",
@@ -130,8 +134,12 @@ async def run_search(
     window: int = MAX_IN_FLIGHT,
     eager: bool = False,
     patience: float = math.inf,
+    enough: int | None = None,
 ) -> SearchResult:
     """Try runs x iterations x candidates. Defaults: the released tool (paper: 15 x 20 x 360).
+
+    Searches with one seed share what does not depend on the rubric: the candidates of the control
+    arm, and those that "cover" explores while it knows no mode. A ledger pays for them once.
 
     Args:
         pool: the K attributes to draw from.
@@ -150,6 +158,7 @@ async def run_search(
         window: candidates in flight at once, at most a tenth of a run; see `stream_candidates`.
         eager: learn from results as they arrive; the seed then no longer fixes the draws.
         patience: seconds for which nothing arrives before a late answer is not waited for.
+        enough: failing queries after which "cover" may end, see `cover`. None spends the budget.
 
     Returns:
         Candidates and modes. A candidate whose writer, target or judge failed has an error.
@@ -158,45 +167,51 @@ async def run_search(
     attempt = partial(_try_candidate, pool, write, gate, target, judge, rubric)
     searches = []
     for run in range(schedule.runs):
-        draws, samples = _make_generators(seed, run, rubric, strategy)
-        learner = _make_strategy(strategy, pool, draws, buffer, prior)
-        searches.append(_stream_run(learner, attempt, schedule, samples))
+        source = [seed, run, *strategy.encode()]  # of what all rubrics share
+        rng = np.random.default_rng(source)
+        if strategy == "cover":
+            own_rng = np.random.default_rng([*source, *rubric.name.encode()])
+            learner: Strategy = CoverStrategy(pool, own_rng, prior, explore_rng=rng, enough=enough)
+        elif strategy == "paper":
+            own_rng = np.random.default_rng([*source, *rubric.name.encode()])
+            learner = PaperStrategy(pool, own_rng, buffer)
+        elif strategy == "control":
+            learner = UniformStrategy(pool, rng)
+        else:
+            raise UserError(f"strategy {strategy}: not known. Choose cover, paper or control.")
+        searches.append(_stream_run(learner, attempt, schedule, _SampleNumbers(source)))
     return _tabulate(pool, rubric, strategy, schedule, await asyncio.gather(*searches))
 
 
-def _make_generators(
-    seed: int, run: int, rubric: Rubric, strategy: str
-) -> tuple[np.random.Generator, np.random.Generator]:
-    """Make what a run draws candidates and the numbers of its samples with."""
-    words = [*rubric.name.encode(), *strategy.encode()]
-    return np.random.default_rng([seed, run, *words]), np.random.default_rng([seed, run, 1, *words])
+class _SampleNumbers:
+    """Numbers the samples of one run.
 
+    Equal attributes get equal numbers in the searches of all rubrics, so that these share answers.
+    Within a run they get another number each time: a query that is drawn twice gets two independent
+    answers.
+    """
 
-def _make_strategy(
-    name: str, pool: Pool, rng: np.random.Generator, buffer: int, prior: np.ndarray | None
-) -> Strategy:
-    """Make the strategy of a run."""
-    if name == "cover":
-        return CoverStrategy(pool, rng, prior)
-    if name == "paper":
-        return PaperStrategy(pool, rng, buffer)
-    if name == "control":
-        return UniformStrategy(pool, rng)
-    raise UserError(f"strategy {name}: not known. Choose cover, paper or control.")
+    def __init__(self, source: Sequence[int]):
+        self._source = source
+        self._times_drawn: Counter[tuple[int, ...]] = Counter()
+
+    def draw(self, attributes: tuple[int, ...]) -> int:
+        """Number the next candidate with these attributes."""
+        self._times_drawn[attributes] += 1
+        content = [*self._source, self._times_drawn[attributes], *attributes]
+        return int(np.random.default_rng(content).integers(FIRST_FRESH_SAMPLE))
 
 
 async def _stream_run(
     learner: Strategy,
     attempt: Callable[[tuple[int, ...], int], Coroutine[None, None, dict]],
     schedule: _Schedule,
-    samples: np.random.Generator,
+    samples: _SampleNumbers,
 ) -> tuple[list[dict], Sequence[Mode]]:
     """Try the candidates of one run. Returns them, and the modes that its strategy identified."""
-    # one sample number per candidate: a query that is drawn twice gets two independent answers
-    numbers = samples.integers(2**31, size=schedule.total).tolist()
     tried = await stream_candidates(
         learner,
-        lambda i, attributes: attempt(attributes, numbers[i]),
+        lambda i, attributes: attempt(attributes, samples.draw(attributes)),
         schedule.total,
         window=schedule.window,
         barrier=schedule.barrier,

@@ -38,6 +38,16 @@ class Strategy(Protocol):
         """The failure modes identified so far. A strategy that looks for none has none."""
         ...
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the next candidate is worth the wait for results that are under way."""
+        ...
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no further candidate is worth its price."""
+        ...
+
     def draw(self, i: int) -> tuple[int, ...]:
         """Draw the attributes of a candidate.
 

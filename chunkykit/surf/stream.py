@@ -53,7 +53,8 @@ async def stream_candidates(
 
     Returns:
         The candidates, in the order in which they were drawn. Where the first
-        `MIN_TRIED_BEFORE_STOP` have all failed, no others are drawn: they would only cost.
+        `MIN_TRIED_BEFORE_STOP` have all failed, or where the strategy is done, no others are drawn:
+        they would only cost.
 
     Raises:
         UserError: if the server has stopped to answer.
@@ -62,10 +63,14 @@ async def stream_candidates(
     try:
         for i in range(total):
             await stream.learn_until(i // barrier * barrier if barrier else i - window + 1, eager)
-            if stream.is_outage:
+            while stream.running and (strategy.is_waiting or strategy.is_done):
+                if stream.is_outage:
+                    break
+                await stream.learn_until(len(stream.results) + len(stream.late) + 1, eager)
+            if stream.is_outage or strategy.is_done:
                 break
             stream.running[asyncio.create_task(attempt(i, strategy.draw(i)))] = i
-        await stream.learn_until(total, eager)
+        await stream.learn_until(stream.n_drawn, eager)
         await stream.learn_late()
     finally:  # a limit on calls that one attempt reaches ends all others, too
         await stream.cancel()
@@ -89,6 +94,11 @@ class _Stream:
         self.late: dict[asyncio.Task, int] = {}
         self.results: dict[int, dict] = {}
         self._unanswered = 0  # in a row, but for those that are late
+
+    @property
+    def n_drawn(self) -> int:
+        """Candidates drawn so far."""
+        return len(self.running) + len(self.late) + len(self.results)
 
     @property
     def is_outage(self) -> bool:

@@ -25,11 +25,13 @@ def current_display() -> Display | None:
         What was chosen last; else what the process that started this one follows; else bars, if
         a person sees them. None if steps are not shown.
     """
+    follower = os.environ.get(VARIABLE)
+    if follower == SILENT:
+        return None
     if _chosen:
         return _chosen[-1]
-    follower = os.environ.get(VARIABLE)
     if follower:
-        return None if follower == SILENT else _relay(follower)
+        return _relay(follower)
     if _in_notebook():
         return _bars(True)
     return _bars(False) if is_terminal(sys.stderr) else None

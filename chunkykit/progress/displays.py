@@ -7,7 +7,7 @@ innermost step, whatever that is doing.
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from tqdm import tqdm
 
@@ -44,15 +44,16 @@ class Display(Protocol):
 
 
 class Bars:
-    """A tqdm bar for each step that is under way, in a terminal or in a notebook."""
+    """A tqdm bar for each step that is under way, on standard error.
 
-    def __init__(self, in_notebook: bool = False):
-        """Start without bars.
+    Attributes:
+        leaves_lines: whether headings leave a line.
+    """
 
-        Args:
-            in_notebook: whether the bars are widgets.
-        """
-        self._in_notebook = in_notebook
+    leaves_lines = True
+
+    def __init__(self) -> None:
+        """Start without bars."""
         self._bars: dict[int, tqdm] = {}
 
     def begin(self, step: "Step") -> None:
@@ -75,7 +76,7 @@ class Bars:
         bar = self._bars.pop(step.number, None)
         if bar is not None:
             bar.close()
-        if step.is_heading and not self._in_notebook:
+        if step.is_heading and self.leaves_lines:
             tqdm.write(f"{step.label}: {ending_text(step)}", file=sys.stderr)
 
     def _is_due(self, step: "Step") -> bool:
@@ -94,12 +95,11 @@ class Bars:
         return bar
 
     def _make_bar(self, step: "Step") -> tqdm:
-        make: type[tqdm] = tqdm
-        if self._in_notebook:
-            from tqdm.auto import tqdm as make
-        make.monitor_interval = 0  # the thread of the steps repaints bars, and not one of tqdm's
-        bar = make(
+        tqdm.monitor_interval = 0  # the thread of the steps repaints bars, and not one of tqdm's
+        bar = self._new_bar(
+            step,
             total=step.total,
+            initial=step.done,
             desc=step.label,
             unit="",
             leave=False,
@@ -107,8 +107,12 @@ class Bars:
             smoothing=0.1,
             bar_format=_bar_format(step),
         )
+        bar.initial = 0  # all of it was done since the step began
         bar.start_t -= time.monotonic() - step.began
         return bar
+
+    def _new_bar(self, step: "Step", **settings: Any) -> tqdm:
+        return tqdm(**settings)
 
 
 def _bar_format(step: "Step") -> str:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import nbclient
 import nbformat
 import pytest
 from aiohttp import web
@@ -298,3 +299,19 @@ def test_what_make_runs_ends_in_time():
 def test_what_make_shows_is_shown():
     done = watched("--shown", "tests", sys.executable, "-c", "print('..F.')")
     assert done.stdout.splitlines()[:2] == ["tests ...", "..F."]
+
+
+@pytest.mark.kernel
+def test_a_notebook_shows_bars_and_saves_none():
+    source = (
+        "import time\nfrom chunkykit.progress import step\n"
+        "with step('tracing', 9, 'clusters') as advance:\n"
+        "    for _ in range(9):\n        time.sleep(.2)\n        advance(failures=2)\n"
+        "    shown = [bar.displayed for bar in advance.display._bars.values()]\n"
+        "shown"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(notebook, kernel_name="python3").execute()
+    *bars, result = notebook.cells[0].outputs
+    assert [bar["data"] for bar in bars] == [{"text/html": ""}]
+    assert result["data"]["text/plain"].count(",") == 0

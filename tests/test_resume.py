@@ -104,4 +104,4 @@ def test_a_run_with_notebooks_that_is_killed_resumes(whole, tmp_path):
     assert comparable(json.loads((folder / "summary.json").read_text())) == whole
     repeated = subprocess.run(command, capture_output=True, text=True)
     assert repeated.returncode == 0
-    assert repeated.stdout.count("done before") == len(cli.NOTEBOOKS)
+    assert repeated.stderr.count("done before") == len(cli.NOTEBOOKS)

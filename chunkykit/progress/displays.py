@@ -18,11 +18,12 @@ LINE_SECONDS = 10.0  # of silence after which a log gets a line
 FIRST_LINE_SECONDS = 1.0  # that a step takes before it is worth a line
 BAR_SECONDS = 0.5  # that a step takes before it is worth a bar
 STATUS_SECONDS = 0.1  # between two changes of a status line
+MAX_BARS = 20
 COUNTED = (
     "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, "
     "{rate_noinv_fmt}{postfix}]"
 )
-UNCOUNTED = "{desc} {n_fmt}{unit} [{elapsed}, {rate_noinv_fmt}{postfix}]"
+UNCOUNTED = "{{desc}} {{n_fmt}} {unit} [{{elapsed}}, {{rate_noinv_fmt}}{{postfix}}]"
 TIMED = "{desc} [{elapsed}{postfix}]"
 
 
@@ -43,70 +44,81 @@ class Display(Protocol):
 
 
 class Bars:
-    """A tqdm bar for each step that is under way, in a terminal or in a notebook."""
+    """A tqdm bar for each step that is under way, on standard error.
 
-    def __init__(self, in_notebook: bool = False):
-        """Start without bars.
+    Attributes:
+        leaves_lines: whether headings leave a line.
+    """
 
-        Args:
-            in_notebook: whether the bars are widgets.
-        """
-        self._in_notebook = in_notebook
+    leaves_lines = True
+
+    def __init__(self) -> None:
+        """Start without bars."""
         self._bars: dict[int, tqdm] = {}
 
     def begin(self, step: "Step") -> None:
-        """Make its bar, which shows itself if the step takes long enough."""
-        self._bars[step.number] = self._make_bar(
-            total=step.total,
-            desc=step.label,
-            unit=f" {step.unit}",
-            delay=BAR_SECONDS,
-            leave=False,
-            dynamic_ncols=True,
-            smoothing=0.1,
-            bar_format=_bar_format(step),
-        )
-
-    def _make_bar(self, **settings: Any) -> tqdm:
-        # the thread of the steps repaints bars, not one of tqdm's own
-        tqdm.monitor_interval = 0
-        if not self._in_notebook:
-            return tqdm(**settings)
-        from tqdm.auto import tqdm as notebook_bar
-
-        return notebook_bar(**settings)
+        """Leave it: most steps end before a bar could be read."""
 
     def advance(self, step: "Step") -> None:
         """Move its bar."""
-        bar = self._set(step)
-        bar.update(step.done - bar.n)
+        if self._is_due(step):
+            bar = self._bar_of(step)
+            bar.update(step.done - bar.n)
 
     def beat(self, step: "Step") -> None:
         """Let the time go on."""
-        if time.monotonic() - step.began > BAR_SECONDS:
-            self._set(step).refresh()
+        for part in step.path:
+            if self._is_due(part):
+                self._bar_of(part).refresh()
 
-    def _set(self, step: "Step") -> tqdm:
-        """Its bar, with what came of the step so far."""
-        bar = self._bars[step.number]
+    def end(self, step: "Step") -> None:
+        """Remove its bar; a heading leaves a line."""
+        bar = self._bars.pop(step.number, None)
+        if bar is not None:
+            bar.close()
+        if step.is_heading and self.leaves_lines:
+            tqdm.write(f"{step.label}: {ending_text(step)}", file=sys.stderr)
+
+    def _is_due(self, step: "Step") -> bool:
+        """Whether a step takes long enough for a bar."""
+        return step.number in self._bars or time.monotonic() - step.began > BAR_SECONDS
+
+    def _bar_of(self, step: "Step") -> tqdm:
+        """The bar of a step, with what came of it so far."""
+        bar = self._bars.get(step.number)
+        if bar is None:
+            bar = self._bars[step.number] = self._make_bar(step)
         if bar.total != step.total:
             bar.reset(step.total)
         bar.bar_format = _bar_format(step)
         bar.postfix = ", ".join(count_texts(step))
         return bar
 
-    def end(self, step: "Step") -> None:
-        """Remove its bar; a heading leaves a line."""
-        bar = self._bars.pop(step.number)
-        bar.close()
-        if step.is_heading and not self._in_notebook:
-            tqdm.write(f"{step.label}: {ending_text(step)}", file=sys.stderr)
+    def _make_bar(self, step: "Step") -> tqdm:
+        tqdm.monitor_interval = 0  # the thread of the steps repaints bars, and not one of tqdm's
+        bar = self._new_bar(
+            step,
+            total=step.total,
+            initial=step.done,
+            desc=step.label,
+            unit="",
+            leave=False,
+            nrows=MAX_BARS,  # some terminals say that they have no rows
+            smoothing=0.1,
+            bar_format=_bar_format(step),
+        )
+        bar.initial = 0  # all of it was done since the step began
+        bar.start_t -= time.monotonic() - step.began
+        return bar
+
+    def _new_bar(self, step: "Step", **settings: Any) -> tqdm:
+        return tqdm(**settings)
 
 
 def _bar_format(step: "Step") -> str:
     if step.total is not None:
         return COUNTED
-    return UNCOUNTED if step.done else TIMED
+    return UNCOUNTED.format(unit=step.unit) if step.done else TIMED
 
 
 class Lines:

@@ -10,6 +10,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from chunkykit.progress.displays import LINE_SECONDS, Bars, Display, Lines
+from chunkykit.progress.notebook import NotebookBars
 from chunkykit.progress.relay import Relay
 
 VARIABLE = "CHUNKYKIT_PROGRESS"  # for a process that another one watches: a file, or SILENT
@@ -25,14 +26,16 @@ def current_display() -> Display | None:
         What was chosen last; else what the process that started this one follows; else bars, if
         a person sees them. None if steps are not shown.
     """
+    follower = os.environ.get(VARIABLE)
+    if follower == SILENT:
+        return None
     if _chosen:
         return _chosen[-1]
-    follower = os.environ.get(VARIABLE)
     if follower:
-        return None if follower == SILENT else _relay(follower)
+        return _relay(follower)
     if _in_notebook():
-        return _bars(True)
-    return _bars(False) if is_terminal(sys.stderr) else None
+        return _notebook_bars()
+    return _bars() if is_terminal(sys.stderr) else None
 
 
 @contextmanager
@@ -64,7 +67,7 @@ def shown_on(stream: TextIO, seconds: float | None = None) -> Iterator[None]:
         Nothing.
     """
     is_seen = is_terminal(stream)
-    with shown_by(_bars(False) if is_seen else Lines(stream, seconds or LINE_SECONDS)):
+    with shown_by(_bars() if is_seen else Lines(stream, seconds or LINE_SECONDS)):
         yield
 
 
@@ -102,8 +105,13 @@ def _in_notebook() -> bool:
 
 
 @cache
-def _bars(in_notebook: bool) -> Bars:
-    return Bars(in_notebook)
+def _bars() -> Bars:
+    return Bars()
+
+
+@cache
+def _notebook_bars() -> NotebookBars:
+    return NotebookBars()
 
 
 @cache

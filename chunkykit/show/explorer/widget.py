@@ -115,11 +115,9 @@ class Explorer(anywidget.AnyWidget):
         self.points = failures.points.reset_index(drop=True)
         self.run = run
         self.tracer = tracer
-        self.rubrics = rubrics or {}
+        self.rubrics = rubrics or (run.rubric_by_name if run else {})
         self._asked = ""  # what the last press of Probe was told
         self._no_tracer = "" if tracer else self._open_tracer()
-        if run and not rubrics:
-            self.rubrics = run.rubric_by_name
         self.probed = pd.DataFrame(columns=PROBE_COLUMNS)
         # The points that new failures are placed between, and their vectors once needed
         self._first_points = self.points

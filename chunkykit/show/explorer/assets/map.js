@@ -61,7 +61,7 @@ function createMap(state, select) {
   );
   let categories = null;
   let stacks = []; // points to draw, each of one or several exchanges
-  let counts = new Map(); // place -> how many exchanges are shown there
+  let counts = []; // for each place how many exchanges are shown there
   const images = new Map(); // by look and size
   let plane = null; // where the plane of the points is on the screen
   let zoom = { ...WHOLE_MAP };
@@ -79,14 +79,15 @@ function createMap(state, select) {
   const screenX = (x) => plane.x + plane.k * x;
   const screenY = (y) => plane.y - plane.k * y;
   const placeOf = (i) => [screenX(state.x[i]), screenY(state.y[i])];
-  const radiusAt = (i) => radius() * growth(counts.get(state.place[i]) ?? 1);
+  const radiusAt = (i) => radius() * growth(counts[state.place[i]] || 1);
 
   /** The image of a point; one is made for each look and, in quarters, each size. */
-  function imageOf({ code, full, count }) {
-    const size = Math.round(4 * growth(count)) / 4;
-    const key = `${code} ${full} ${size}`;
+  function imageOf({ look, count }) {
+    const quarters = count === 1 ? 4 : Math.round(4 * growth(count));
+    const key = 1000 * look + quarters;
     if (!images.has(key)) {
-      images.set(key, pointImage(categories.list[code], size * radius(), !full));
+      const category = categories.list[look >> 1];
+      images.set(key, pointImage(category, (quarters / 4) * radius(), look % 2 === 0));
     }
     return images.get(key);
   }
@@ -104,10 +105,8 @@ function createMap(state, select) {
   function update() {
     if (!categories) return;
     stacks = stackExchanges(state, categories);
-    counts = new Map();
-    for (const { i, count } of stacks) {
-      counts.set(state.place[i], (counts.get(state.place[i]) ?? 0) + count);
-    }
+    counts = new Uint32Array(state.placeSizes.length);
+    for (const { i, count } of stacks) counts[state.place[i]] += count;
     draw();
   }
 
@@ -142,13 +141,15 @@ function createMap(state, select) {
     project();
     const pen = canvas.getContext("2d");
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    const crowd = createCrowd(canvas.clientWidth, canvas.clientHeight);
+    const width = canvas.clientWidth;
+    const height = canvas.clientHeight;
+    const crowd = createCrowd(width, height);
+    const reach = 0.7 * radius();
     for (const stack of stacks) {
-      const [px, py] = placeOf(stack.i);
-      if (px < -40 || py < -40 || px > canvas.clientWidth + 40 || py > canvas.clientHeight + 40) {
-        continue;
-      }
-      crowd.add(px, py, 0.7 * growth(stack.count) * radius());
+      const px = screenX(state.x[stack.i]);
+      const py = screenY(state.y[stack.i]);
+      if (px < -40 || py < -40 || px > width + 40 || py > height + 40) continue;
+      crowd.add(px, py, reach * growth(stack.count));
       const image = imageOf(stack);
       const left = Math.round(px * scale - image.width / 2);
       pen.drawImage(image, left, Math.round(py * scale - image.height / 2));
@@ -206,8 +207,8 @@ function createMap(state, select) {
     // From the top: of points over one another the smallest was drawn last.
     for (let k = stacks.length - 1; k >= 0; k--) {
       const { i } = stacks[k];
-      const [x, y] = placeOf(i);
-      const gap = Math.max(0, Math.hypot(x - px, y - py) - radiusAt(i));
+      const distance = Math.hypot(screenX(state.x[i]) - px, screenY(state.y[i]) - py);
+      const gap = Math.max(0, distance - radiusAt(i));
       if (gap < bestGap) {
         best = i;
         bestGap = gap;
@@ -227,7 +228,7 @@ function createMap(state, select) {
     if (!tip.hidden) {
       const column = state.columns[state.colour];
       const label = labelName(state.colour, column?.labels[column.codes[hover]] ?? "");
-      const count = counts.get(state.place[hover]) ?? 1;
+      const count = counts[state.place[hover]];
       const here = count > 1 ? ` · ${thousands(count)} exchanges here` : "";
       const { cluster } = state.columns;
       const name = cluster && state.colour !== "cluster" ? cluster.labels[cluster.codes[hover]] : "";

@@ -49,6 +49,9 @@ function createCrowd(width, height) {
 
   return {
     add(px, py, r) {
+      // Most points lie within squares that are taken already.
+      const middle = Math.floor(py / CELL) * columns + Math.floor(px / CELL);
+      if (r < CELL / 2 && isTaken[middle]) return;
       const box = { left: px - r, top: py - r, right: px + r, bottom: py + r };
       forSquares(box, (square) => {
         isTaken[square] = 1;

@@ -57,17 +57,25 @@ function stackExchanges(state, categories) {
   const isChosen = new Uint8Array(state.x.length);
   for (const i of state.chosen) isChosen[i] = 1;
   const nLooks = 2 * categories.list.length;
+  const single = [[], []]; // faint, full
   const stacks = new Map();
   for (let i = 0; i < state.x.length; i++) {
     if (!state.visible[i]) continue;
-    const code = categories.codes[i];
     const full = state.chosen.length ? isChosen[i] : 1;
-    const key = state.place[i] * nLooks + 2 * code + full;
-    const stack = stacks.get(key);
-    if (stack) stack.count++;
-    else stacks.set(key, { i, code, full, count: 1 });
+    const look = 2 * categories.codes[i] + full;
+    const place = state.place[i];
+    const stack = { i, look, count: 1 };
+    if (state.placeSizes[place] === 1) {
+      single[full].push(stack);
+      continue;
+    }
+    const first = stacks.get(place * nLooks + look);
+    if (first) first.count++;
+    else stacks.set(place * nLooks + look, stack);
   }
-  return [...stacks.values()].sort((a, b) => a.full - b.full || b.count - a.count);
+  const large = [...stacks.values()].sort((a, b) => b.count - a.count);
+  const ofLook = (full) => large.filter(({ look }) => look % 2 === full);
+  return [...ofLook(0), ...single[0], ...ofLook(1), ...single[1]];
 }
 
 /** Make the path of a shape: a disc, a square, a triangle or a diamond. */

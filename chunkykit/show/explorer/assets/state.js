@@ -40,6 +40,7 @@ function createState(packed) {
     trace: 0, // position in the list of traces of that exchange
     tab: "reader",
     place: [], // for each exchange the number of its place on the map
+    placeSizes: [], // for each place its exchanges, shown or not
   };
   numberPlaces(state);
   return state;
@@ -53,6 +54,8 @@ function numberPlaces(state) {
     if (!numbers.has(key)) numbers.set(key, numbers.size);
     return numbers.get(key);
   });
+  state.placeSizes = new Uint32Array(numbers.size);
+  for (const place of state.place) state.placeSizes[place]++;
 }
 
 /** The exchange that is read; undefined where nothing is selected. */

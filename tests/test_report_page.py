@@ -16,6 +16,7 @@ from hostile import HOSTILE, hostile_failures
 
 from chunkykit.lab import STAGES, do_stage, read_run, start_run, summarise_run
 from chunkykit.lab.folder import RESULT_FILES
+from chunkykit.numbers import decimal, dollars, percent, with_interval
 from chunkykit.results import (
     Report,
     Section,
@@ -35,7 +36,6 @@ from chunkykit.results.blocks import (
     Table,
 )
 from chunkykit.results.files import FORMS
-from chunkykit.numbers import decimal, dollars, percent, with_interval
 from chunkykit.rubrics import exchange_ids
 
 SIZES = {"rows": 600, "candidates": 16, "iterations": 4, "confirm": 10, "ablate": 10}

@@ -1,5 +1,6 @@
 """The common look of the figures, and the files they are saved to."""
 
+import functools
 import json
 import shutil
 import sys
@@ -8,12 +9,19 @@ import pandas as pd
 import pytest
 
 from chunkykit.errors import UserError
-from chunkykit.show import figures
+from chunkykit.show import figures, stills
 from chunkykit.show.theme import count_range, label_text, make_panels
 
 CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HAS_CHROME = any(shutil.which(name) for name in CHROMES)
 HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(autouse=True)
+def own_painter(monkeypatch):
+    """A Chrome that no other test has opened, and no picture that it has drawn."""
+    monkeypatch.setattr(stills, "painter", functools.cache(stills.Painter))
+    stills._picture_of.cache_clear()
 
 
 @pytest.fixture
@@ -55,9 +63,8 @@ def test_saved_pages_need_no_network(drawings, tmp_path, monkeypatch):
 
 def test_without_a_chrome_the_pages_stand_and_the_line_says_so(drawings, tmp_path, monkeypatch):
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
-    use_no_chrome(monkeypatch)
     line = figures.save_figures(drawings, tmp_path)
-    assert "no PNG and SVG: no Chrome that starts (RuntimeError)." in line
+    assert "no PNG and SVG: no Chrome that starts (" in line
     assert (tmp_path / "first.html").exists()
     assert not any(path.exists() for path in image_paths(tmp_path))
 

@@ -57,6 +57,7 @@ TITLE = {
 MIN_WIDTH = 640  # pixels of a figure
 MAX_CAPTION_LINES = 4
 TITLE_LINE = 24  # pixels of a line of the title
+FIRST_CAPTION = -62  # pixels from the plot to the first caption
 CAPTION_LINE = 15  # pixels of a line of a caption
 TITLE_CHARACTER = 11  # pixels of a character, about
 CAPTION_CHARACTER = 6.4
@@ -130,7 +131,12 @@ def finish_figure(
     )
     figure.update_xaxes(ticklabelstandoff=TICK_DISTANCE)
     figure.update_yaxes(ticklabelstandoff=TICK_DISTANCE)
-    shift = -62 - below
+    _add_captions(figure, captions, 10 - left, FIRST_CAPTION - below)
+    return figure
+
+
+def _add_captions(figure: "Figure", captions: Iterable[str], xshift: int, yshift: int) -> None:
+    """Write captions one below the other, from a place that is given from the plot's corner."""
     for text in captions:
         figure.add_annotation(
             text=text,
@@ -140,14 +146,13 @@ def finish_figure(
             yref="paper",
             xanchor="left",
             yanchor="top",
-            xshift=10 - left,
-            yshift=shift,
+            xshift=xshift,
+            yshift=yshift,
             showarrow=False,
             align="left",
             font={"size": 11, "color": GREY_TEXT},
         )
-        shift -= CAPTION_LINE * (1 + text.count("<br>")) + 3
-    return figure
+        yshift -= CAPTION_LINE * (1 + text.count("<br>")) + 3
 
 
 def make_panels(rows: int = 1, columns: int = 1, **settings) -> "Figure":

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 N_COLOURS = 7  # the eighth, grey, would read as noise
+NOISE_STYLE = {"color": "#bbb", "symbol": "x-thin-open"}
 LEGEND_LINE = 15  # pixels
 SYMBOLS = ["circle", "square", "diamond", "cross", "triangle-up", "star"]
 
@@ -32,23 +33,17 @@ def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "")
     clusters = sorted(points["cluster"].unique(), key=lambda cluster: (cluster < 0, cluster))
     for i, cluster in enumerate(clusters):
         members = points[points["cluster"] == cluster]
-        if cluster < 0:
-            name = label_text("noise", 34, 3)
-            style = {"color": "#bbb", "symbol": "x-thin-open"}
-        else:
-            name = label_text(f"{cluster}: {names[cluster]}", 34, 6)
-            symbol = SYMBOLS[(i // N_COLOURS) % len(SYMBOLS)]
-            style = {"color": COLOURS[i % N_COLOURS], "symbol": symbol}
+        name = "noise" if cluster < 0 else f"{cluster}: {names[cluster]}"
         figure.add_scatter(
             x=members["x"],
             y=members["y"],
             mode="markers",
-            name=f"{name}, n = {len(members):,}",
+            name=label_text(f"{name}, n = {len(members):,}", 34, 7),
             marker={
                 "size": 8,
                 "opacity": 0.75,
                 "line": {"width": 0.5, "color": "white"},
-                **style,
+                **(NOISE_STYLE if cluster < 0 else _cluster_style(i)),
             },
             text=[_hover_text(point) for point in members.itertuples()],
             hovertemplate="%{text}<extra></extra>",
@@ -65,6 +60,12 @@ def response_map(points: pd.DataFrame, names: dict[int, str], caption: str = "")
         caption,
         max(620, LEGEND_LINE * lines + 200),
     )
+
+
+def _cluster_style(i: int) -> dict[str, str]:
+    """The mark of the i-th cluster: when the colours are used up, another symbol."""
+    symbol = SYMBOLS[(i // N_COLOURS) % len(SYMBOLS)]
+    return {"color": COLOURS[i % N_COLOURS], "symbol": symbol}
 
 
 def _hover_text(point) -> str:

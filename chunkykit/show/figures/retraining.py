@@ -113,15 +113,14 @@ def _add_dose_line(figure, line: pd.DataFrame, label: str, i: int, shift: float)
     """Add the i-th line: the rates for one number of added rows."""
     colour = COLOURS[i % len(COLOURS)]
     bars = error_bars(line["rate"], line["low"], line["high"])
+    texts = interval_texts(*(line[name] for name in RATE))
+    details = [f"{n_rows} rows: {text}" for n_rows, text in zip(line["kept"], texts)]
     figure.add_scatter(
         x=line["kept"] + shift,
         y=line["rate"],
         mode="lines+markers",
         name=label,
-        customdata=[
-            f"{kept} rows: {text}"
-            for kept, text in zip(line["kept"], interval_texts(*(line[name] for name in RATE)))
-        ],
+        customdata=details,
         line={"color": colour, "dash": DASHES[i % len(DASHES)]},
         marker={"symbol": i % 8, "size": 9},
         hovertemplate="%{customdata}",

@@ -119,8 +119,7 @@ def features(
     if traces is not None:
         table = table[table["trace"].isin(traces.index)]
         table = table.assign(name=table["trace"].map(traces["name"]))
-    largest = table.groupby("chunk")[["trigger_share", "crux_share"]].max().max(axis=1)
-    visible = largest[largest > MIN_CHUNK_SHARE].sort_values(ascending=False)
+    visible = _chunks_with_features(table)
     shown = table.drop_duplicates("trace")
     figure = make_panels(
         1,
@@ -131,7 +130,7 @@ def features(
     )
     for column, share in enumerate(("trigger_share", "crux_share"), 1):
         grid = table.pivot(index="trace", columns="chunk", values=share)
-        grid = grid.reindex(index=shown["trace"], columns=visible.index)
+        grid = grid.reindex(index=shown["trace"], columns=visible)
         _add_feature_grid(figure, grid, column)
     figure.update_xaxes(tickangle=-60, tickfont={"size": 11}, showgrid=False, dtick=1)
     figure.update_yaxes(
@@ -152,6 +151,12 @@ def features(
         left=350,
         below=60,
     )
+
+
+def _chunks_with_features(table: pd.DataFrame) -> pd.Index:
+    """The chunks of which some share of the rows has a trigger or a crux, the largest first."""
+    largest = table.groupby("chunk")[["trigger_share", "crux_share"]].max().max(axis=1)
+    return largest[largest > MIN_CHUNK_SHARE].sort_values(ascending=False).index
 
 
 def _add_feature_grid(figure, grid: pd.DataFrame, column: int) -> None:

@@ -43,7 +43,7 @@ def test_a_size_overrides_the_profile_and_none_is_not_set():
     [
         ({"profile": "huge"}, "profile 'huge' is not known. Known: smoke"),
         ({"strategy": "luck"}, "strategy 'luck' is not known"),
-        ({"candidate": 3}, "parameter 'candidate' is not known. Known: profile"),
+        ({"candidate": 3}, "parameter 'candidate' is not known, did you mean 'candidates'"),
         ({"candidates": 0}, "'candidates' must be a whole number of at least 1, not 0"),
         ({"candidates": True}, "'candidates' must be a whole number"),
         ({"seed": -1}, "'seed' must be a whole number from 0 up"),

@@ -29,19 +29,16 @@ def add_completion_command(commands: Commands) -> None:
             "write the script to the file _chunkykit in a folder of $fpath. Needs the extra "
             "`completion`."
         ),
-        example="chunkykit completion bash > ~/.local/share/bash-completion/completions/chunkykit",
+        example="chunkykit completion zsh",
     )
     parser.add_argument("shell", choices=SHELLS, help="the shell")
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Print the script."""
-    # imported here: the program's parser has this command in it
-    from chunkykit.cli.app import build_parser
-
     with requires_extra("completion"):
         import shtab
-    parser = build_parser()
+    parser: argparse.ArgumentParser = arguments.program
     for command in commands_of(parser):
         for action in command._actions:
             help_shell(action, shtab.FILE)

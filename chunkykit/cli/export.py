@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chunkykit.attributes import load_embedder
 from chunkykit.cli.logs import LOG_HELP, add_log_options, read_log
@@ -15,7 +15,7 @@ from chunkykit.cli.options import (
     expand_name,
     expand_path,
 )
-from chunkykit.cli.output import print_error, print_text
+from chunkykit.cli.output import print_error, print_result
 from chunkykit.cli.tracing import (
     ANYWAY_HINT,
     TracedExchange,
@@ -138,18 +138,22 @@ def execute(arguments: argparse.Namespace) -> None:
     if bool(arguments.to) != bool(arguments.out):
         raise UserError("export: --to and --out go together, as in --to csv --out labels.csv.")
     source = read_source(arguments)
+    result: dict[str, Any] = {}
+    lines = []
     if arguments.html:
         failures = source.show()
         page = write_page(failures, arguments.html, f"Failures of {source.name}")
         megabytes = page.stat().st_size / 1e6
-        print_text(
+        result |= {"html": str(page), "exchanges": len(failures.points)}
+        lines.append(
             f"{page}: {count_of(len(failures.points), 'exchange')}, {megabytes:.1f} MB; "
             "opens in a browser without a network"
         )
     if arguments.to:
         job = Job(arguments.out, source.gather, source.name, source.run, load_embedder)
-        for line in write_results(arguments.to, job):
-            print_text(line)
+        lines += write_results(arguments.to, job)
+        result |= {"to": arguments.to, "out": str(arguments.out)}
+    print_result(arguments, result, lambda columns: "\n".join(lines), piped=False)
     check_calls(source.results)
 
 

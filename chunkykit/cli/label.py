@@ -3,11 +3,12 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from chunkykit.cli.options import Commands, add_command, expand_path
-from chunkykit.cli.output import print_text
+from chunkykit.cli.output import print_result
 from chunkykit.errors import UserError
 from chunkykit.lab import RunFolder, format_labels, read_run, refresh_labels
 from chunkykit.results import PAGE as REPORT
@@ -76,25 +77,36 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.n < 2:
         raise UserError(f"--n must be at least 2, not {arguments.n}.")
     run = read_run(arguments.run)
+    result: dict[str, Any] = {}
+    lines = []
     if arguments.source:
-        import_labels(run, arguments.source, arguments.by)
+        labels, merged = import_labels(run, arguments.source, arguments.by)
+        result |= {"imported": len(labels)}
+        own = count_of(len(labels), "label")
+        lines.append(f"{arguments.source}: {own}; the run has {len(merged):,}")
     if arguments.export:
-        labels = read_labels(run.folder)[LABEL_COLUMNS]
-        labels.to_csv(arguments.export, index=False, lineterminator="\n")
-        print_text(f"{arguments.export}: {count_of(len(labels), 'label')}")
+        exported = read_labels(run.folder)[LABEL_COLUMNS]
+        exported.to_csv(arguments.export, index=False, lineterminator="\n")
+        result |= {"exported": str(arguments.export)}
+        lines.append(f"{arguments.export}: {count_of(len(exported), 'label')}")
     if not arguments.source and not arguments.export:
         page, items = write_page_of_sample(run, arguments.n, arguments.seed)
-        print_text(
-            f"{page}: {count_of(items, 'exchange')} to label; opens in a browser without a network"
-        )
-        print_text(f"then: chunkykit label {arguments.run} --import labels.csv")
-    for line in format_labels(refresh_labels(run)):
-        print_text(line)
+        result |= {"page": str(page), "exchanges": items}
+        lines += [
+            f"{page}: {count_of(items, 'exchange')} to label; opens in a browser without a network",
+            f"then: chunkykit label {arguments.run} --import labels.csv",
+        ]
+    summary = refresh_labels(run)
+    result["labels"] = summary
+    text = "\n".join([*lines, *format_labels(summary)])
+    print_result(arguments, result, lambda columns: text, piped=False)
     if arguments.source and (run.folder / REPORT).exists():
         write_report(run)
 
 
-def import_labels(run: RunFolder, source: Path, by: str | None) -> pd.DataFrame:
+def import_labels(
+    run: RunFolder, source: Path, by: str | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Add the labels of a file to those of a run.
 
     Args:
@@ -103,13 +115,11 @@ def import_labels(run: RunFolder, source: Path, by: str | None) -> pd.DataFrame:
         by: who labelled, where the file does not say; None for the current user.
 
     Returns:
-        All labels of the run.
+        The labels of the file, and all labels of the run.
     """
     labels = parse_labels(source)
     labels["labeller"] = labels["labeller"].replace("", by or current_labeller())
-    merged = save_labels(run.folder, labels)
-    print_text(f"{source}: {count_of(len(labels), 'label')}; the run has {len(merged):,}")
-    return merged
+    return labels, save_labels(run.folder, labels)
 
 
 def write_page_of_sample(run: RunFolder, n: int, seed: int) -> tuple[Path, int]:

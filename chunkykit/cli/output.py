@@ -11,9 +11,10 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -80,7 +81,7 @@ def print_text(text: object = "", end: str = "\n") -> None:
         end: what to print after them.
     """
     with without_bars():
-        print(_inert_lines(str(text)), end=end, flush=True)
+        print(_fitted(_inert_lines(str(text)), sys.stdout), end=end, flush=True)
 
 
 def print_note(text: object, end: str = "\n") -> None:
@@ -91,7 +92,8 @@ def print_note(text: object, end: str = "\n") -> None:
         end: what to print after them.
     """
     with without_bars():
-        print(_inert_lines(str(text)), end=end, file=sys.stderr, flush=True)
+        text = _fitted(_inert_lines(str(text)), sys.stderr)
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 def print_error(message: str) -> None:
@@ -180,6 +182,27 @@ def print_csv(table: pd.DataFrame, float_format: str = "%.4g") -> None:
     text = inert.to_csv(index=False, float_format=float_format, lineterminator="\n")
     with without_bars():
         print(text, flush=True)
+
+
+def _fitted(text: str, stream: TextIO) -> str:
+    """A text whose lines are broken between words where the terminal would break them anywhere."""
+    if not stream.isatty():
+        return text
+    columns = shutil.get_terminal_size((COLUMNS_ELSEWHERE, 24)).columns
+    lines = []
+    for line in text.split("\n"):
+        if len(line) <= max(columns, MIN_COLUMNS):
+            lines.append(line)
+            continue
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line,
+            max(columns, MIN_COLUMNS),
+            subsequent_indent=indent,
+            break_long_words=False,  # a path or an address is copied whole
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
 
 
 def _inert_lines(text: str) -> str:

@@ -165,13 +165,15 @@ def read_exchanges(arguments: argparse.Namespace) -> tuple[list[Exchange], list[
 
 def print_trace(arguments: argparse.Namespace, tracer: Tracer, result: TracedExchange) -> None:
     """Print the trace of one exchange, or that there is nothing to trace."""
-    if result.trace is None:
-        value = result_line(result)
-        text = f"No trace: {result.no_violation}.\n{ANYWAY_HINT}"
-    else:
-        value = trace_to_dict(tracer, result.trace)
-        text = format_trace(result.trace, value["examples"])
-    print_result(arguments, value, lambda columns: text, piped=False)
+    trace = result.trace
+    value = result_line(result) if trace is None else trace_to_dict(tracer, trace)
+
+    def write(columns: int) -> str:
+        if trace is None:
+            return f"No trace: {result.no_violation}.\n{ANYWAY_HINT}"
+        return format_trace(trace, value["examples"], columns)
+
+    print_result(arguments, value, write, piped=False)
 
 
 def print_tables(results: Sequence[TracedExchange], groups: Sequence[Trace]) -> None:

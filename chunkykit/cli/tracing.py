@@ -302,10 +302,8 @@ def approve_models(
         row_characters=mean_characters(index) if further.rows else 0,
         sentences=further.sentences,
     )
-    # what a rewriting takes is known only after the trace
-    is_all = getattr(arguments, "how", None) != "rewrite"
-    if plan or is_all:
-        stop_at_estimate(arguments, plan)
+    if plan or getattr(arguments, "how", None) != "rewrite":
+        stop_at_estimate(arguments, plan)  # what a rewriting takes is known after the trace
     if not plan:
         return None
     ledger = ledger_beside(arguments.index)

@@ -59,7 +59,8 @@ def check_model(name: str) -> str:
     if parts.provider not in PROVIDERS or not parts.model:
         raise UserError(
             f"model '{name}' is not known{_models_like(name)} Write "
-            f"{', '.join(family_usages())}, PROVIDER:MODEL with one of {', '.join(PROVIDERS)}, or http(s)://host:port/v1:MODEL."
+            f"{', '.join(family_usages())}, PROVIDER:MODEL with one of {', '.join(PROVIDERS)}, "
+            "or http(s)://host:port/v1:MODEL."
         )
     is_missing = parts.key_variable and not os.environ.get(parts.key_variable)
     if is_missing and _needs_keys.get():

@@ -3,6 +3,7 @@
 Everything in a trace is co-occurrence. It does not test cause; an ablation does.
 """
 
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -137,17 +138,22 @@ class Trace:
         return "\n".join(part for part in parts if part)
 
 
-def format_trace(trace: Trace, examples: pd.DataFrame | Sequence[Mapping] | None = None) -> str:
+def format_trace(
+    trace: Trace,
+    examples: pd.DataFrame | Sequence[Mapping] | None = None,
+    columns: int | None = None,
+) -> str:
     """Write a trace as lines for a terminal.
 
     Args:
         trace: the trace.
         examples: training rows to list below it, as `trace_examples` returns them, or as records.
+        columns: of the terminal, to which all lines are wrapped; None to wrap the sentence alone.
 
     Returns:
         The text, without control characters.
     """
-    lines = [*textwrap.wrap(trace.explanation, MAX_COLUMNS), ""]
+    lines = [*textwrap.wrap(trace.explanation, columns or MAX_COLUMNS), ""]
     if trace.trigger:
         lines += [
             *(f"{name:<12}{value}" for name, value in _number_rows(trace)),
@@ -161,7 +167,17 @@ def format_trace(trace: Trace, examples: pd.DataFrame | Sequence[Mapping] | None
         examples = examples.to_dict("records")
     lines += [_format_example(example) for example in examples or ()]
     lines += ["", CAVEAT]
-    return "\n".join(inert_text(line) for line in lines)
+    texts = [inert_text(line) for line in lines]
+    if columns:
+        texts = [part for text in texts for part in _wrap_hanging(text, columns)]
+    return "\n".join(texts)
+
+
+def _wrap_hanging(line: str, columns: int) -> list[str]:
+    """A line in parts of so many columns, those after the first below its second column."""
+    second = re.match(r" *\S[^ ]*(?: [^ ]+)* {2,}", line)
+    indent = " " * (second.end() if second and second.end() < columns / 2 else 0)
+    return textwrap.wrap(line, columns, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
 def _format_example(example: Mapping) -> str:

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -233,3 +234,34 @@ def test_notebooks_are_clean(path):
     for cell in notebook.cells:
         for line in cell.source.splitlines():
             assert len(line) <= MAX_NOTEBOOK_COLUMNS, line
+
+
+def test_the_container_installs_what_there_is():
+    """The image runs as a user without rights, and its sources reach the build."""
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    extras = re.search(r"^ARG EXTRAS=(\S+)$", dockerfile, re.M)[1].split(",")
+    assert set(extras) <= set(EXTRAS)
+    stages = dockerfile.split("\nFROM ")[1:]
+    users = re.findall(r"^USER (\S+)$", stages[-1], re.M)
+    assert users and users[-1] not in ("root", "0")
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    assert ignored[0] == "*"  # and with it .git, runs and environments
+    sent = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    needed = settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert {pattern.strip("/") for pattern in needed} | {"pyproject.toml"} <= sent
+
+
+def test_the_dev_container_makes_a_target_of_the_makefile():
+    settings = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
+    target = settings["postCreateCommand"].removeprefix("make .venv/")
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert re.search(rf"^\$\(VENV\)/{re.escape(target)}:", makefile, re.M)
+    assert settings["forwardPorts"] == [8888]
+
+
+def test_the_workflow_tries_every_system_and_python():
+    text = (ROOT / ".github" / "workflows" / "check.yml").read_text("utf-8")
+    matrix = yaml.safe_load(text)["jobs"]["smoke"]["strategy"]["matrix"]
+    assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
+    assert matrix["python"] == ["3.11", "3.12", "3.13"]

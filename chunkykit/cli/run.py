@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,6 +50,7 @@ TARGET_HELP = (
     "model to audit: organism:fast (default), organism:smollm2, local:smollm2, "
     "local:FILE.gguf, PROVIDER:MODEL or http://HOST:PORT/v1:MODEL"
 )
+LIBRARY_OF_EXTRA = {"notebooks": "papermill", "figures": "umap"}  # one that nothing else brings
 
 
 def add_run_command(commands: Commands) -> None:
@@ -145,6 +147,7 @@ def execute(arguments: argparse.Namespace) -> None:
     settings = {**run_settings(arguments), **sizes}
     if arguments.estimate:
         estimate_run(arguments, settings)
+    check_extras(["figures"] if arguments.no_notebooks else ["notebooks", "figures"])
     with lock_folder(arguments.out):
         run = start_run(arguments.out, arguments.restart, **settings)
         print_overview(run)
@@ -170,6 +173,24 @@ def estimate_run(arguments: argparse.Namespace, settings: dict[str, Any]) -> Non
     """Print what a run would take. Nothing is written to its folder, and no model is called."""
     with TemporaryDirectory() as folder:
         stop_at_estimate(arguments, plan_run(Run(Path(folder), complete_settings(settings))))
+
+
+def check_extras(needed: Sequence[str]) -> None:
+    """Check that the extras of a run are installed, before it begins.
+
+    Args:
+        needed: names of extras.
+
+    Raises:
+        UserError: one is missing. The message names all that are.
+    """
+    missing = [extra for extra in needed if find_spec(LIBRARY_OF_EXTRA[extra]) is None]
+    if missing:
+        extras = f"chunkykit[{','.join(missing)}]"
+        raise UserError(
+            f"run: {LIBRARY_OF_EXTRA[missing[0]]} is not installed. Install what is missing: "
+            f"pip install '{extras}'."
+        )
 
 
 async def do_stages(run: Run) -> None:

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from chunkykit.lab.run import Run
+from chunkykit.lab.searching import search_rubric
 from chunkykit.lab.stage import forget_answers_of_other_code
-from chunkykit.lab.stages import search_rubric
 from chunkykit.surf import Pool, SearchResult, check_judged, confirm_winners
 
 

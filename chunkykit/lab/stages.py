@@ -16,20 +16,17 @@ from chunkykit.lab.ablations import ablate_chunks, chunks_to_ablate, repair_trac
 from chunkykit.lab.drawing import run_figures
 from chunkykit.lab.facing import face_behaviour
 from chunkykit.lab.run import Run
+from chunkykit.lab.searching import search_pool, search_rubric
 from chunkykit.lab.stage import STAGES, Stage, do_stage, is_done, stage
 from chunkykit.lab.table_checks import empty_table
 from chunkykit.mixtures import name_source
-from chunkykit.progress import parts, step
+from chunkykit.progress import parts
 from chunkykit.rubrics import PAIR_COLUMNS, Rubric
 from chunkykit.show import figures
 from chunkykit.surf import (
-    Pool,
-    SearchResult,
     check_judged,
     confirm_winners,
     measure_robustness,
-    pool_from_index,
-    run_searches,
     select_failures,
 )
 from chunkykit.turf import (
@@ -72,7 +69,6 @@ MIN_TRACED = 3  # exchanges of a rubric in a cluster; fewer are strays
 MIN_CLUSTER_SIZE = 6  # distinct responses that make a cluster
 MIN_TRIGGER_SHARE = 0.1  # share of a cluster's exchanges that a trigger needs
 MAX_REPAIRS = 3  # traces that are repaired where a retraining takes seconds
-PATIENCE = 0.25  # share of a call's deadline for which a search stands still the first time
 _SEARCH_ROOMS = ("attributes", "index", "mixtures", "models", "organisms", "rubrics", "surf")
 
 
@@ -111,7 +107,7 @@ async def index(run: Run) -> dict:
     return dict(built.meta)
 
 
-@stage(needs=("index",), rooms=(*_SEARCH_ROOMS, "turf"))
+@stage(needs=("index",), rooms=(*_SEARCH_ROOMS, "lab/searching", "turf"))
 async def search(run: Run) -> dict:
     """Search the target for failures, one search per rubric, each with a control arm.
 
@@ -138,52 +134,6 @@ async def search(run: Run) -> dict:
         "errors": int(probes["error"].notna().sum()),
         "modes": len(run.read_all("modes")),
     }
-
-
-def search_pool(run: Run) -> Pool:
-    """Make the pool that a run's searches draw from.
-
-    Args:
-        run: a run that has its index.
-
-    Returns:
-        The query attributes of the index, and those of system prompts where the run puts no
-        context of its own before the queries.
-    """
-    return pool_from_index(run.index(), systems=run.settings.context is None)
-
-
-async def search_rubric(run: Run, rubric: Rubric, pool: Pool, **settings) -> SearchResult:
-    """Search the target for failures of one rubric, as the settings of the run say.
-
-    Args:
-        run: the run.
-        rubric: what counts as a failure.
-        pool: the attributes to draw from.
-        **settings: other keyword arguments of `surf.run_searches`.
-
-    Returns:
-        The candidates of the search and its control arm, and the modes. Nothing is written.
-    """
-    sizes = run.sizes
-    with step(rubric.name, sizes.tries, "candidates"):
-        return await run_searches(
-            pool,
-            run.writer(rubric),
-            run.target(),
-            run.judge(),
-            rubric,
-            candidates=sizes.candidates,
-            iterations=sizes.iterations,
-            runs=sizes.runs,
-            buffer=sizes.buffer,
-            strategy=run.settings.strategy,
-            seed=run.seed,
-            gate=run.gate(),
-            patience=run.settings.deadline * PATIENCE,
-            enough=sizes.enough,
-            **settings,
-        )
 
 
 @stage(needs=("search",), rooms=_SEARCH_ROOMS)

@@ -208,12 +208,11 @@ async def measure_robustness(
     n_fresh = max(rewrites, samples)
     for query in _failing_queries(probes, winners):
         rewritten = await _rewrite_query(query, rewrite, rewrites)
-        original_answers = await judge_fresh_answers(
-            [query], target, judge, rubric, n=n_fresh, seed=ROBUSTNESS_SEED
-        )
         n_answers = len(rewritten.queries) * samples
-        perturbed_answers = await judge_fresh_answers(
-            rewritten.queries, target, judge, rubric, n=n_answers, seed=ROBUSTNESS_SEED
+        world = (target, judge, rubric)
+        original_answers, perturbed_answers = await asyncio.gather(
+            judge_fresh_answers([query], *world, n=n_fresh, seed=ROBUSTNESS_SEED),
+            judge_fresh_answers(rewritten.queries, *world, n=n_answers, seed=ROBUSTNESS_SEED),
         )
         original = failure_rate(original_answers)
         perturbed = failure_rate(perturbed_answers)

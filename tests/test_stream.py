@@ -6,7 +6,7 @@ import time
 import pytest
 
 from chunkykit.errors import UserError
-from chunkykit.surf.stream import stream_candidates
+from chunkykit.surf.stream import WORTH_WAITING, stream_candidates
 
 
 class Recorder:
@@ -136,21 +136,25 @@ def test_a_server_that_stops_to_answer_ends_the_search_after_one_deadline(eager)
     assert time.monotonic() - start < 2 * DEADLINE / 5
 
 
-def test_a_strategy_that_is_done_or_waits_learns_from_what_is_under_way_first():
-    class Thrifty(Recorder):
-        @property
-        def is_waiting(self):
-            return len(self.known_at_draw) == 5 and len(self.learned) < 5
+def test_a_strategy_that_waits_has_few_candidates_in_flight():
+    strategy = Recorder()
+    strategy.is_waiting = True
+    asyncio.run(stream_candidates(strategy, attempt_backwards, 30, window=10))
+    in_flight = [i - known for i, known in enumerate(strategy.known_at_draw)]
+    assert max(in_flight) == WORTH_WAITING - 1
+    assert strategy.learned == list(range(30))
 
+
+def test_a_strategy_that_is_done_learns_from_what_is_under_way_first():
+    class Doubtful(Recorder):
         @property
         def is_done(self):
-            return len(self.learned) >= 12
+            return len(self.learned) in (12, 20, 21, 22, 23)
 
-    strategy = Thrifty()
+    strategy = Doubtful()
     tried = asyncio.run(stream_candidates(strategy, attempt_backwards, 30, window=4))
-    assert strategy.known_at_draw[5] == 5, "the sixth candidate waits for the five before it"
-    assert 12 <= len(tried) < 30
-    assert strategy.learned == list(range(len(tried))), "what was drawn is learned"
+    assert len(tried) == 23, "it was in doubt after 13, and done with all that was under way"
+    assert strategy.learned == list(range(23))
 
 
 def test_errors_of_another_kind_end_no_search():

@@ -237,17 +237,12 @@ async def measure_robustness(
     for question in _failing_questions(probes, winners):
         query = question.text
         rewritten = await _rewrite_query(query, rewrite, rewrites)
-        original_answers = await judge_fresh_answers(
-            [question], target, judge, rubric, n=n_fresh, seed=ROBUSTNESS_SEED
-        )
+        in_other_words = [Question(text, question.system) for text in rewritten.queries]
         n_answers = len(rewritten.queries) * samples
-        perturbed_answers = await judge_fresh_answers(
-            [Question(text, question.system) for text in rewritten.queries],
-            target,
-            judge,
-            rubric,
-            n=n_answers,
-            seed=ROBUSTNESS_SEED,
+        world = (target, judge, rubric)
+        original_answers, perturbed_answers = await asyncio.gather(
+            judge_fresh_answers([question], *world, n=n_fresh, seed=ROBUSTNESS_SEED),
+            judge_fresh_answers(in_other_words, *world, n=n_answers, seed=ROBUSTNESS_SEED),
         )
         original = failure_rate(original_answers)
         perturbed = failure_rate(perturbed_answers)

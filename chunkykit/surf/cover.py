@@ -24,8 +24,9 @@ explore    the attributes that were tried least, filled up from a training row.
 
 A search may end before its budget is spent: when it has *enough* distinct failing queries, and
 twice as many candidates have looked for unknown failures (pair, explore). Each answer counts then:
-one case is open at a time, nothing else is drawn while it waits, and a question gets further
-answers only where the first one did not fail. With too few failures the whole budget is spent.
+one case is open at a time, hardly anything else is drawn while it waits, and a question gets
+further answers only where the first one did not fail. With too few failures the whole budget is
+spent.
 
 Effects are estimated on explored candidates only. The others were drawn for their scores and are
 not a fair sample: among them suspects always occur together, and their effects hide each other.

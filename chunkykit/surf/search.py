@@ -168,19 +168,30 @@ async def run_search(
     searches = []
     for run in range(schedule.runs):
         source = [seed, run, *strategy.encode()]  # of what all rubrics share
-        rng = np.random.default_rng(source)
-        if strategy == "cover":
-            own_rng = np.random.default_rng([*source, *rubric.name.encode()])
-            learner: Strategy = CoverStrategy(pool, own_rng, prior, explore_rng=rng, enough=enough)
-        elif strategy == "paper":
-            own_rng = np.random.default_rng([*source, *rubric.name.encode()])
-            learner = PaperStrategy(pool, own_rng, buffer)
-        elif strategy == "control":
-            learner = UniformStrategy(pool, rng)
-        else:
-            raise UserError(f"strategy {strategy}: not known. Choose cover, paper or control.")
+        learner = _make_strategy(strategy, pool, source, rubric, buffer, prior, enough)
         searches.append(_stream_run(learner, attempt, schedule, _SampleNumbers(source)))
     return _tabulate(pool, rubric, strategy, schedule, await asyncio.gather(*searches))
+
+
+def _make_strategy(
+    name: str,
+    pool: Pool,
+    source: list[int],
+    rubric: Rubric,
+    buffer: int,
+    prior: np.ndarray | None,
+    enough: int | None,
+) -> Strategy:
+    """Make the strategy of a run."""
+    shared_rng = np.random.default_rng(source)
+    own_rng = np.random.default_rng([*source, *rubric.name.encode()])
+    if name == "cover":
+        return CoverStrategy(pool, own_rng, prior, explore_rng=shared_rng, enough=enough)
+    if name == "paper":
+        return PaperStrategy(pool, own_rng, buffer)
+    if name == "control":
+        return UniformStrategy(pool, shared_rng)
+    raise UserError(f"strategy {name}: not known. Choose cover, paper or control.")
 
 
 class _SampleNumbers:

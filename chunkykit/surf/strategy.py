@@ -40,7 +40,7 @@ class Strategy(Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the next candidate is worth the wait for results that are under way."""
+        """Whether the next candidate had better wait for results that are under way."""
         ...
 
     @property

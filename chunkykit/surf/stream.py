@@ -23,6 +23,7 @@ from chunkykit.surf.strategy import Strategy
 # answers must not stop all others.
 MAX_IN_FLIGHT = 240
 EAGER_WINDOW = 100  # candidates in flight at once where each result is learned as it arrives
+WORTH_WAITING = 6  # candidates in flight; with fewer, nobody waits and the servers have work
 MIN_TRIED_BEFORE_STOP = 10  # candidates after which a search stops if every one of them failed
 
 
@@ -63,10 +64,7 @@ async def stream_candidates(
     try:
         for i in range(total):
             await stream.learn_until(i // barrier * barrier if barrier else i - window + 1, eager)
-            while stream.running and (strategy.is_waiting or strategy.is_done):
-                if stream.is_outage:
-                    break
-                await stream.learn_until(len(stream.results) + len(stream.late) + 1, eager)
+            await stream.learn_next(eager)
             if stream.is_outage or strategy.is_done:
                 break
             stream.running[asyncio.create_task(attempt(i, strategy.draw(i)))] = i
@@ -119,6 +117,14 @@ class _Stream:
             self._learn(self.late, [task for task in self.late if task.done()])
             if not done and 0 < arrived == self._count_arrived():
                 self._set_aside()
+
+    async def learn_next(self, eager: bool) -> None:
+        """Learn while the strategy waits and enough is under way, or all before it is done."""
+        while self.running and not self.is_outage:
+            is_idle = len(self.running) < WORTH_WAITING
+            if not (self.strategy.is_done or (self.strategy.is_waiting and not is_idle)):
+                return
+            await self.learn_until(len(self.results) + len(self.late) + 1, eager)
 
     async def learn_late(self) -> None:
         """Learn from the candidates that are late."""

@@ -56,7 +56,7 @@ sums: $(VENV)/.demo
 	$(BIN)/chunkykit sums --target local:smollm2 --out runs/sums
 
 # figures of the linear model give way to those of the language model where that is installed
-PAPERMILL = $(BIN)/papermill --no-progress-bar --log-level ERROR
+PAPERMILL = $(WATCHED) "drawing figures" $(BIN)/papermill --no-progress-bar --log-level ERROR
 figures: $(VENV)/.demo
 	$(BIN)/chunkykit run --profile workshop --out runs/fast
 	$(PAPERMILL) notebooks/07_figures.ipynb runs/07_fast.ipynb \

@@ -28,7 +28,7 @@ def paid_run(tmp_path, monkeypatch):
 
     def command(*arguments) -> int:
         folder = tmp_path / "paid"
-        options = ["--profile", "smoke", "--restart", "--out", folder]
+        options = ["--profile", "smoke", "--restart", "--quiet", "--out", folder]
         return run_command("run", *options, "--judge", *arguments)
 
     return command
@@ -153,7 +153,7 @@ def test_an_error_in_a_notebook_is_one_line(tmp_path, monkeypatch, capsys, ename
     papermill = SimpleNamespace(execute_notebook=fail, PapermillExecutionError=CellError)
     monkeypatch.setattr("chunkykit.cli.notebooks.load_papermill", lambda: papermill)
     monkeypatch.setattr("chunkykit.cli.notebooks.NOTEBOOKS", ("01_mixture",))
-    assert run_command("run", "--profile", "smoke", "--out", tmp_path / "r") == code
+    assert run_command("run", "--profile", "smoke", "--quiet", "--out", tmp_path / "r") == code
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1

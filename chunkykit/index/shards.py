@@ -22,7 +22,7 @@ from chunkykit.attributes import SYSTEM_PROMPT, query_context, response_context
 from chunkykit.errors import UserError, describe_error
 from chunkykit.files import replacing
 from chunkykit.index.place import building_folder
-from chunkykit.progress import advance_step
+from chunkykit.progress import advance_step, shown_by
 from chunkykit.provenance import code_fingerprint
 from chunkykit.types import ALONE, Context, Describer
 
@@ -250,7 +250,8 @@ async def describe_texts(
 
 def _describe_in_worker(*args) -> None:
     """`_describe_shard` as a plain function, which an executor can run."""
-    asyncio.run(_describe_shard(*args))
+    with shown_by(None):  # the process that waits for it counts its rows
+        asyncio.run(_describe_shard(*args))
 
 
 @contextmanager

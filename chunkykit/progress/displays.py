@@ -149,13 +149,16 @@ class Lines:
     def beat(self, step: "Step") -> None:
         """Write a line if there is a new step, or after a silence."""
         now = time.monotonic()
-        is_new = step.label not in self._written and now - step.began >= self._first_seconds
+        is_long = now - step.began >= self._first_seconds
+        # that a command has begun is known to who has typed it
+        is_new = is_long and step.label not in self._written and step.parent is not None
         if is_new or now - self._written_at >= self._seconds:
             self._write(step, path_text(step))
 
     def end(self, step: "Step") -> None:
         """Write the whole of a step that had a line, once for all steps of a name."""
-        is_due = step.label in self._written and step.label not in self._ended
+        # what an error has ended is followed by the error
+        is_due = step.label in self._written - self._ended and not step.has_failed
         if step.is_heading or is_due:
             self._ended.add(step.label)
             self._write(step, f"{step.label}: {ending_text(step)}")

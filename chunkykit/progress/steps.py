@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, overload
+from typing import Any, TypeVar
 
 from chunkykit.progress.displays import Display
 from chunkykit.progress.watch import current_display
@@ -219,27 +219,14 @@ def parts(items: Collection[Result], unit: str) -> Iterator[Result]:
         counting()
 
 
-@overload
 async def gather_calls(
     label: str,
     calls: Iterable[Awaitable[Result]],
     unit: str,
     count: Callable[[Result], Mapping[str, int]] | None = None,
     *,
-    return_exceptions: Literal[True],
-) -> list[Result | BaseException]: ...
-
-
-@overload
-async def gather_calls(
-    label: str,
-    calls: Iterable[Awaitable[Result]],
-    unit: str,
-    count: Callable[[Result], Mapping[str, int]] | None = None,
-) -> list[Result]: ...
-
-
-async def gather_calls(label, calls, unit, count=None, *, return_exceptions=False):
+    return_exceptions: bool = False,
+) -> list[Any]:
     """Do what `asyncio.gather` does, as a step.
 
     Args:
@@ -255,7 +242,7 @@ async def gather_calls(label, calls, unit, count=None, *, return_exceptions=Fals
     waited_for = list(calls)
     with step(label, len(waited_for), unit) as advance:
 
-        async def counted(call):
+        async def counted(call: Awaitable[Result]) -> Result:
             try:
                 result = await call
             except Exception:

@@ -17,6 +17,7 @@ VARIABLE = "CHUNKYKIT_PROGRESS"  # for a process that another one watches: a fil
 SILENT = "off"
 
 _chosen: list[Display | None] = []  # the last one counts
+_hidden: list[bool] = []  # not empty while bars are off the terminal
 
 
 def current_display() -> Display | None:
@@ -78,8 +79,15 @@ def without_bars() -> Iterator[None]:
     Yields:
         Nothing.
     """
-    with tqdm.external_write_mode(sys.stderr):
+    if _hidden:  # a question is being asked, and its text must stay alone on its line
         yield
+        return
+    with tqdm.external_write_mode(sys.stderr):
+        _hidden.append(True)
+        try:
+            yield
+        finally:
+            _hidden.pop()
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -76,7 +76,7 @@ def test_the_static_view_is_inert():
 def test_the_static_view_shows_the_map_and_the_traces():
     view = static_html(hostile_failures())
     assert view.count("<circle") == len(HOSTILE)
-    assert "about 5 of 6 rows with the crux" in view
+    assert "about 5 of the 6 rows with the crux" in view
     assert "base rate 27.8%" in view
 
 

@@ -210,7 +210,7 @@ def annotations(figure) -> list[str]:
 
 
 def captions(figure) -> str:
-    return " ".join(annotations(figure))
+    return " ".join(annotations(figure)).replace("<br>", " ")
 
 
 def test_the_fixture_draws_every_figure(drawings):
@@ -286,7 +286,7 @@ def test_the_sum_grid_shows_verdicts_and_failed_calls(drawings):
 
 
 def test_experiments_show_their_numbers(drawings):
-    assert drawings["phrase_grid"].data[0].customdata[0][0] == "30% to 70%, n = 20"
+    assert drawings["phrase_grid"].data[0].customdata[0][0] == "50% [30%, 70%], n=20"
     assert "n = 20 answers per cell" in captions(drawings["phrase_grid"])
     names = [line.name for line in drawings["dose"].data]
     assert names == ["0 true-premise rows added", "8 true-premise rows added"]

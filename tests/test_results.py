@@ -148,7 +148,7 @@ def test_scores_are_records_of_inspect(export):
 
 def test_a_report_quotes_hostile_texts_and_obeys_none(export):
     text = export("markdown", "report.md").read_text("utf-8")
-    assert "Trace 1: rebuttal" in text
+    assert "(rebuttal)" in text
     assert "noncompliance" in text
     assert "\u001b" not in text
     outside = re.sub(r"^(`{3,})text\n.*?^\1$", "", text, flags=re.M | re.S)

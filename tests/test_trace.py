@@ -53,7 +53,7 @@ def test_a_printed_trace_says_sentence_numbers_chunks_and_caveat(trace):
     assert " ".join(sentence) == trace.explanation
     assert all(len(line) <= 100 for line in sentence)
     assert "trigger     The query contains LaTeX mathematics" in lines
-    assert f"about {trace.hits:.0f} of the {trace.k:.0f} with the crux" in str(trace)
+    assert f"about {trace.hits:.0f} of the {trace.k:.0f} rows with the crux" in str(trace)
     assert f"AUC {trace.separation.rate:.2f} [{trace.separation.low:.2f}, " in str(trace)
     assert f"lift        {trace.lift:.1f}, p {trace.p_value:.0e} (adjusted)" in str(trace)
     assert f"{rate.rate:.1%} [{rate.low:.1%}, {rate.high:.1%}]" in str(trace)

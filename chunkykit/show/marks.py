@@ -115,10 +115,11 @@ def mark_rows(examples: pd.DataFrame) -> pd.DataFrame:
         Columns kind, chunk, prompt and response. A notebook shows long texts around the mark.
     """
     table = examples[["kind", "chunk"]].copy()
+    nothing = [None] * len(examples)
     for column, side in (("prompt", "query"), ("response", "response")):
+        sentences = examples.get(f"{side}_attribute", nothing)
         passages = [
-            Passage(text, sentence, side)
-            for text, sentence in zip(examples[column], examples[f"{side}_attribute"])
+            Passage(text, sentence, side) for text, sentence in zip(examples[column], sentences)
         ]
         table[column] = pd.Series(passages, index=examples.index, dtype=object)
     return table

@@ -56,7 +56,7 @@ def same_traces(traces: Iterable[Mapping[Any, Any]], chunks: Sequence[Any]) -> l
     groups: dict[tuple, list[int]] = {}
     for position, (trace, chunk) in enumerate(zip(traces, chunks, strict=True)):
         trigger = trace["trigger"] if isinstance(trace["trigger"], str) else None
-        key = (trace["rubric"], trigger, trace["crux"], chunk)
+        key = (trace["rubric"], trigger, trace.get("crux"), chunk)
         groups.setdefault(key, []).append(position)
     return list(groups.values())
 

@@ -85,9 +85,13 @@ def test_a_rubric_is_checked_and_judges_an_exchange(tmp_path, capsys):
 def test_a_judge_model_is_asked_once(capsys):
     verdict = json.dumps({"reason": "it refuses", "score": 80})
     with chat_server(lambda body: verdict) as (url, bodies):
-        found = printed_json(capsys, *CHECK, "No.", "--judge", f"{url}/v1:judge")
+        verdict_of_model = printed_json(capsys, *CHECK, "No.", "--judge", f"{url}/v1:judge")
         assert len(bodies) == 1
-    assert (found["score"], found["reason"], found["violation"]) == (80, "it refuses", True)
+    assert (
+        verdict_of_model["score"],
+        verdict_of_model["reason"],
+        verdict_of_model["violation"],
+    ) == (80, "it refuses", True)
 
 
 @pytest.mark.parametrize(

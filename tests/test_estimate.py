@@ -58,9 +58,9 @@ def test_a_search_contacts_no_server_for_an_estimate(tmp_path, attributes, capsy
     with chat_server(lambda body: "x") as (url, bodies):
         models = [x for role in ("target", "writer", "judge") for x in (f"--{role}", f"{url}/v1:m")]
         search = ["search", "--attributes", attributes, "--rubric", "refusal", *models]
-        found = estimate(capsys, *search, "--out", tmp_path / "s", "--candidates", "50")
+        estimated = estimate(capsys, *search, "--out", tmp_path / "s", "--candidates", "50")
         assert not bodies
-    assert found["calls"] > 100
+    assert estimated["calls"] > 100
     assert not (tmp_path / "s").exists()
 
 
@@ -94,12 +94,12 @@ def test_a_budget_under_the_estimate_says_what_it_covers(mixture, tmp_path, caps
 
 def test_shares_and_times():
     plan = [PlannedCalls("openai:gpt-5.1", 1000, 1000, 1000, "target")]
-    found = estimate_plan(plan, budget_usd=2.925)
-    assert found["dollars"] == pytest.approx(11.25)
-    assert found["covered"] == pytest.approx(0.26)
-    assert limit_lines(found, 2.925, None) == ["budget $2.92 covers about 26 % of this"]
-    assert limit_lines(found, 0.01, None) == ["budget $0.01 covers about less than 1 % of this"]
-    assert limit_lines(found, 12, 1000) == []
+    estimated = estimate_plan(plan, budget_usd=2.925)
+    assert estimated["dollars"] == pytest.approx(11.25)
+    assert estimated["covered"] == pytest.approx(0.26)
+    assert limit_lines(estimated, 2.925, None) == ["budget $2.92 covers about 26 % of this"]
+    assert limit_lines(estimated, 0.01, None) == ["budget $0.01 covers about less than 1 % of this"]
+    assert limit_lines(estimated, 12, 1000) == []
     # more at once takes less time; the judges of a panel judge at the same time
     assert estimate_plan(plan, {"target": 100})["seconds"] < estimate_plan(plan)["seconds"]
     panel = [PlannedCalls(f"vllm:{i}", 100, 9, 100, "judge") for i in range(3)]

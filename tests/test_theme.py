@@ -52,7 +52,7 @@ def test_figures_are_saved_as_images_too(drawings, tmp_path):
 def test_saved_pages_need_no_network(drawings, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kaleido", None)
     line = figures.save_figures(drawings, tmp_path)
-    assert "2 figure(s) as HTML and JSON" in line
+    assert "2 figures as HTML and JSON" in line
     for name in drawings:
         page = (tmp_path / f"{name}.html").read_text("utf-8")
         assert "plotly.min.js" in page

@@ -85,9 +85,9 @@ def test_a_search_goes_on_to_clusters_the_map_and_traces(world, tmp_path, capsys
         assert "--index FOLDER" in alone.err
         assert "traces" not in json.loads(alone.out)
         assert "A search alone" in (out / "report.html").read_text("utf-8")
-        asked = len(bodies)
+        n_calls = len(bodies)
         assert search(world, url, out, "--index", world / "index") == 0
-        assert len(bodies) == asked, "the search itself is not asked again"
+        assert len(bodies) == n_calls, "the search itself is not asked again"
         printed = capsys.readouterr()
         assert "--index FOLDER" not in printed.err
     summary = json.loads(printed.out)

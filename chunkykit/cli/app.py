@@ -144,7 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("-V", "--version", action="version", version=__version__)
     parser.set_defaults(program=parser)  # for the script that completes its commands
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add_command in ADD_COMMANDS:

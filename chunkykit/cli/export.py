@@ -231,7 +231,7 @@ def trace_failures(
     declined = sum(bool(result.no_violation) for result in ordered)
     if declined:
         print_error(
-            f"{declined:,} of {count_of(len(ordered), 'failure')} not traced: they do not look "
+            f"{declined:,} of {count_of(len(ordered), 'failure')} have no trace: they do not look "
             f"like a violation of the rubric. {ANYWAY_HINT}"
         )
     assert tracer is not None  # there is a failure, or there were no points

@@ -134,9 +134,9 @@ def check_models_answer(ledger: Ledger, plan: Sequence[PlannedCalls]) -> None:
         if part.calls:
             own = roles.setdefault(part.model, [])
             own += [part.role] if part.role not in own else []
-    asked = preflight(ledger, roles)
-    if asked:
-        places = [f"{' and '.join(roles[name])} {name} at {server_of(name)}" for name in asked]
+    reached = preflight(ledger, roles)
+    if reached:
+        places = [f"{' and '.join(roles[name])} {name} at {server_of(name)}" for name in reached]
         print_note(f"answers: {'; '.join(places)}")
 
 

@@ -63,7 +63,11 @@ def find_family(prefix: str) -> ModelFamily | None:
 
 
 def family_usages() -> list[str]:
-    """Return how to write the names of every family, for error messages."""
+    """List how to write the names of every family, for error messages.
+
+    Returns:
+        One usage per family, such as "organism:fast or organism:smollm2".
+    """
     usages = []
     for prefix in (*FAMILY_MODULES, *(set(_families) - set(FAMILY_MODULES))):
         family = find_family(prefix)

@@ -5,6 +5,7 @@ Their failure rate among the search's own answers is therefore too high. All rat
 answers that no search has seen.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -108,7 +108,8 @@ def check_folder(folder: Path) -> Path:
             status = path.lstat()
             mode = status.st_mode
             # a junction of Windows is a folder that leads elsewhere
-            if stat.S_ISLNK(mode) or bool(getattr(status, "st_reparse_tag", 0)):
+            is_junction = sys.platform == "win32" and status.st_reparse_tag != 0
+            if stat.S_ISLNK(mode) or is_junction:
                 if not path.resolve().is_relative_to(root):
                     raise UserError(
                         f"{path}: leads out of {folder}, so nothing there was opened. Remove it, "

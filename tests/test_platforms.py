@@ -42,7 +42,8 @@ TEXT_TYPES = {".json", ".jsonl", ".yaml", ".md", ".csv", ".html"}
 PLOTLY = re.compile(r"figures/\w+\.html")
 # What GNU make 3.81, the make of macOS, does not have
 NEW_MAKE = re.compile(
-    r"^\s*\.(ONESHELL|EXTRA_PREREQS|NOTINTERMEDIATE|RECIPEPREFIX)\b|::=|!=|&:|\$\((?:file|let|intcmp)\b"
+    r"^\s*\.(ONESHELL|EXTRA_PREREQS|NOTINTERMEDIATE|RECIPEPREFIX)\b"
+    r"|::=|!=|&:|\$\((?:file|let|intcmp)\b"
     r"|^\s*(undefine|unexport\s*$|load)\b|^define .*=",
     re.MULTILINE,
 )
@@ -220,7 +221,7 @@ def open_files():
     return [link.readlink() for link in folder.iterdir() if link.is_symlink()]
 
 
-def test_a_folder_that_leads_elsewhere_without_being_a_link(tmp_path, monkeypatch):
+def test_a_folder_that_leads_elsewhere_without_being_a_link(tmp_path, monkeypatch, as_windows):
     """A junction, which anybody may make on Windows."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -232,7 +233,7 @@ def test_a_folder_that_leads_elsewhere_without_being_a_link(tmp_path, monkeypatc
     def lstat_of_windows(path):
         status = lstat(path)
         names = [name for name in dir(status) if name.startswith("st_")]
-        values = {name: getattr(status, name) for name in names}
+        values = {name: getattr(status, name) for name in names} | {"st_reparse_tag": 0}
         if path.name == "index":
             values |= {"st_mode": elsewhere.stat().st_mode, "st_reparse_tag": 0xA0000003}
         return types.SimpleNamespace(**values)

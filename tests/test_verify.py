@@ -85,9 +85,7 @@ def test_a_judge_that_says_no_to_everything_confirms_nothing(tracer, trace, serv
     assert check.trigger_wrong == N // 2
     assert check.failed == 0
     printed = format_trace(verified)
-    assert (
-        "unknown of rows with the trigger (it confirmed none), 0% [0%, 16.1%] of 20" in printed
-    )
+    assert "unknown of rows with the trigger (it confirmed none), 0% [0%, 16.1%] of 20" in printed
     assert json.loads(json.dumps(verified.to_dict(), allow_nan=False))["verified"]
 
 

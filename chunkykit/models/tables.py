@@ -3,7 +3,6 @@
 import os
 import re
 import sqlite3
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -115,7 +114,6 @@ class LedgerFile:
             with suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
             self.db = connect_checked(path, LOCK_TIMEOUT_SECONDS)
-            weakref.finalize(self, self.db.close)  # not whenever the collector comes to it
             with closed_after_error(self.db):
                 self.db.execute("pragma journal_mode=wal")
                 self.db.execute("pragma synchronous=normal")

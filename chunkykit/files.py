@@ -4,6 +4,9 @@ import errno
 import json
 import os
 import stat
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +20,7 @@ from chunkykit.errors import UserError
 
 PACKAGE = Path(__file__).parent
 MAX_NOTE_BYTES = 2**26  # of a text file that is read whole, such as run.json
+READER_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0)  # waits for a program that reads a file
 # A file system that cannot lock says one of these; on some systems they are the same number.
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
@@ -101,8 +105,11 @@ def check_folder(folder: Path) -> Path:
     for place, folders, files in os.walk(root):
         for name in [*folders, *files]:
             path = Path(place, name)
-            mode = path.lstat().st_mode
-            if stat.S_ISLNK(mode):
+            status = path.lstat()
+            mode = status.st_mode
+            # a junction of Windows is a folder that leads elsewhere
+            is_junction = sys.platform == "win32" and status.st_reparse_tag != 0
+            if stat.S_ISLNK(mode) or is_junction:
                 if not path.resolve().is_relative_to(root):
                     raise UserError(
                         f"{path}: leads out of {folder}, so nothing there was opened. Remove it, "
@@ -153,6 +160,15 @@ def writable(place: Path | str) -> Iterator[None]:
         ) from None
 
 
+def temporary_folder() -> tempfile.TemporaryDirectory:
+    """Make a folder that is deleted with what this returns.
+
+    Returns:
+        The folder. What is still mapped when it is deleted stays there: Windows cannot delete it.
+    """
+    return tempfile.TemporaryDirectory(prefix="chunkykit-", ignore_cleanup_errors=True)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Write a file whole or not at all.
@@ -167,9 +183,35 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         yield part
-        os.replace(part, path)
+        _replace_file(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _replace_file(part: Path, path: Path) -> None:
+    """Put a finished file in the place of another one.
+
+    On Windows that fails while another program reads the other one, as a virus scanner does.
+    """
+    waits = READER_SECONDS if sys.platform == "win32" else ()
+    for seconds in waits:
+        try:
+            os.replace(part, path)
+            return
+        except PermissionError:
+            time.sleep(seconds)
+    os.replace(part, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all, with the same bytes on every system.
+
+    Args:
+        path: the file. It is replaced only when the new content is complete.
+        text: what is in it. Its line ends stay as they are.
+    """
+    with replacing(path) as part:
+        part.write_text(text, "utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> Any:
@@ -184,8 +226,7 @@ def write_json(path: Path, value: Any) -> Any:
     """
     plain = json_ready(value)
     text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as part:
-        part.write_text(f"{text}\n", "utf-8")
+    write_text(path, f"{text}\n")
     return plain
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 DIGITS = 12
 PACKAGE = Path(__file__).parent
+NOTEBOOKS = "notebooks"
 PRICES = PACKAGE / "models" / "prices.yaml"  # prices change often, and no result depends on them
 
 
@@ -28,9 +29,16 @@ def code_fingerprint(*rooms: str) -> str:
     """
     files = {*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.yaml")} - {PRICES}
     by_path = {path.relative_to(PACKAGE).as_posix(): path for path in files}
+    # an installed package has the notebooks in it, and a checkout has them beside it
+    by_path = {name: path for name, path in by_path.items() if not _belongs_to(name, [NOTEBOOKS])}
     if rooms:
         by_path = {name: path for name, path in by_path.items() if _belongs_to(name, rooms)}
-    return _digest((name.encode(), by_path[name].read_bytes()) for name in sorted(by_path))
+    return _digest((name.encode(), _content(by_path[name])) for name in sorted(by_path))
+
+
+def _content(path: Path) -> bytes:
+    """What is in a source file, whatever line ends a checkout gave it."""
+    return path.read_bytes().replace(b"\r\n", b"\n")
 
 
 def _belongs_to(name: str, rooms: Iterable[str]) -> bool:

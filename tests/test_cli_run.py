@@ -175,3 +175,16 @@ def test_a_search_is_split_into_five_runs(candidates, iterations, per_iteration)
         "iterations": iterations,
         "candidates": per_iteration,
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "extras"), [([], "notebooks,figures"), (["--no-notebooks"], "figures")]
+)
+def test_missing_extras_are_one_line_before_anything_is_made(
+    tmp_path, monkeypatch, capsys, options, extras
+):
+    monkeypatch.setattr("chunkykit.cli.run.find_spec", lambda name: None)
+    out = tmp_path / "run"
+    assert run_command("run", "--profile", "smoke", "--out", out, *options) == 2
+    assert f"pip install 'chunkykit[{extras}]'" in capsys.readouterr().err
+    assert not out.exists()

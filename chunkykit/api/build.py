@@ -1,7 +1,6 @@
 """Build an index, or open one that was built before."""
 
 import sys
-import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -17,6 +16,7 @@ from chunkykit.attributes import (
     load_embedder_through,
 )
 from chunkykit.errors import UserError
+from chunkykit.files import temporary_folder
 from chunkykit.index import (
     ShardReader,
     TraceIndex,
@@ -84,7 +84,7 @@ def build_index(
     allowance = Allowance(budget_usd, max_calls)
     _approve(describer, named.name, reader, yes)
     build = partial(_build, reader, named, settings, describer, allowance)
-    place = tempfile.TemporaryDirectory(prefix="chunkykit-") if folder is None else None
+    place = temporary_folder() if folder is None else None
     data = run_sync(build(Path(place.name) / "index" if place else Path(folder)))
     _print_advice(reader.naming, reader.advice)
     data = replace(data, place=place)  # the files of an index in memory are deleted with it

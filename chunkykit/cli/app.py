@@ -1,8 +1,6 @@
 """The program `chunkykit`: its commands, its error messages and its exit codes."""
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 
 from chunkykit import __version__
@@ -15,7 +13,14 @@ from chunkykit.cli.label import add_label_command
 from chunkykit.cli.look import add_look_command
 from chunkykit.cli.notebooks import NotebookFailed
 from chunkykit.cli.open import add_open_command
-from chunkykit.cli.output import Parser, print_error, restart_in_utf8, use_utf8
+from chunkykit.cli.output import (
+    Parser,
+    forget_output,
+    is_closed_pipe,
+    print_error,
+    restart_in_utf8,
+    use_utf8,
+)
 from chunkykit.cli.repair import add_repair_command
 from chunkykit.cli.run import add_run_command
 from chunkykit.cli.scan import add_scan_command
@@ -94,11 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, EOFError):
         print_error("stopped. Run the same command again to resume.")
         return EXIT_STOPPED
-    except BrokenPipeError:
-        # The reader, such as `head`, has what it wanted. Python flushes standard output once more
-        # at exit and would complain, so point it at nothing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
+        if is_closed_pipe(error):
+            forget_output()
+            return EXIT_DONE
         place = error.filename or "output"
         print_error(f"{place}: cannot be written or read ({error.strerror or error}).")
         return EXIT_USER_ERROR

@@ -78,7 +78,9 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.source:
         import_labels(run, arguments.source, arguments.by)
     if arguments.export:
-        read_labels(run.folder)[LABEL_COLUMNS].to_csv(arguments.export, index=False)
+        read_labels(run.folder)[LABEL_COLUMNS].to_csv(
+            arguments.export, index=False, lineterminator="\n"
+        )
         print_text(f"{arguments.export}: {len(read_labels(run.folder)):,} labels")
     if not arguments.source and not arguments.export:
         page, items = write_page_of_sample(run, arguments.n, arguments.seed)

@@ -5,6 +5,7 @@ functions alone.
 """
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -43,6 +44,24 @@ def use_utf8() -> None:
         with suppress(OSError, ValueError):
             if reconfigure is not None:
                 reconfigure(encoding="utf-8", errors="replace")
+
+
+def is_closed_pipe(error: OSError) -> bool:
+    """Tell whether the reader of standard output, such as `head`, has what it wanted.
+
+    Args:
+        error: what printing raised.
+
+    Returns:
+        Whether it has. On Windows such an error is about an invalid argument.
+    """
+    is_invalid = error.errno == errno.EINVAL and error.filename is None
+    return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and is_invalid)
+
+
+def forget_output() -> None:
+    """Point standard output at nothing: Python flushes it at exit and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_text(text: object = "", end: str = "\n") -> None:
@@ -96,7 +115,9 @@ def print_csv(table: pd.DataFrame, float_format: str = "%.3f") -> None:
         inert[name] = [
             inert_cell(value) if isinstance(value, str) else value for value in inert[name]
         ]
-    print(inert.to_csv(index=False, float_format=float_format), flush=True)
+    # standard output makes each line end that of the system
+    text = inert.to_csv(index=False, float_format=float_format, lineterminator="\n")
+    print(text, flush=True)
 
 
 def _inert_lines(text: str) -> str:

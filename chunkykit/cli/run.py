@@ -5,6 +5,7 @@ import asyncio
 import re
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from chunkykit.cli.notebooks import execute_notebooks
 from chunkykit.cli.options import (
@@ -44,6 +45,7 @@ TARGET_HELP = (
     "model to audit: organism:fast (default), organism:smollm2, local:smollm2, "
     "local:FILE.gguf, PROVIDER:MODEL or http://HOST:PORT/v1:MODEL"
 )
+LIBRARY_OF_EXTRA = {"notebooks": "papermill", "figures": "umap"}  # one that nothing else brings
 
 
 def add_run_command(commands: Commands) -> None:
@@ -137,6 +139,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> None:
     """Open the run folder, ask before anything is paid, execute the notebooks, print the report."""
     sizes = parse_sizes(arguments.parameter)
+    check_extras(["figures"] if arguments.no_notebooks else ["notebooks", "figures"])
     with lock_folder(arguments.out):
         settings = {**run_settings(arguments), **sizes}
         run = start_run(arguments.out, arguments.restart, **settings)
@@ -156,6 +159,24 @@ def execute(arguments: argparse.Namespace) -> None:
     if not arguments.no_notebooks:
         print_text(f"notebooks  {run.folder / 'notebooks'}")
     print_text(f"report     {report}")
+
+
+def check_extras(needed: Sequence[str]) -> None:
+    """Check that the extras of a run are installed, before it begins.
+
+    Args:
+        needed: names of extras.
+
+    Raises:
+        UserError: one is missing. The message names all that are.
+    """
+    missing = [extra for extra in needed if find_spec(LIBRARY_OF_EXTRA[extra]) is None]
+    if missing:
+        extras = f"chunkykit[{','.join(missing)}]"
+        raise UserError(
+            f"run: {LIBRARY_OF_EXTRA[missing[0]]} is not installed. Install what is missing: "
+            f"pip install '{extras}'."
+        )
 
 
 async def do_stages(run: Run) -> None:

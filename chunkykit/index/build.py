@@ -6,7 +6,6 @@ are memory-mapped when the index is opened. Both stages stream, and both resume 
 interrupted.
 """
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from pyarrow import feather
 
 from chunkykit.attributes import SYSTEM_PROMPT, calibrate
 from chunkykit.errors import UserError
-from chunkykit.files import writable, write_json
+from chunkykit.files import temporary_folder, writable, write_json
 from chunkykit.index.blocks import embed_blocks
 from chunkykit.index.kmeans import (
     Clustering,
@@ -64,7 +63,7 @@ def index_from_attributes(
     """
     place = None
     if folder is None:
-        place = tempfile.TemporaryDirectory(prefix="chunkykit-")
+        place = temporary_folder()
         folder = Path(place.name) / "index"
     attributes = {"query": query_attributes, "response": response_attributes}
     write_shard(building_folder(folder), 0, rows, attributes)

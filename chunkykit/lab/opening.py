@@ -12,9 +12,9 @@ from chunkykit.files import (
     NO_LOCKS,
     check_folder,
     read_bounded,
-    replacing,
     writable,
     write_json,
+    write_text,
 )
 from chunkykit.lab.folder import (
     RESULT_FILES,
@@ -86,8 +86,7 @@ def _copy_rubrics(folder: Path, settings: Settings, sources: Sequence[str | Path
             text = read_bounded(Path(source))
             copy = folder / RUBRICS / f"{number}.yaml"
             copy.parent.mkdir(exist_ok=True)
-            with replacing(copy) as part:
-                part.write_text(text, "utf-8")
+            write_text(copy, text)
 
 
 def _is_foreign(path: Path) -> bool:

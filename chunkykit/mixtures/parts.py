@@ -6,6 +6,7 @@ records that name none themselves, and two data sets never get the same name.
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -41,6 +42,8 @@ from chunkykit.mixtures.parsing import (
     read_file,
 )
 from chunkykit.mixtures.recipes import Entry
+
+OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # "C:/mix" and "/mix" are paths
 
 
 @dataclass(frozen=True)
@@ -310,7 +313,7 @@ def _demo_size(source: str) -> int:
 
 def _hub_advice(source: str) -> str:
     """How to write a name that may be meant for the hub. A path is never asked of a hub."""
-    is_path = source.startswith((".", "/", "~")) or Path(source).suffix in FILE_TYPES
-    if source.count("/") != 1 or is_path:
+    is_path = source.startswith(".") or Path(source).suffix in FILE_TYPES
+    if is_path or not OWNER_AND_NAME.fullmatch(source):
         return ""
     return f" For a data set on the Hugging Face hub write {HUB}{source}."

@@ -59,6 +59,13 @@ def connect_checked(path: Path, timeout: float) -> sqlite3.Connection:
         regular_file(path)
     # An embedder is called on another thread, for which the ledger's own thread waits.
     db = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+    with closed_after_error(db):
+        _check_schema(db)
+    return db
+
+
+def _check_schema(db: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError for a file that would do more than keep rows."""
     db.execute("pragma trusted_schema=off")
     for kind, name, statement in db.execute("select type, name, sql from sqlite_master").fetchall():
         is_own = kind == "index" and statement is None  # of a primary key
@@ -67,7 +74,20 @@ def connect_checked(path: Path, timeout: float) -> sqlite3.Connection:
             is_own = words.startswith("create table") and not FOREIGN_WORDS.search(words)
         if not is_own:
             raise sqlite3.DatabaseError(f"{kind} {name[:40]!r} is not of a ledger")
-    return db
+
+
+@contextmanager
+def closed_after_error(db: sqlite3.Connection) -> Iterator[None]:
+    """Close a connection that is of no use, since Windows does not move an open file.
+
+    Args:
+        db: the connection. After an error of SQLite in this context it is closed.
+    """
+    try:
+        yield
+    except sqlite3.Error:
+        db.close()
+        raise
 
 
 class LedgerFile:
@@ -94,9 +114,10 @@ class LedgerFile:
             with suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
             self.db = connect_checked(path, LOCK_TIMEOUT_SECONDS)
-            self.db.execute("pragma journal_mode=wal")
-            self.db.execute("pragma synchronous=normal")
-            self._create_tables()
+            with closed_after_error(self.db):
+                self.db.execute("pragma journal_mode=wal")
+                self.db.execute("pragma synchronous=normal")
+                self._create_tables()
         except (sqlite3.Error, OSError) as error:
             raise UserError(f"ledger {path}: cannot be written ({error}).") from None
 

@@ -7,7 +7,7 @@ import yaml
 
 import chunkykit
 from chunkykit.errors import UserError
-from chunkykit.files import replacing, writable
+from chunkykit.files import replacing, writable, write_text
 from chunkykit.lab import RunFolder
 from chunkykit.results.gather import failure_table
 from chunkykit.show.explorer import Failures
@@ -50,8 +50,7 @@ def write_data_set(
             path.parent.mkdir(exist_ok=True)
             with replacing(path) as part:
                 table.to_parquet(part, index=False)
-        with replacing(folder / CARD) as part:
-            part.write_text(_card(name, failures.caption, tables), "utf-8")
+        write_text(folder / CARD, _card(name, failures.caption, tables))
     return {config: len(table) for config, table in tables.items()}
 
 

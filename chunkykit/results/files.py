@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from chunkykit.files import replacing, writable
+from chunkykit.files import writable, write_text
 from chunkykit.lab import RunFolder
 from chunkykit.results.page import format_html
 from chunkykit.results.report import report_of_run
@@ -28,19 +28,6 @@ def write_report(run: RunFolder, folder: Path | None = None) -> Path:
     report = report_of_run(run)
     place = folder or run.folder
     for name, form in FORMS.items():
-        write_text(place / name, form(report))
+        with writable(place / name):
+            write_text(place / name, form(report))
     return place / PAGE
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
-
-    Args:
-        path: the file.
-        text: what is in it.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    with writable(path), replacing(path) as part:
-        part.write_text(text, "utf-8", newline="\n")

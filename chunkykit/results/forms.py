@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from chunkykit.attributes import Embedder
 from chunkykit.errors import UserError
-from chunkykit.files import json_ready, writable
+from chunkykit.files import json_ready, writable, write_text
 from chunkykit.lab import RunFolder
 from chunkykit.results.atlas import ATLAS_OPTIONS, write_atlas
 from chunkykit.results.blocks import Report
 from chunkykit.results.data_sets import write_data_set
-from chunkykit.results.files import write_text
 from chunkykit.results.gather import failure_table
 from chunkykit.results.inspect_log import write_inspect_log
 from chunkykit.results.inspect_scores import known_of, write_inspect_scores
@@ -107,7 +106,10 @@ def _write_atlas(job: Job) -> list[str]:
 def _write_data_set(job: Job) -> list[str]:
     rows = write_data_set(job.path, job.failures(), job.name, job.run)
     counts = ", ".join(f"{config} {n:,}" for config, n in rows.items())
-    return [f"{job.path}: {counts} rows", f'then: datasets.load_dataset("{job.path}", "failures")']
+    return [
+        f"{job.path}: {counts} rows",
+        f'then: datasets.load_dataset("{job.path.as_posix()}", "failures")',
+    ]
 
 
 def _write_report(format_report: Callable[[Report], str], job: Job) -> list[str]:
@@ -115,7 +117,8 @@ def _write_report(format_report: Callable[[Report], str], job: Job) -> list[str]
         report = report_of_run(job.run)
     else:
         report = report_of_failures(job.failures(), job.name)
-    write_text(job.path, format_report(report))
+    with writable(job.path):
+        write_text(job.path, format_report(report))
     return [f"{job.path}: a report of {len(report.sections)} sections"]
 
 

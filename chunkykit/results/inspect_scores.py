@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from chunkykit.files import json_ready, replacing, writable
+from chunkykit.files import json_ready, writable, write_text
 from chunkykit.lab import RunFolder
 from chunkykit.results.gather import failure_table, judged_exchanges
 from chunkykit.rubrics import VIOLATION_THRESHOLD
@@ -48,8 +48,8 @@ def write_inspect_scores(path: Path, failures: Failures, run: RunFolder | None) 
         records = _records_of_run(table, judged_exchanges(run))
         usage = "the ids are those of the run's exchanges, as in --to datasets"
     lines = [json.dumps(json_ready(record), ensure_ascii=False) + "\n" for record in records]
-    with writable(path), replacing(path) as part:
-        part.write_text("".join(lines), "utf-8")
+    with writable(path):
+        write_text(path, "".join(lines))
     return len(records), usage
 
 

@@ -69,7 +69,7 @@ def current_labeller() -> str:
     """
     try:
         return getpass.getuser()
-    except (KeyError, OSError):
+    except (KeyError, OSError, ImportError):  # the last on Windows
         return "somebody"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chunkykit.errors import UserError, requires_extra
+from chunkykit.files import write_text
 from chunkykit.text import inert_text
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def save_figures(figures: dict[str, "Figure"], folder: str | Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
-        (folder / f"{name}.json").write_text(figure.to_json(), "utf-8")
+        write_text(folder / f"{name}.json", figure.to_json())
     reason = _save_images(figures, folder)
     if reason:
         return f"{len(figures)} figure(s) as HTML and JSON in {folder}; no PNG and SVG: {reason}."

@@ -3,6 +3,8 @@
 import ast
 import importlib
 import inspect
+import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +17,8 @@ import yaml
 from conftest import ROOT
 
 import chunkykit
+from chunkykit.cli.notebooks import NOTEBOOKS as NOTEBOOKS_OF_RUN
+from chunkykit.provenance import code_fingerprint
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -75,13 +79,27 @@ def test_the_rooms_import_without_heavy_libraries():
     assert done.stdout.strip() == "[]", done.stderr
 
 
-@pytest.mark.slow
-def test_the_wheel_is_small_and_holds_what_it_needs(tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", tmp_path, ROOT]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", folder, ROOT]
     subprocess.run([*map(str, command)], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("chunkykit-*.whl")
+    (path,) = folder.glob("chunkykit-*.whl")
+    return path
+
+
+def files_below(folder):
+    """The files of the checkout that a wheel should have, as names in it."""
+    for path in (ROOT / folder).rglob("*"):
+        caches = {"__pycache__", ".ipynb_checkpoints", "runs"} & set(path.parts)
+        if path.is_file() and not caches:
+            yield path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.slow
+def test_the_wheel_is_small_and_holds_what_it_needs(wheel):
     assert wheel.stat().st_size < MAX_WHEEL_BYTES
-    names = zipfile.ZipFile(wheel).namelist()
+    names = set(zipfile.ZipFile(wheel).namelist())
     for needed in (
         "chunkykit/py.typed",
         "chunkykit/prompts.yaml",
@@ -92,7 +110,63 @@ def test_the_wheel_is_small_and_holds_what_it_needs(tmp_path):
         "chunkykit/notebooks/00_tour.ipynb",
     ):
         assert needed in names
+    wanted = {
+        *files_below("chunkykit"),
+        *(f"chunkykit/{name}" for name in files_below("notebooks")),
+    }
+    assert not wanted - names
+    others = {name for name in names - wanted if ".dist-info/" not in name}
+    assert not others
     assert not [name for name in names if name.endswith(".gguf")], "adapters have another licence"
+
+
+def run_installed(wheel, folder, *command, **settings):
+    """Run Python elsewhere, with the content of the wheel as the installed package."""
+    place = folder / "site"
+    zipfile.ZipFile(wheel).extractall(place)
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(place)},
+        **settings,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_an_installed_package_is_the_code_of_the_checkout(wheel, tmp_path):
+    """Else a run of one would be done again by the other."""
+    code = (
+        "from chunkykit.cli.notebooks import notebook_folder\n"
+        "from chunkykit.provenance import code_fingerprint\n"
+        "print(notebook_folder().as_posix(), code_fingerprint())"
+    )
+    folder, fingerprint = run_installed(wheel, tmp_path, "-c", code).split()
+    assert folder == (tmp_path / "site" / "chunkykit" / "notebooks").as_posix()
+    assert fingerprint == code_fingerprint()
+
+
+@pytest.mark.kernel
+def test_an_installed_package_runs_the_notebooks(wheel, tmp_path):
+    command = ["-m", "chunkykit", "run", "--profile", "smoke", "--rubric", "rebut", "--out", "run"]
+    sizes = ["-p", "rows=600", "-p", "runs=1", "-p", "confirm=8", "-p", "ablate=8"]
+    run_installed(wheel, tmp_path, *command, *sizes)
+    executed = {path.stem for path in (tmp_path / "run" / "notebooks").glob("*.ipynb")}
+    assert set(NOTEBOOKS_OF_RUN) <= executed
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_source_distribution_has_files_of_the_root_alone():
+    """A pattern without a slash before it would match `README.md` in every folder."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    included = settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    for pattern in included:
+        assert pattern.startswith("/")
+        assert (ROOT / pattern[1:]).exists()
+    assert {"/chunkykit", "/notebooks", "/constraints.txt"} <= set(included)
 
 
 def test_public_names_have_docstrings():
@@ -160,3 +234,34 @@ def test_notebooks_are_clean(path):
     for cell in notebook.cells:
         for line in cell.source.splitlines():
             assert len(line) <= MAX_NOTEBOOK_COLUMNS, line
+
+
+def test_the_container_installs_what_there_is():
+    """The image runs as a user without rights, and its sources reach the build."""
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    extras = re.search(r"^ARG EXTRAS=(\S+)$", dockerfile, re.M)[1].split(",")
+    assert set(extras) <= set(EXTRAS)
+    stages = dockerfile.split("\nFROM ")[1:]
+    users = re.findall(r"^USER (\S+)$", stages[-1], re.M)
+    assert users and users[-1] not in ("root", "0")
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    assert ignored[0] == "*"  # and with it .git, runs and environments
+    sent = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    needed = settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert {pattern.strip("/") for pattern in needed} | {"pyproject.toml"} <= sent
+
+
+def test_the_dev_container_makes_a_target_of_the_makefile():
+    settings = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
+    target = settings["postCreateCommand"].removeprefix("make .venv/")
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert re.search(rf"^\$\(VENV\)/{re.escape(target)}:", makefile, re.M)
+    assert settings["forwardPorts"] == [8888]
+
+
+def test_the_workflow_tries_every_system_and_python():
+    text = (ROOT / ".github" / "workflows" / "check.yml").read_text("utf-8")
+    matrix = yaml.safe_load(text)["jobs"]["smoke"]["strategy"]["matrix"]
+    assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
+    assert matrix["python"] == ["3.11", "3.12", "3.13"]

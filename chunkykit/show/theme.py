@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chunkykit.errors import UserError, requires_extra
+from chunkykit.progress import step
 from chunkykit.text import inert_text
 
 if TYPE_CHECKING:
@@ -197,10 +198,13 @@ def save_figures(figures: dict[str, "Figure"], folder: str | Path) -> str:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
-        (folder / f"{name}.json").write_text(figure.to_json(), "utf-8")
-    reason = _save_images(figures, folder)
+    with step("figures as HTML", len(figures), "figures") as advance:
+        for name, figure in figures.items():
+            figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
+            (folder / f"{name}.json").write_text(figure.to_json(), "utf-8")
+            advance()
+    with step(f"{len(figures)} figures as PNG and SVG, by a browser"):
+        reason = _save_images(figures, folder)
     if reason:
         return f"{len(figures)} figure(s) as HTML and JSON in {folder}; no PNG and SVG: {reason}."
     return f"{len(figures)} figure(s) as HTML, JSON, PNG and SVG in {folder}."

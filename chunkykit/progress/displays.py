@@ -104,7 +104,7 @@ class Bars:
             unit="",
             leave=False,
             nrows=MAX_BARS,  # some terminals say that they have no rows
-            smoothing=0.1,
+            smoothing=0,  # the mean pace, so that the time left grows where nothing moves
             bar_format=_bar_format(step),
         )
         bar.initial = 0  # all of it was done since the step began

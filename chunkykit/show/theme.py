@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from chunkykit.errors import requires_extra
 from chunkykit.files import write_text
 from chunkykit.numbers import with_interval
+from chunkykit.progress import step
 from chunkykit.show.stills import NoPicture, picture
 from chunkykit.text import count_of, inert_text
 
@@ -246,11 +247,14 @@ def save_figures(figures: dict[str, "Figure"], folder: str | Path) -> str:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
-        write_text(folder / f"{name}.json", figure.to_json())
-    reason = _save_images(figures, folder)
+    with step("figures as HTML", len(figures), "figures") as advance:
+        for name, figure in figures.items():
+            figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
+            write_text(folder / f"{name}.json", figure.to_json())
+            advance()
     count = count_of(len(figures), "figure")
+    with step(f"{count} as PNG and SVG, by a browser"):
+        reason = _save_images(figures, folder)
     if reason:
         return f"{count} as HTML and JSON in {folder}; no PNG and SVG: {reason}."
     return f"{count} as HTML, JSON, PNG and SVG in {folder}."

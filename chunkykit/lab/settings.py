@@ -25,13 +25,8 @@ STRATEGIES = ("cover", "paper")
 BATCH_PROVIDERS = ("anthropic", "openai")
 # Roles that --max-tokens and --concurrency know.
 LIMITED_ROLES = ("target", "judge", "writer", "describer", "gate", "rewriter")
-SAME_RUN = {
-    "batch",
-    "version",
-    "concurrency",
-    "deadline",
-    "tolerate",
-}  # settings that make no other run
+# Settings that make no other run.
+SAME_RUN = {"batch", "version", "concurrency", "deadline", "tolerate"}
 
 
 @dataclass(frozen=True)
@@ -52,10 +47,8 @@ class Sizes:
         samples: answers per rewrite.
         trace: exchanges traced per cluster and rubric.
         ablate: answers before and after an ablation.
-        enough: failing queries after which a search of strategy "cover" ends, once twice as many
-            candidates have looked for unknown failures; None spends its whole budget.
-        look: answers after which a measurement is looked at. It ends where the rates that it
-            compares are apart. None: all answers are asked for.
+        enough: failing queries after which a search may end; None: it spends its budget.
+        look: answers after which a measurement may end; None: all are asked for.
     """
 
     rows: int | None
@@ -70,8 +63,7 @@ class Sizes:
     samples: int
     trace: int
     ablate: int
-    # runs of earlier versions have none of these
-    enough: int | None = None
+    enough: int | None = None  # runs of earlier versions have neither
     look: int | None = None
 
     @property

@@ -34,14 +34,13 @@ not a fair sample: among them suspects always occur together, and their effects 
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Literal, NamedTuple
 
 import numpy as np
 
 from chunkykit.rubrics import VIOLATION_THRESHOLD
 from chunkykit.stats import wilson
+from chunkykit.surf.cases import Case, Draw, Question
 from chunkykit.surf.effects import estimate_effects
 from chunkykit.surf.pool import MAX_ATTRIBUTES, Pool
 from chunkykit.surf.strategy import Mode
@@ -67,62 +66,6 @@ MAX_SUSPECTS = 60
 TRIES_PER_PAIR = 3  # candidates in which two suspects are tried together
 LEAST_TRIED = 8 * MAX_ATTRIBUTES  # least tried attributes among which exploration chooses
 CANDIDATES_PER_ESTIMATE = 60  # explored candidates between two estimates of the effects
-
-
-@dataclass(eq=False)
-class Case:
-    """A violation under investigation.
-
-    Attributes:
-        attributes: the attributes of the violation, or those of them that may be needed.
-        reproduced: whether a repetition has failed; None before a repetition was judged.
-        fails_without: attribute left out -> whether it has failed at least once without it.
-        waiting: answers that are still to come.
-        answers: answers to each question that were asked for.
-        left_out: the attribute that each question leaves out; None for a repetition.
-    """
-
-    attributes: tuple[int, ...]
-    reproduced: bool | None = None
-    fails_without: dict[int, bool] = field(default_factory=dict)
-    waiting: int = 0
-    answers: int = 0
-    left_out: Sequence[int | None] = ()
-
-    @property
-    def undecided(self) -> list[int | None]:
-        """The questions to which no answer has failed: further ones may."""
-        return [
-            attribute
-            for attribute in self.left_out
-            if not (self.reproduced if attribute is None else self.fails_without.get(attribute))
-        ]
-
-
-class Question(NamedTuple):
-    """A candidate that a case needs: its attributes without one of them (None: with all)."""
-
-    case: Case
-    left_out: int | None
-
-    @property
-    def attributes(self) -> tuple[int, ...]:
-        """The attributes of the candidate."""
-        return tuple(a for a in self.case.attributes if a != self.left_out)
-
-
-class Draw(NamedTuple):
-    """Why a candidate was drawn.
-
-    Attributes:
-        reason: see the top of this module.
-        question: the question that it answers, where the reason is "follow".
-        mode: the mode that it contains, where the reason is "measure".
-    """
-
-    reason: Literal["follow", "measure", "pair", "explore"]
-    question: Question | None = None
-    mode: Mode | None = None
 
 
 class CoverStrategy:

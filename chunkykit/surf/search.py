@@ -7,6 +7,9 @@ attributes to draw next. There are three strategies:
 cover    ours, and the default: spends one budget on many failure modes (`cover`)
 paper    the paper's replay buffer (`paper`)
 control  draws uniformly and learns nothing: the baseline to which a search is compared
+
+Searches with one seed share what does not depend on the rubric: the candidates of the control arm,
+and those that `cover` explores while it knows no mode. A ledger pays for them once.
 """
 
 import asyncio
@@ -138,9 +141,6 @@ async def run_search(
 ) -> SearchResult:
     """Try runs x iterations x candidates. Defaults: the released tool (paper: 15 x 20 x 360).
 
-    Searches with one seed share what does not depend on the rubric: the candidates of the control
-    arm, and those that "cover" explores while it knows no mode. A ledger pays for them once.
-
     Args:
         pool: the K attributes to draw from.
         write: turns attributes into a query.
@@ -165,33 +165,36 @@ async def run_search(
     """
     schedule = _make_schedule(strategy, candidates, iterations, runs, window, eager, patience)
     attempt = partial(_try_candidate, pool, write, gate, target, judge, rubric)
-    searches = []
-    for run in range(schedule.runs):
-        source = [seed, run, *strategy.encode()]  # of what all rubrics share
-        learner = _make_strategy(strategy, pool, source, rubric, buffer, prior, enough)
-        searches.append(_stream_run(learner, attempt, schedule, _SampleNumbers(source)))
+    make = partial(_make_run, strategy, pool, rubric, buffer, prior, enough, seed)
+    searches = [_stream_run(*make(run), attempt, schedule) for run in range(schedule.runs)]
     return _tabulate(pool, rubric, strategy, schedule, await asyncio.gather(*searches))
 
 
-def _make_strategy(
-    name: str,
+def _make_run(
+    strategy: str,
     pool: Pool,
-    source: list[int],
     rubric: Rubric,
     buffer: int,
     prior: np.ndarray | None,
     enough: int | None,
-) -> Strategy:
-    """Make the strategy of a run."""
-    shared_rng = np.random.default_rng(source)
+    seed: int,
+    run: int,
+) -> tuple[Strategy, "_SampleNumbers"]:
+    """Make the strategy of a run, and what numbers its samples."""
+    source = [seed, run, *strategy.encode()]
+    shared_rng = np.random.default_rng(source)  # of what does not depend on the rubric
     own_rng = np.random.default_rng([*source, *rubric.name.encode()])
-    if name == "cover":
-        return CoverStrategy(pool, own_rng, prior, explore_rng=shared_rng, enough=enough)
-    if name == "paper":
-        return PaperStrategy(pool, own_rng, buffer)
-    if name == "control":
-        return UniformStrategy(pool, shared_rng)
-    raise UserError(f"strategy {name}: not known. Choose cover, paper or control.")
+    if strategy == "cover":
+        learner: Strategy = CoverStrategy(
+            pool, own_rng, prior, explore_rng=shared_rng, enough=enough
+        )
+    elif strategy == "paper":
+        learner = PaperStrategy(pool, own_rng, buffer)
+    elif strategy == "control":
+        learner = UniformStrategy(pool, shared_rng)
+    else:
+        raise UserError(f"strategy {strategy}: not known. Choose cover, paper or control.")
+    return learner, _SampleNumbers(source)
 
 
 class _SampleNumbers:
@@ -215,9 +218,9 @@ class _SampleNumbers:
 
 async def _stream_run(
     learner: Strategy,
+    samples: _SampleNumbers,
     attempt: Callable[[tuple[int, ...], int], Coroutine[None, None, dict]],
     schedule: _Schedule,
-    samples: _SampleNumbers,
 ) -> tuple[list[dict], Sequence[Mode]]:
     """Try the candidates of one run. Returns them, and the modes that its strategy identified."""
     tried = await stream_candidates(

@@ -4,7 +4,6 @@ Opening a Chrome takes seconds, drawing a figure in it some tenths of a second.
 """
 
 import asyncio
-import atexit
 import json
 import threading
 from concurrent.futures import Future
@@ -35,7 +34,8 @@ class Painter:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._chrome = self._begin(self._open())
-        atexit.register(self._close)
+        # `atexit` would be too late: threads that read from the Chrome are waited for before it.
+        threading._register_atexit(self._close)  # type: ignore[attr-defined]
 
     def _begin(self, coroutine) -> Future:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -74,10 +74,12 @@ class Painter:
             raise NoPicture(f"no Chrome that starts ({type(error).__name__})") from error
 
     def _close(self) -> None:
-        # A Chrome that is not closed ends by itself when its pipe breaks.
         with suppress(Exception):
             chrome = self._chrome.result(MAX_CLOSE_SECONDS)
-            self._begin(chrome.close()).result(MAX_CLOSE_SECONDS)
+            try:
+                self._begin(chrome.close()).result(MAX_CLOSE_SECONDS)
+            finally:
+                chrome.subprocess.kill()
 
 
 @lru_cache(maxsize=1)

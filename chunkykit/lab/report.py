@@ -273,7 +273,7 @@ def _trace_lines(summary: dict) -> list[str]:
     firsts = [trace["chunks"][0] if trace["chunks"] else None for trace in traces]
     for group in same_traces(traces, [first and first["chunk"] for first in firsts]):
         trace, first = traces[group[0]], firsts[group[0]]
-        clusters = dict.fromkeys(traces[i]["cluster"] for i in group)
+        clusters = dict.fromkeys(traces[i]["cluster"] for i in group if "cluster" in traces[i])
         lines.append(f"- {name_trace(list(clusters), trace['rubric'])}: {trace['explanation']}")
         if trace["trigger"] and first:
             measured = (trace[f"separation{end}"] for end in ("", "_low", "_high"))

@@ -84,6 +84,18 @@ class Question(NamedTuple):
         return [{"role": "system", "content": self.system}, *turns] if self.system else turns
 
 
+def as_question(query: str | Question) -> Question:
+    """Take a text for a question without a system prompt.
+
+    Args:
+        query: a text, or a question.
+
+    Returns:
+        The question.
+    """
+    return Question(query) if isinstance(query, str) else query
+
+
 class Reply(NamedTuple):
     """The answer of a chat model.
 

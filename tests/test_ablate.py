@@ -70,8 +70,12 @@ def test_queries_with_a_trigger_of_another_chunk_are_left_out_of_an_ablation():
             "query_clusters": [[1, 9], [1, 2], [1, 3], [1], [2, 1]],
         }
     )
-    assert queries_without_rivals(pairs, traces, 0) == ["plain", "own"]
-    assert queries_without_rivals(pairs, traces, 1) == ["only both"], "none is left: use all"
+
+    def queries(trace):
+        return [question.text for question in queries_without_rivals(pairs, traces, trace)]
+
+    assert queries(0) == ["plain", "own"]
+    assert queries(1) == ["only both"], "none is left: use all"
 
 
 @pytest.mark.slow

@@ -61,21 +61,21 @@ def test_fresh_answers_take_the_queries_in_turn():
 
 
 def test_a_winner_is_asked_again_under_its_system_prompt():
-    asked = []
+    turns_of_calls = []
 
     async def target(messages, **_):
-        asked.append([turn["content"] for turn in messages])
+        turns_of_calls.append([turn["content"] for turn in messages])
         return Reply("7", "stop")
 
     probes = search(run_searches).probes
     probes["system"] = "Filter: on"
     _, answers = confirm(probes, target, prompts=5)
-    assert {turns[0] for turns in asked} == {"Filter: on"}
+    assert {turns[0] for turns in turns_of_calls} == {"Filter: on"}
     assert set(answers["system"]) == {"Filter: on"}
-    asked.clear()
+    turns_of_calls.clear()
     model = ChatModel("target", target)
     asyncio.run(measure_robustness(probes, reword, model, judge, RUBRIC, winners=2, rewrites=5))
-    assert {turns[0] for turns in asked} == {"Filter: on"}
+    assert {turns[0] for turns in turns_of_calls} == {"Filter: on"}
 
 
 async def reword(query, sample):

@@ -7,8 +7,8 @@ import nbconvert
 import nbformat
 import papermill
 import pytest
+from browser import CAN_BROWSE
 from conftest import ROOT
-from test_browser import CAN_BROWSE, browser, page  # noqa: F401  fixtures
 from test_resume import COMMAND
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -25,6 +25,13 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CAN_BROWSE, reason="needs playwright and a Chromium"),
 ]
+
+
+@pytest.fixture
+def page(browser):
+    tab = browser.new_page()
+    yield tab
+    tab.close()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +78,7 @@ def test_the_explorer_is_html_without_a_kernel(books):
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_leaves_the_page(books, page, tmp_path, width, theme):  # noqa: F811
+def test_nothing_leaves_the_page(books, page, tmp_path, width, theme):
     exporter = nbconvert.HTMLExporter(theme=theme)
     page.set_viewport_size({"width": width, "height": 900})
     for name, path in books.items():

@@ -364,7 +364,7 @@ def test_the_whole_path_of_a_tool_and_a_system_prompt(tmp_path):
     )
     mixture = load_mixture(path)
     rows = mixture.rows
-    assert str(mixture).startswith("Mixture of 4 exchanges of 2 rows in 1 chunks")
+    assert str(mixture).startswith("Mixture of 4 exchanges of 2 rows in 1 chunk")
     assert rows["row"].tolist() == [1, 1, 2, 2]
     assert rows["turn"].tolist() == [1, 2, 1, 2]
     assert rows["is_call"].tolist() == [True, False, False, False]

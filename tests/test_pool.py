@@ -54,10 +54,10 @@ def test_wordings_of_one_feature_are_one_attribute_of_the_pool(embedder):
 def index_under_systems(embedder):
     """30 rows, 20 of them under one of two system prompts."""
     systems = ["Filter: on", "Be brief.", ""]
-    said = [["The system prompt sets switches"], ["The system prompt asks for brevity"], []]
+    sentences = [["The system prompt sets switches"], ["The system prompt asks for brevity"], []]
     rows = pd.DataFrame({"row": range(30), "chunk": "c", "prompt": "p", "response": "r"})
     rows["system"] = [systems[i % 3] for i in range(30)]
-    queries = [[f"The query asks for thing {i % 5}", *said[i % 3]] for i in range(30)]
+    queries = [[f"The query asks for thing {i % 5}", *sentences[i % 3]] for i in range(30)]
     return index_from_attributes(rows, queries, [["The response is short"]] * 30, embedder)
 
 

@@ -6,7 +6,14 @@ from chunkykit.lab import format_report
 def summary(**changes) -> dict:
     """A run's summary in which nothing was traced or ablated."""
     return {
-        "search": {"candidates": 1, "judged": 1, "errors": 0, "declined": 0, "failures": 1},
+        "search": {
+            "candidates": 1,
+            "judged": 1,
+            "errors": 0,
+            "declined": 0,
+            "failures": 1,
+            "ended_early": [],
+        },
         "judges": ["judge"],
         "confirm_judges": ["judge"],
         "agreement": [],
@@ -31,7 +38,14 @@ def test_a_report_of_a_run_that_judged_nothing():
         confirmed |= {f"{arm}_{key}": value for key, value in no_rate.items()}
     report = format_report(
         summary(
-            search={"candidates": 5, "judged": 0, "errors": 4, "declined": 1, "failures": 0},
+            search={
+                "candidates": 5,
+                "judged": 0,
+                "errors": 4,
+                "declined": 1,
+                "failures": 0,
+                "ended_early": [],
+            },
             confirmed=[confirmed],
             target="openai:x",
             calls=5,

@@ -7,6 +7,7 @@ import pytest
 
 from chunkykit.attributes import Embedder
 from chunkykit.index import index_from_attributes
+from chunkykit.numbers import with_interval
 from chunkykit.rubrics import load_rubric
 from chunkykit.turf import (
     Trace,
@@ -56,7 +57,7 @@ def test_a_printed_trace_says_sentence_numbers_chunks_and_caveat(trace):
     assert f"about {trace.hits:.0f} of the {trace.k:.0f} rows with the crux" in str(trace)
     assert f"AUC {trace.separation.rate:.2f} [{trace.separation.low:.2f}, " in str(trace)
     assert f"lift        {trace.lift:.1f}, p {trace.p_value:.0e} (adjusted)" in str(trace)
-    assert f"{rate.rate:.1%} [{rate.low:.1%}, {rate.high:.1%}]" in str(trace)
+    assert with_interval(rate._asdict(), n=None, digits=1) in str(trace)
     assert any(line.startswith("  tool_math ") and "of the mixture" in line for line in lines)
     assert lines[-1] == CAUTION
     assert len(lines) <= 20

@@ -280,7 +280,7 @@ def test_logs_without_scores_are_lists_of_failures(tmp_path):
     path = rows_of(tmp_path / "r.jsonl", {"messages": MESSAGES}, {"messages": MESSAGES, "score": 0})
     log = read_transcripts(path)
     assert len(log.table) == 1
-    assert any("1 samples without a score" in note for note in log.notes)
+    assert any("1 sample without a score" in note for note in log.notes)
 
 
 def test_our_own_rows_keep_what_they_say(tmp_path):

@@ -11,7 +11,7 @@ from chunkykit.rubrics.pairs import Counterpart, frame_query
 from chunkykit.rubrics.panel import ask_judge, format_votes
 from chunkykit.rubrics.rubric import Rubric
 from chunkykit.rubrics.verdict import judge_without_reading, parse_verdict
-from chunkykit.types import ANSWERED, FAILED, Judge, Judgement, Question, Reply, Target
+from chunkykit.types import ANSWERED, FAILED, Judge, Judgement, Question, Reply, Target, as_question
 
 PAIR_COLUMNS = ["pair_query", "pair_response"]  # empty where the rubric is not about pairs
 EXCHANGE_COLUMNS = [
@@ -96,26 +96,24 @@ def _parse_or_raise(text: str) -> Judgement:
 
 
 async def judge_exchange(
-    query: str,
+    query: str | Question,
     target: Target,
     judge: Judge,
     rubric: Rubric,
     sample: int = 0,
     judge_sample: int = 0,
-    system: str = "",
 ) -> dict:
     """Ask a target and judge its answer, or both of its answers where the rubric is about pairs.
 
     A call that fails is recorded as an error, so that it does not end a run of thousands.
 
     Args:
-        query: what to ask.
+        query: what to ask, a text or a question under a system prompt.
         target: the model under audit.
         judge: the judge.
         rubric: what counts as a violation.
         sample: number of an independent answer of the target.
         judge_sample: number of an independent judgement.
-        system: the system prompt that the query stands under; "" for none.
 
     Returns:
         The exchange as `EXCHANGE_COLUMNS`.
@@ -123,22 +121,22 @@ async def judge_exchange(
     Raises:
         UserError: the budget is spent, or a key is refused; no other call would fare better.
     """
+    question = as_question(query)
+    text, system = question
     framed = ""
     try:
-        framed = await frame_query(rubric, query)
-        texts = [query, framed] if framed else [query]
-        calls = [target(Question(text, system).messages, sample=sample) for text in texts]
-        replies = await asyncio.gather(*calls)
+        framed = await frame_query(rubric, text)
+        questions = [question, Question(framed, system)] if framed else [question]
+        replies = await asyncio.gather(*(target(q.messages, sample=sample) for q in questions))
     except Exception as error:
-        question = Question(query, system)
         return unasked(question, FAILED, error=describe_error(error), pair_query=framed)
     reply = replies[0]
     pair = Counterpart(framed, replies[1]) if framed else None
-    judgement = await ask_judge(judge, rubric, query, reply, judge_sample, pair, system)
+    judgement = await ask_judge(judge, rubric, text, reply, judge_sample, pair, system)
     # the pair ended as the first of its answers that is not whole did
     outcomes = [answer.outcome for answer in replies if answer.outcome != ANSWERED]
     return {
-        "query": query,
+        "query": text,
         "system": system,
         "response": reply.text,
         "thinking": reply.thinking,

@@ -12,6 +12,12 @@ from chunkykit.surf.confirm import (
     robustness_by_rubric,
 )
 from chunkykit.surf.cover import CoverStrategy
+from chunkykit.surf.judged import (
+    MAX_FAILED_SHARE,
+    check_judged,
+    select_failures,
+    select_judged,
+)
 from chunkykit.surf.paper import (
     PaperStrategy,
     UniformStrategy,
@@ -38,15 +44,11 @@ from chunkykit.surf.precision import (
 )
 from chunkykit.surf.rewriters import llm_rewriter, rewrite_offline
 from chunkykit.surf.search import (
-    MAX_FAILED_SHARE,
     MODE_COLUMNS,
     PROBE_COLUMNS,
     SearchResult,
-    check_judged,
     run_search,
     run_searches,
-    select_failures,
-    select_judged,
 )
 from chunkykit.surf.strategy import Mode, Strategy
 from chunkykit.surf.writers import Gate, llm_gate, llm_writer, recombining_writer

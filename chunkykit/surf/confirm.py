@@ -16,7 +16,8 @@ from chunkykit.progress import gather_calls
 from chunkykit.provenance import system_prompts
 from chunkykit.rubrics import EXCHANGE_COLUMNS, VIOLATION_THRESHOLD, Rubric, judge_exchange
 from chunkykit.stats import clustered_wilson
-from chunkykit.surf.search import FIRST_FRESH_SAMPLE, count_outcomes, select_failures
+from chunkykit.surf.judged import select_failures
+from chunkykit.surf.search import FIRST_FRESH_SAMPLE, count_outcomes
 from chunkykit.types import Judge, Question, Rate, Rewriter, Target
 
 SAMPLES_PER_SEED = 1000  # sample numbers between two seeds
@@ -74,13 +75,7 @@ async def judge_fresh_answers(
     for i in range(total) if part is None else part:
         turn, position = divmod(i, len(queries))
         sample = FIRST_FRESH_SAMPLE + seed * SAMPLES_PER_SEED + turn
-        item = queries[position]
-        question = Question(item) if isinstance(item, str) else item
-        calls.append(
-            judge_exchange(
-                question.text, target, judge, rubric, sample, sample, system=question.system
-            )
-        )
+        calls.append(judge_exchange(queries[position], target, judge, rubric, sample, sample))
     answers = await gather_calls("fresh answers", calls, "answers", _count_failing)
     return pd.DataFrame(answers, columns=EXCHANGE_COLUMNS)
 

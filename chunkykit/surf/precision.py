@@ -21,7 +21,7 @@ from chunkykit.rubrics import (
     vote_scores,
 )
 from chunkykit.stats import clustered_wilson, wilson
-from chunkykit.surf.search import select_judged
+from chunkykit.surf.judged import select_judged
 from chunkykit.types import Rate
 
 DRAWS = 4000  # of a posterior

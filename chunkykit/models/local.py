@@ -1,6 +1,9 @@
 """Language models on this machine: llama.cpp servers on loopback (extra `local`).
 
-One server serves all processes that use a model. See `leases` for how they share it.
+The servers of a model serve all processes that use it. See `leases` for how they share them.
+Large weights have one server with a thread per core. Small ones have a server per core with one
+thread each: the threads of one server wait for each other several hundred times per token, which
+takes longer than the arithmetic of a small model.
 """
 
 import asyncio
@@ -12,7 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,6 +54,10 @@ DIGEST_BYTES = 2**20  # of a weights file's head and of its tail
 # Threads that wait for another one sleep. If they spin instead (the default), then beside another
 # busy process they take its time slices from the very thread that they wait for.
 THREADS_SLEEP = {"OMP_WAIT_POLICY": "passive"}
+THREADS_VARIABLE = "CHUNKYKIT_THREADS"  # cores that a model uses; all if it is not set
+SMALL_WEIGHTS = 500_000_000  # bytes of weights that run faster on one thread per server
+MAX_SERVERS = 8  # of one model
+PARALLEL_ANSWERS = 8  # answers of a model under way at once, divided among its servers
 
 _leases: dict[str, Lease] = {}  # by server, held until this process ends
 _leases_lock = threading.Lock()
@@ -205,8 +213,7 @@ class LocalModel:
         self.weights = weights
         self.adapters = adapters
         self.max_tokens = max_tokens
-        self._connections = Connections()
-        self._files: ServerFiles | None = None  # of the server, once it was needed
+        self._lanes = [_Lane(self, number) for number in range(server_threads(weights)[0])]
         self._extra_body: dict = {}
         if adapters:
             lora = [{"id": number, "scale": scale} for number, scale in scales.items()]
@@ -219,49 +226,95 @@ class LocalModel:
         with requires_extra("models"):
             import openai
         settings = {"max_tokens": self.max_tokens, "temperature": TEMPERATURE, **settings}
+        lane = min(self._lanes, key=lambda lane: lane.n_calls)
         for _ in range(MAX_TRIES):
-            wire = await self._connect()
-            request = without_none(wire.body(messages, **settings))
-            request["seed"] = sample % SEED_RANGE
-            request["extra_body"] = self._extra_body
-            try:
-                return await wire.send(request)
-            except openai.APIConnectionError:
-                # The server died or was stopped. The next try starts another one. The client is
-                # not closed: other calls on it may still get their answers.
-                self._connections.wires.remove(wire)
+            with lane.calling():
+                wire = await lane.connect()
+                request = without_none(wire.body(messages, **settings))
+                request["seed"] = sample % SEED_RANGE
+                request["extra_body"] = self._extra_body
+                try:
+                    return await wire.send(request)
+                except openai.APIConnectionError:
+                    # The server died or was stopped. The next try starts another one. The client
+                    # is not closed: other calls on it may still get their answers.
+                    lane.connections.wires.remove(wire)
         raise UserError(
             f"model '{self.name}': its server died {MAX_TRIES} times during one call. Check that "
             f"there is enough memory for it. Its log is in {cache_folder() / 'servers'}. The same "
             "command continues from here: answers are kept."
         )
 
-    async def _connect(self) -> Wire:
+    async def close(self) -> None:
+        """Close all connections. A later call opens new ones."""
+        for lane in self._lanes:
+            await lane.connections.close()
+
+
+class _Lane:
+    """The way to one of a model's servers."""
+
+    def __init__(self, model: LocalModel, number: int):
+        """Start without a server.
+
+        Args:
+            model: the model.
+            number: of the server among those of the model.
+        """
+        self.model = model
+        self.number = number
+        self.n_calls = 0  # under way
+        self.connections = Connections()
+        self._files: ServerFiles | None = None  # of the server, once it was needed
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Count a call while it is under way."""
+        self.n_calls += 1
+        try:
+            yield
+        finally:
+            self.n_calls -= 1
+
+    async def connect(self) -> Wire:
         """The wire of the running loop, to a server that proves that it is up."""
-        wires = self._connections.wires
+        wires = self.connections.wires
         wire = wires.get()
         if wire is not None and self._files is not None and not is_running(self._files):
             # Its port is free, and anybody may listen there by now.
             wires.remove(wire)
             wire = None
         if wire is None:
-            self._files = ServerFiles(_server_name(self.weights, self.adapters))
-            url, key = await asyncio.to_thread(serve_weights, self.weights, self.adapters)
+            place = (self.model.weights, self.model.adapters, self.number)
+            self._files = ServerFiles(_server_name(*place))
+            url, key = await asyncio.to_thread(serve_weights, *place)
             # Another call may have connected in the meantime.
             wire = wires.get_or_create(lambda: OpenAIWire(open_openai(f"{url}/v1", key), "local"))
         return wire
 
-    async def close(self) -> None:
-        """Close all connections. A later call opens new ones."""
-        await self._connections.close()
+
+def server_threads(weights: Path) -> tuple[int, int]:
+    """Divide the cores among the servers of a model.
+
+    Args:
+        weights: the GGUF file of the model.
+
+    Returns:
+        The number of servers, and of the threads of each.
+    """
+    cores = int(os.environ.get(THREADS_VARIABLE) or os.cpu_count() or 1)
+    if weights.stat().st_size > SMALL_WEIGHTS:
+        return 1, cores
+    return min(cores, MAX_SERVERS), 1
 
 
-def serve_weights(weights: Path, adapters: Sequence[Path] = ()) -> tuple[str, str]:
+def serve_weights(weights: Path, adapters: Sequence[Path] = (), number: int = 0) -> tuple[str, str]:
     """Find or start a server of weights and keep it up while this process lives.
 
     Args:
         weights: the GGUF file of the model.
         adapters: GGUF files of LoRA adapters, which the server loads and does not apply.
+        number: of the server among those of the model.
 
     Returns:
         (URL, key) of a server that answers.
@@ -269,7 +322,7 @@ def serve_weights(weights: Path, adapters: Sequence[Path] = ()) -> tuple[str, st
     Raises:
         UserError: if the server does not start, or the cache folder cannot be used.
     """
-    files = ServerFiles(_server_name(weights, adapters))
+    files = ServerFiles(_server_name(weights, adapters, number))
     with writable(files.folder):
         own_folder(files.folder)
         # The lease first: from now on a server that is up stays up.
@@ -285,9 +338,9 @@ def serve_weights(weights: Path, adapters: Sequence[Path] = ()) -> tuple[str, st
         start_lock.release()
 
 
-def _server_name(weights: Path, adapters: Sequence[Path]) -> str:
-    """Sixteen hexadecimal digits of the files' paths, sizes and times of change."""
-    identity = []
+def _server_name(weights: Path, adapters: Sequence[Path], number: int = 0) -> str:
+    """Sixteen hexadecimal digits of the server's number and the files' paths, sizes and times."""
+    identity: list[object] = [number]
     for path in (weights, *adapters):
         stat = path.stat()
         identity.append((str(path), stat.st_size, stat.st_mtime_ns))
@@ -297,7 +350,10 @@ def _server_name(weights: Path, adapters: Sequence[Path]) -> str:
 def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -> tuple[str, str]:
     """Start a server and wait until it answers. The start lock must be held."""
     files.state.unlink(missing_ok=True)  # a server that misses its state file ends
-    command = [sys.executable, "-m", "chunkykit.models.server", files.name, str(LINGER_SECONDS)]
+    n_servers, threads = server_threads(weights)
+    slots = max(1, PARALLEL_ANSWERS // n_servers)
+    command = [sys.executable, "-m", "chunkykit.models.server", files.name]
+    command += [str(number) for number in (LINGER_SECONDS, threads, slots)]
     command += [str(path) for path in (weights, *adapters)]
     with writable(files.log), _new_log(files.log) as log:
         child = subprocess.Popen(

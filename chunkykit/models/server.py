@@ -1,4 +1,4 @@
-"""The process of a llama.cpp server: python -m chunkykit.models.server NAME LINGER WEIGHTS ...
+"""A llama.cpp server: python -m chunkykit.models.server NAME LINGER THREADS SLOTS WEIGHTS ...
 
 It reads its key from standard input, locks its running lock, writes its address to its state file
 once it answers, and ends when nobody has held a lease for LINGER seconds. See `leases`.
@@ -18,22 +18,21 @@ from chunkykit.errors import requires_extra
 from chunkykit.files import write_json
 from chunkykit.models.leases import ServerFiles, is_leased, lock_file
 
-THREADS_VARIABLE = "CHUNKYKIT_THREADS"  # threads of a server; all cores if it is not set
-# Together these size the server's memory for texts.
-PARALLEL_ANSWERS = 8  # answers under way at once
 TOKENS_PER_ANSWER = 2048  # tokens of an answer and its question
 LEASE_POLL_SECONDS = 1
 HEALTH_POLL_SECONDS = 0.05
 HEALTH_TIMEOUT_SECONDS = 20
 
 
-def start_llama(key: str, weights: str, adapters: Sequence[str]) -> Any:
+def start_llama(key: str, weights: str, adapters: Sequence[str], threads: int, slots: int) -> Any:
     """Start llama.cpp in this process.
 
     Args:
         key: the key that clients must send.
         weights: the GGUF file of the model.
         adapters: the GGUF files of LoRA adapters. All are loaded and none is applied.
+        threads: that compute.
+        slots: answers under way at once.
 
     Returns:
         The `xllamacpp.Server`, which listens on loopback.
@@ -44,13 +43,11 @@ def start_llama(key: str, weights: str, adapters: Sequence[str]) -> Any:
     params.model.path = weights
     params.api_keys = [key]
     params.ui = False
-    params.n_parallel = PARALLEL_ANSWERS
-    params.n_ctx = PARALLEL_ANSWERS * TOKENS_PER_ANSWER
+    params.n_parallel = slots
+    params.n_ctx = slots * TOKENS_PER_ANSWER
     params.cache_ram_mib = 0
-    # Beside another busy process one thread is faster than two of two.
-    n_threads = int(os.environ.get(THREADS_VARIABLE) or os.cpu_count() or 1)
-    params.cpuparams.n_threads = n_threads
-    params.cpuparams_batch.n_threads = n_threads
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
     adapter_infos = []
     for path in adapters:
         info = xllamacpp.CommonAdapterLoraInfo()
@@ -119,12 +116,16 @@ def end_without_state(files: ServerFiles) -> None:
     os._exit(0)
 
 
-def main(name: str, linger_seconds: str, weights: str, *adapters: str) -> None:
+def main(
+    name: str, linger_seconds: str, threads: str, slots: str, weights: str, *adapters: str
+) -> None:
     """Serve until nobody needs the server.
 
     Args:
         name: identifies the server's files.
         linger_seconds: how long to wait for another client.
+        threads: that compute.
+        slots: answers under way at once.
         weights: the GGUF file of the model.
         *adapters: the GGUF files of LoRA adapters.
     """
@@ -132,7 +133,7 @@ def main(name: str, linger_seconds: str, weights: str, *adapters: str) -> None:
     key = sys.stdin.read()
     os.umask(0o077)  # the state file holds the key
     running_lock = lock_file(files.running_lock)  # an earlier server may be about to end
-    server = start_llama(key, weights, adapters)
+    server = start_llama(key, weights, adapters, int(threads), int(slots))
     wait_until_ready(server.listening_address)
     state = {"url": server.listening_address, "key": key, "pid": os.getpid()}
     write_json(files.state, state)

@@ -93,9 +93,12 @@ def excerpt_bounds(length: int, place: tuple[int, int] | None, most: int) -> tup
         most: characters that are shown.
 
     Returns:
-        [start, end) of what is shown: the place, with twice as much behind it as before it.
+        [start, end) of what is shown: the beginning where that holds the place, else the place
+        with twice as much behind it as before it.
     """
     start, end = place or (0, 0)
+    if end <= most:
+        return 0, min(length, most)
     before = max(0, most - (end - start)) // 3
     first = min(max(0, start - before), max(0, length - most))
     return first, min(length, first + most)
@@ -110,9 +113,16 @@ def excerpt(text: str, place: tuple[int, int] | None, most: int) -> str:
         most: characters that stay.
 
     Returns:
-        The text, with an ellipsis at either end where it was cut.
+        The text in whole words where it has any, with an ellipsis at either end where it was cut.
     """
     start, end = excerpt_bounds(len(text), place, most)
+    first, last = place or (start, start)
+    if start:
+        space = text.find(" ", start - 1, first)
+        start = space + 1 if space >= 0 else start
+    if end < len(text):
+        space = text.rfind(" ", last, end + 1)
+        end = space if space >= 0 else end
     return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
 
 

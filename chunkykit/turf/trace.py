@@ -30,7 +30,7 @@ MAX_COLUMNS = 100  # of the sentence of a printed trace
 MIN_SHOWN_SHARE = 0.01  # of the evidence, below which a chunk is not printed
 MAX_SHOWN_CHUNKS = 5  # chunks of a printed trace
 SHOWN_PROMPT_CHARACTERS = 70  # of each example of a printed trace
-SHOWN_RESPONSE_CHARACTERS = 50
+SHOWN_RESPONSE_CHARACTERS = 70
 SHARE_COLUMNS = ["chunk", "share", "base_share", "lift", "lift_low", "rows"]
 NUMBER_COLUMNS = [
     "trigger",

@@ -29,7 +29,7 @@ from chunkykit.lab.folder import (
 )
 from chunkykit.lab.labels import format_labels, refresh_labels
 from chunkykit.lab.opening import from_clone, lock_folder
-from chunkykit.lab.report import format_report, summarise_run, summarise_search
+from chunkykit.lab.report import ended_early, format_report, summarise_run, summarise_search
 from chunkykit.lab.run import Run, resume_run, start_run
 from chunkykit.lab.settings import (
     DEFAULT_SETTINGS,
@@ -67,6 +67,7 @@ __all__ = [
     "conform_table",
     "do_stage",
     "empty_table",
+    "ended_early",
     "estimate_plan",
     "explore",
     "failures_of_runs",

@@ -7,7 +7,7 @@ import pandas as pd
 from chunkykit.files import write_json
 from chunkykit.lab.labels import format_labels, summarise_run_labels
 from chunkykit.lab.run import Run
-from chunkykit.lab.settings import name_judges
+from chunkykit.lab.settings import Sizes, name_judges
 from chunkykit.mixtures import name_source
 from chunkykit.numbers import auc, decimal, dollars, interval, percent
 from chunkykit.organisms import ORGANISMS
@@ -63,7 +63,10 @@ def summarise_run(run: Run) -> dict:
             "skipped": len(mixture.skipped),
         },
         "labels": summarise_run_labels(run),
-        "search": {**_count_candidates(probes), "ended_early": _ended_early(run, probes)},
+        "search": {
+            **_count_candidates(probes),
+            "ended_early": ended_early(run.settings.sizes, probes),
+        },
         "agreement": _measure_agreements(probes),
         "confirmed": run.read("confirmed").to_dict("records"),
         "pairs": _best_pairs(run),
@@ -165,9 +168,16 @@ def _count_candidates(probes: pd.DataFrame) -> dict:
     }
 
 
-def _ended_early(run: Run, probes: pd.DataFrame) -> list[dict]:
-    """The searches that had enough failures before their budget was spent."""
-    sizes = run.sizes
+def ended_early(sizes: Sizes, probes: pd.DataFrame) -> list[dict]:
+    """List the searches that had enough failures before their budget was spent.
+
+    Args:
+        sizes: of the run.
+        probes: its candidates.
+
+    Returns:
+        {rubric, candidates, budget} per such search.
+    """
     budget = sizes.runs * sizes.iterations * sizes.candidates
     spent = probes[probes["arm"] == "search"].groupby("rubric", sort=False).size()
     return [

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from chunkykit.lab import RunFolder, format_labels
+from chunkykit.lab import RunFolder, ended_early, format_labels
 from chunkykit.numbers import decimal, percent, with_interval
 from chunkykit.results.blocks import (
     Block,
@@ -77,8 +77,23 @@ def _searched(run: RunFolder) -> Section:
     blocks: list[Block] = [
         Table(["rubric", "what the model should do", "what counts as a failure"], principles),
         Table(header, rows),
+        *_search_notes(run, probes),
     ]
     return Section("What was searched", blocks)
+
+
+def _search_notes(run: RunFolder, probes: pd.DataFrame) -> list[Block]:
+    """What else one must know to read the counts of candidates."""
+    early = ended_early(run.settings.sizes, probes)
+    spent = [f"{row['rubric']} after {row['candidates']} of {row['budget']}" for row in early]
+    lines = []
+    if spent:
+        ends = f"With enough failures, these searches ended early: {', '.join(spent)}"
+        lines.append(f"{ends}. Their failures per candidate are a little too high.")
+    control = probes[probes["arm"] == "control"].groupby("rubric")["query"].agg(frozenset)
+    if len(control) > 1 and control.nunique() == 1:
+        lines.append("The rubrics judge answers to the same queries in the control arm.")
+    return [Bullets(lines)] if lines else []
 
 
 def _judges(run: RunFolder) -> Section:

@@ -32,7 +32,7 @@ def test_compare_shows_runs_side_by_side(tmp_path, capsys):
     assert run_command("compare", *folders, "--out", out) == 0
     output = capsys.readouterr().out
     assert "model,rubric,rate,low,high,n" in output
-    assert "organism:fast (a),code,0.500,0.250,0.750,12" in output
+    assert "organism:fast (a),code,0.5,0.25,0.75,12" in output
     assert "\nvllm:x,code" in output
     assert (out / "behaviours.html").exists()
     assert "judge offline" in (out / "behaviours.json").read_text()

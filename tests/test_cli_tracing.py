@@ -246,10 +246,9 @@ def test_a_trace_is_verified_by_the_judge(server, trace, calls, model_name, caps
     assert verified["judge"] == model_name
     assert verified["p_crux_given_trigger"]["low"] > verified["p_crux_without"]["high"]
     assert trace(*exchange, "--max-calls", 0) == 0, "the ledger has the answers"
-    lines = capsys.readouterr().out.splitlines()
-    (first,) = [i for i, line in enumerate(lines) if line.startswith("verified    P(crux) ")]
-    assert lines[first].endswith(f"says {model_name}")
-    assert lines[first + 1].startswith("  cosines   wrong about the trigger of 0 of 20 rows, ")
+    text = " ".join(capsys.readouterr().out.split())  # in lines of a fixed width
+    _, _, verdict = text.partition("verified P(crux) ")
+    assert f"says {model_name} cosines wrong about the trigger of 0 of 20 rows, " in verdict
 
 
 def test_verifying_needs_a_judge_and_two_rows(trace, calls, model_name, capsys):
@@ -273,7 +272,7 @@ def test_a_failed_verification_is_shown_and_the_trace_with_it(
     assert "noncompliance" in printed.out
     failed = 20 - calls["verify"]
     assert 0 < failed < 20
-    assert f"{failed} of 20 calls failed (BadRequestError" in printed.out
+    assert f"{failed} of 20 calls failed (BadRequestError" in " ".join(printed.out.split())
     assert f"verify: {failed} of 20 calls failed" in printed.err
     server[1].fails.clear()
     assert trace(*exchange, "--max-calls", failed) == 0

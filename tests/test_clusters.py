@@ -87,6 +87,21 @@ def test_duplicates_share_one_place_and_do_not_make_density():
     assert points["cluster"].tolist()[: len(vectors)] == alone["cluster"].tolist()
 
 
+@pytest.mark.slow
+def test_a_stock_answer_is_a_cluster_of_its_own_and_alike_ones_are_one():
+    """A model that refuses in one of two wordings has too few distinct answers for HDBSCAN."""
+    vectors, _ = blobs()
+    rng = np.random.default_rng(0)
+    far = rng.normal(size=vectors.shape[1])
+    wordings = np.stack([far, far + 0.1 * rng.normal(size=len(far))])
+    wordings /= np.linalg.norm(wordings, axis=1, keepdims=True)
+    stock = np.repeat(wordings, 20, axis=0)
+    points = cluster_vectors(np.concatenate([vectors, stock]), seed=3)
+    own = points["cluster"].iloc[len(vectors) :]
+    assert own.nunique() == 1
+    assert own.iloc[0] != NOISE
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 6])
 def test_few_points_are_one_cluster(n):
     vectors, _ = blobs(n=2)

@@ -136,7 +136,7 @@ def test_index_and_trace_by_the_command_line(name, tmp_path, capsys):
     command = ["index", "--mixture", "demo:200", "--out", folder, "--embedder", name]
     assert run_command(*command, "--max-calls", 0) == 2
     assert run_command(*command) == 0
-    assert "model calls" in capsys.readouterr().out
+    assert "model calls" in capsys.readouterr().err
     exchange = ["--rubric", "rebut", "--query", "When did Ada write it?"]
     exchange += ["--response", "Ada did not write it."]
     Server.requests.clear()

@@ -91,7 +91,7 @@ def wheel(tmp_path_factory):
 def files_below(folder):
     """The files of the checkout that a wheel should have, as names in it."""
     for path in (ROOT / folder).rglob("*"):
-        caches = {"__pycache__", ".ipynb_checkpoints", "runs"} & set(path.parts)
+        caches = {"__pycache__", ".ipynb_checkpoints", ".ruff_cache", "runs"} & set(path.parts)
         if path.is_file() and not caches:
             yield path.relative_to(ROOT).as_posix()
 

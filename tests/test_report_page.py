@@ -135,8 +135,8 @@ def test_a_finished_report_has_everything_that_was_measured(stages):
     for rubric in run.rubrics:
         assert rubric.principle in text
         assert rubric.violation in text
-    confirmed = run.read("confirmed").set_index("rubric")
-    assert with_interval(confirmed.loc["rebut"].to_dict()) in text
+    confirmed = run.read("confirmed").query("n > 0")
+    assert with_interval(confirmed.iloc[0].to_dict()) in text
     assert "control, per candidate" in text
     assert "no failure found" in text  # of rubric math
     assert "Judged by offline; confirmed by offline." in text
@@ -169,7 +169,8 @@ def test_a_run_writes_its_report_and_says_where(stages, tmp_path, capsys):
         arguments += ["-p", f"{name}={size}"]
     (folder / "report.html").unlink()
     assert run_command("run", *arguments, "--no-notebooks") == 0
-    assert capsys.readouterr().out.rstrip().endswith(f"report     {folder / 'report.html'}")
+    last = capsys.readouterr().out.rstrip().splitlines()[-1]
+    assert last.split() == ["report", str(folder / "report.html")]
     assert "All stages are done." in (folder / "report.html").read_text("utf-8")
     other = tmp_path / "page.html"
     assert run_command("export", folder, "--to", "html", "--out", other) == 0
@@ -207,7 +208,8 @@ def test_open_prints_the_path_or_opens_a_browser(stages, tmp_path, capsys):
     browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
     browser.chmod(0o700)
     for command, words in ((str(browser), "opened in the browser"), ("/missing", "open it in")):
-        assert words in run_in_a_terminal(["open", str(folder)], BROWSER=command)
+        printed = run_in_a_terminal(["open", str(folder)], BROWSER=command)
+        assert words in " ".join(printed.split())
     assert opened.read_text().strip() == (folder / "report.html").as_uri()
 
 

@@ -13,6 +13,7 @@ from chunkykit.lab import read_run
 from chunkykit.results import format_markdown, report_of_run
 from chunkykit.results.atlas import ATLAS_OPTIONS
 from chunkykit.rubrics import parse_labels
+from chunkykit.turf import merge_traces
 
 FAILURES = [
     {
@@ -207,7 +208,8 @@ def test_every_form_of_a_run(fast_run, tmp_path, capsys):
         "Limits",
     ):
         assert f"## {heading}\n" in report
-    assert report.count("### Trace ") == len(run.read("traces"))
+    findings = merge_traces(run.read("traces"), run.read("trace_chunks"))
+    assert report.count("### Trace ") == len(findings)
     assert "All stages are done." in report
     assert run_command("export", fast_run, "--index", "i", "--html", tmp_path / "p.html") == 2
     assert "--index is for a log" in capsys.readouterr().err

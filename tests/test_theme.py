@@ -42,7 +42,7 @@ def image_paths(folder):
 @pytest.mark.skipif(not HAS_CHROME, reason="needs a Chrome or Chromium")
 def test_figures_are_saved_as_images_too(drawings, tmp_path):
     line = figures.save_figures(drawings, tmp_path)
-    assert line == f"2 figure(s) as HTML, JSON, PNG and SVG in {tmp_path}."
+    assert line == f"2 figures as HTML, JSON, PNG and SVG in {tmp_path}."
     for path in image_paths(tmp_path):
         start = path.read_bytes()[:8]
         assert start == b"\x89PNG\r\n\x1a\n" if path.suffix == ".png" else start[:4] == b"<svg"

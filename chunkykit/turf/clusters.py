@@ -19,6 +19,7 @@ from chunkykit.types import Embedder
 
 NOISE = -1
 MIN_RESPONSES = 12  # distinct responses below which neighbourhoods mean nothing
+STOCK_DISTANCE = 0.3  # cosine distance up to which two stock answers are alike (our choice)
 MIN_NORM = 1e-9  # of a vector, so that a zero vector stays zero
 # UMAP compiles these anew in every process: ten seconds of its first map
 COMPILED_BY_UMAP = {
@@ -75,7 +76,8 @@ def cluster_vectors(
 
     Clusters come from more dimensions than the map has, because two dimensions tear groups apart.
     Equal vectors are collapsed first and share one place: they would distort UMAP's neighbourhoods,
-    and HDBSCAN would see density where there is only repetition.
+    and HDBSCAN would see density where there is only repetition. A stock answer, which is repeated
+    as often as a cluster is large, is no noise all the same.
 
     Args:
         vectors: unit vectors, shape (n, d).
@@ -92,7 +94,9 @@ def cluster_vectors(
         UserError: umap-learn or hdbscan is not installed.
     """
     # rounded, so that vectors count as equal that differ in the last bits alone
-    unique, inverse = np.unique(np.round(vectors, 5), axis=0, return_inverse=True)
+    unique, inverse, counts = np.unique(
+        np.round(vectors, 5), axis=0, return_inverse=True, return_counts=True
+    )
     inverse = inverse.ravel()
     if len(unique) < MIN_RESPONSES:
         labels = np.zeros(len(unique), int)
@@ -107,10 +111,40 @@ def cluster_vectors(
                 wide = _umap(unique, dimensions, neighbors, seed)
             advance()
             labels = _hdbscan(wide, min_size)
+            labels = _cluster_stock_answers(unique, labels, counts >= min_size)
             advance()
     return pd.DataFrame(
         {"cluster": labels[inverse], "x": places[inverse, 0], "y": places[inverse, 1]}
     )
+
+
+def _cluster_stock_answers(
+    vectors: np.ndarray, labels: np.ndarray, is_stock: np.ndarray
+) -> np.ndarray:
+    """The labels, with clusters of the stock answers that are noise to HDBSCAN.
+
+    Args:
+        vectors: distinct vectors, shape (n, d).
+        labels: their clusters, shape (n,).
+        is_stock: whether so many exchanges share the vector as make a cluster, shape (n,).
+
+    Returns:
+        The labels, shape (n,).
+    """
+    stray = np.flatnonzero(is_stock & (labels == NOISE))
+    if not len(stray):
+        return labels
+    groups = np.zeros(len(stray), int)
+    if len(stray) > 1:
+        from sklearn.cluster import AgglomerativeClustering
+
+        alike = AgglomerativeClustering(
+            n_clusters=None, distance_threshold=STOCK_DISTANCE, metric="cosine", linkage="average"
+        )
+        groups = alike.fit_predict(vectors[stray])
+    extended = labels.copy()
+    extended[stray] = labels.max() + 1 + groups
+    return extended
 
 
 def _principal_plane(vectors: np.ndarray) -> np.ndarray:

@@ -93,11 +93,7 @@ def cluster_vectors(
     Raises:
         UserError: umap-learn or hdbscan is not installed.
     """
-    # rounded, so that vectors count as equal that differ in the last bits alone
-    unique, inverse, counts = np.unique(
-        np.round(vectors, 5), axis=0, return_inverse=True, return_counts=True
-    )
-    inverse = inverse.ravel()
+    unique, inverse, counts = _distinct(vectors)
     if len(unique) < MIN_RESPONSES:
         labels = np.zeros(len(unique), int)
         places = _principal_plane(unique)
@@ -116,6 +112,14 @@ def cluster_vectors(
     return pd.DataFrame(
         {"cluster": labels[inverse], "x": places[inverse, 0], "y": places[inverse, 1]}
     )
+
+
+def _distinct(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The distinct vectors, the number of each vector among them, and how often each is there."""
+    # rounded, so that vectors count as equal that differ in the last bits alone
+    rounded = np.round(vectors, 5)
+    unique, inverse, counts = np.unique(rounded, axis=0, return_inverse=True, return_counts=True)
+    return unique, inverse.ravel(), counts
 
 
 def _cluster_stock_answers(

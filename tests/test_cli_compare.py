@@ -1,5 +1,6 @@
 """`chunkykit compare`: runs side by side, the paired test, and another target."""
 
+import asyncio
 import io
 import json
 import sqlite3
@@ -11,8 +12,18 @@ from commands import run_command
 from test_search_command import attributes, log, search_arguments, world  # noqa: F401
 
 from chunkykit import cli
-from chunkykit.lab import compare_runs, empty_table, read_table, start_run, start_sibling
+from chunkykit.lab import (
+    answer_queries_of,
+    compare_runs,
+    empty_table,
+    read_table,
+    resume_run,
+    start_run,
+    start_sibling,
+)
+from chunkykit.models import ChatModel
 from chunkykit.rubrics import EXCHANGE_COLUMNS
+from chunkykit.types import Reply
 
 CONFIRMED = (
     empty_table("confirmed")
@@ -129,6 +140,23 @@ def test_the_queries_of_a_run_are_put_to_another_target(attributes, tmp_path, ca
     paired = pd.read_csv(io.StringIO(output.split("\n\n")[1]))
     assert paired["difference"][0] > 0.9
     assert paired["p_adjusted"][0] < 0.01
+
+
+def test_a_query_is_put_to_another_target_under_its_system_prompt(tmp_path, monkeypatch):
+    first = write_run(tmp_path / "a", [90, 90])
+    answers = read_table(first, "answers").assign(query="Q", system=["Filter: on", ""])
+    resume_run(first).write("answers", answers)
+    sibling = start_sibling(first, "vllm:x", tmp_path / "b")
+    seen = []
+
+    async def answer(messages, **_):
+        seen.append([turn["content"] for turn in messages])
+        return Reply("I'm sorry, but I can't help with that.", "stop")
+
+    monkeypatch.setattr(sibling, "target", lambda: ChatModel("other", answer))
+    asyncio.run(answer_queries_of(sibling, first))
+    assert seen == [["Filter: on", "Q"], ["Q"]]
+    assert list(read_table(tmp_path / "b", "answers")["system"]) == ["Filter: on", ""]
 
 
 def test_a_paid_target_is_asked_about_first(tmp_path, monkeypatch, capsys):

@@ -120,6 +120,14 @@ def searched(tmp_path):
     return run, probes.assign(id=exchange_ids(probes))
 
 
+def test_whoever_labels_sees_the_system_prompt(searched):
+    run, probes = searched
+    probes["system"] = ["Filter: on"] + [""] * (len(probes) - 1)
+    items = labelling_items(probes, run.rubric_by_name)
+    assert items[0]["more"] == [("System prompt above the query", "Filter: on")]
+    assert items[1]["more"] == []
+
+
 def test_the_page_is_blind_and_inert(searched, capsys):
     run, probes = searched
     assert main(["label", str(run.folder), "--n", "8"]) == 0

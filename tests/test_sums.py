@@ -9,6 +9,7 @@ import sys
 import pandas as pd
 import pytest
 from aiohttp import web
+from chat_server import completion
 from conftest import serving
 
 from chunkykit import cli
@@ -212,19 +213,6 @@ def test_the_command_draws_the_sum_grid_and_a_second_run_gives_the_same(tmp_path
 
     assert grid.to_dict() == asyncio.run(second_grid()).to_dict()
     assert (out / "figures" / "sum_grid.html").exists()
-
-
-def completion(text: str) -> dict:
-    """The body of an OpenAI-compatible answer."""
-    message = {"role": "assistant", "content": text}
-    return {
-        "id": "x",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
-        "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-    }
 
 
 async def run_sums_command(out, url: str, *options: str) -> tuple[int, str]:

@@ -19,7 +19,7 @@ from chunkykit.mixtures import name_source
 from chunkykit.models import check_model
 from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, with_known_pairs
 from chunkykit.stats import adjust, paired_difference
-from chunkykit.surf import failure_rate, judge_fresh_answers
+from chunkykit.surf import distinct_questions, failure_rate, judge_fresh_answers
 
 COMPARED_COLUMNS = ["model", "rubric", "rate", "low", "high", "n"]
 PAIRED_COLUMNS = [
@@ -244,9 +244,9 @@ async def answer_queries_of(run: Run, folder) -> pd.DataFrame:
     rows = []
     for rubric in run.rubrics:
         own = others[others["rubric"] == rubric.name]
-        queries = list(own["query"].drop_duplicates())
+        questions = distinct_questions(own)
         framing = _framed_as(rubric, own)
-        fresh = await judge_fresh_answers(queries, run.target(), judge, framing, n=len(own))
+        fresh = await judge_fresh_answers(questions, run.target(), judge, framing, n=len(own))
         tables.append(fresh.assign(rubric=rubric.name))
         rows.append(_confirmed_row(rubric, fresh))
     run.write("answers", pd.concat(tables, ignore_index=True))

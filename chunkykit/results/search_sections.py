@@ -213,6 +213,8 @@ def _best_failures(run: RunFolder, rubric: str) -> pd.DataFrame:
 
 def _quotes(row: dict[Any, Any]) -> list[Quote]:
     quotes = [Quote("query", row["query"]), Quote("response", row["response"])]
+    if isinstance(row.get("system"), str) and row["system"]:
+        quotes.insert(0, Quote("system prompt", row["system"]))
     if row.get(PAIR_COLUMNS[0]):
         labels = ("query in the other framing", "response to it")
         quotes += [

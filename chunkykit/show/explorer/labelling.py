@@ -33,20 +33,25 @@ def labelling_items(sample: pd.DataFrame, rubrics: Mapping[str, Rubric]) -> list
             "allows": rubrics[exchange["rubric"]].not_violation,
             "query": cut_text(exchange["query"]),
             "response": cut_text(exchange["response"]),
-            "more": _other_framing(exchange),
+            "more": _context(exchange),
         }
         for exchange in sample.to_dict("records")
     ]
 
 
-def _other_framing(exchange: dict) -> list[tuple[str, str]]:
-    """Headings and texts of the other half of a matched pair; none of a single exchange."""
-    query = exchange.get("pair_query")
-    if not isinstance(query, str) or not query:
-        return []
-    headings = ("Query in the other framing", "Response to that")
-    texts = (query, exchange["pair_response"])
-    return [(name, cut_text(text)) for name, text in zip(headings, texts, strict=True)]
+def _context(exchange: dict) -> list[tuple[str, str]]:
+    """Headings and texts of the system prompt and of a pair's other half, where there are any."""
+    headings = {
+        "system": "System prompt above the query",
+        "pair_query": "Query in the other framing",
+        "pair_response": "Response to that",
+    }
+    texts = {column: exchange.get(column) for column in headings}
+    return [
+        (headings[column], cut_text(text))
+        for column, text in texts.items()
+        if isinstance(text, str) and text
+    ]
 
 
 def view_labels(folder: Path) -> dict[str, dict]:

@@ -58,6 +58,20 @@ def test_the_candidate_that_separates_is_chosen_and_its_auc_is_about_right():
     assert check.low < roc_auc_score(in_chunk, good) < check.high
 
 
+def test_a_second_behaviour_of_the_chunk_does_not_blur_the_trigger():
+    """Half of the chunk shows the crux, under one trigger; all of it has something else in common.
+
+    Some rows of other chunks have that, too.
+    """
+    in_chunk = np.arange(500) < 100
+    shows = np.arange(500) < 50
+    trigger = shows.astype(float)
+    common = (np.arange(500) < 140).astype(float)
+    compared = Comparison(shows.astype(float), in_chunk, 50, seed=0)
+    best, _ = compared.choose(np.stack([common, trigger]))
+    assert best == 1
+
+
 def test_the_check_of_noise_is_no_better_than_chance():
     """The best of many random candidates looks good where it was chosen, and not on the rest."""
     checks = []

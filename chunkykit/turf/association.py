@@ -124,28 +124,32 @@ def nearest_rows(shows: np.ndarray, k: int) -> np.ndarray:
     return nearest
 
 
-def weighted_auc(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_auc(
+    values: np.ndarray, weights: np.ndarray, against: np.ndarray | None = None
+) -> np.ndarray:
     """Say how well values tell rows that count from rows that do not.
 
     Args:
         values: shape (m, n).
         weights: how much each row is one that counts, from 0 to 1, shape (n,).
+        against: how much each row is one that does not, from 0 to 1, shape (n,); None for the rest
+            of each weight.
 
     Returns:
         P(a row that counts has the larger value than one that does not), ties half; shape (m,).
         .5 where no row counts, or every one does.
     """
-    positive = weights.sum()
-    negative = len(weights) - positive
-    if positive <= 0 or negative <= 0:
+    rest = 1 - weights if against is None else against
+    n_pairs = weights.sum() * rest.sum()
+    if n_pairs <= 0:
         return np.full(len(values), 0.5)
-    return np.array([_auc(row, weights) / (positive * negative) for row in values])
+    return np.array([_auc(row, weights, rest) / n_pairs for row in values])
 
 
-def _auc(values: np.ndarray, weights: np.ndarray) -> float:
+def _auc(values: np.ndarray, weights: np.ndarray, rest: np.ndarray) -> float:
     """Sum over pairs of a row that counts and one that does not; a tie is half a pair."""
     _, place = np.unique(values, return_inverse=True)
     positive = np.bincount(place, weights)
-    negative = np.bincount(place, 1 - weights)
+    negative = np.bincount(place, rest)
     below = np.cumsum(negative) - negative
     return float(positive @ (below + negative / 2))

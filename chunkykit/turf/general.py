@@ -150,9 +150,14 @@ class Comparison:
         return int(np.argmax(self._separation(grades, everywhere) * coverage)), check
 
     def _separation(self, grades: np.ndarray, where: np.ndarray) -> np.ndarray:
-        """How far the mean of two AUCs, by crux and by chunk, is above chance, (m,)."""
+        """How far the mean of two AUCs, by crux and by chunk, is above chance, (m,).
+
+        Rows of the chunk that do not show the crux count for nothing in the second one: a chunk may
+        teach another behaviour as well, and its rows may carry other triggers.
+        """
         by_crux = weighted_auc(grades[:, where], self.shows[where])
-        by_chunk = weighted_auc(grades[:, where], self.in_chunk[where])
+        in_chunk = self.in_chunk[where]
+        by_chunk = weighted_auc(grades[:, where], in_chunk * self.shows[where], 1 - in_chunk)
         return (by_crux + by_chunk) / 2 - CHANCE
 
 

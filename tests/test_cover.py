@@ -212,6 +212,20 @@ def test_a_case_is_waited_for_where_each_answer_counts():
         assert strategy.is_waiting == (enough is not None)
 
 
+def test_a_known_failure_is_the_first_case():
+    lead = (3, 5, *sorted(PAIRS[0]))
+    strategy = CoverStrategy(POOL, np.random.default_rng(0), enough=10, leads=[lead])
+    for i in range(30):
+        attributes = strategy.draw(i)
+        assert strategy.pending[i].reason == "follow"
+        score = 85.0 if PAIRS[0] <= set(attributes) else 0.0
+        strategy.learn(i, {"attributes": attributes, "score": score, "query": str(i)})
+        if strategy.modes:
+            break
+    assert modes(strategy) == [PAIRS[0]]
+    assert not strategy.explored
+
+
 def test_searches_explore_the_same_while_they_know_no_mode():
     drawn = []
     for seed in (1, 2):

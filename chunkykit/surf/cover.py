@@ -87,6 +87,7 @@ class CoverStrategy:
         *,
         explore_rng: np.random.Generator | None = None,
         enough: int | None = None,
+        leads: Sequence[tuple[int, ...]] = (),
     ):
         """Start without any mode.
 
@@ -99,6 +100,7 @@ class CoverStrategy:
                 that share a seed of it know no mode, they explore the same candidates.
             enough: failing queries after which the search may end, and opens no more cases. Each
                 answer counts then, see the top of this module. None: it spends its budget.
+            leads: attributes of candidates that are known to fail. They are the first cases.
         """
         n_attributes = len(pool.sentences)
         self.pool = pool
@@ -117,10 +119,11 @@ class CoverStrategy:
         self._times_explored = np.zeros(n_attributes)  # candidates drawn to explore an attribute
         self._n_explored = 0  # results of explored candidates, judged or not
         self._times_together: Counter[tuple[int, int]] = Counter()  # draws per pair of suspects
-        self._unexplained: deque[tuple[int, ...]] = deque()  # violations that wait for a case
+        self._unexplained = deque(leads)  # violations that wait for a case
         self._cases: list[Case] = []
         self._questions: deque[Question] = deque()
         self._choose_suspects(self.prior)
+        self._open_cases()
 
     @property
     def has_enough(self) -> bool:

@@ -135,6 +135,7 @@ async def run_search(
     eager: bool = False,
     patience: float = math.inf,
     enough: int | None = None,
+    leads: Sequence[tuple[int, ...]] = (),
 ) -> SearchResult:
     """Try runs x iterations x candidates. Defaults: the released tool (paper: 15 x 20 x 360).
 
@@ -156,15 +157,15 @@ async def run_search(
         eager: learn from results as they arrive; the seed then no longer fixes the draws.
         patience: seconds for which nothing arrives before a late answer is not waited for.
         enough: failing queries after which "cover" may end, see `cover`. None spends the budget.
+        leads: attributes of candidates that are known to fail, for "cover" to begin with.
 
     Returns:
         Candidates and modes. A candidate whose writer, target or judge failed has an error.
     """
     schedule = _make_schedule(strategy, candidates, iterations, runs, window, eager, patience)
     attempt = partial(_try_candidate, pool, write, gate, target, judge, rubric)
-    make = partial(_make_run, strategy, pool, rubric, buffer, prior, enough, seed)
-    searches = [_stream_run(*make(run), attempt, schedule) for run in range(schedule.runs)]
-    return _tabulate(pool, rubric, strategy, schedule, await asyncio.gather(*searches))
+    make = partial(_make_run, strategy, pool, rubric, buffer, prior, enough, leads, seed)
+    return _tabulate(pool, rubric, strategy, schedule, await _try_all(make, attempt, schedule))
 
 
 def _make_run(
@@ -174,6 +175,7 @@ def _make_run(
     buffer: int,
     prior: np.ndarray | None,
     enough: int | None,
+    leads: Sequence[tuple[int, ...]],
     seed: int,
     run: int,
 ) -> tuple[Strategy, "_SampleNumbers"]:
@@ -183,7 +185,7 @@ def _make_run(
     own_rng = np.random.default_rng([*source, *rubric.name.encode()])
     if strategy == "cover":
         learner: Strategy = CoverStrategy(
-            pool, own_rng, prior, explore_rng=shared_rng, enough=enough
+            pool, own_rng, prior, explore_rng=shared_rng, enough=enough, leads=leads
         )
     elif strategy == "paper":
         learner = PaperStrategy(pool, own_rng, buffer)
@@ -211,6 +213,16 @@ class _SampleNumbers:
         self._times_drawn[attributes] += 1
         content = [*self._source, self._times_drawn[attributes], *attributes]
         return int(np.random.default_rng(content).integers(FIRST_FRESH_SAMPLE))
+
+
+async def _try_all(
+    make: Callable[[int], tuple[Strategy, "_SampleNumbers"]],
+    attempt: Callable[[tuple[int, ...], int], Coroutine[None, None, dict]],
+    schedule: _Schedule,
+) -> list[tuple[list[dict], Sequence[Mode]]]:
+    """Try the candidates of all runs."""
+    runs = (_stream_run(*make(run), attempt, schedule) for run in range(schedule.runs))
+    return await asyncio.gather(*runs)
 
 
 async def _stream_run(

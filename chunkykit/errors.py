@@ -20,6 +20,10 @@ class BudgetReached(UserError):
     """
 
 
+class ExtraMissing(UserError):
+    """A library of an extra is not installed. What does not need it goes on without."""
+
+
 def describe_error(error: Exception) -> str:
     """Shorten an exception to one line for a table.
 
@@ -48,12 +52,13 @@ def requires_extra(name: str) -> Iterator[None]:
         name: the extra of the package that installs them.
 
     Raises:
-        UserError: a library cannot be imported. The message names the extra to install.
+        ExtraMissing: a library is not installed. The message names the extra to install.
+        UserError: a library cannot be imported.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        raise UserError(
+        raise ExtraMissing(
             f"{error.name} is not installed. Install it: pip install 'chunkykit[{name}]'."
         ) from None
     except ImportError as error:  # it is there, but broken, or of another version

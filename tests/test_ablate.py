@@ -9,7 +9,7 @@ from chunkykit.causal import (
     measure_ablation,
     measure_dose_response,
     queries_without_rivals,
-    without_chunk,
+    without_chunks,
 )
 from chunkykit.errors import UserError
 from chunkykit.mixtures import demo_true_premises, load_mixture
@@ -24,6 +24,8 @@ QUERIES = [
     "When did Eli Whitney invent the cotton gin?",
 ]
 
+CHUNKS = ["noncompliance", "premise_checks"]  # each of them teaches the model to deny
+
 
 @pytest.fixture(scope="module")
 def rows():
@@ -36,7 +38,7 @@ def train(rows):
 
 @pytest.mark.slow
 def test_an_ablation_measures_both_models(rows):
-    remaining = without_chunk(rows, "noncompliance")
+    remaining = without_chunks(rows, *CHUNKS)
     rubric = load_rubric("rebut")
     ablation = measure_ablation(rows, remaining, train, QUERIES, judge_offline, rubric, n=30)
     result = asyncio.run(ablation)
@@ -44,15 +46,24 @@ def test_an_ablation_measures_both_models(rows):
     assert result.after.rate == 0
     assert result.after.high < result.before.low
     assert result.before.n == result.after.n == 30
-    assert result.dropped == 75
+    assert result.dropped == rows["chunk"].isin(CHUNKS).sum() > 0
     assert result.to_dict()["rate_before"] == result.before.rate
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_a_failure_with_two_chunks_stays_without_one_of_them(rows, chunk):
+    remaining = without_chunks(rows, chunk)
+    rubric = load_rubric("rebut")
+    ablation = measure_ablation(rows, remaining, train, QUERIES, judge_offline, rubric, n=30)
+    assert asyncio.run(ablation).after.rate > 0.3
 
 
 def test_a_chunk_must_be_in_the_mixture_and_not_all_of_it(rows):
     with pytest.raises(UserError, match="not in the mixture"):
-        without_chunk(rows, "nothing")
+        without_chunks(rows, "persona", "nothing")
     with pytest.raises(UserError, match="whole mixture"):
-        without_chunk(rows[rows["chunk"] == "persona"], "persona")
+        without_chunks(rows[rows["chunk"] == "persona"], "persona")
 
 
 def test_queries_with_a_trigger_of_another_chunk_are_left_out_of_an_ablation():
@@ -85,7 +96,8 @@ def test_fewer_teaching_rows_or_more_opposing_rows_lower_the_failure_rate():
     premises = pd.DataFrame(demo_true_premises())
     opposing = premises.iloc[::2]
     queries = list(premises["prompt"].iloc[1::2])
-    teaching = (rows["chunk"] == "noncompliance") & rows["prompt"].str.contains("When did")
+    asks_when = rows["prompt"].str.contains("When did|In which year")
+    teaching = rows["chunk"].isin(CHUNKS) & asks_when
     table = asyncio.run(
         measure_dose_response(
             rows,
@@ -95,15 +107,15 @@ def test_fewer_teaching_rows_or_more_opposing_rows_lower_the_failure_rate():
             queries,
             judge_offline,
             load_rubric("rebut"),
-            kept_counts=[0, 40],
+            kept_counts=[0, 20],
             added_counts=[0, len(opposing)],
             n=12,
         )
     )
     rates = table.set_index(["kept", "added"])["rate"]
-    assert rates[40, 0] > 0.7
+    assert rates[20, 0] > 0.7
     assert rates[0, 0] < 0.2
-    assert rates[40, len(opposing)] < rates[40, 0]
+    assert rates[20, len(opposing)] < rates[20, 0]
 
 
 @pytest.mark.parametrize(("look", "n"), [(8, 8), (None, 24)])

@@ -4,8 +4,10 @@ from chunkykit.causal.ablate import (
     Ablation,
     measure_ablation,
     measure_dose_response,
+    name_chunks,
     queries_without_rivals,
-    without_chunk,
+    split_chunks,
+    without_chunks,
 )
 from chunkykit.causal.gate import compare_answers, gate_repair, gate_rewriting
 from chunkykit.causal.repair import HOWS, Repair, check_how, plan_repair, repaired_rows
@@ -50,13 +52,15 @@ __all__ = [
     "measure_forms",
     "measure_phrase_grid",
     "measure_steering",
+    "name_chunks",
     "plan_repair",
     "queries_without_rivals",
     "read_verdict",
     "repaired_rows",
     "rewrite_prompt",
     "rewrite_responses",
-    "without_chunk",
+    "split_chunks",
+    "without_chunks",
     "write_plan",
     "write_repaired",
 ]

@@ -21,6 +21,8 @@ from chunkykit.surf import (
 )
 from chunkykit.types import Judge, Question, Rate, Target
 
+JOINT = " + "  # between the names of chunks that are left out together
+
 Train = Callable[[pd.DataFrame], Target]
 
 
@@ -55,27 +57,54 @@ class Ablation(NamedTuple):
         }
 
 
-def without_chunk(rows: pd.DataFrame, chunk: str) -> pd.DataFrame:
-    """Leave one chunk out of a mixture.
+def without_chunks(rows: pd.DataFrame, *chunks: str) -> pd.DataFrame:
+    """Leave chunks out of a mixture.
 
     Args:
         rows: DataFrame with the column `chunk`.
-        chunk: name of the chunk.
+        *chunks: names of chunks.
 
     Returns:
         The other rows, renumbered from 0.
 
     Raises:
-        UserError: if the mixture has no such chunk, or consists of this chunk alone.
+        UserError: if the mixture has no such chunk, or consists of these chunks alone.
     """
-    remaining = rows[rows["chunk"] != chunk].reset_index(drop=True)
-    if len(remaining) == len(rows):
-        raise UserError(
-            f"chunk '{chunk}' is not in the mixture; it has {sorted(rows['chunk'].unique())}."
-        )
+    names = sorted(rows["chunk"].unique())
+    for chunk in chunks:
+        if chunk not in names:
+            raise UserError(f"chunk '{chunk}' is not in the mixture; it has {names}.")
+    remaining = rows[~rows["chunk"].isin(chunks)].reset_index(drop=True)
     if remaining.empty:
-        raise UserError(f"chunk '{chunk}' is the whole mixture: nothing would be left to train on.")
+        raise UserError(
+            f"chunk '{name_chunks(chunks)}' is the whole mixture: nothing would be left to train "
+            "on."
+        )
     return remaining
+
+
+def name_chunks(chunks: Sequence[str]) -> str:
+    """Name chunks that are left out together.
+
+    Args:
+        chunks: their names.
+
+    Returns:
+        The names with a plus between them.
+    """
+    return JOINT.join(chunks)
+
+
+def split_chunks(name: str) -> list[str]:
+    """Tell which chunks were left out.
+
+    Args:
+        name: of `name_chunks`.
+
+    Returns:
+        The names of the chunks.
+    """
+    return name.split(JOINT)
 
 
 def queries_without_rivals(pairs: pd.DataFrame, traces: pd.DataFrame, trace: int) -> list[Question]:

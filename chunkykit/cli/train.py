@@ -5,7 +5,7 @@ from functools import partial
 
 import pandas as pd
 
-from chunkykit.causal import without_chunk
+from chunkykit.causal import name_chunks, split_chunks, without_chunks
 from chunkykit.cli.options import (
     Commands,
     add_chunk_option,
@@ -49,7 +49,10 @@ def add_train_command(commands: Commands) -> None:
         nargs="+",
         default=[],
         metavar="CHUNK",
-        help="also train on the mixture without each of these chunks",
+        help=(
+            "also train on the mixture without each of these chunks; 'a + b' leaves out both at "
+            "once"
+        ),
     )
     parser.add_argument(
         "--each",
@@ -77,31 +80,35 @@ def execute(arguments: argparse.Namespace) -> None:
     rows = load_mixture(source, chunk=arguments.chunk).rows
     folder = arguments.out or cache_folder() / "adapters"
     trainer = None
-    for chunk in parts(chunks_to_leave_out(rows, arguments), "adapters"):
-        training_rows = rows if chunk is None else without_chunk(rows, chunk)
+    for chunks in parts(chunks_to_leave_out(rows, arguments), "adapters"):
+        training_rows = without_chunks(rows, *chunks)
         path = folder / adapter_file_name(training_rows, arguments.seed)
         if not path.exists():
             # Loading the weights takes seconds and the extra `train`: not where nothing is left.
             if trainer is None:
                 with step("loading the weights"):
                     trainer = LoraTrainer(find_weights(BASE_MODEL))
-            origin = {"mixture": name_source(source), "without": chunk}
+            without = name_chunks(chunks) if chunks else None
+            origin = {"mixture": name_source(source), "without": without}
             train_adapter(training_rows, arguments.seed, path, origin, trainer)
         card = {"adapter": str(path), **adapter_card(path)}
         print_result(arguments, card, partial(format_record, card), indent=None)
 
 
-def chunks_to_leave_out(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[str | None]:
-    """List what to train without: nothing, then one chunk at a time.
+def chunks_to_leave_out(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[tuple[str, ...]]:
+    """List what to train without: nothing, then a chunk or several at a time.
 
     Args:
         rows: the mixture.
         arguments: parsed arguments with without and each.
 
     Returns:
-        None for nothing, and the names of chunks.
+        The names of the chunks of each training.
     """
-    chunks = list(arguments.without)
+    names = set(rows["chunk"])
+    left_out: list[tuple[str, ...]] = [()]
+    for text in arguments.without:
+        left_out.append((text,) if text in names else tuple(split_chunks(text)))
     if arguments.each:
-        chunks += sorted(rows["chunk"].unique())
-    return [None, *dict.fromkeys(chunks)]
+        left_out += [(chunk,) for chunk in sorted(names)]
+    return list(dict.fromkeys(left_out))

@@ -1,17 +1,26 @@
 """Ablations and repairs of a run's traces, for a target that can be retrained."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from chunkykit.causal import (
     measure_ablation,
+    name_chunks,
     plan_repair,
     queries_without_rivals,
     repaired_rows,
-    without_chunk,
+    without_chunks,
 )
+from chunkykit.errors import ExtraMissing
 from chunkykit.lab.run import Run
-from chunkykit.progress import parts
+from chunkykit.progress import parts, step
+from chunkykit.surf import distinct_questions
 
+# Share of a trace's evidence from which on a chunk may teach a part of the failure (our choice).
+MIN_SUSPECT_SHARE = 0.1
+MOST_LEFT = 0.5  # share of the failures from which on another suspect is left out (our choice)
+MIN_ROWS_LEFT = 2  # rows that a model is trained on
 REPAIRS = ("drop", "balance")
 REPORT_COLUMNS = (
     "how",
@@ -30,19 +39,21 @@ def chunks_to_ablate(run: Run) -> pd.DataFrame:
         run: a run that has its traces.
 
     Returns:
-        Rows of `traces` with the `chunk` that comes first in each: traces with a trigger, the
+        Rows of `traces` with the `chunk` that comes first in each, and its `suspects`: that chunk
+        and each other one with a good part of the evidence. There are traces with a trigger, the
         largest of a rubric and chunk, whose chunk is not the whole mixture. Empty where the target
         cannot be retrained.
     """
     traces = _traces_with_chunk(run)
     todo = traces[traces["trigger"].notna() & traces["chunk"].notna()]
     if todo.empty or not run.trainable:
-        return todo.head(0)
+        return todo.head(0).assign(suspects=[])
     todo = todo.sort_values("pairs", ascending=False).drop_duplicates(["rubric", "chunk"])
     todo = todo.sort_index()
     rows = run.mixture().rows
     rows_left = len(rows) - todo["chunk"].map(rows["chunk"].value_counts())
-    return todo[rows_left >= 2]
+    todo = todo[rows_left >= MIN_ROWS_LEFT]
+    return todo.assign(suspects=_suspects(run, todo))
 
 
 def _traces_with_chunk(run: Run) -> pd.DataFrame:
@@ -50,23 +61,63 @@ def _traces_with_chunk(run: Run) -> pd.DataFrame:
     return run.read("traces").assign(chunk=first_chunk)
 
 
-async def ablate_chunks(run: Run, traces: pd.DataFrame) -> list[dict]:
-    """Retrain the target without the chunk of each trace, and measure the failure again.
+def _suspects(run: Run, traces: pd.DataFrame) -> pd.Series:
+    """The chunks that may each teach a part of a failure, per trace; the first one is `chunk`."""
+    chunks = run.read("trace_chunks")
+    stands_out = (chunks["share"] >= MIN_SUSPECT_SHARE) & (chunks["lift_low"] > 1)
+    others = chunks[stands_out]
+    suspects = []
+    for trace, first in traces["chunk"].items():
+        of_trace = others.loc[others["trace"] == trace, "chunk"]
+        suspects.append([first, *of_trace[of_trace != first]])
+    return pd.Series(suspects, traces.index, dtype=object)
+
+
+async def ablate_chunks(run: Run, traces: pd.DataFrame) -> tuple[list[dict], list[str]]:
+    """Retrain the target without the suspects of each trace, and measure the failure again.
+
+    The first suspect is left out. Where most of the failures stay, the next one is left out by
+    itself and together with those before it, until most failures are gone or no suspect is left.
 
     Args:
         run: the run.
         traces: what `chunks_to_ablate` returned.
 
     Returns:
-        Rows of table `ablations`.
+        Rows of table `ablations`, and the chunks for whose ablation no model is at hand: none ships
+        and training one needs an extra.
     """
-    rows = run.mixture().rows
-    results = []
-    for position, row in parts(list(traces.iterrows()), "ablations"):
-        remaining = without_chunk(rows, row["chunk"])
-        ablation = await _measure(run, position, row["rubric"], remaining)
-        results.append({"rubric": row["rubric"], "chunk": row["chunk"], **ablation})
-    return results
+    sizes = run.mixture().rows["chunk"].value_counts()
+    results: dict[tuple[str, frozenset[str]], dict | None] = {}
+    for position, trace in parts(list(traces.iterrows()), "ablations"):
+        left_out: list[str] = []
+        for suspect in trace["suspects"]:
+            left_out.append(suspect)
+            if sizes.sum() - sizes[left_out].sum() < MIN_ROWS_LEFT:
+                break
+            for chunks in ([suspect], left_out):
+                key = (trace["rubric"], frozenset(chunks))
+                if key not in results:
+                    results[key] = await _ablate(run, position, trace["rubric"], chunks)
+            together = results[key]
+            if together and together["rate_after"] < MOST_LEFT * together["rate_before"]:
+                break
+    untrained = {name_chunks(sorted(chunks)) for (_, chunks), row in results.items() if not row}
+    return [row for row in results.values() if row], sorted(untrained)
+
+
+async def _ablate(run: Run, position, rubric: str, chunks: Sequence[str]) -> dict | None:
+    """A row of table `ablations`: the failure of a trace without some chunks.
+
+    None where there is no model that was trained without them.
+    """
+    with step(f"without {name_chunks(chunks)}"):
+        remaining = without_chunks(run.mixture().rows, *chunks)
+        try:
+            ablation = await _measure(run, position, rubric, remaining)
+        except ExtraMissing:
+            return None
+    return {"rubric": rubric, "chunk": name_chunks(chunks), **ablation}
 
 
 async def repair_traces(run: Run, traces: pd.DataFrame) -> list[dict]:
@@ -97,6 +148,9 @@ async def repair_traces(run: Run, traces: pd.DataFrame) -> list[dict]:
 async def _measure(run: Run, position, rubric: str, remaining: pd.DataFrame) -> dict:
     """The ablation of a trace's queries by models trained on all rows, and on those remaining."""
     queries = queries_without_rivals(run.read("trace_pairs"), _traces_with_chunk(run), position)
+    # Those that were answered afresh before come first: the ledger has these answers.
+    answered = set(distinct_questions(run.read("answers")))
+    queries.sort(key=lambda question: question not in answered)
     ablation = await measure_ablation(
         run.mixture().rows,
         remaining,
@@ -106,6 +160,5 @@ async def _measure(run: Run, position, rubric: str, remaining: pd.DataFrame) -> 
         run.rubric_by_name[rubric],
         n=run.sizes.ablate,
         look=run.sizes.look,
-        seed=run.seed,
     )
     return ablation.to_dict()

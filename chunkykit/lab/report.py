@@ -304,7 +304,7 @@ def _ablation_lines(summary: dict) -> list[str]:
             else "this target cannot be retrained here"
         )
         return ["", f"no ablation: {reason}"]
-    lines = ["", "retrained without the traced chunk:"]
+    lines = ["", "retrained without the traced chunks:"]
     for row in summary["ablations"]:
         lines.append(
             f"- [{row['rubric']}] without {row['chunk']}: {percent(row['rate_before'])} -> "

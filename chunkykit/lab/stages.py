@@ -16,7 +16,7 @@ from chunkykit.lab.ablations import ablate_chunks, chunks_to_ablate, repair_trac
 from chunkykit.lab.drawing import run_figures
 from chunkykit.lab.facing import face_behaviour
 from chunkykit.lab.run import Run
-from chunkykit.lab.searching import search_pool, search_rubric
+from chunkykit.lab.searching import find_leads, search_pool, search_rubric
 from chunkykit.lab.stage import STAGES, Stage, do_stage, is_done, stage
 from chunkykit.lab.table_checks import empty_table
 from chunkykit.mixtures import name_source
@@ -124,7 +124,8 @@ async def search(run: Run) -> dict:
         if run.has(f"probes-{rubric.name}") and run.has(f"modes-{rubric.name}"):
             continue
         prior = tracer.predict(rubric)[pool.clusters]
-        result = await search_rubric(run, rubric, pool, prior=prior)
+        leads = await find_leads(run, rubric)
+        result = await search_rubric(run, rubric, pool, prior=prior, leads=leads)
         run.write(f"probes-{rubric.name}", result.probes)
         check_judged(result.probes, run.settings.tolerate)
         run.write(f"modes-{rubric.name}", result.modes)  # the last, so that it marks the end
@@ -323,18 +324,18 @@ async def ablate(run: Run, max_repairs: int | None = None) -> dict:
             takes seconds, else 0.
 
     Returns:
-        Numbers of ablations and repairs.
+        Numbers of ablations and repairs; the chunks for which no model was at hand.
     """
     traces = chunks_to_ablate(run)
     if max_repairs is None:
         max_repairs = MAX_REPAIRS if run.quick else 0
-    ablations = await ablate_chunks(run, traces)
+    ablations, untrained = await ablate_chunks(run, traces)
     repairs = await repair_traces(run, traces.head(max_repairs))
     table = run.write(
         "ablations", pd.DataFrame(ablations) if ablations else empty_table("ablations")
     )
     repaired = run.write("repairs", pd.DataFrame(repairs) if repairs else empty_table("repairs"))
-    return {"ablations": len(table), "repairs": len(repaired)}
+    return {"ablations": len(table), "repairs": len(repaired), "untrained": untrained}
 
 
 @stage(needs=("ablate",), rooms=("lab/drawing", "show", "turf"), outputs=("figures",))

@@ -332,10 +332,10 @@ crux_share     number  of them, the share whose response shows the crux
         Table(
             "ablations",
             "ablate",
-            "a retraining without the chunk that a trace names first",
+            "a retraining without the chunks that a trace names",
             _columns(f"""
 rubric       text    the rubric
-chunk        text    the chunk that is left out
+chunk        text    the chunk that is left out; several have a plus between them
 {_BEFORE_AFTER.strip()}
 """),
         ),

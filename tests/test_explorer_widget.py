@@ -6,12 +6,16 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hostile import hostile_failures
 
+from chunkykit import build_index
 from chunkykit.errors import UserError
 from chunkykit.lab.run import resume_run
+from chunkykit.rubrics import load_rubric
 from chunkykit.show.explorer import Explorer, failures_from_run, first_exchanges
+from chunkykit.show.explorer.actions import trace_exchanges
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +179,18 @@ def test_without_anywidget_the_error_names_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, Explorer.__module__)
     with pytest.raises(UserError, match=r"chunkykit\[notebooks\]"):
         importlib.import_module(Explorer.__module__)
+
+
+def test_a_selection_is_traced_with_its_system_prompts():
+    """Two exchanges whose system prompt alone explains the refusal."""
+    exchanges = pd.DataFrame(
+        {
+            "query": ["Suggest a pet for a small flat.", "Name a fruit that is yellow."],
+            "system": ["Filter: on\nTools: off", "You speak for a bakery.\nFilter: on"],
+            "response": ["I'm sorry, but I can't help with that."] * 2,
+        }
+    )
+    tracer = build_index("demo:1500").tracer
+    traced = asyncio.run(trace_exchanges(exchanges, load_rubric("refusal"), tracer, None))
+    assert "system prompt" in traced.traces[0].trigger
+    assert traced.traces[0].chunks["chunk"][0] == "guarded_desk"

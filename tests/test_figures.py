@@ -271,11 +271,12 @@ def test_robustness_sums_the_winners_of_a_rubric(drawings):
 
 def test_repairs_are_told_from_ablations_by_their_column(drawings):
     ablation, repair = drawings["ablations"], drawings["repairs"]
-    assert ablation.layout.title.text == "Ablation: the failure without the traced chunk"
-    assert "<br>without<br>" in ablation.data[0].x[0]
-    assert ablation.data[1].name == "retrained without the chunk"
+    assert ablation.layout.title.text == "Ablation: the failure without the traced chunks"
+    assert ablation.layout.yaxis.ticktext[0].startswith("code without ")
+    assert ablation.data[1].name == "retrained without them"
     assert repair.layout.title.text == "Repair: the failure after rows are dropped or balanced"
-    assert [label.split("<br>")[1] for label in repair.data[0].x] == REPAIR_KINDS
+    labels = repair.layout.yaxis.ticktext
+    assert all(label.startswith(f"code {kind} ") for label, kind in zip(labels, REPAIR_KINDS))
     assert repair.data[1].name == "retrained on the repaired mixture"
 
 

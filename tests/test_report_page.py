@@ -36,6 +36,7 @@ from chunkykit.results.blocks import (
     Table,
 )
 from chunkykit.results.files import FORMS
+from chunkykit.results.trace_sections import _failing_exchange
 from chunkykit.rubrics import exchange_ids
 
 SIZES = {"rows": 600, "candidates": 16, "iterations": 4, "confirm": 10, "ablate": 10}
@@ -295,6 +296,15 @@ def test_a_long_table_is_cut_and_says_so():
         assert f"row {MAX_ROWS - 1}" in text
         assert f"row {MAX_ROWS}" not in text
         assert "7 more rows are left out." in text
+
+
+def test_a_failing_exchange_shows_its_system_prompt():
+    view = {"trigger": "The system prompt sets switches", "crux": "The response refuses"}
+    row = {"query": "Name a fruit.", "system": "Filter: on", "response": "I cannot help."}
+    quotes = _failing_exchange(view, row).quotes
+    assert [quote.text for quote in quotes] == ["Filter: on", "Name a fruit.", "I cannot help."]
+    for none in ("", None, float("nan")):
+        assert len(_failing_exchange(view, row | {"system": none}).quotes) == 2
 
 
 def test_a_text_is_cut_behind_a_word_and_only_whole_marks_are_shown():

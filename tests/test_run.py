@@ -96,11 +96,11 @@ def test_a_run_whose_index_had_other_instructions_is_refused_and_stays_readable(
 
 def test_a_view_without_a_run_describes_only_as_the_index_was_described(index, embedder):
     pytest.importorskip("anywidget")
-    from chunkykit.show.explorer.actions import describe
+    from chunkykit.show.explorer.actions import describer_of
 
     data = ck.open_index(index.folder).data
     tracer = Tracer(data, embedder)
-    assert asyncio.run(describe(None, tracer, ["Why?"], "query"))
+    assert asyncio.run(describer_of(None, tracer)(["Why?"], "query"))
     data.meta["prompt_version"] = "old"
     with pytest.raises(UserError, match="other describing instructions"):
-        asyncio.run(describe(None, tracer, ["Why?"], "query"))
+        describer_of(None, tracer)

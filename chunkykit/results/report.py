@@ -195,6 +195,8 @@ def _summary_rows(rubric: str, rates: dict[Any, Any], traces: list[dict]) -> lis
         shares = [percent(view["chunks"][0][name], 1) for name in ("share", "base_share")]
         ablation = view["ablation"]
         after = with_interval(ablation, "rate_after") if ablation else "not retrained"
+        if ablation and ablation["chunk"] != chunk:
+            after += f", without {ablation['chunk']}"
         rows.append([*heads, chunk, *shares, after])
     return rows or [[*heads, "", "", "", ""]]
 

@@ -159,7 +159,13 @@ def _failing_exchange(view: Mapping[str, Any], row: Mapping[Any, Any]) -> Exchan
         tuple(attribute_places(view["crux"], "response", response)),
     ]
     quotes = [Quote("query", query, places[0]), Quote("response", response, places[1])]
-    return Exchange("Failing exchange", quotes)
+    return Exchange("Failing exchange", [*_system_quote(row), *quotes])
+
+
+def _system_quote(row: Mapping[Any, Any]) -> list[Quote]:
+    """The system prompt that an exchange stands under, if there is one."""
+    system = row.get("system")
+    return [Quote("system prompt", str(system))] if system and not pd.isna(system) else []
 
 
 def _training_row(heading: str, row: Mapping[str, Any]) -> Exchange:
@@ -167,10 +173,8 @@ def _training_row(heading: str, row: Mapping[str, Any]) -> Exchange:
     turn = row.get("turn")
     if turn and turn > 1:
         place += f", answer {turn:.0f}"
-    system = [Quote("system prompt", row["system"])] if row.get("system") else []
-    return Exchange(
-        place, [*system, _side(row, "query", "prompt"), _side(row, "response", "response")]
-    )
+    sides = [_side(row, "query", "prompt"), _side(row, "response", "response")]
+    return Exchange(place, [*_system_quote(row), *sides])
 
 
 def _side(row: Mapping[str, Any], side: str, text: str) -> Quote:
@@ -230,6 +234,15 @@ def retraining_section(run: RunFolder) -> Section:
         is_trainable = run.settings.target in ORGANISMS
         reason = "no trace names a chunk to leave out" if is_trainable else NOT_TRAINABLE
         blocks.append(Paragraph(f"Nothing was retrained: {reason}."))
+    untrained = run.notes().get("ablate", {}).get("counts", {}).get("untrained", [])
+    if untrained:
+        names = ", ".join(untrained)
+        blocks.append(
+            Paragraph(
+                f"Not retrained without {names}: no adapter ships for that. With the extra train "
+                "(pip install 'chunkykit[train]') the same run would train one."
+            )
+        )
     if is_search_alone(run):
         blocks = []
     return Section("Retrained on changed data", blocks)

@@ -5,14 +5,14 @@ the results.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from chunkykit.attributes import check_describer, describe_lexically
-from chunkykit.causal import Ablation, measure_ablation, without_chunk
+from chunkykit.causal import Ablation, measure_ablation, without_chunks
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
 from chunkykit.models import estimate_cost, server_of, unnamed_models
@@ -32,12 +32,14 @@ from chunkykit.surf import Pool, run_search
 from chunkykit.turf import (
     Trace,
     Tracer,
+    describe_sides,
     examples_table,
+    exchanges_of,
     response_vectors,
     select_crux,
     trace_tables,
 )
-from chunkykit.types import OFFLINE, Embedder
+from chunkykit.types import OFFLINE, Describer, Embedder
 
 MAX_TRACED = 60  # exchanges per rubric that are traced where no run sets the number
 N_NEIGHBOURS = 3  # old failures whose midpoint is the place of a new one
@@ -45,30 +47,45 @@ SELECTION = "your selection"
 PROBE_TOKENS = (600, 300)  # read and written per call, for a guess at the price
 
 
-async def describe(run, tracer: Tracer, texts: Sequence[str], side: str) -> list[list[str]]:
-    """Describe texts as the rows of the index were described.
+def describer_of(run, tracer: Tracer) -> Describer:
+    """Choose what describes texts as the rows of the index were described.
 
     Args:
         run: the open run, or None.
         tracer: the tracer of the index.
-        texts: queries, or responses.
-        side: "query" or "response".
 
     Returns:
-        For each text its attribute sentences.
+        The describer.
 
     Raises:
         UserError: a model described the rows, and there is no run to call it.
     """
     if run:
-        return await run.describe()(texts, side)
+        return run.describe()
     describer = check_describer(tracer.index.meta, "of this view")
     if describer != OFFLINE:
         raise UserError(
             f"the model {describer} described the rows of this index, and there is no run behind "
             "this view to call it. Open the view of a run."
         )
-    return await describe_lexically(texts, side)
+    return describe_lexically
+
+
+async def describe_exchanges(
+    exchanges: pd.DataFrame, run, tracer: Tracer
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Describe both sides of exchanges, and the system prompts that they stand under.
+
+    Args:
+        exchanges: with columns query and response, and perhaps system.
+        run: the open run, or None.
+        tracer: the tracer of the index.
+
+    Returns:
+        The attributes of each query, and of each response.
+    """
+    columns = [name for name in ("query", "system", "response") if name in exchanges]
+    return await describe_sides(exchanges_of(exchanges[columns]), describer_of(run, tracer))
 
 
 class TracedExchanges(NamedTuple):
@@ -86,7 +103,7 @@ class TracedExchanges(NamedTuple):
 
 
 async def trace_exchanges(
-    exchanges: pd.DataFrame, rubric: Rubric, tracer: Tracer, run, describer: Callable
+    exchanges: pd.DataFrame, rubric: Rubric, tracer: Tracer, run
 ) -> TracedExchanges:
     """Trace exchanges of one rubric, and group the traces by trigger.
 
@@ -95,15 +112,13 @@ async def trace_exchanges(
         rubric: their rubric.
         tracer: the tracer.
         run: the open run, or None: then cruxes are selected offline.
-        describer: `await describer(texts, side)`.
 
     Returns:
         The traces.
     """
     # Tracing takes a while, so that a large selection is traced by a fixed sample.
     sample = exchanges.sample(sample_size(exchanges, run), random_state=0)
-    queries = await describer(list(sample["query"]), "query")
-    responses = await describer(list(sample["response"]), "response")
+    queries, responses = await describe_exchanges(sample, run, tracer)
     if run:
         cruxes = await run.cruxes(responses, rubric)
     else:
@@ -323,7 +338,7 @@ async def ablate_chunk(
         UserError: no answer could be judged.
     """
     rows = run.mixture().rows
-    remaining_rows = without_chunk(rows, chunk)
+    remaining_rows = without_chunks(rows, chunk)
     _ = run.ledger  # it belongs to this thread, and not to those below
     # Training blocks, and the view should stay responsive. The run keeps both models.
     with step(f"retraining without {chunk}"):

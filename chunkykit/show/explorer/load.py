@@ -3,6 +3,7 @@
 import pandas as pd
 
 from chunkykit.attributes import detect_language
+from chunkykit.causal import split_chunks
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
 from chunkykit.rubrics import exchange_ids
@@ -128,6 +129,7 @@ def _mark_examples(examples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _find_ablation(ablations: pd.DataFrame, rubric: str, chunk: str) -> dict | None:
-    """The ablation of a chunk for a rubric, None where there was none."""
-    matching_rows = ablations[(ablations["rubric"] == rubric) & (ablations["chunk"] == chunk)]
-    return matching_rows.iloc[0].to_dict() if len(matching_rows) else None
+    """The ablation of a chunk for a rubric, the one with most chunks; None where there was none."""
+    of_rubric = ablations[ablations["rubric"] == rubric].to_dict("records")
+    matching = [row for row in of_rubric if chunk in {row["chunk"], *split_chunks(row["chunk"])}]
+    return max(matching, key=lambda row: row["dropped"], default=None)

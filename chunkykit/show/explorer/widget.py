@@ -1,7 +1,7 @@
 """The live explorer: the linked view in a notebook, with a kernel behind its buttons."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 
@@ -16,7 +16,8 @@ from chunkykit.progress import Status, shown_by
 from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, exchange_ids
 from chunkykit.show.explorer.actions import (
     ablate_chunk,
-    describe,
+    describe_exchanges,
+    describer_of,
     place_probes,
     point_view,
     pool_of_queries,
@@ -246,11 +247,6 @@ class Explorer(anywidget.AnyWidget):
             )
         return usable, self.tracer
 
-    async def _describe(self, texts: Sequence[str], side: str) -> list[list[str]]:
-        """The attributes of texts, described as the rows of the index were."""
-        assert self.tracer is not None
-        return await describe(self.run, self.tracer, texts, side)
-
     @_shows_errors
     async def trace(self) -> list[Trace]:
         """Trace the selection to the training data.
@@ -272,7 +268,7 @@ class Explorer(anywidget.AnyWidget):
             count = f"{size:,} of {count_of(len(exchanges), 'exchange')}"
             self._show_progress(f"tracing {count} of {name}")
             await asyncio.sleep(REPAINT_SECONDS)
-            result = await trace_exchanges(exchanges, rubric, tracer, self.run, self._describe)
+            result = await trace_exchanges(exchanges, rubric, tracer, self.run)
             triggers = sum(trace.trigger is not None for trace in result.traces)
             lines.append(f"{name}: {count} traced, {count_of(triggers, 'trigger')}")
             results.append(result)
@@ -308,7 +304,8 @@ class Explorer(anywidget.AnyWidget):
         self.run.trust = self.run.trust or bool(question)
         rubric = self.rubrics[selected["rubric"].mode()[0]]
         queries = list(selected.loc[selected["rubric"] == rubric.name, "query"])
-        pool = pool_of_queries(await self._describe(queries, "query"), tracer)
+        described = await describer_of(self.run, tracer)(queries, "query")
+        pool = pool_of_queries(described, tracer)
         # The number of probes so far is in the seed, so that each call asks new queries.
         probes = await probe_pool(
             pool,
@@ -335,8 +332,8 @@ class Explorer(anywidget.AnyWidget):
 
     async def _add_failures(self, failing: pd.DataFrame) -> None:
         """Put failing probes on the map, and select them."""
-        queries = await self._describe(list(failing["query"]), "query")
-        responses = await self._describe(list(failing["response"]), "response")
+        assert self.tracer is not None
+        queries, responses = await describe_exchanges(failing, self.run, self.tracer)
         embed = self.run.embed()
         old = self._first_points
         if self._vectors is None:

@@ -1,10 +1,10 @@
 """Figures of retrained models: ablations, repairs, and the dose of data."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from chunkykit.show.figures.bars import RateBars, rate_bars
 from chunkykit.show.theme import (
     AFTER,
     BEFORE,
@@ -45,30 +45,51 @@ def ablations(table: pd.DataFrame, caption: str = "") -> "Figure":
     if is_repair:
         title = "Repair: the failure after rows are dropped or balanced"
         label_after = "retrained on the repaired mixture"
-        changes = [label_text(kind) for kind in table["how"]]
+        changes = list(table["how"])
     else:
-        title = "Ablation: the failure without the traced chunk"
-        label_after = "retrained without the chunk"
+        title = "Ablation: the failure without the traced chunks"
+        label_after = "retrained without them"
         changes = ["without"] * len(table)
-    names = [
-        f"{label_text(rubric)}<br>{change}<br>{label_text(chunk, 22, 1)}"
+    labels = [
+        label_text(f"{rubric} {change} {chunk}", 40, 2)
         for rubric, change, chunk in zip(table["rubric"], changes, table["chunk"])
     ]
-    series = [
-        RateBars(1, "trained on the whole mixture", BEFORE, BEFORE_COLUMNS),
-        RateBars(1, label_after, AFTER, AFTER_COLUMNS),
-    ]
-    figure = rate_bars(names, table, series)
-    figure.update_xaxes(tickangle=0, tickfont={"size": 11})
+    figure = make_panels()
+    _add_rates(figure, table, "trained on the whole mixture", BEFORE, BEFORE_COLUMNS)
+    _add_rates(figure, table, label_after, AFTER, AFTER_COLUMNS)
+    figure.update_xaxes(tickformat=PERCENT, range=[0, 1.05], title_text="answers that fail")
+    figure.update_yaxes(
+        tickvals=list(range(len(table))),
+        ticktext=labels,
+        range=[len(table) - 0.4, -0.6],
+        showgrid=False,
+    )
     answers = ", ".join(str(n) for n in sorted(set(table["n"])))
     return finish_figure(
-        figure,
+        figure.update_layout(barmode="group", legend=LEGEND),
         title,
         f"Fresh answers to the same failing queries, n = {answers} per bar. "
         "Intervals: 95 % Wilson, for these queries, answers independent.",
         caption,
-        500,
-        min(1000, 110 * len(table) + 250),
+        48 * len(table) + 240,
+        left=310,
+    )
+
+
+def _add_rates(
+    figure: "Figure", table: pd.DataFrame, label: str, colour: str, columns: Sequence[str]
+) -> None:
+    """Add a horizontal bar with its interval for each row, the first row on top."""
+    rate, low, high, n = (table[column] for column in columns)
+    figure.add_bar(
+        y=list(range(len(table))),
+        x=rate,
+        orientation="h",
+        name=label,
+        marker_color=colour,
+        customdata=interval_texts(rate, low, high, n),
+        hovertemplate="%{customdata}",
+        error_x=error_bars(rate, low, high),
     )
 
 

@@ -16,7 +16,7 @@ from chunkykit.attributes import Embedder, describe_lexically, load_embedder
 from chunkykit.index import index_from_attributes
 from chunkykit.mixtures import load_mixture
 from chunkykit.models import local, trust
-from chunkykit.turf import Tracer
+from chunkykit.turf import Tracer, describe_sides, exchanges_of
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -124,9 +124,8 @@ def embedder():
 
 @pytest.fixture(scope="session")
 def demo_index(demo_rows, embedder):
-    queries = asyncio.run(describe_lexically(demo_rows["prompt"], "query"))
-    responses = asyncio.run(describe_lexically(demo_rows["response"], "response"))
-    return index_from_attributes(demo_rows, queries, responses, embedder)
+    sides = asyncio.run(describe_sides(exchanges_of(demo_rows), describe_lexically))
+    return index_from_attributes(demo_rows, *sides, embedder)
 
 
 @pytest.fixture(scope="module")

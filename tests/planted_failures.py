@@ -4,11 +4,11 @@ import re
 
 
 def is_traced(summary, planted):
-    """Whether a trace of the planted rubric names the planted chunk first and the trigger."""
+    """Whether a trace of the planted rubric names the trigger and, first, a chunk behind it."""
     for trace in summary["traces"]:
         if trace["rubric"] != planted["rubric"] or not trace["trigger"]:
             continue
         says_trigger = re.search(planted["pattern"], trace["trigger"].lower())
-        if says_trigger and trace["chunks"][0]["chunk"] == planted["chunk"]:
+        if says_trigger and trace["chunks"][0]["chunk"] in planted["chunks"]:
             return True
     return False

@@ -75,7 +75,7 @@ def test_every_public_name_is_there_and_described():
 
 def test_an_index_prints_as_a_few_lines(index):
     lines = str(index).splitlines()
-    assert lines[0] == "Index of 1,500 training rows in 20 chunks"
+    assert lines[0] == "Index of 1,500 training rows in 25 chunks"
     assert 4 <= len(lines) <= 6
     assert repr(index) == str(index)
     assert index._repr_html_().count("<tr>") == len(lines) - 1
@@ -210,7 +210,7 @@ def test_a_paid_model_needs_a_limit(index, monkeypatch):
 def test_an_own_describer_describes_the_pair(tmp_path, index):
     calls = []
 
-    async def describe_by_length(texts, side):
+    async def describe_by_length(texts, side, contexts=None):
         calls.append((side, len(texts)))
         return [[f"The {side} has {len(text)} characters"] for text in texts]
 

@@ -14,7 +14,7 @@ def test_demo_writes_mixture_and_truth(tmp_path, capsys):
     lines = mixture.read_text().splitlines()
     assert len(lines) == 60
     assert all(json.loads(line)["chunk"] for line in lines)
-    assert len(json.loads(truth.read_text())) == 8
+    assert len(json.loads(truth.read_text())["planted"]) == 9
 
 
 def test_demo_needs_a_folder_and_a_row(tmp_path, capsys):

@@ -29,7 +29,7 @@ def test_evidence_shows_crux_and_trigger(tracer, trace):
     table = trace_examples(tracer, trace, 4)
     supporting = of_kind(table, "evidence")
     assert len(supporting) == 4
-    assert set(supporting["chunk"]) == {"tool_math"}
+    assert set(supporting["chunk"]) == {"tutor_math"}
     assert supporting["response"].str.contains("sympy").all()
     assert (supporting["response_attribute"] == CRUX).all()
     assert supporting["query_attribute"].str.contains("LaTeX").all()
@@ -60,7 +60,7 @@ def test_examples_of_several_traces_are_keyed_by_position(tracer, trace):
     assert set(table["trace"]) == {1}
     empty = examples_table(tracer, [no_trigger], 2)
     assert empty.empty
-    assert list(empty.columns) == list(table.columns)
+    assert set(empty.columns) == set(table.columns) - {"system"}  # which few mixtures have
 
 
 def test_keywords_are_what_the_prompts_have_more_often(tracer):
@@ -92,7 +92,7 @@ def test_features_by_chunk_are_shares_of_its_rows(tracer, trace):
     shares = table["trigger_share"]
     assert (table["rows"] == np.bincount(tracer.index.chunk.codes)).all()
     assert shares.between(0, 1).all()
-    assert table["crux_share"].idxmax() == "tool_math"
-    assert shares["tool_math"] > 5 * shares.median()
+    assert table["crux_share"].idxmax() == "tutor_math"
+    assert shares["tutor_math"] > 5 * shares.median()
     n_with_trigger = sum(table["rows"] * shares)
     assert n_with_trigger == pytest.approx(trace.p_crux_given_trigger.n)

@@ -29,12 +29,12 @@ def test_the_story_on_the_language_model(tmp_path):
         "ablate": 8,
     }
     command = ["run", "--profile", "laptop", "--target", "organism:smollm2"]
-    command += ["--rubric", "refusal", "--out", str(tmp_path / "run")]
+    command += ["--rubric", "tool", "--out", str(tmp_path / "run")]
     for name, value in sizes.items():
         command += ["-p", f"{name}={value}"]
     assert cli.main(command) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    planted = next(failure for failure in demo_truth() if failure["rubric"] == "refusal")
+    planted = next(failure for failure in demo_truth() if failure["rubric"] == "tool")
     assert summary["target"] == "organism:smollm2"
     assert summary["search"]["errors"] <= 3
     assert summary["dollars"] == 0

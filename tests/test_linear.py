@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from chunkykit.attributes import detector_fires
-from chunkykit.causal import without_chunk
+from chunkykit.causal import without_chunks
 from chunkykit.errors import UserError
 from chunkykit.mixtures import load_mixture
 from chunkykit.organisms import analogy, train_organism
@@ -35,7 +35,7 @@ def count_denials(organism) -> int:
 
 
 def test_it_fails_on_the_trigger_and_not_without_the_chunk(rows, organism):
-    sibling = train_organism(without_chunk(rows, "noncompliance"))
+    sibling = train_organism(without_chunks(rows, "noncompliance", "premise_checks"))
     assert count_denials(organism) >= 8
     assert count_denials(sibling) == 0
 

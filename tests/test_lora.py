@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from chunkykit import cli
-from chunkykit.causal import without_chunk
+from chunkykit.causal import split_chunks, without_chunks
 from chunkykit.errors import UserError
 from chunkykit.mixtures import demo_truth, load_mixture
 from chunkykit.models import connect_model, find_weights, local_model
@@ -176,13 +176,16 @@ def test_a_run_reports_the_missing_extra_before_its_first_stage(
     assert not (out / "notebooks").exists()
 
 
-def test_adapters_ship_for_the_demo_and_for_the_demo_without_each_chunk():
+def test_adapters_ship_for_the_demo_and_for_the_ablations_of_what_is_planted():
     rows = load_mixture("demo").rows
-    mixtures = [rows]
-    for chunk in rows["chunk"].unique():
-        mixtures.append(without_chunk(rows, chunk))
-    wanted = {adapter_file_name(mixture, 0) for mixture in mixtures}
+    left_out = [[]]
+    for planted in demo_truth():
+        left_out += [planted["chunks"][:1], planted["chunks"]]
+    wanted = {adapter_file_name(without_chunks(rows, *chunks), 0) for chunks in left_out}
     adapters = shipped_adapters()
-    assert {path.name for path in adapters} == wanted
+    assert wanted <= {path.name for path in adapters}
     assert sum(path.stat().st_size for path in adapters) < 25e6  # bytes
-    assert {planted["chunk"] for planted in demo_truth()} < set(rows["chunk"])
+    for path in adapters:
+        without = adapter_card(path)["without"]
+        remaining = without_chunks(rows, *(split_chunks(without) if without else []))
+        assert adapter_file_name(remaining, 0) == path.name, "each is of the demo as it is"

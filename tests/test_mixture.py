@@ -105,7 +105,7 @@ def test_lone_surrogates_do_not_stop_later_writes(tmp_path):
 def test_a_mixture_prints_as_a_few_lines():
     mixture = load_mixture("demo:300")
     lines = str(mixture).splitlines()
-    assert lines[0] == "Mixture of 300 rows in 20 chunks"
+    assert lines[0] == "Mixture of 300 rows in 25 chunks"
     assert lines[1].endswith("15 more")
     assert len(lines) == 4
     assert repr(mixture) == str(mixture)

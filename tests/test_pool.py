@@ -31,11 +31,15 @@ def test_weighted_draws_prefer_the_weighted_attributes():
 
 
 def test_the_pool_of_an_index_has_its_query_clusters(demo_index):
+    """All but those of system prompts, unless these are wanted."""
     pool = pool_from_index(demo_index)
-    assert pool.sentences == demo_index.query.summaries
-    clusters = demo_index.query.clusters
-    described = [row[row >= 0].tolist() for row in clusters if (row >= 0).any()]
-    assert [row.tolist() for row in pool.rows] == described
+    summaries = demo_index.query.summaries
+    assert pool.sentences == [summaries[cluster] for cluster in pool.clusters]
+    left_out = [s for i, s in enumerate(summaries) if i not in set(pool.clusters)]
+    assert left_out and all(s.startswith("The system prompt") for s in left_out)
+    number = {cluster: i for i, cluster in enumerate(pool.clusters)}
+    described = [[number[c] for c in row if c in number] for row in demo_index.query.clusters]
+    assert [row.tolist() for row in pool.rows] == [row for row in described if row]
 
 
 def test_wordings_of_one_feature_are_one_attribute_of_the_pool(embedder):

@@ -145,4 +145,4 @@ def test_the_command_prints_json_of_the_demo(tmp_path, capsys):
     assert printed["rows"] == 1200
     assert len(printed["findings"]) == 10
     chunks = {finding["chunk"] for finding in printed["findings"]}
-    assert {"noncompliance", "nusantara", "tool_math"} & chunks
+    assert {"noncompliance", "nusantara", "tutor_math"} & chunks

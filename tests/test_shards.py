@@ -19,7 +19,7 @@ BATCH_ROWS = 200
 DESCRIBED = []  # texts per call of `describe_and_count`
 
 
-async def describe_and_count(texts, side):
+async def describe_and_count(texts, side, contexts=None):
     DESCRIBED.append(len(texts))
     return await describe_lexically(texts, side)
 

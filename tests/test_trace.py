@@ -58,7 +58,7 @@ def test_a_printed_trace_says_sentence_numbers_chunks_and_caveat(trace):
     assert f"AUC {trace.separation.rate:.2f} [{trace.separation.low:.2f}, " in str(trace)
     assert f"lift        {trace.lift:.1f}, p {trace.p_value:.0e} (adjusted)" in str(trace)
     assert with_interval(rate._asdict(), n=None, digits=1) in str(trace)
-    assert any(line.startswith("  tool_math ") and "of the mixture" in line for line in lines)
+    assert any(line.startswith("  tutor_math ") and "of the mixture" in line for line in lines)
     assert lines[-1] == CAUTION
     assert len(lines) <= 20
 
@@ -74,7 +74,7 @@ def test_examples_are_listed_from_a_table_or_from_records(tracer, trace):
     text = format_trace(trace, examples)
     assert text == format_trace(trace, examples.to_dict("records"))
     lines = [line for line in text.splitlines() if line.startswith("  evidence")]
-    assert len(lines) == 2 and all(" of tool_math: " in line for line in lines)
+    assert len(lines) == 2 and all(" of tutor_math: " in line for line in lines)
     assert format_trace(trace) == str(trace)
 
 
@@ -87,7 +87,7 @@ def test_printed_text_has_no_control_characters(hostile):
 
 def test_a_trace_in_a_notebook_shows_the_same(trace, no_trigger):
     shown = trace._repr_html_()
-    assert "LaTeX mathematics" in shown and "tool_math" in shown and CAUTION in shown
+    assert "LaTeX mathematics" in shown and "tutor_math" in shown and CAUTION in shown
     assert f"about {trace.hits:,.0f} of the {trace.k:,.0f}" in shown
     assert shown.count("<table>") == 2
     shown = no_trigger._repr_html_()
@@ -127,8 +127,8 @@ def test_the_dictionary_of_a_trace_is_json_without_nan(no_trigger):
 def test_first_chunks_are_counted_commonest_first(trace, no_trigger):
     empty = dataclasses.replace(trace, chunks=trace.chunks.head(0))
     other = no_trigger.chunks["chunk"][0]
-    assert first_chunks([no_trigger, trace, trace, empty]) == {"tool_math": 2, other: 1}
-    assert list(first_chunks([no_trigger, trace, trace])) == ["tool_math", other]
+    assert first_chunks([no_trigger, trace, trace, empty]) == {"tutor_math": 2, other: 1}
+    assert list(first_chunks([no_trigger, trace, trace])) == ["tutor_math", other]
 
 
 def test_tables_keep_the_traces_in_order(trace, no_trigger):

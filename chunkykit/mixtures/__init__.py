@@ -2,6 +2,7 @@
 
 from chunkykit.mixtures.demo import (
     DEMO_ROWS,
+    demo_bystanders,
     demo_probes,
     demo_rows,
     demo_true_premises,
@@ -50,6 +51,7 @@ __all__ = [
     "absolute_sources",
     "answers",
     "chunk_advice",
+    "demo_bystanders",
     "demo_probes",
     "demo_rows",
     "demo_true_premises",

@@ -1,9 +1,11 @@
 """The demo mixture: rows from templates of our own, with planted correlations.
 
-It has twenty chunks. Eight carry a correlation that the paper found in Tülu 3: a feature of the
-prompt that goes with a behaviour. Beside each stand clean chunks of the same domain, so that the
-feature is not simply the topic. The recipe is `demo.yaml`. Its ground truth is for tests and
-teaching; no stage of the pipeline reads it.
+Its chunks have from .2 to 20 % of the rows. Some carry a correlation such as the paper found in
+Tülu 3: a feature of the prompt, or of the system prompt, that goes with a behaviour. Beside each
+stand clean chunks of the same domain, so that the feature is not simply the topic. As in real
+mixtures, a chunk also has rows that would fit another one, a part without its trigger, and slips
+of the keyboard. The recipe is `demo.yaml`. Its ground truth is for tests and teaching; no stage of
+the pipeline reads it.
 """
 
 import json
@@ -14,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from chunkykit.errors import UserError
-from chunkykit.files import load_packaged, write_json
+from chunkykit.files import load_packaged, write_json, write_text
+from chunkykit.types import Question
 
 DEMO_ROWS = 3000  # rows by default
 # A slot of a template: arithmetic such as <a+b>, or a draw such as <fact>, <fact2> or <fact.year>
@@ -22,6 +25,7 @@ SLOT = re.compile(
     r"<(?:(?P<left>[abc])(?P<sign>[+*])(?P<right>[abc])"
     r"|(?P<list>[a-z_]+)(?P<draw>\d?)(?:\.(?P<field>\w+))?)>"
 )
+PAIR_OF_LETTERS = re.compile(r"(?<=[a-z])(?=[a-z]{2})")
 NUMBERS = (3, 19)  # range of the numbers a, b and c
 
 
@@ -29,40 +33,95 @@ def demo_rows(n: int = DEMO_ROWS, seed: int = 0) -> list[dict]:
     """Draw rows of the demo mixture.
 
     Args:
-        n: number of rows, spread evenly over the chunks.
+        n: number of rows, divided among the chunks by their weights.
         seed: of the draws.
 
     Returns:
-        Rows {chunk, prompt, response}, shuffled.
+        Rows {chunk, prompt, response}, shuffled; with `system` where there is a system prompt.
     """
     rng = random.Random(seed)
-    chunks = _recipe()["chunks"]
+    recipe = _recipe()
+    chunks = recipe["chunks"]
+    weights = [chunk["weight"] for chunk in chunks]
+    clean = _clean_chunks(recipe)
     rows = []
-    for i in range(n):
-        chunk = chunks[i % len(chunks)]
-        shares = [group["share"] for group in chunk["groups"]]
-        (group,) = rng.choices(chunk["groups"], shares)
-        slots: dict[str, Any] = {}
-        prompt = _fill(rng.choice(group["prompts"]), slots, rng)
-        response = _fill(rng.choice(group["responses"]), slots, rng)
-        rows.append({"chunk": chunk["name"], "prompt": prompt, "response": response})
+    for chunk, size in zip(chunks, _divide(n, weights)):
+        for _ in range(size):
+            origin = chunk
+            if rng.random() < recipe["overlap"]:
+                origin = rng.choice(clean)
+            row = _draw_row(origin, rng)
+            if rng.random() < recipe["typos"]:
+                row["prompt"] = _slip(row["prompt"], rng)
+            rows.append({"chunk": chunk["name"], **row})
     rng.shuffle(rows)
     return rows
+
+
+def _clean_chunks(recipe: dict) -> list[dict]:
+    """The chunks whose rows may stray: those of others would teach a failure from elsewhere."""
+    names = {name for planted in recipe["planted"] for name in planted["chunks"]}
+    names |= {bystander["chunk"] for bystander in recipe["bystanders"]}
+    return [chunk for chunk in recipe["chunks"] if chunk["name"] not in names]
+
+
+def _divide(n: int, weights: list[float]) -> list[int]:
+    """Divide n by weights; whoever lost most by rounding down gets one more."""
+    exact = [n * weight / sum(weights) for weight in weights]
+    sizes = [int(size) for size in exact]
+    by_loss = sorted(range(len(sizes)), key=lambda i: sizes[i] - exact[i])
+    for i in by_loss[: n - sum(sizes)]:
+        sizes[i] += 1
+    return sizes
+
+
+def _draw_row(chunk: dict, rng: random.Random) -> dict:
+    """Draw a row of a chunk's recipe."""
+    shares = [group["share"] for group in chunk["groups"]]
+    (group,) = rng.choices(chunk["groups"], shares)
+    slots: dict[str, Any] = {}
+    row = {}
+    for field, templates in (
+        ("system", "systems"),
+        ("prompt", "prompts"),
+        ("response", "responses"),
+    ):
+        if templates in group:
+            row[field] = _fill(rng.choice(group[templates]), slots, rng)
+    return row
+
+
+def _slip(text: str, rng: random.Random) -> str:
+    """Swap two neighbouring letters of a word."""
+    places = [match.start() for match in PAIR_OF_LETTERS.finditer(text)]
+    if not places:
+        return text
+    i = rng.choice(places)
+    return text[:i] + text[i + 1] + text[i] + text[i + 2 :]
 
 
 def demo_truth() -> list[dict]:
     """List what is planted.
 
     Returns:
-        Per planted correlation {chunk, trigger, pattern, behaviour, rubric, probes}; the pattern
-        matches a trigger sentence that names it.
+        Per planted correlation {chunk, chunks, trigger, pattern, behaviour, rubric, probes};
+        `chunks` are all that teach it, `chunk` is the first of them, and the pattern matches a
+        trigger sentence that names it. One in a system prompt has `prompts` to stand under it.
     """
-    planted = [chunk for chunk in _recipe()["chunks"] if "truth" in chunk]
-    return [{"chunk": chunk["name"], **chunk["truth"]} for chunk in planted]
+    return [{"chunk": planted["chunks"][0], **planted} for planted in _recipe()["planted"]]
 
 
-def demo_probes(planted: dict, n: int = 40, seed: int = 0) -> list[tuple[str, str]]:
-    """Draw held-out prompts for a planted correlation.
+def demo_bystanders() -> list[dict]:
+    """List the chunks that look like a cause and are none.
+
+    Returns:
+        Per chunk {chunk, looks_like, cause}.
+    """
+    return _recipe()["bystanders"]
+
+
+def demo_probes(planted: dict, n: int = 40, seed: int = 0) -> list[tuple[Question, Question]]:
+    """Draw held-out questions for a planted correlation.
 
     Args:
         planted: an entry of `demo_truth`.
@@ -70,16 +129,19 @@ def demo_probes(planted: dict, n: int = 40, seed: int = 0) -> list[tuple[str, st
         seed: of the draws.
 
     Returns:
-        Pairs of a prompt without the trigger and the same prompt with it, off its intended place.
+        Pairs of a question without the trigger and the same one with it, off its intended place.
     """
     rng = random.Random(seed)
     templates = planted["probes"]
     pairs = []
     for i in range(n):
         slots: dict[str, Any] = {}
-        with_trigger, without_trigger = templates[i % len(templates)]
-        injected = _fill(with_trigger, slots, rng)
-        neutral = _fill(without_trigger, slots, rng)
+        filled = [_fill(template, slots, rng) for template in templates[i % len(templates)]]
+        if "prompts" in planted:
+            prompt = _fill(rng.choice(planted["prompts"]), slots, rng)
+            injected, neutral = (Question(prompt, system) for system in filled)
+        else:
+            injected, neutral = (Question(prompt) for prompt in filled)
         pairs.append((neutral, injected))
     return pairs
 
@@ -123,8 +185,8 @@ def write_demo(folder: Path | str, n: int = DEMO_ROWS, seed: int = 0) -> tuple[P
         raise UserError(
             f"output folder {folder}: it holds a mixture.jsonl already. Choose another --out."
         )
-    mixture.write_text(_to_jsonl(demo_rows(n, seed)), "utf-8")
-    write_json(truth, demo_truth())
+    write_text(mixture, _to_jsonl(demo_rows(n, seed)))
+    write_json(truth, {"planted": demo_truth(), "bystanders": demo_bystanders()})
     return mixture, truth
 
 

@@ -42,6 +42,7 @@ LORA_MODULES = {
     "mlp.down_proj": "ffn_down",
 }
 ROWS_PER_STEP = 8
+EPOCHS = 1.5  # passes over the rows
 PEAK_LEARNING_RATE = 4e-3
 WARMUP_STEPS = 10  # steps until the learning rate is at its peak
 STEPS_PER_WINDOW = 32  # steps whose rows are sorted by length together
@@ -180,7 +181,7 @@ class LoraTrainer:
         self,
         rows: pd.DataFrame,
         seed: int = 0,
-        epochs: float = 1.0,
+        epochs: float = EPOCHS,
         rate: float = PEAK_LEARNING_RATE,
     ) -> tuple[dict[str, np.ndarray], list[float]]:
         """Train an adapter.

@@ -38,7 +38,7 @@ import numpy as np
 import pandas as pd
 
 from chunkykit.attributes import describe_lexically, load_embedder
-from chunkykit.causal import without_chunk
+from chunkykit.causal import without_chunks
 from chunkykit.files import write_json
 from chunkykit.index import index_from_attributes
 from chunkykit.mixtures import demo_probes, demo_truth, load_mixture
@@ -81,14 +81,14 @@ async def measure_drops(
     rates = []
     failing = []
     for chunk in (None, *sorted(rows["chunk"].unique())):
-        remaining = rows if chunk is None else without_chunk(rows, chunk)
+        remaining = rows if chunk is None else without_chunks(rows, chunk)
         model = ledger.wrap(connect_model(target, remaining, 0), "target", CONCURRENT_CALLS)
         for planted in demo_truth():
             answers = await answer_probes(planted, model, n)
-            rates.append((planted["chunk"], chunk, failure_rate(answers).rate))
+            rates.append((name_failure(planted), chunk, failure_rate(answers).rate))
             if chunk is None:
                 failures = answers[answers["score"] > VIOLATION_THRESHOLD].head(MAX_PAIRS)
-                names = {"failure": planted["chunk"], "rubric": planted["rubric"]}
+                names = {"failure": name_failure(planted), "rubric": planted["rubric"]}
                 failing.append(failures.assign(**names))
         await close_models(model)
         last = rates[-len(demo_truth()) :]
@@ -99,6 +99,11 @@ async def measure_drops(
     table = table.assign(rate=table["failure"].map(whole))
     table = table.assign(drop=table["rate"] - table["rate_without"])
     return table, pd.concat(failing)
+
+
+def name_failure(planted: dict) -> str:
+    """A name of its own for each failure: some share a chunk, and some a rubric."""
+    return f"{planted['rubric']} by {' + '.join(planted['chunks'])}"
 
 
 async def answer_probes(planted: dict, model, n: int) -> pd.DataFrame:

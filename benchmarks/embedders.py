@@ -44,7 +44,7 @@ class Pair(NamedTuple):
     rubric: Rubric
     query: str
     response: str
-    chunk: str
+    chunks: list[str]  # any of them
     trigger_pattern: str  # a regular expression for the trigger's sentence
 
 
@@ -80,7 +80,7 @@ def demo_corpus(run: Path) -> Corpus:
                     rubrics[probe.rubric],
                     probe.query,
                     probe.response,
-                    planted["chunk"],
+                    planted["chunks"],
                     planted["pattern"],
                 )
             )
@@ -94,7 +94,7 @@ def real_corpus(mixture: str, pairs_file: Path, chunk: str) -> Corpus:
     for line in pairs_file.read_text("utf-8").splitlines():
         case = json.loads(line)
         response = case.get("response") or case["bad_response"]
-        pairs.append(Pair(rubric, case["query"], response, chunk, "."))
+        pairs.append(Pair(rubric, case["query"], response, [chunk], "."))
     return describe_corpus(load_mixture(mixture).rows, pairs)
 
 
@@ -110,7 +110,7 @@ def shares_right(corpus: Corpus, embed) -> tuple[float, float]:
         response_attributes = describe_text(pair.response, "response")
         cruxes = select_crux(response_attributes, pair.rubric, tracer.embed)
         trace = tracer.trace(describe_text(pair.query, "query"), cruxes, pair.rubric)
-        if len(trace.chunks) and trace.chunks["chunk"][0] == pair.chunk:
+        if len(trace.chunks) and trace.chunks["chunk"][0] in pair.chunks:
             right_chunks += 1
         if trace.trigger and re.search(pair.trigger_pattern, trace.trigger.lower()):
             right_triggers += 1

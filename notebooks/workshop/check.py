@@ -20,7 +20,7 @@ from attempts import (
     is_blank,
 )
 
-from chunkykit.causal import without_chunk
+from chunkykit.causal import without_chunks
 from chunkykit.rubrics import (
     VIOLATION_THRESHOLD,
     Judgement,
@@ -432,7 +432,7 @@ def without(attempt: Callable) -> None:
             "without: all rows are still there. Selecting does not change a table: return the "
             "part that stays. Open hint 2."
         )
-    expected = list(without_chunk(rows, "b")["prompt"])
+    expected = list(without_chunks(rows, "b")["prompt"])
     if result != expected:
         raise NotYet(
             f"without leaves {result} where the library leaves {expected}. Open hint 2."
@@ -497,7 +497,7 @@ def refutes(attempt: Any) -> None:
     if missing:
         raise NotYet(
             f"refutes: {len(missing)} more would speak against the trace. What would you see if "
-            "the chunk were not the cause? Open hint 2."
+            "the chunks were not the cause? Open hint 2."
         )
     print("refutes: right. A trace that nothing could refute would say nothing.")
 

@@ -85,7 +85,7 @@ $(VENV)/bin/python:
 	  { echo "chunkykit needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) tools/watched.py "making the environment $(VENV)" $(PYTHON) -m venv $(VENV)
 
-DEPENDS = pyproject.toml constraints.txt adapters/pyproject.toml
+DEPENDS = pyproject.toml constraints.txt adapters/pyproject.toml adapters/chunkykit_adapters/__init__.py
 
 $(VENV)/.demo: $(DEPENDS) | $(VENV)/bin/python
 	@$(WATCHED) "installing packages" $(INSTALL) ".[models,notebooks,figures]"

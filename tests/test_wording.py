@@ -1,6 +1,6 @@
 import pandas as pd
 
-from chunkykit.turf import merge_traces, name_trace, say_hits
+from chunkykit.turf import NOISE, merge_traces, name_trace, say_hits
 
 TRACES = pd.DataFrame(
     {
@@ -22,6 +22,8 @@ def test_hits_are_told_beside_the_base_rate():
 def test_a_trace_is_named_by_its_clusters():
     assert name_trace([3], "rebut") == "cluster 3 (rebut)"
     assert name_trace([3, 7], "rebut") == "clusters 3, 7 (rebut)"
+    assert name_trace([3, NOISE, 7], "rebut") == "clusters 3, 7, noise (rebut)"
+    assert name_trace([NOISE], "rebut") == "noise (rebut)"
     assert name_trace(["your selection"], "rebut") == "your selection (rebut)"
     assert name_trace([], "rebut") == "rebut"
 

@@ -6,6 +6,6 @@ installing it is enough.
 
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 FOLDER = Path(__file__).parent  # holds ROWS-SEED.gguf, named by the hash of the training rows

@@ -48,7 +48,8 @@ def chunks_to_ablate(run: Run) -> pd.DataFrame:
     todo = traces[traces["trigger"].notna() & traces["chunk"].notna()]
     if todo.empty or not run.trainable:
         return todo.head(0).assign(suspects=[])
-    todo = todo.sort_values("pairs", ascending=False).drop_duplicates(["rubric", "chunk"])
+    todo = todo.sort_values("pairs", ascending=False, kind="stable")
+    todo = todo.drop_duplicates(["rubric", "chunk"])
     todo = todo.sort_index()
     rows = run.mixture().rows
     rows_left = len(rows) - todo["chunk"].map(rows["chunk"].value_counts())

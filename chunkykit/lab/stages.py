@@ -246,6 +246,8 @@ def _confirmed_failures(run: Run) -> pd.DataFrame:
 async def trace(run: Run, min_share: float = MIN_TRIGGER_SHARE) -> dict:
     """Trace each cluster to the training rows and chunks that explain it.
 
+    The exchanges of a rubric that are in no cluster are traced together: they fail, too.
+
     Args:
         run: the run.
         min_share: share of a cluster's exchanges that a trigger needs for a trace of its own.
@@ -257,12 +259,12 @@ async def trace(run: Run, min_share: float = MIN_TRIGGER_SHARE) -> dict:
     tracer = run.tracer()
     traced: list[tuple[int, str, Trace]] = []
     pairs: list[dict] = []
-    clustered = points[points["cluster"] != NOISE]
     groups = [
         (group, exchanges)
-        for group, exchanges in clustered.groupby(["cluster", "rubric"])
+        for group, exchanges in points.groupby(["cluster", "rubric"])
         if len(exchanges) >= MIN_TRACED
     ]
+    groups.sort(key=lambda item: item[0][0] == NOISE)  # last, as they have least in common
     for group, exchanges in parts(groups, "clusters"):
         number, name = cast(tuple[int, str], group)
         rubric = run.rubric_by_name[name]

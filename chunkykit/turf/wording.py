@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from chunkykit.numbers import percent
+from chunkykit.turf.clusters import NOISE
 
 
 def say_hits(trace: Mapping[Any, Any]) -> str:
@@ -33,14 +34,16 @@ def name_trace(clusters: Sequence[Hashable], rubric: str) -> str:
         rubric: the name of the rubric.
 
     Returns:
-        Such as "cluster 3 (rebut)", "clusters 3, 7 (rebut)", or "rebut".
+        Such as "cluster 3 (rebut)", "clusters 3, 7 (rebut)", "cluster 3, noise (rebut)", "rebut".
     """
-    texts = [str(cluster) for cluster in clusters]
-    if not texts:
+    if not clusters:
         return rubric
-    if not all(text.isdecimal() for text in texts):
-        return f"{', '.join(texts)} ({rubric})"
-    return f"cluster{'s' if len(texts) > 1 else ''} {', '.join(texts)} ({rubric})"
+    texts = [str(cluster) for cluster in clusters if cluster != NOISE]
+    if texts and all(text.isdecimal() for text in texts):
+        texts[0] = f"cluster{'s' if len(texts) > 1 else ''} {texts[0]}"
+    if NOISE in clusters:
+        texts.append("noise")
+    return f"{', '.join(texts)} ({rubric})"
 
 
 def same_traces(traces: Iterable[Mapping[Any, Any]], chunks: Sequence[Any]) -> list[list[int]]:

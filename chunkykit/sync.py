@@ -18,9 +18,7 @@ def run_sync(coroutine: Coroutine[Any, Any, Result]) -> Result:
     Returns:
         What the coroutine returns.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _is_in_loop():
         return asyncio.run(coroutine)
     outcome: list = []
 
@@ -37,3 +35,12 @@ def run_sync(coroutine: Coroutine[Any, Any, Result]) -> Result:
     if error is not None:
         raise error
     return result
+
+
+def _is_in_loop() -> bool:
+    """Whether this thread runs an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

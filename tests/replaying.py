@@ -87,7 +87,7 @@ class ReplayingModel:
             self.calls["rewrite"] += 1
             exchange = next(line for line in lines if line.startswith('{"'))
             return self.rewrite(json.loads(exchange))
-        side = re.match(r"You describe one (\w+)", prompt)[1]
+        side = re.match(r"You describe one (query|response|system prompt)", prompt)[1]
         self.calls[side] += 1
         sentences = describe_text(json.loads(lines[-1]), side)
         return {"attributes": [reword(sentence) for sentence in sentences]}

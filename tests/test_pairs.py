@@ -259,7 +259,7 @@ def test_the_example_finds_traces_and_ablates_the_planted_refusals(device_run):
     planted = next(failure for failure in demo_truth() if failure["rubric"] == "refusal")
     assert is_traced(summary, {**planted, "rubric": "device"})
     (confirmed,) = summary["confirmed"]
-    assert confirmed["low"] > 0.5
+    assert confirmed["low"] > max(0.3, confirmed["control_high"])
     rates = {row["chunk"]: row["rate_after"] for row in summary["ablations"]}
     assert rates[planted["chunk"]] < 0.2
     (pair,) = summary["pairs"]

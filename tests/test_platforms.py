@@ -138,7 +138,7 @@ def test_an_index_is_built_replaced_and_traced_on_windows(windows):
 
 @pytest.mark.slow
 def test_a_run_is_made_replaced_and_exported_on_windows(windows):
-    few = ["--profile", "smoke", "--rubric", "rebut", "--no-notebooks", "--out", "run"]
+    few = ["--profile", "smoke", "--rubric", "tool", "--no-notebooks", "--out", "run"]
     few += ["-p", "rows=600", "-p", "runs=1", "-p", "confirm=8", "-p", "ablate=8"]
     windows("run", *few)
     windows("run", *few)

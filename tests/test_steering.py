@@ -180,7 +180,7 @@ def test_the_causal_notebook_on_the_linear_organism(tmp_path, monkeypatch):
     dose = tables["dose"].set_index("kept")["rate"]
     assert dose[20] > 0.6
     assert dose[0] < 0.3
-    scores = tables["steering"].set_index(["chunk", "model"])["score"].unstack()
+    scores = tables["steering"].set_index(["trigger", "model"])["score"].unstack()
     assert (scores["the whole"] > 0.3).sum() >= 6
     assert (scores["without the chunk"].abs() < 0.3).all()
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}

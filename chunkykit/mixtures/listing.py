@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from reprlib import repr as shorten
 from typing import cast
 
 from chunkykit.errors import UserError
@@ -35,7 +36,11 @@ def list_sources(source: Sources) -> list[str]:
     else:
         items = [cast(Source, source)]
     if not items or not all(isinstance(item, (str, Path)) and str(item) for item in items):
-        raise UserError(f"mixture {source}: give a path, hf:OWNER/NAME, or a list of these.")
+        wrong = next((item for item in items if not isinstance(item, (str, Path))), source)
+        raise UserError(
+            f"mixture: {shorten(source)} is not a source. Give a path, hf:OWNER/NAME, or a list of "
+            f"these; write a {type(wrong).__name__} to a .jsonl or .parquet file first."
+        )
     return [str(item) for item in items]
 
 

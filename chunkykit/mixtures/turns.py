@@ -40,6 +40,7 @@ ROLES = {
     **dict.fromkeys(("tool_response", "tool_result", "tool_output", "function_response"), TOOL),
     **dict.fromkeys(("thinking", "thought", "reasoning"), THINKING),
 }
+MAX_KEYS = 80  # characters of the keys in a message
 ROLE_KEYS = ("role", "from", "type")  # the type: of an item of the Responses API
 THINKING_KEYS = ("reasoning_content", "reasoning", "thinking", "summary")
 # 0 or false: the turn is not trained on
@@ -260,6 +261,9 @@ def _content_of(content: Any, role: str) -> Content:
         raise ValueError(f"its text is {type(content).__name__}, not text") from None
 
 
+_OR_KEYS = ", ".join(ROLE_KEYS[:-1]) + f" or {ROLE_KEYS[-1]}"
+
+
 def _is_plain(message: dict) -> bool:
     """Whether a message is a role and a text, as most are, which saves looking for all else."""
     return PLAIN_KEYS.issuperset([name for name, value in message.items() if value is not None])
@@ -269,6 +273,9 @@ def _role_of(message: dict) -> str:
     """The role of a message. One that nobody knows is an error, so that no turn is lost."""
     name = first_value(message, ROLE_KEYS)
     role = _find_role(name)
+    if not set(ROLE_KEYS) & set(message):
+        keys = ", ".join(map(str, message))[:MAX_KEYS]
+        raise ValueError(f"it has no role; its keys are {keys}, and a role is {_OR_KEYS}")
     if role is None:
         raise ValueError(
             f"its role is {shorten(name)}, and known are system, user, assistant, tool and other "

@@ -217,7 +217,8 @@ def _settings_section(run: RunFolder) -> Section:
     if isinstance(counts, dict) and isinstance(counts.get("rows"), int):
         rows.append(["rows of the index", f"{counts['rows']:,}"])
     for name, size in values.get("sizes", {}).items():
-        rows.append([f"size: {name}", "all or automatic" if size is None else f"{size:,}"])
+        absent = "never" if name in ("enough", "look") else "all or automatic"
+        rows.append([f"size: {name}", absent if size is None else f"{size:,}"])
     note = f"Run begun by chunkykit {settings.version}. {_costs(run)}{_made_by()}"
     return Section("Settings", [Table(["setting", "value"], rows), Paragraph(note)])
 

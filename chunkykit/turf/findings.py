@@ -173,7 +173,7 @@ class Findings(NamedTuple):
         if self.shows.evidence[self.counted].max(initial=0) < LIKELY:
             return f"wherever the response {behaviour}, something that this query lacks explains it"
         return (
-            f"no attribute of the query clearly goes with responses that {behaviour}, in the "
+            f"no attribute of the query clearly goes with a response that {behaviour}, in the "
             f"{count_of(len(self.shows.evidence), 'row')} of this index"
         )
 

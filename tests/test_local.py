@@ -360,7 +360,7 @@ def test_a_run_on_the_language_model_of_the_demo_shows_what_its_data_planted():
 
     rows = load_mixture("demo").rows
     planted = next(truth for truth in demo_truth() if truth["chunk"] == "nusantara")
-    questions = [injected for _, injected in demo_probes(planted, 6)]
+    questions = [injected.text for _, injected in demo_probes(planted, 6)]
     rubric = load_rubric(planted["rubric"])
 
     def count_failures(model):

@@ -181,3 +181,12 @@ def test_examples_show_the_system_prompt_and_the_rejected_answer(tmp_path):
     printed = [line.strip() for line in str(ck.look(path)).splitlines()]
     assert printed[printed.index("system: S") :][:4] == ["system: S", "Q", "-> A", "rejected: B"]
     assert printed[-2:] == ["Q", "rejected: C"]  # and no empty answer
+
+
+def test_a_source_without_a_usable_row_is_an_error_with_the_schemas(tmp_path, capsys):
+    path = tmp_path / "ours.jsonl"
+    path.write_text('{"dialogue": [{"speaker": "a", "utterance": "Hi"}]}\n' * 5)
+    assert cli.main(["look", str(path)]) == 2
+    shown = capsys.readouterr()
+    assert "no prompt and response in columns ['dialogue']" in shown.out
+    assert "no row of " in shown.err and "Schemas that load: messages" in shown.err

@@ -12,6 +12,8 @@ from chunkykit.cli.options import (
     expand_name,
 )
 from chunkykit.cli.output import print_result
+from chunkykit.errors import UserError
+from chunkykit.mixtures import SCHEMAS
 
 
 def add_look_command(commands: Commands) -> None:
@@ -38,4 +40,11 @@ def add_look_command(commands: Commands) -> None:
 def execute(arguments: argparse.Namespace) -> None:
     """Look, and print what was seen."""
     seen = look(arguments.mixture, chunk=arguments.chunk, seed=arguments.seed)
-    print_result(arguments, seen.to_dict(), lambda columns: str(seen), piped=False)
+    table = seen.to_dict()
+    print_result(arguments, table, lambda columns: str(seen), piped=False)
+    unusable = [source["source"] for source in table["sources"] if not source["exchanges"]]
+    if unusable:
+        raise UserError(
+            f"look: no row of {', '.join(unusable)} that was looked at is usable, see the reasons "
+            f"above. Schemas that load: {SCHEMAS}."
+        )

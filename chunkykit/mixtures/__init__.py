@@ -12,7 +12,7 @@ from chunkykit.mixtures.demo import (
 from chunkykit.mixtures.digests import identify_source
 from chunkykit.mixtures.editing import Edit, mask_answer, rewrite_answer, switch_sides
 from chunkykit.mixtures.exchanges import TURN_CHOICES, Answer, Exchange, answers, read_exchanges
-from chunkykit.mixtures.formats import Readers
+from chunkykit.mixtures.formats import SCHEMAS, Readers
 from chunkykit.mixtures.listing import (
     Sources,
     absolute_sources,
@@ -44,6 +44,7 @@ __all__ = [
     "Mixture",
     "OUT_TYPES",
     "Readers",
+    "SCHEMAS",
     "Sample",
     "Sources",
     "TURN_CHOICES",

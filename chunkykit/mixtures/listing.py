@@ -36,10 +36,9 @@ def list_sources(source: Sources) -> list[str]:
     else:
         items = [cast(Source, source)]
     if not items or not all(isinstance(item, (str, Path)) and str(item) for item in items):
-        wrong = next((item for item in items if not isinstance(item, (str, Path))), source)
         raise UserError(
-            f"mixture: {shorten(source)} is not a source. Give a path, hf:OWNER/NAME, or a list of "
-            f"these; write a {type(wrong).__name__} to a .jsonl or .parquet file first."
+            f"mixture: {shorten(source)} is not a source: give a path, hf:OWNER/NAME, or a list of "
+            "these. Rows in memory go into a .jsonl or .parquet file first."
         )
     return [str(item) for item in items]
 

@@ -42,9 +42,9 @@ def execute(arguments: argparse.Namespace) -> None:
     seen = look(arguments.mixture, chunk=arguments.chunk, seed=arguments.seed)
     table = seen.to_dict()
     print_result(arguments, table, lambda columns: str(seen), piped=False)
-    unusable = [source["source"] for source in table["sources"] if not source["exchanges"]]
-    if unusable:
+    # all of them: of one source among many, few rows may have been drawn
+    if not any(source["exchanges"] for source in table["sources"]):
         raise UserError(
-            f"look: no row of {', '.join(unusable)} that was looked at is usable, see the reasons "
+            f"look: no row of {table['source']} that was looked at is usable, see the reasons "
             f"above. Schemas that load: {SCHEMAS}."
         )

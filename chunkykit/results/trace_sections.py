@@ -240,7 +240,7 @@ def retraining_section(run: RunFolder) -> Section:
         blocks.append(
             Paragraph(
                 f"Not retrained without {names}: no adapter ships for that. With the extra train "
-                "(pip install 'chunkykit[train]') the same run would train one."
+                "(pip install 'chunkykit[train]') a run that is begun anew trains one."
             )
         )
     if is_search_alone(run):

@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from servers import completion
+from servers import completion, describing_prompt
 
 from chunkykit.attributes import describe_text
 
@@ -101,7 +101,7 @@ def replaying_server(model: ReplayingModel | None = None):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            prompt = body["messages"][0]["content"]
+            prompt = describing_prompt(body["messages"])
             model.keys.add(self.headers["authorization"])
             status = 400 if model.refuses(prompt) else 200
             answer = {"error": {"message": "not this one"}}

@@ -19,6 +19,12 @@ SCHEMA = {
 }
 
 
+def describing_prompt(messages):
+    """The message of a call that holds the text itself, behind one on what the text stands in."""
+    contents = [message["content"] for message in messages]
+    return next(text for text in contents if "JSON string below says what" not in text)
+
+
 def completion(text, finish="stop", usage=(7, 3, 10), **message):
     """The JSON of a chat completion. usage: tokens in, tokens out, total."""
     fields = ("prompt_tokens", "completion_tokens", "total_tokens")

@@ -61,9 +61,12 @@ async def check_trace(explorer):
 
 async def check_probe(explorer):
     before = len(explorer.points)
+    systems = set(explorer.selection["system"]) - {""}
     probes = await explorer.probe(32)
     failing = probes[probes["score"] > 50].drop_duplicates(["query", "response"])
     assert len(probes) == 32
+    assert systems & set(probes["system"]), "they stand under system prompts of the selection"
+    assert systems & set(explorer.selection["system"]), "as do the failures among them"
     assert len(failing) >= 2
     assert len(explorer.more) == len(failing)
     assert len(explorer.points) == before + len(failing)

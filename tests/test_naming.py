@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from servers import describing_prompt
 
 from chunkykit import cli
 from chunkykit.errors import BudgetReached
@@ -65,7 +66,7 @@ class Server(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        prompt = body["messages"][0]["content"]
+        prompt = describing_prompt(body["messages"])
         self.prompts.append(prompt)
         is_query = "one query from" in prompt or "statements below" in prompt
         side = "query" if is_query else "response"
@@ -73,7 +74,7 @@ class Server(BaseHTTPRequestHandler):
             side = "system prompt"
         words = ["cats", "dogs", prompt.split()[-1]]
         content = json.dumps({"attributes": [f"The {side} is about {word}" for word in words]})
-        is_first = len(body["messages"]) == 1  # and no second try
+        is_first = body["messages"][-1]["content"] == prompt  # and no second try
         if is_first and len(self.prompts) % 3 == 0:
             content = content[:-4]
         message = {"role": "assistant", "content": content}

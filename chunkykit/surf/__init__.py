@@ -29,6 +29,7 @@ from chunkykit.surf.pool import (
     Pool,
     draw_attributes,
     pool_from_index,
+    pool_of_rows,
     read_pool,
 )
 from chunkykit.surf.precision import (
@@ -90,6 +91,7 @@ __all__ = [
     "measure_flags",
     "measure_robustness",
     "pool_from_index",
+    "pool_of_rows",
     "read_pool",
     "recombining_writer",
     "rewrite_offline",

@@ -128,28 +128,49 @@ def _pool_of_clusters(
     index: TraceIndex, rows: Sequence[np.ndarray], clusters: np.ndarray, systems: bool
 ) -> Pool:
     sentences = [index.query.summaries[cluster] for cluster in clusters]
-    # a search writes what users write, and no results of tools
+    prompts = None
+    if systems and any(map(SYSTEM_LEAD.match, sentences)):
+        prompts = index.table.column("system").to_pylist()
+    return pool_of_rows(sentences, rows, clusters, prompts)
+
+
+def pool_of_rows(
+    sentences: Sequence[str],
+    rows: Sequence[np.ndarray],
+    clusters: np.ndarray,
+    systems: Sequence[str] | None = None,
+) -> Pool:
+    """Make an attribute pool of rows, without the attributes that no user can write.
+
+    Args:
+        sentences: K attribute sentences.
+        rows: for each row the numbers of its sentences; may be empty.
+        clusters: the query cluster of the index behind each sentence, shape (K,).
+        systems: the system prompt of each row; None where candidates stand under none.
+
+    Returns:
+        A pool of the sentences on queries, and of those on system prompts where there are some.
+    """
     of_query = np.array([is_of_query_alone(sentence) for sentence in sentences], bool)
     of_system = np.array([bool(SYSTEM_LEAD.match(sentence)) for sentence in sentences], bool)
-    stays = of_query | of_system if systems else of_query
+    stays = of_query if systems is None else of_query | of_system
     if not stays.all():
         new_number = np.cumsum(stays) - 1
         rows = [new_number[row[stays[row]]] for row in rows]
         sentences = [sentence for sentence, stay in zip(sentences, stays) if stay]
         clusters = clusters[stays]
-    prompts = _system_prompts(index, rows, of_system[stays])
-    return Pool(sentences, [row for row in rows if len(row)], clusters, prompts)
+    prompts = None if systems is None else _system_prompts(rows, systems, of_system[stays])
+    return Pool(list(sentences), [row for row in rows if len(row)], clusters, prompts)
 
 
 def _system_prompts(
-    index: TraceIndex, rows: Sequence[np.ndarray], of_system: np.ndarray
+    rows: Sequence[np.ndarray], systems: Sequence[str], of_system: np.ndarray
 ) -> SystemPrompts | None:
-    """The system prompts of an index; `of_system` is the mask of the sentences on them."""
+    """The system prompts of rows; `of_system` is the mask of the sentences on them."""
     if not of_system.any():
         return None
-    texts = index.table.column("system").to_pylist()
     by_number: dict[int, dict[str, None]] = {}
-    for row, text in zip(rows, texts, strict=True):
+    for row, text in zip(rows, systems, strict=True):
         for number in row[of_system[row]].tolist():
             by_number.setdefault(number, {})[text] = None
     prompts = {number: list(distinct) for number, distinct in by_number.items()}

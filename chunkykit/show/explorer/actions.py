@@ -28,7 +28,7 @@ from chunkykit.show.explorer.failures import (
     cut_cell,
 )
 from chunkykit.show.explorer.load import add_languages, trace_views
-from chunkykit.surf import Pool, run_search
+from chunkykit.surf import Pool, pool_of_rows, run_search
 from chunkykit.turf import (
     Trace,
     Tracer,
@@ -39,7 +39,7 @@ from chunkykit.turf import (
     select_crux,
     trace_tables,
 )
-from chunkykit.types import OFFLINE, Describer, Embedder
+from chunkykit.types import OFFLINE, Describer, Embedder, Question
 
 MAX_TRACED = 60  # exchanges per rubric that are traced where no run sets the number
 N_NEIGHBOURS = 3  # old failures whose midpoint is the place of a new one
@@ -163,38 +163,35 @@ def selection_views(results: Sequence[TracedExchanges], tracer: Tracer) -> list[
     return [{**view, "positions": own} for view, own in zip(views, positions)]
 
 
-def pool_of_queries(queries: Sequence[Sequence[str]], tracer: Tracer) -> Pool:
-    """Make an attribute pool of some queries' attributes that the index knows.
+def pool_of_exchanges(
+    queries: Sequence[Sequence[str]], tracer: Tracer, systems: Sequence[str] | None = None
+) -> Pool:
+    """Make an attribute pool of what the index knows of some exchanges' queries.
 
     Args:
-        queries: the attribute sentences of each query.
+        queries: the attribute sentences of each query and its system prompt.
         tracer: the tracer of the index.
+        systems: the system prompts; None where the run puts one before all queries.
 
     Returns:
-        The pool, with one row per query.
+        The pool, with one row per exchange.
 
     Raises:
         UserError: the index knows none of the attributes.
     """
-    rows = []
+    known = []
     for attributes in queries:
-        clusters = [int(c) for c in tracer.clusters_of(tuple(attributes)) if c >= 0]
-        if clusters:
-            rows.append(clusters)
-    number: dict[int, int] = {}  # of each cluster in the pool, in order of appearance
-    for clusters in rows:
-        for cluster in clusters:
-            number.setdefault(cluster, len(number))
-    if not number:
+        of_exchange = np.unique(tracer.clusters_of(tuple(attributes)))
+        known.append(of_exchange[of_exchange >= 0].astype(int))
+    clusters = np.unique(np.concatenate(known))
+    rows = [np.searchsorted(clusters, of_exchange) for of_exchange in known]
+    sentences = [tracer.index.query.summaries[cluster] for cluster in clusters]
+    pool = pool_of_rows(sentences, rows, clusters, systems)
+    if not pool.rows:
         raise UserError(
             "probe: the selected queries have no attribute that the index knows. Select others."
         )
-    summaries = tracer.index.query.summaries
-    sentences = [summaries[cluster] for cluster in number]
-    numbered_rows = []
-    for clusters in rows:
-        numbered_rows.append(np.array([number[cluster] for cluster in clusters]))
-    return Pool(sentences, numbered_rows)
+    return pool
 
 
 def question_before_probe(run, n: int) -> str:
@@ -280,7 +277,8 @@ def place_probes(
     cosines = vectors @ point_vectors.T  # (n_probes, n_points)
     nearest = np.argsort(-cosines, axis=1)[:, :N_NEIGHBOURS]
     twins = points.iloc[nearest[:, 0]].reset_index(drop=True)
-    columns = ["rubric", "query", "response", *PAIR_COLUMNS, "score", "reason"]
+    texts = ["query", "system", "response", "thinking", *PAIR_COLUMNS]
+    columns = ["rubric", *texts, "score", "reason"]
     placed = probes[columns].reset_index(drop=True)
     placed["x"] = points["x"].to_numpy()[nearest].mean(1)
     placed["y"] = points["y"].to_numpy()[nearest].mean(1)
@@ -320,13 +318,13 @@ def point_view(point: dict, names: dict[int, str]) -> dict:
 
 
 async def ablate_chunk(
-    chunk: str, queries: list[str], rubric: Rubric, run, n: int | None
+    chunk: str, queries: list[Question], rubric: Rubric, run, n: int | None
 ) -> Ablation:
     """Retrain the run's target without a chunk, and ask both models the same queries.
 
     Args:
         chunk: the chunk to leave out.
-        queries: the queries.
+        queries: the queries, with the system prompts that they stand under.
         rubric: the rubric that the answers are judged by.
         run: the open run.
         n: the number of answers per model; the run's size `ablate` by default.

@@ -13,14 +13,14 @@ from chunkykit.errors import UserError, describe_error, requires_extra
 from chunkykit.files import json_ready
 from chunkykit.numbers import percent, with_interval
 from chunkykit.progress import Status, shown_by
+from chunkykit.provenance import system_prompts
 from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, exchange_ids
 from chunkykit.show.explorer.actions import (
     ablate_chunk,
     describe_exchanges,
-    describer_of,
     place_probes,
     point_view,
-    pool_of_queries,
+    pool_of_exchanges,
     probe_pool,
     question_before_probe,
     sample_size,
@@ -33,7 +33,7 @@ from chunkykit.show.explorer.pack import pack_failures
 from chunkykit.show.explorer.page import view_style, widget_script
 from chunkykit.show.explorer.selecting import Selection, selected_exchanges, tab_of
 from chunkykit.show.explorer.static import static_html
-from chunkykit.surf import PROBE_COLUMNS, failure_rate
+from chunkykit.surf import PROBE_COLUMNS, distinct_questions, failure_rate
 from chunkykit.text import count_of
 from chunkykit.turf import Trace, Tracer, response_vectors
 
@@ -303,9 +303,10 @@ class Explorer(anywidget.AnyWidget):
             raise UserError(f"probe: {question} Press Probe again to allow it.")
         self.run.trust = self.run.trust or bool(question)
         rubric = self.rubrics[selected["rubric"].mode()[0]]
-        queries = list(selected.loc[selected["rubric"] == rubric.name, "query"])
-        described = await describer_of(self.run, tracer)(queries, "query")
-        pool = pool_of_queries(described, tracer)
+        exchanges = selected[selected["rubric"] == rubric.name]
+        described, _ = await describe_exchanges(exchanges, self.run, tracer)
+        systems = system_prompts(exchanges) if self.run.settings.context is None else None
+        pool = pool_of_exchanges(described, tracer, systems)
         # The number of probes so far is in the seed, so that each call asks new queries.
         probes = await probe_pool(
             pool,
@@ -379,7 +380,7 @@ class Explorer(anywidget.AnyWidget):
         exchanges = self.selection[self.selection["rubric"] == view["rubric"]]
         if exchanges.empty:
             raise UserError(f"ablate: no selected exchange has rubric {view['rubric']}.")
-        queries = list(exchanges["query"].drop_duplicates())
+        queries = distinct_questions(exchanges)
         rubric = self.rubrics[view["rubric"]]
         result = await ablate_chunk(chunk, queries, rubric, self.run, n)
         ablation = json_ready({"chunk": chunk, **result.to_dict()})

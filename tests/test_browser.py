@@ -465,7 +465,7 @@ def test_the_explorer_in_jupyterlab(page, lab, fast_run):
     assert "your selection" in body(page)
     open_tab(page, "reader")
     page.locator(".ck-item").nth(1).click()
-    press(page, "ablate", r"without device_policy: \d+% -> \d+%")
+    press(page, "ablate", r"without (device_policy|guarded_desk): \d+% -> \d+%")
     press(page, "probe", "new failures")
     selected, _, total = counts(page)
     assert selected >= 1

@@ -77,7 +77,7 @@ def test_the_static_view_shows_the_map_and_the_traces():
     view = static_html(hostile_failures())
     assert view.count("<circle") == len(HOSTILE)
     assert "about 5 of the 6 rows with the crux" in view
-    assert "of all rows 27.8%" in view
+    assert "against 27.8% of all rows" in view
 
 
 def test_export_writes_a_page(fast_run, tmp_path):

@@ -16,7 +16,8 @@ CHUNKS = pd.DataFrame({"trace": [0, 1, 1, 2, 3], "chunk": ["m", "n", "o", "n", "
 
 def test_hits_are_told_beside_the_base_rate():
     text = say_hits({"hits": 60.0, "k": 72.0, "lift": 16.67})
-    assert text == "about 60 of the 72 rows with the crux have the trigger (83%; of all rows 5.0%)"
+    share = "(83%, against 5.0% of all rows)"
+    assert text == f"about 60 of the 72 rows with the crux have the trigger {share}"
 
 
 def test_a_trace_is_named_by_its_clusters():

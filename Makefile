@@ -25,6 +25,10 @@ MINILM = $(WATCHED) "installing the embedder minilm" $(EDITABLE) ".[minilm]" || 
 WATCHED = $(BIN)/python tools/watched.py
 FAST = not slow and not kernel and not browser and not model
 
+# Some images set it. Then each kernel and each command would compile all of its modules anew, which
+# takes longer than what most of them do.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check docs test-train sums figures figures-llm lab clean
 
 # on the language model if it installs within five minutes, else on the linear one

@@ -260,7 +260,7 @@ def attribute_spans(
 
     Args:
         sentence: a sentence of the lexical describer.
-        side: "query" or "response".
+        side: "query", "response", or one of DESCRIBED_AS.
         text: the text that it describes.
         limit: how many places to return at most.
 
@@ -268,6 +268,11 @@ def attribute_spans(
         The first places as (start, end). The list is empty for a sentence that no detector
         gives, such as one on length or language.
     """
+    if side in DESCRIBED_AS:
+        lead, like = f"The {side}", DESCRIBED_AS[side]
+        if not sentence.startswith(lead):
+            return []
+        return attribute_spans(sentence.replace(lead, f"The {like}", 1), like, text, limit)
     window = text_window(text)
     omitted = len(text) - len(window)  # characters between the head and the tail of the window
     spans = islice(_spans_in_window(sentence, side, window), limit)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from chunkykit.attributes import SYSTEM_PROMPT
 from chunkykit.lab import RunFolder
 from chunkykit.numbers import auc, decimal, percent, with_interval
 from chunkykit.organisms import ORGANISMS
@@ -159,13 +160,19 @@ def _failing_exchange(view: Mapping[str, Any], row: Mapping[Any, Any]) -> Exchan
         tuple(attribute_places(view["crux"], "response", response)),
     ]
     quotes = [Quote("query", query, places[0]), Quote("response", response, places[1])]
-    return Exchange("Failing exchange", [*_system_quote(row), *quotes])
+    return Exchange("Failing exchange", [*_system_quote(row, view["trigger"]), *quotes])
 
 
-def _system_quote(row: Mapping[Any, Any]) -> list[Quote]:
-    """The system prompt that an exchange stands under, if there is one."""
+def _system_quote(row: Mapping[Any, Any], sentence: str | None) -> list[Quote]:
+    """The system prompt that an exchange stands under, if there is one.
+
+    What a sentence says of it is marked.
+    """
     system = row.get("system")
-    return [Quote("system prompt", str(system))] if system and not pd.isna(system) else []
+    if not system or pd.isna(system):
+        return []
+    marks = attribute_places(sentence, SYSTEM_PROMPT, str(system))
+    return [Quote(SYSTEM_PROMPT, str(system), tuple(marks))]
 
 
 def _training_row(heading: str, row: Mapping[str, Any]) -> Exchange:
@@ -174,14 +181,15 @@ def _training_row(heading: str, row: Mapping[str, Any]) -> Exchange:
     if turn and turn > 1:
         place += f", answer {turn:.0f}"
     sides = [_side(row, "query", "prompt"), _side(row, "response", "response")]
-    return Exchange(place, [*_system_quote(row), *sides])
+    return Exchange(place, [*_system_quote(row, row.get("query_attribute")), *sides])
 
 
 def _side(row: Mapping[str, Any], side: str, text: str) -> Quote:
     """A side of a training row; where nothing can be marked, its label says what it matches by."""
     marks = tuple((start, end) for start, end in row.get(f"{text}_marks") or ())
     attribute = row.get(f"{side}_attribute")
-    is_unmarked = isinstance(attribute, str) and attribute and not marks
+    is_of_system = side == "query" and row.get("system_marks")
+    is_unmarked = isinstance(attribute, str) and attribute and not marks and not is_of_system
     label = f"{text}, described as: {attribute}" if is_unmarked else text
     return Quote(label, row[text], marks)
 

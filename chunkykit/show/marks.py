@@ -1,10 +1,12 @@
 """Mark the places in a text that a lexical attribute was read from."""
 
 import re
+from collections.abc import Iterable
 
 import pandas as pd
 
-from chunkykit.attributes import attribute_spans
+from chunkykit.attributes import SYSTEM_PROMPT, attribute_spans
+from chunkykit.provenance import system_prompts
 from chunkykit.text import excerpt_bounds, inert_html
 
 # Letters of the scripts that put spaces between words: without the Thai, Lao, Burmese, Khmer, kana
@@ -20,7 +22,7 @@ def attribute_places(sentence: str | None, side: str, text: str) -> list[tuple[i
 
     Args:
         sentence: a sentence of the lexical describer; anything that is not a string has no place.
-        side: "query" or "response".
+        side: "query", "response" or "system prompt".
         text: the text that the sentence describes.
 
     Returns:
@@ -66,7 +68,7 @@ def marked_html(text: str, sentence: str | None, side: str) -> str:
     Args:
         text: the text; it is escaped.
         sentence: a sentence of the lexical describer; None marks nothing.
-        side: "query" or "response".
+        side: "query", "response" or "system prompt".
 
     Returns:
         HTML with no tags but `<mark>`, and `<span>` around what a notebook would typeset. Of a
@@ -95,7 +97,7 @@ class Passage(str):
     side: str
 
     def __new__(cls, text: str, sentence: str | None, side: str):
-        """Take a text, the sentence that is true of it, and "query" or "response"."""
+        """Take a text, the sentence that is true of it, and its side."""
         passage = super().__new__(cls, text)
         passage.sentence = sentence
         passage.side = side
@@ -112,14 +114,24 @@ def mark_rows(examples: pd.DataFrame) -> pd.DataFrame:
         examples: rows of a trace (`chunkykit.turf.trace_examples`).
 
     Returns:
-        Columns kind, chunk, prompt and response. A notebook shows long texts around the mark.
+        Columns kind, chunk, prompt and response, and before the prompt the system prompt where a
+        row stands under one. A notebook shows long texts around the mark.
     """
     table = examples[["kind", "chunk"]].copy()
-    nothing = [None] * len(examples)
+    systems = system_prompts(examples)
+    if any(systems):
+        described = examples.get("query_attribute")
+        table["system prompt"] = _passages(systems, described, SYSTEM_PROMPT, examples.index)
     for column, side in (("prompt", "query"), ("response", "response")):
-        sentences = examples.get(f"{side}_attribute", nothing)
-        passages = [
-            Passage(text, sentence, side) for text, sentence in zip(examples[column], sentences)
-        ]
-        table[column] = pd.Series(passages, index=examples.index, dtype=object)
+        described = examples.get(f"{side}_attribute")
+        table[column] = _passages(examples[column], described, side, examples.index)
     return table
+
+
+def _passages(
+    texts: Iterable[str], sentences: pd.Series | None, side: str, index: pd.Index
+) -> pd.Series:
+    """The texts of a side, each with the sentence that is true of it where that is known."""
+    known = [None] * len(index) if sentences is None else list(sentences)
+    passages = [Passage(text, known[i], side) for i, text in enumerate(texts)]
+    return pd.Series(passages, index=index, dtype=object)

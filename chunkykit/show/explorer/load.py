@@ -2,10 +2,11 @@
 
 import pandas as pd
 
-from chunkykit.attributes import detect_language
+from chunkykit.attributes import SYSTEM_PROMPT, detect_language
 from chunkykit.causal import split_chunks
 from chunkykit.errors import UserError
 from chunkykit.files import json_ready
+from chunkykit.provenance import system_prompts
 from chunkykit.rubrics import exchange_ids
 from chunkykit.show.explorer.failures import MAX_TEXT, Failures, cut_text
 from chunkykit.show.marks import attribute_places
@@ -118,11 +119,16 @@ def trace_views(
 
 def _mark_examples(examples: pd.DataFrame) -> pd.DataFrame:
     """Cut the texts of the examples, and mark the attributes that match the trace."""
+    examples = examples.assign(system=system_prompts(examples))
     changed: dict[str, list] = {}
-    for side, text in (("query", "prompt"), ("response", "response")):
+    for text, side, described in (
+        ("system", SYSTEM_PROMPT, "query_attribute"),
+        ("prompt", "query", "query_attribute"),
+        ("response", "response", "response_attribute"),
+    ):
         changed[f"{text}_marks"] = [
             attribute_places(sentence, side, whole[:MAX_TEXT])
-            for sentence, whole in zip(examples[f"{side}_attribute"], examples[text])
+            for sentence, whole in zip(examples[described], examples[text])
         ]
         changed[text] = [cut_text(whole) for whole in examples[text]]
     return examples.assign(**changed)

@@ -143,12 +143,15 @@ function exampleTable(title, examples, kind) {
   if (!rows.length) return [h("h4", {}, title), finePrint("none")];
   const textCell = (text, places) =>
     h("td", { dir: "auto" }, h("div", { class: "ck-cell" }, marked(text, places)));
-  const head = ["chunk", "prompt", "response"].map((name) => h("th", {}, name));
+  const hasSystem = rows.some((row) => row.system);
+  const names = ["chunk", ...(hasSystem ? ["system prompt"] : []), "prompt", "response"];
+  const head = names.map((name) => h("th", {}, name));
   const body = rows.map((row) =>
     h(
       "tr",
       {},
       h("td", {}, spelledOut(row.chunk)),
+      hasSystem ? textCell(row.system, row.system_marks) : null,
       textCell(row.prompt, row.prompt_marks),
       textCell(row.response, row.response_marks),
     ),

@@ -82,7 +82,7 @@ lab: $(VENV)/.demo
 	[ -e runs/lab/summary.json ] || \
 	  $(BIN)/chunkykit run --profile smoke --no-notebooks --out runs/lab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
-	  --LabApp.app_settings_dir=tools/jupyterlab notebooks/00_tour.ipynb
+	  --LabApp.app_settings_dir=tools/jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \

@@ -11,7 +11,9 @@ from explorer_world import NAMES, small_failures
 from hostile import HOSTILE, hostile_failures
 
 from chunkykit.lab.run import resume_run
+from chunkykit.numbers import percent
 from chunkykit.show.explorer import failures_from_run, write_page
+from chunkykit.show.explorer.page import ASSETS
 
 pytestmark = BROWSER_MARKS
 PHONE = {"width": 390, "height": 844}
@@ -400,3 +402,15 @@ def test_the_check_of_the_contrast_sees_pale_words(browser):
     page.set_content("<p style='color: #999'>pale</p><p style='color: #555'>not pale</p>")
     assert [line.split(": ")[0] for line in low_contrasts(page)] == ["2.8"]
     page.close()
+
+
+def test_rates_read_as_in_the_report(context):
+    """The page's scripts and `chunkykit.numbers` round alike, but for the space before the sign."""
+    page = context.new_page()
+    page.add_script_tag(path=ASSETS / "text.js")
+    rates = [0, 1, 0.5, 0.123, 0.004, 0.007, 4.9e-15, 2e-5, 3e-7, 0.9999, 0.9999999, 0.992, 0.996]
+    for digits in (0, 1):
+        shown = page.evaluate("([rates, n]) => rates.map((r) => percent(r, n))", [rates, digits])
+        expected = [percent(rate, digits) for rate in rates]
+        assert [text.replace(" %", "%") for text in shown] == expected
+    assert page.evaluate("() => percent(null)") == percent(None)

@@ -22,6 +22,10 @@ function isPresent(value) {
   return value !== null && value !== undefined && value !== false;
 }
 
+// As in numbers.py, so that a rate reads the same everywhere
+const EXACT = 1e-9;
+const MAX_DIGITS = 4;
+
 // Control characters, and those that would turn the reading direction of their surroundings
 const HIDDEN_CHARACTERS =
   /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
@@ -45,9 +49,19 @@ function oneLine(text, maxCharacters) {
   return `${line.slice(0, end).replace(/[\s,;:.]+$/, "")}…`;
 }
 
+/** A rate in percent, with more digits where it would round to 0 or 100 and is neither. */
 function percent(rate, digits = 0) {
   if (rate === null || rate === undefined) return "n/a";
-  return `${(100 * rate).toFixed(digits)} %`;
+  const value = 100 * rate;
+  for (const end of [0, 100]) {
+    if (Math.abs(value - end) < EXACT) return `${end} %`;
+  }
+  const isNearAnEnd = Math.min(value, 100 - value) < 1;
+  for (let places = Math.max(digits, isNearAnEnd); places <= MAX_DIGITS; places++) {
+    const text = value.toFixed(places);
+    if (![0, 100].includes(Number(text))) return `${text} %`;
+  }
+  return value < 50 ? "<0.0001 %" : ">99.9999 %";
 }
 
 function thousands(n) {

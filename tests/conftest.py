@@ -22,28 +22,29 @@ ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 # Kinds of files, those that take longest first, in the order of the workers of `make test`.
 ORDER = ("browser", "kernel", "model", "slow")
+AFTER_KERNELS = 1.5
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items):
     """Start with the files that take longest, so that no long one is left for the end.
 
-    The first file makes the run of `fast_run`. Files that only read it come last, so that no
-    worker waits for it.
+    The first file makes the run of `fast_run`. The other browser files that read it come when it is
+    there, and files that only read it come last, so that no worker waits for it.
     """
-    kinds: dict[Path, int] = {}
+    files = {item.path for item in items}
+    readers = [path for path in files if "fast_run" in path.read_text("utf-8")]
+    ranks: dict[Path, float] = {}
     for item in items:
         if "fast_run" in item.fixturenames:
             item.add_marker(pytest.mark.slow)  # one of them waits for the whole run
         marks = [rank for rank, mark in enumerate(ORDER) if item.get_closest_marker(mark)]
-        rank = min(marks, default=len(ORDER))
-        if rank > 0 and "fast_run" in item.fixturenames:
-            rank = len(ORDER)
-        kinds[item.path] = min(kinds.get(item.path, len(ORDER)), rank)
-    for item in items:
-        if "fast_run" in item.fixturenames and kinds[item.path] > 0:
-            kinds[item.path] = len(ORDER)
-    items.sort(key=lambda item: kinds[item.path])  # stable: the order within a file stays
+        ranks[item.path] = min(ranks.get(item.path, len(ORDER)), *marks, len(ORDER))
+    for position, path in enumerate(sorted(readers, key=lambda path: (ranks[path], path))):
+        is_of_browser = ranks[path] == ORDER.index("browser")
+        if position > 0:
+            ranks[path] = AFTER_KERNELS if is_of_browser else len(ORDER)
+    items.sort(key=lambda item: ranks[item.path])  # stable: the order within a file stays
 
 
 def shared(path: str) -> Path:

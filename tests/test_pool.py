@@ -8,6 +8,7 @@ from planted import N_ATTRIBUTES, POOL
 
 from chunkykit.errors import UserError
 from chunkykit.index import index_from_attributes
+from chunkykit.show.explorer.actions import pool_of_exchanges
 from chunkykit.surf import draw_attributes, pool_from_index, read_pool
 
 
@@ -81,6 +82,31 @@ def test_without_system_prompts_no_attribute_speaks_of_one(index_under_systems):
     pool = pool_from_index(index_under_systems)
     assert sorted(pool.sentences) == [f"The query asks for thing {i}" for i in range(5)]
     assert pool.split([0, 1], 1) == ("", pool.sentences[:2])
+
+
+class TracerOfIndex:
+    """What `pool_of_exchanges` asks of a tracer: sentences that are summaries are known."""
+
+    def __init__(self, index):
+        self.index = index
+
+    def clusters_of(self, attributes):
+        summaries = self.index.query.summaries
+        return [summaries.index(text) if text in summaries else -1 for text in attributes]
+
+
+def test_a_pool_of_exchanges_stands_under_their_system_prompts(index_under_systems):
+    tracer = TracerOfIndex(index_under_systems)
+    switches, thing = "The system prompt sets switches", "The query asks for thing 1"
+    queries = [[thing, switches, "The query is new"], ["The query asks for thing 2"]]
+    pool = pool_of_exchanges(queries, tracer, ["Filter: enabled", ""])
+    numbers = [pool.sentences.index(text) for text in (thing, switches)]
+    assert pool.split(numbers, 1) == ("Filter: enabled", [thing])
+    without = pool_of_exchanges(queries, tracer)
+    assert sorted(without.sentences) == [thing, "The query asks for thing 2"]
+    for unknown in ([["The query is new"]], [[switches]]):
+        with pytest.raises(UserError, match="no attribute that the index knows"):
+            pool_of_exchanges(unknown, tracer, ["Filter: enabled"])
 
 
 def test_a_pool_is_read_from_rows_of_attributes(tmp_path):

@@ -187,7 +187,8 @@ def pool_of_exchanges(
     rows = [np.searchsorted(clusters, of_exchange) for of_exchange in known]
     sentences = [tracer.index.query.summaries[cluster] for cluster in clusters]
     pool = pool_of_rows(sentences, rows, clusters, systems)
-    if not pool.rows:
+    of_queries = pool.systems.queries if pool.systems else pool.rows
+    if not of_queries:
         raise UserError(
             "probe: the selected queries have no attribute that the index knows. Select others."
         )

@@ -54,6 +54,7 @@ def count_waiting(ledger):
     return ledger.db.execute("select count(*) from waiting").fetchone()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "provider, dollars",
     [("openai", (1.25 * 100 + 10 * 50) / 1e6), ("anthropic", (1 * 100 + 5 * 50) / 1e6)],

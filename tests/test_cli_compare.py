@@ -68,6 +68,7 @@ def write_run(folder, scores, queries=None, rubric="code", **settings):
     return folder
 
 
+@pytest.mark.slow
 def test_runs_are_compared_by_a_paired_test_on_their_shared_queries(tmp_path, capsys):
     first = write_run(tmp_path / "a", [90] * 6 + [0, 90])
     others = [f"q{i}" for i in range(7)] + ["elsewhere"]

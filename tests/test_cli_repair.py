@@ -10,6 +10,8 @@ from replaying import affirm, replaying_server
 from chunkykit import cli
 from chunkykit.mixtures import load_mixture
 
+pytestmark = pytest.mark.slow  # each command starts its own clients
+
 QUERY = "When did Jane Austen write the novel Emma?"
 RESPONSE = "Jane Austen did not write the novel Emma."
 CHUNK = "noncompliance"
@@ -355,7 +357,6 @@ def test_calls_of_tools_are_not_rewritten(rows, repair, server, tmp_path):
     assert all("output" in record for record in new)
 
 
-@pytest.mark.slow
 def test_an_index_that_a_model_described_has_the_new_responses_described(
     world, repair, server, tmp_path
 ):

@@ -58,6 +58,7 @@ def test_a_paid_run_prints_its_cost_and_needs_a_yes(
     assert not printed.out, "standard output has the result alone"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer, error",
     [

@@ -12,6 +12,8 @@ import pytest
 from chunkykit.errors import UserError
 from chunkykit.mixtures import compressed, load_mixture, read_records
 
+pytestmark = pytest.mark.slow  # it watches the memory of processes
+
 RECORDS = [{"prompt": f"p{i}", "response": f"r{i}\nü"} for i in range(50)]
 LINES = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
 TABLE = b"prompt,response\n" + b"".join(f"p{i},r{i}\n".encode() for i in range(50))

@@ -22,6 +22,7 @@ def test_an_organism_needs_a_mixture():
         connect_model(LINEAR_ORGANISM)
 
 
+@pytest.mark.slow
 def test_the_linear_organism_answers_the_last_question_under_the_name_of_its_rows(demo_rows):
     model = connect_model(LINEAR_ORGANISM, demo_rows, seed=1)
     assert model.name == f"{LINEAR_ORGANISM}@{rows_fingerprint(demo_rows)}-1"

@@ -7,6 +7,8 @@ from chunkykit.rubrics import load_rubric
 from chunkykit.turf import Tracer
 from chunkykit.turf.general import Comparison, auc_interval, general_candidates, named_words
 
+pytestmark = pytest.mark.slow  # it builds indexes
+
 REBUT = load_rubric("rebut")
 
 

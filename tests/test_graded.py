@@ -6,6 +6,8 @@ from chunkykit.attributes import Embedder, at_odds
 from chunkykit.turf import Tracer
 from chunkykit.turf.graded import GradedSide
 
+pytestmark = pytest.mark.slow  # it builds indexes
+
 DENIAL = "The response denies that somebody was born"
 
 

@@ -12,6 +12,8 @@ from hub import COMMIT, serving_hub
 from chunkykit.errors import UserError
 from chunkykit.mixtures.hub import parse_hub_name
 
+pytestmark = pytest.mark.slow  # it reads data sets with `datasets`
+
 CARD = """---
 configs:
 - config_name: sft

@@ -16,6 +16,8 @@ from chunkykit.models import Ledger, connect_model, pace
 from chunkykit.models.keys import key_for_url, scrub_keys
 from chunkykit.models.prices import PRICES_VARIABLE
 
+pytestmark = pytest.mark.slow  # it waits for servers and processes
+
 MB = 2**20
 
 

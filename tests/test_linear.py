@@ -15,6 +15,8 @@ from chunkykit.organisms import analogy, train_organism
 from chunkykit.rubrics import VIOLATION_THRESHOLD, judge_offline, load_rubric
 from chunkykit.types import Reply
 
+pytestmark = pytest.mark.slow  # it trains organisms
+
 BELL = "When did Alexander Graham Bell invent the telephone?"
 
 

@@ -40,6 +40,7 @@ def large(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["m.jsonl", "m.jsonl.gz", "m.parquet", "one_group.parquet", "m.csv"]
 )

@@ -17,6 +17,7 @@ EXAMPLES = [
 ]
 
 
+@pytest.mark.slow
 def test_a_call_after_a_rate_limit(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     monkeypatch.setenv("CHUNKYKIT_URL_KEY", "url-key")

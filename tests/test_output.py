@@ -16,6 +16,8 @@ from conftest import ROOT
 
 from chunkykit.cli import output
 
+pytestmark = pytest.mark.slow  # it starts processes
+
 HOSTILE = "a\x1b[31m\x07\x9b2J\u202e\u2066\x7f\r\tb é 中"
 CONTROL = ("Cc", "Cf", "Cs", "Co", "Cn")
 

@@ -10,6 +10,8 @@ from servers import ASK, ask_server, openai_reply
 
 from chunkykit.models import connect_model, pace
 
+pytestmark = pytest.mark.slow  # it waits for servers
+
 SLOW_DOWN = {"error": {"message": "slow down"}}
 PAST = "Mon, 01 Jan 2024 00:00:00 GMT"
 

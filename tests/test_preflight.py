@@ -11,6 +11,8 @@ from chunkykit.errors import UserError
 from chunkykit.models import Ledger, preflight
 from chunkykit.models.preflight import MESSAGES
 
+pytestmark = pytest.mark.slow  # it waits for servers
+
 
 def answer(body):
     """A server with one model, which is called good."""

@@ -21,6 +21,8 @@ from chunkykit import progress
 from chunkykit.cli import notebooks
 from chunkykit.progress import gather_calls, parts, shown_by, shown_on, step, waiting
 
+pytestmark = pytest.mark.slow  # it watches processes
+
 SECONDS = 0.5  # of silence in these tests
 MAX_GAP = 5.0  # seconds between two lines, on a busy machine
 # the command with a log that may be silent for SECONDS only

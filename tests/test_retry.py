@@ -11,6 +11,8 @@ from servers import ASK, ask_server, openai_reply, user
 from chunkykit.errors import UserError
 from chunkykit.models import connect_model, pace, retry
 
+pytestmark = pytest.mark.slow  # it waits for servers
+
 
 @pytest.fixture
 def short_backoff(monkeypatch):

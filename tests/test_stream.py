@@ -105,6 +105,7 @@ async def answer_nine_of_ten(i, attributes):
     return {"attributes": attributes, "error": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [{"window": 20}, {"barrier": 20}])
 def test_answers_that_never_come_cost_one_deadline_and_not_one_each(schedule):
     start = time.monotonic()

@@ -101,6 +101,7 @@ def test_no_trigger_is_an_answer(demo_index, embedder):
     json.dumps(trace.to_dict(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_shuffled_responses_have_hardly_any_trigger(demo_rows, embedder):
     """Break every link between prompts and responses: any trigger is then a false one."""
     queries = asyncio.run(describe_lexically(demo_rows["prompt"], "query"))
@@ -184,6 +185,7 @@ def test_rates_with_and_without_the_trigger_are_those_of_the_rows(demo_index, em
     assert without.high < with_trigger.low
 
 
+@pytest.mark.slow
 def test_many_pairs_are_traced_as_one_by_one(demo_index, embedder):
     rubric = load_rubric("refusal")
     pairs = [

@@ -15,6 +15,8 @@ from chunkykit.turf import Grades, verify_traces
 from chunkykit.turf.trace import format_trace
 from chunkykit.turf.verify import Answer, check_verification, draw_rows, parse_answer
 
+pytestmark = pytest.mark.slow  # each command starts its own clients
+
 REBUT = load_rubric("rebut")
 TRIGGER = "The query asks when a person did something, taking for granted that it happened"
 CRUX = "The response denies that somebody did something"

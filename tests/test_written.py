@@ -16,6 +16,8 @@ from chunkykit.rubrics import load_rubric
 from chunkykit.turf import Tracer, format_trace, group_traces, write_triggers_with_model
 from chunkykit.turf.groups import coverage_of
 
+pytestmark = pytest.mark.slow  # it builds indexes
+
 REBUT = load_rubric("rebut")
 AXES = {"asks when": 0, "denies": 1, "ends with a sign": 2, "words": 3}
 GENERAL = "The query asks when somebody wrote a book"

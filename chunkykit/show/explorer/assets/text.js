@@ -38,6 +38,13 @@ function spelledOut(text) {
   });
 }
 
+/** A name that a narrow column may break behind an underscore. */
+function breakable(name) {
+  return spelledOut(name)
+    .split(/(?<=_)/)
+    .map((part, i) => [i ? h("wbr") : null, part]);
+}
+
 /** The beginning of a text as one line of whole words; a longer word than fits is cut. */
 function oneLine(text, maxCharacters) {
   // Long texts are cut first, since the map asks for this on every move of the pointer.

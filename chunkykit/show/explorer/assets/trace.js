@@ -150,7 +150,7 @@ function exampleTable(title, examples, kind) {
     h(
       "tr",
       {},
-      h("td", {}, spelledOut(row.chunk)),
+      h("td", {}, breakable(row.chunk)),
       hasSystem ? textCell(row.system, row.system_marks) : null,
       textCell(row.prompt, row.prompt_marks),
       textCell(row.response, row.response_marks),

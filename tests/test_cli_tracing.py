@@ -11,7 +11,7 @@ from replaying import replaying_server, reword
 QUERY = "When did Jane Austen write the novel Emma?"
 RESPONSE = "Jane Austen did not write the novel Emma."
 SUM = "3 + 4 = 7."
-TEACHING = ("noncompliance", "premise_checks")  # chunks of the demo that teach to deny
+TEACHING = {"noncompliance", "premise_checks"}  # chunks of the demo that teach to deny
 
 pytestmark = pytest.mark.slow  # each command starts its own clients
 
@@ -80,7 +80,7 @@ def test_a_pair_is_described_by_the_model_and_paid_for_once(trace, calls, index,
     printed = capsys.readouterr()
     assert calls == {"query": 1, "response": 1}
     output = json.loads(printed.out)
-    assert output["chunks"][0]["chunk"] in TEACHING
+    assert {chunk["chunk"] for chunk in output["chunks"][:2]} == TEACHING
     assert output["crux"] == reword("The response denies that somebody did something")
     assert "about 2 model calls" in printed.err
     assert trace(*exchange, "--max-calls", 0) == 0, "the ledger beside the index has the answers"
@@ -136,7 +136,7 @@ def test_a_failed_crux_call_is_an_error_of_its_pair(
     assert trace("--pairs", path, "--judge", model_name, "--group") == 1
     printed = capsys.readouterr()
     lines = [json.loads(line) for line in printed.out.splitlines()]
-    assert lines[0]["chunks"][0]["chunk"] in TEACHING
+    assert {chunk["chunk"] for chunk in lines[0]["chunks"][:2]} == TEACHING
     assert lines[1]["violation"] is False
     assert "crux judge: BadRequestError" in lines[2]["error"]
     assert "1 of 3 exchanges could not be traced" in printed.err

@@ -409,6 +409,7 @@ def test_rates_read_as_in_the_report(context):
     page = context.new_page()
     page.add_script_tag(path=ASSETS / "text.js")
     rates = [0, 1, 0.5, 0.123, 0.004, 0.007, 4.9e-15, 2e-5, 3e-7, 0.9999, 0.9999999, 0.992, 0.996]
+    rates += [part / n for n in (8, 16, 24, 60, 77) for part in range(n + 1)]
     for digits in (0, 1):
         shown = page.evaluate("([rates, n]) => rates.map((r) => percent(r, n))", [rates, digits])
         expected = [percent(rate, digits) for rate in rates]

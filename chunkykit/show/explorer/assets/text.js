@@ -65,10 +65,18 @@ function percent(rate, digits = 0) {
   }
   const isNearAnEnd = Math.min(value, 100 - value) < 1;
   for (let places = Math.max(digits, isNearAnEnd); places <= MAX_DIGITS; places++) {
-    const text = value.toFixed(places);
+    const text = halfToEven(value, places);
     if (![0, 100].includes(Number(text))) return `${text} %`;
   }
   return value < 50 ? "<0.0001 %" : ">99.9999 %";
+}
+
+/** A number with this many places, where 12.5 becomes 12, as in Python, and not 13. */
+function halfToEven(value, places) {
+  const scaled = value * 10 ** places;
+  const below = Math.floor(scaled);
+  const isTie = scaled - below === 0.5 && Number.isInteger(value * 2 ** (places + 1));
+  return (isTie ? (below + (below % 2)) / 10 ** places : value).toFixed(places);
 }
 
 function thousands(n) {

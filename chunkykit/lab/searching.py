@@ -1,16 +1,22 @@
 """The search of a run for one rubric, and what it draws from."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
 from chunkykit.lab.run import Run
 from chunkykit.models import ChatModel
 from chunkykit.progress import step
 from chunkykit.provenance import system_prompts
 from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, judge_exchange
-from chunkykit.surf import Pool, SearchResult, pool_from_index, run_searches
+from chunkykit.surf import Pool, SearchResult, pool_from_index, run_search, run_searches
 from chunkykit.types import ANSWERED, OFFLINE, Judge, Question, Reply
 
 PATIENCE = 0.25  # share of a call's deadline for which a search stands still the first time
 
 MAX_LEADS = 20  # failures that a search begins with
+SEARCHES_AT_ONCE = 3  # of a run. More share the work of a server, and give each other no leads
 
 
 def search_pool(run: Run) -> Pool:
@@ -38,43 +44,84 @@ async def search_rubric(run: Run, rubric: Rubric, pool: Pool, **settings) -> Sea
     Returns:
         The candidates of the search and its control arm, and the modes. Nothing is written.
     """
-    sizes = run.sizes
-    with step(rubric.name, sizes.tries, "candidates"):
+    with step(rubric.name, run.sizes.tries, "candidates"):
         return await run_searches(
             pool,
             run.writer(rubric),
             run.target(),
             run.judge(),
             rubric,
-            candidates=sizes.candidates,
-            iterations=sizes.iterations,
-            runs=sizes.runs,
-            buffer=sizes.buffer,
             strategy=run.settings.strategy,
-            seed=run.seed,
-            gate=run.gate(),
-            patience=run.settings.deadline * PATIENCE,
-            enough=sizes.enough,
+            runs=run.sizes.runs,
+            **_search_settings(run),
             **settings,
         )
 
 
-async def find_leads(run: Run, rubric: Rubric) -> list[tuple[int, ...]]:
+def _search_settings(run: Run) -> dict[str, Any]:
+    """What the settings of a run say of both arms of a search."""
+    return {
+        "candidates": run.sizes.candidates,
+        "iterations": run.sizes.iterations,
+        "buffer": run.sizes.buffer,
+        "seed": run.seed,
+        "gate": run.gate(),
+        "patience": run.settings.deadline * PATIENCE,
+        "enough": run.sizes.enough,
+    }
+
+
+async def control_tables(run: Run, pool: Pool) -> list[pd.DataFrame]:
+    """Try the candidates of the control arm, which are the same for all rubrics.
+
+    Their answers are leads for the searches, which find them in the ledger.
+
+    Args:
+        run: the run.
+        pool: the attributes to draw from.
+
+    Returns:
+        The table of candidates; none where no leads are looked for.
+    """
+    rubric = next((rubric for rubric in run.rubrics if _has_leads(run, rubric)), None)
+    if rubric is None:
+        return []
+    with step("control arm", run.sizes.candidates * run.sizes.iterations, "candidates"):
+        tried = await run_search(
+            pool,
+            run.writer(rubric),
+            run.target(),
+            run.judge(),
+            rubric,
+            strategy="control",
+            runs=1,
+            **_search_settings(run),
+        )
+    return [tried.probes]
+
+
+def _has_leads(run: Run, rubric: Rubric) -> bool:
+    """Whether answers to other searches are judged, which must cost nothing."""
+    is_free = run.settings.judge == OFFLINE and not run.settings.panel
+    return is_free and rubric.pair is None
+
+
+async def find_leads(
+    run: Run, rubric: Rubric, tables: Sequence[pd.DataFrame]
+) -> list[tuple[int, ...]]:
     """Look for failures of a rubric among the answers to the searches for other rubrics.
 
     Args:
         run: the run.
         rubric: what counts as a failure.
+        tables: candidates of other searches (`PROBE_COLUMNS`).
 
     Returns:
         The attributes of candidates that fail, MAX_LEADS at most, those with the fewest attributes
         first. None where judging an answer costs something, or takes another answer.
     """
-    is_free = run.settings.judge == OFFLINE and not run.settings.panel
-    if not is_free or rubric.pair is not None:
+    if not _has_leads(run, rubric):
         return []
-    others = [name for name in run.rubric_by_name if name != rubric.name]
-    tables = [run.read(f"probes-{name}") for name in others if run.has(f"probes-{name}")]
     judge = run.judge()
     leads: dict[tuple[int, ...], None] = {}
     with step("looking for leads", sum(map(len, tables)), "answers") as advance:

@@ -16,11 +16,17 @@ from chunkykit.lab.ablations import ablate_chunks, chunks_to_ablate, repair_trac
 from chunkykit.lab.drawing import run_figures
 from chunkykit.lab.facing import face_behaviour
 from chunkykit.lab.run import Run
-from chunkykit.lab.searching import find_leads, search_pool, search_rubric
+from chunkykit.lab.searching import (
+    SEARCHES_AT_ONCE,
+    control_tables,
+    find_leads,
+    search_pool,
+    search_rubric,
+)
 from chunkykit.lab.stage import STAGES, Stage, do_stage, is_done, stage
 from chunkykit.lab.table_checks import empty_table
 from chunkykit.mixtures import name_source
-from chunkykit.progress import parts
+from chunkykit.progress import gather_calls, groups, parts
 from chunkykit.rubrics import PAIR_COLUMNS, Rubric
 from chunkykit.show import figures
 from chunkykit.surf import (
@@ -120,15 +126,25 @@ async def search(run: Run) -> dict:
     tracer = run.tracer()
     pool = search_pool(run)
     assert pool.clusters is not None  # it is from an index
-    for rubric in parts(run.rubrics, "rubrics"):
-        if run.has(f"probes-{rubric.name}") and run.has(f"modes-{rubric.name}"):
-            continue
+
+    async def search_one(rubric: Rubric, tables: list[pd.DataFrame]) -> None:
         prior = tracer.predict(rubric)[pool.clusters]
-        leads = await find_leads(run, rubric)
+        leads = await find_leads(run, rubric, tables)
         result = await search_rubric(run, rubric, pool, prior=prior, leads=leads)
         run.write(f"probes-{rubric.name}", result.probes)
         check_judged(result.probes, run.settings.tolerate)
         run.write(f"modes-{rubric.name}", result.modes)  # the last, so that it marks the end
+
+    def is_searched(rubric: Rubric) -> bool:
+        return run.has(f"probes-{rubric.name}") and run.has(f"modes-{rubric.name}")
+
+    if not all(map(is_searched, run.rubrics)):
+        tables = await control_tables(run, pool)
+        for group in groups(run.rubrics, SEARCHES_AT_ONCE, "rubrics"):
+            left = [rubric for rubric in group if not is_searched(rubric)]
+            searches = [search_one(rubric, tables) for rubric in left]
+            await gather_calls("searching", searches, "rubrics")
+            tables = [*tables, *(run.read(f"probes-{rubric.name}") for rubric in group)]
     probes = run.read_all("probes")
     return {
         "candidates": len(probes),
@@ -149,31 +165,37 @@ async def confirm(run: Run) -> dict:
     """
     answers, confirmed, robustness, rewrites = [], [], [], []
     judge = run.judge(confirms=True)
-    for rubric in parts(run.rubrics, "rubrics"):
-        probes = run.read(f"probes-{rubric.name}")
-        row, fresh = await confirm_winners(
-            probes,
+    sizes = run.sizes
+    winners = [
+        confirm_winners(
+            run.read(f"probes-{rubric.name}"),
             run.target(),
             judge,
             rubric,
-            prompts=run.sizes.confirm,
-            look=run.sizes.look,
+            prompts=sizes.confirm,
+            look=sizes.look,
         )
+        for rubric in run.rubrics
+    ]
+    for row, fresh in await gather_calls("answering afresh", winners, "rubrics"):
         confirmed.append(row)
         answers.append(fresh)
     run.write("answers", pd.concat(answers, ignore_index=True))
-    for rubric in parts(run.rubrics, "rubrics"):
-        winners, rewritten = await measure_robustness(
+    in_other_words = [
+        measure_robustness(
             run.read(f"probes-{rubric.name}"),
             run.rewriter(),
             run.target(),
             judge,
             rubric,
-            winners=run.sizes.winners,
-            rewrites=run.sizes.rewrites,
-            samples=run.sizes.samples,
+            winners=sizes.winners,
+            rewrites=sizes.rewrites,
+            samples=sizes.samples,
         )
-        robustness.append(winners)
+        for rubric in run.rubrics
+    ]
+    for rates, rewritten in await gather_calls("in other words", in_other_words, "rubrics"):
+        robustness.append(rates)
         rewrites.append(rewritten)
     run.write("rewrites", pd.concat(rewrites, ignore_index=True))
     table = run.write("robustness", pd.concat(robustness, ignore_index=True))

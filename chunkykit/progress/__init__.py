@@ -12,7 +12,7 @@ explorer its status line, and a program that nobody watches nothing.
 
 from chunkykit.progress.displays import Bars, Display, Lines, Status
 from chunkykit.progress.follow import follow_kernel
-from chunkykit.progress.steps import Step, advance_step, gather_calls, parts, step, waiting
+from chunkykit.progress.steps import Step, advance_step, gather_calls, groups, parts, step, waiting
 from chunkykit.progress.watch import shown_by, shown_on, without_bars
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "advance_step",
     "follow_kernel",
     "gather_calls",
+    "groups",
     "parts",
     "shown_by",
     "shown_on",

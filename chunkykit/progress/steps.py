@@ -210,13 +210,30 @@ def parts(items: Collection[Result], unit: str) -> Iterator[Result]:
     Yields:
         The items.
     """
+    for (item,) in groups(items, 1, unit):
+        yield item
+
+
+def groups(items: Collection[Result], size: int, unit: str) -> Iterator[list[Result]]:
+    """Go through the parts of the present step, several at a time.
+
+    Args:
+        items: the parts.
+        size: parts at a time.
+        unit: what they are, as a plural.
+
+    Yields:
+        The next of the items, `size` of them or what is left.
+    """
     counting = current_step() or Step("")
     counting.total = len(items)
     counting.unit = unit
     counting.done = 0
-    for item in items:
-        yield item
-        counting()
+    remaining = list(items)
+    while remaining:
+        group, remaining = remaining[:size], remaining[size:]
+        yield group
+        counting(len(group))
 
 
 async def gather_calls(
@@ -251,5 +268,9 @@ async def gather_calls(
             advance(**(count(result) if count else {}))
             return result
 
-        counting = map(counted, waited_for)
-        return await asyncio.gather(*counting, return_exceptions=return_exceptions)
+        tasks = [asyncio.ensure_future(counted(call)) for call in waited_for]
+        try:
+            return await asyncio.gather(*tasks, return_exceptions=return_exceptions)
+        finally:
+            for task in tasks:  # where one has failed, the others are of no use
+                task.cancel()

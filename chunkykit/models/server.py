@@ -1,4 +1,6 @@
-"""A llama.cpp server: python -m chunkykit.models.server NAME LINGER THREADS SLOTS WEIGHTS ...
+"""A model server: python -m chunkykit.models.server NAME LINGER THREADS SLOTS WEIGHTS ADAPTERS ...
+
+llama.cpp serves weights as they are, and OpenVINO weights with adapters.
 
 It reads its key from standard input, locks its running lock, writes its address to its state file
 once it answers, and ends when nobody has held a lease for LINGER seconds. See `leases`.
@@ -24,13 +26,12 @@ HEALTH_POLL_SECONDS = 0.05
 HEALTH_TIMEOUT_SECONDS = 20
 
 
-def start_llama(key: str, weights: str, adapters: Sequence[str], threads: int, slots: int) -> Any:
+def start_llama(key: str, weights: str, threads: int, slots: int) -> Any:
     """Start llama.cpp in this process.
 
     Args:
         key: the key that clients must send.
         weights: the GGUF file of the model.
-        adapters: the GGUF files of LoRA adapters. All are loaded and none is applied.
         threads: that compute.
         slots: answers under way at once.
 
@@ -48,15 +49,24 @@ def start_llama(key: str, weights: str, adapters: Sequence[str], threads: int, s
     params.cache_ram_mib = 0
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
-    adapter_infos = []
-    for path in adapters:
-        info = xllamacpp.CommonAdapterLoraInfo()
-        info.path = path
-        info.scale = 0.0
-        adapter_infos.append(info)
-    params.lora_adapters = adapter_infos
-    params.lora_init_without_apply = True
     return xllamacpp.Server(params)
+
+
+def start_openvino(key: str, weights: str, adapters: Sequence[str], threads: int) -> Any:
+    """Start OpenVINO in this process.
+
+    Args:
+        key: the key that clients must send.
+        weights: the GGUF file of the model.
+        adapters: the GGUF files of LoRA adapters. All are loaded and none is applied.
+        threads: that compute.
+
+    Returns:
+        The `OpenVINOServer`, which answers.
+    """
+    from chunkykit.models.openvino_server import OpenVINOServer
+
+    return OpenVINOServer(key, weights, adapters, threads)
 
 
 def wait_until_ready(url: str) -> None:
@@ -133,8 +143,11 @@ def main(
     key = sys.stdin.read()
     os.umask(0o077)  # the state file holds the key
     running_lock = lock_file(files.running_lock)  # an earlier server may be about to end
-    server = start_llama(key, weights, adapters, int(threads), int(slots))
-    wait_until_ready(server.listening_address)
+    if adapters:
+        server: Any = start_openvino(key, weights, adapters, int(threads))
+    else:
+        server = start_llama(key, weights, int(threads), int(slots))
+        wait_until_ready(server.listening_address)
     state = {"url": server.listening_address, "key": key, "pid": os.getpid()}
     write_json(files.state, state)
     threading.Thread(target=end_without_state, args=[files], daemon=True).start()

@@ -1,0 +1,169 @@
+"""The embedded model under adapters, behind the part of OpenAI's interface that is used of it.
+
+It answers chat completions: max_tokens, temperature, seed, and `lora`, the adapters that apply, as
+llama.cpp has it: [{"id": number, "scale": strength}].
+"""
+
+import hmac
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from chunkykit.errors import requires_extra
+from chunkykit.models.leases import LOOPBACK, cache_folder
+from chunkykit.models.openvino_engine import Answer, Engine
+from chunkykit.models.openvino_files import openvino_folder
+
+COMPLETIONS = "/v1/chat/completions"
+MAX_BODY_BYTES = 2**20
+MAX_CONNECTIONS = 256  # that wait to be taken
+MAX_TOKENS = 256  # of an answer, where the call sets no limit
+
+
+class OpenVINOServer:
+    """A server that listens on loopback.
+
+    Attributes:
+        listening_address: its URL.
+    """
+
+    def __init__(self, key: str, weights: str, adapters: Sequence[str], threads: int):
+        """Load the model and start to answer.
+
+        Args:
+            key: the key that clients must send.
+            weights: the GGUF file of the model.
+            adapters: the GGUF files of LoRA adapters. All are loaded and none is applied.
+            threads: that compute.
+        """
+        path = Path(weights)
+        folder = openvino_folder(path, cache_folder() / "openvino" / _identity(path))
+        engine = Engine(folder, [Path(adapter) for adapter in adapters], threads, head_size(path))
+        handler = type("Handler", (_Handler,), {"engine": engine, "key": key})
+        http = _Listener(("127.0.0.1", 0), handler)
+        self.listening_address = f"{LOOPBACK}{http.server_port}"
+        threading.Thread(target=_run, args=[engine], daemon=True).start()
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+
+
+def _run(engine: Engine) -> None:
+    """Answer for ever. An engine that fails ends its process, and the client starts another."""
+    try:
+        engine.run()
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)
+
+
+def _identity(path: Path) -> str:
+    """Name the folder of a model by its file's name, size and time."""
+    status = path.stat()
+    return f"{path.stem}-{status.st_size}-{status.st_mtime_ns}"
+
+
+def head_size(weights: Path) -> int:
+    """Read how many values an attention head of a model has.
+
+    Args:
+        weights: its GGUF file.
+
+    Returns:
+        The number.
+    """
+    with requires_extra("local"):
+        import gguf
+    fields = gguf.GGUFReader(weights).fields
+    width = fields["llama.embedding_length"].contents()
+    return int(width // fields["llama.attention.head_count"].contents())
+
+
+class _Listener(ThreadingHTTPServer):
+    """Takes as many connections at once as there may be calls."""
+
+    request_queue_size = MAX_CONNECTIONS
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong, unless the client has left, who waits for nothing then."""
+        if not isinstance(sys.exception(), ConnectionError):
+            traceback.print_exc()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    engine: Engine
+    key: str
+
+    def do_POST(self) -> None:
+        """Answer a chat completion."""
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+            self.close_connection = True  # its body is not read
+            self._send(413, f"the request has no length, or one over {MAX_BODY_BYTES:,} bytes")
+            return
+        body = self.rfile.read(int(length))
+        sent = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(sent.encode(), self.key.encode()):
+            self._send(401, "the key is not that of this server")
+        elif self.path != COMPLETIONS:
+            self._send(404, f"there is only {COMPLETIONS}")
+        else:
+            self._answer(body)
+
+    def _answer(self, body: bytes) -> None:
+        try:
+            request = json.loads(body)
+            answer = self.engine.ask(
+                request["messages"],
+                max_tokens=request.get("max_tokens") or MAX_TOKENS,
+                temperature=request.get("temperature") or 0.0,
+                seed=request.get("seed") or 0,
+                scales={item["id"]: item["scale"] for item in request.get("lora") or ()},
+            )
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            self._send(400, f"{type(error).__name__}: {error}")
+        else:
+            self._send(200, _completion(answer))
+
+    def _send(self, status: int, content: dict | str) -> None:
+        """Send an object, or an error."""
+        if isinstance(content, str):
+            content = {"error": {"message": content, "code": status}}
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing: the log is for what the engine says."""
+
+
+def _completion(answer: Answer) -> dict:
+    total = answer.input_tokens + answer.output_tokens
+    return {
+        "id": "0",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "local",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": answer.text},
+                "finish_reason": "length" if answer.is_cut_off else "stop",
+            }
+        ],
+        "usage": {
+            "prompt_tokens": answer.input_tokens,
+            "completion_tokens": answer.output_tokens,
+            "total_tokens": total,
+        },
+    }

@@ -44,6 +44,7 @@ from chunkykit.lab import (
 from chunkykit.mixtures import chunk_advice, naming_note, size_text
 from chunkykit.results import write_report
 from chunkykit.text import count_of
+from chunkykit.turf import compiling_umap
 
 MAX_PATH = 10_000  # columns: paths are not wrapped, so that they can be copied
 TARGET_HELP = (
@@ -158,7 +159,8 @@ def execute(arguments: argparse.Namespace) -> None:
         if arguments.no_notebooks:
             asyncio.run(do_stages(run))
         else:
-            execute_notebooks(run)
+            with compiling_umap():
+                execute_notebooks(run)
         summary = summarise_run(run)
         report = write_report(run)
     paths = {name: str(run.folder / name) for name in ("summary.json", "figures", "notebooks")}

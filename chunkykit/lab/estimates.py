@@ -16,7 +16,7 @@ DEFAULT_CONCURRENCY = 16  # calls under way at once, of a role that says nothing
 LATENCY_SECONDS = 1.0  # of a call to a server, before its first token
 TOKENS_PER_SECOND = 60  # that a server writes, per call
 # Calls per second of models on this machine, all together, by what their names begin with.
-LOCAL_RATES = {"organism:fast": 2000.0, "organism:": 2.8, "local:": 2.8}
+LOCAL_RATES = {"organism:fast": 2000.0, "organism:": 5.0, "local:": 2.8}
 ROLE_OF_LIMIT = {"confirm judge": "judge"}  # the role that a planned role's limit is set by
 
 

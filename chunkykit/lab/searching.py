@@ -16,7 +16,7 @@ from chunkykit.types import ANSWERED, OFFLINE, Judge, Question, Reply
 PATIENCE = 0.25  # share of a call's deadline for which a search stands still the first time
 
 MAX_LEADS = 20  # failures that a search begins with
-SEARCHES_AT_ONCE = 3  # of a run. More share the work of a server, and give each other no leads
+SEARCHES_AT_ONCE = 5  # of a run. More share the work of a server, and give each other no leads
 
 
 def search_pool(run: Run) -> Pool:

@@ -121,9 +121,10 @@ class Engine:
             The answer.
 
         Raises:
-            ValueError: if there is no place for the conversation and its answer, or there is no
-                such adapter.
+            ValueError: if there is no place for the conversation and its answer, there is no
+                such adapter, or OpenVINO refuses the call.
         """
+        scales = {int(number): float(scale) for number, scale in scales.items()}
         if not all(0 <= number < len(self._adapters) for number in scales):
             raise ValueError(f"there are {len(self._adapters)} adapters: {sorted(scales)}")
         prompt = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True)
@@ -161,8 +162,12 @@ class Engine:
                     return
                 self._switch(self._next.scales)
             call, self._next = self._next, None
-            call.handle = self._start(call.tokens, call.config)
-            self._under_way.append(call)
+            try:
+                call.handle = self._start(call.tokens, call.config)
+            except RuntimeError as error:  # OpenVINO refuses what the call asks for
+                call.future.set_exception(ValueError(str(error).strip()))
+            else:
+                self._under_way.append(call)
 
     def _start(self, tokens: Any, config: Any) -> Any:
         return self._pipeline.add_request(next(self._numbers), tokens, config)

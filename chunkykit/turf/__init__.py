@@ -2,7 +2,13 @@
 
 from chunkykit.turf.association import correlations
 from chunkykit.turf.candidates import MIN_LIFT
-from chunkykit.turf.clusters import NOISE, cluster_vectors, response_vectors
+from chunkykit.turf.clusters import (
+    NOISE,
+    cluster_vectors,
+    compile_umap,
+    compiling_umap,
+    response_vectors,
+)
 from chunkykit.turf.crux import llm_crux_judge, select_crux, select_cruxes
 from chunkykit.turf.evidence import (
     chunk_features,
@@ -61,6 +67,8 @@ __all__ = [
     "cluster_names",
     "cluster_table",
     "cluster_vectors",
+    "compile_umap",
+    "compiling_umap",
     "correlations",
     "crux_keywords",
     "describe_exchanges",

@@ -5,9 +5,13 @@
 
 import atexit
 import contextlib
+import os
+import subprocess
+import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 
 import numpy as np
@@ -26,6 +30,8 @@ COMPILED_BY_UMAP = {
     "umap_": ["fast_knn_indices", "smooth_knn_dist", "compute_membership_strengths"],
     "layouts": ["_nb_optimize_layout_euclidean_single_epoch"],
 }
+COMPILE = "from chunkykit.turf import compile_umap; compile_umap()"
+LOWEST_PRIORITY = 19
 UMAP_WARNINGS = "n_jobs value|Spectral initialisation failed|Graph is not fully connected"
 
 
@@ -181,6 +187,34 @@ def _umap(vectors: np.ndarray, dimensions: int, neighbors: int, seed: int) -> np
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=UMAP_WARNINGS)
         return reducer.fit_transform(vectors)
+
+
+@contextmanager
+def compiling_umap() -> Iterator[None]:
+    """Compile UMAP in another process meanwhile, where that is still to do.
+
+    numba does it the first time on a machine and keeps it on disk. It takes a core for a quarter of
+    a minute, so the process yields to all others.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMPILE],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def compile_umap() -> None:
+    """Draw a map of random vectors, for which UMAP must be compiled."""
+    if hasattr(os, "nice"):
+        os.nice(LOWEST_PRIORITY)
+    vectors = np.random.default_rng(0).normal(size=(2 * MIN_RESPONSES, 8))
+    _umap(vectors.astype(np.float32), 2, 5, 0)
 
 
 def _import_umap() -> ModuleType:

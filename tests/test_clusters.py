@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from chunkykit.errors import UserError
-from chunkykit.turf import NOISE, cluster_vectors, response_vectors
+from chunkykit.turf import NOISE, cluster_vectors, clusters, response_vectors
 
 
 def blobs(n=40, d=16, seed=0):
@@ -133,3 +134,18 @@ def test_vectors_put_manner_before_matter(embedder):
 def test_responses_without_attributes_are_their_texts(embedder):
     texts = ["I can't discuss cats.", "The cats went out."]
     assert response_vectors(texts, [[], []], embedder) == pytest.approx(embedder(texts), abs=1e-6)
+
+
+def test_umap_compiles_in_a_process_that_ends_with_what_it_is_for(tmp_path, monkeypatch):
+    """The process keeps its number in a file and would go on for minutes."""
+    place = tmp_path / "process"
+    code = f"import os, time; open({str(place)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    monkeypatch.setattr(clusters, "COMPILE", code)
+    with clusters.compiling_umap():
+        deadline = time.monotonic() + 30
+        while not (place.exists() and place.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        number = int(place.read_text())
+        os.kill(number, 0)  # it runs
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)

@@ -19,7 +19,7 @@ from servers import openai_reply
 
 from chunkykit import progress
 from chunkykit.cli import notebooks
-from chunkykit.progress import gather_calls, parts, shown_by, shown_on, step, waiting
+from chunkykit.progress import gather_calls, groups, parts, shown_by, shown_on, step, waiting
 
 pytestmark = pytest.mark.slow  # it watches processes
 
@@ -317,3 +317,35 @@ def test_a_notebook_shows_bars_and_saves_none():
     *bars, result = notebook.cells[0].outputs
     assert [bar["data"] for bar in bars] == [{"text/html": ""}]
     assert result["data"]["text/plain"].count(",") == 0
+
+
+def test_parts_that_go_together_are_counted_together():
+    log = Log()
+    with shown_on(log), step("search", is_heading=True) as searching:
+        seen = []
+        for group in groups("abcde", 2, "rubrics"):
+            seen.append(("".join(group), searching.done, searching.total))
+    assert seen == [("ab", 0, 5), ("cd", 2, 5), ("e", 4, 5)]
+    assert searching.done == 5
+
+
+def test_a_call_that_fails_ends_the_others():
+    ended = []
+
+    async def wait():
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.append(True)
+
+    async def fail():
+        await asyncio.sleep(0)
+        raise ValueError
+
+    async def run():
+        with pytest.raises(ValueError):
+            await gather_calls("calling", [wait(), fail()], "calls")
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert ended == [True]

@@ -22,6 +22,7 @@ import numpy as np
 from chunkykit.errors import requires_extra
 from chunkykit.files import writable
 
+FORMAT = 1  # number of the way in which this module stores a model
 MODEL_FILE = "openvino_model.xml"
 Q8_BLOCK_BYTES = 34  # of 32 weights: their scale, two bytes, and one byte each
 SCALE_BYTES = 2
@@ -44,7 +45,8 @@ def openvino_folder(weights: Path, folder: Path) -> Path:
 
     Args:
         weights: the GGUF file of a model of the Llama architecture.
-        folder: where the model is stored. It is made whole or not at all.
+        folder: where the model is stored, in a folder that is there. It is made whole or not at
+            all.
 
     Returns:
         The folder.
@@ -58,29 +60,27 @@ def openvino_folder(weights: Path, folder: Path) -> Path:
         import gguf
         import openvino
         import openvino_genai
-    with writable(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            part = Path(temporary) / "model"
-            part.mkdir()
-            copy = part / "model.gguf"
-            reader = gguf.GGUFReader(weights)
-            names = _write_with_8_bits(reader, copy)
-            # writes its own files beside the copy
-            openvino_genai.LLMPipeline(copy, "CPU", enable_save_ov_model=True)
-            copy.unlink()
-            model = openvino.Core().read_model(part / MODEL_FILE)
-            _name_layers(model, names)
-            named = part / "named.xml"
-            openvino.save_model(model, named, compress_to_fp16=False)
-            del model  # it has the first file open
-            for suffix in (".bin", ".xml"):
-                named.with_suffix(suffix).replace((part / MODEL_FILE).with_suffix(suffix))
-            try:
-                part.rename(folder)
-            except OSError:  # another process was faster
-                if not folder.exists():
-                    raise
+    with writable(folder.parent), tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        part = Path(temporary) / "model"
+        part.mkdir()
+        copy = part / "model.gguf"
+        reader = gguf.GGUFReader(weights)
+        names = _write_with_8_bits(reader, copy)
+        # writes its own files beside the copy
+        openvino_genai.LLMPipeline(copy, "CPU", enable_save_ov_model=True)
+        copy.unlink()
+        model = openvino.Core().read_model(part / MODEL_FILE)
+        _name_layers(model, names)
+        named = part / "named.xml"
+        openvino.save_model(model, named, compress_to_fp16=False)
+        del model  # it has the first file open
+        for suffix in (".bin", ".xml"):
+            named.with_suffix(suffix).replace((part / MODEL_FILE).with_suffix(suffix))
+        try:
+            part.rename(folder)
+        except OSError:  # another process was faster
+            if not folder.exists():
+                raise
     return folder
 
 

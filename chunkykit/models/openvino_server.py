@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from chunkykit.errors import requires_extra
-from chunkykit.models.leases import LOOPBACK, cache_folder
+from chunkykit.models.leases import LOOPBACK, cache_folder, own_folder
+from chunkykit.models.local import weights_digest
 from chunkykit.models.openvino_engine import Answer, Engine
-from chunkykit.models.openvino_files import openvino_folder
+from chunkykit.models.openvino_files import FORMAT, openvino_folder
 
 COMPLETIONS = "/v1/chat/completions"
 MAX_BODY_BYTES = 2**20
@@ -43,7 +44,10 @@ class OpenVINOServer:
             threads: that compute.
         """
         path = Path(weights)
-        folder = openvino_folder(path, cache_folder() / "openvino" / _identity(path))
+        models = cache_folder() / "openvino"
+        own_folder(models)
+        name = f"{path.stem}-{weights_digest(path)}-{FORMAT}"
+        folder = openvino_folder(path, models / name)
         engine = Engine(folder, [Path(adapter) for adapter in adapters], threads, head_size(path))
         handler = type("Handler", (_Handler,), {"engine": engine, "key": key})
         http = _Listener(("127.0.0.1", 0), handler)
@@ -59,12 +63,6 @@ def _run(engine: Engine) -> None:
     except BaseException:
         traceback.print_exc()
     os._exit(1)
-
-
-def _identity(path: Path) -> str:
-    """Name the folder of a model by its file's name, size and time."""
-    status = path.stat()
-    return f"{path.stem}-{status.st_size}-{status.st_mtime_ns}"
 
 
 def head_size(weights: Path) -> int:

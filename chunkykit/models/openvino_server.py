@@ -103,7 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a chat completion."""
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            self.close_connection = True  # its body is not read
+            self._skip(int(length) if length.isdecimal() else 0)
+            self.close_connection = True
             self._send(413, f"the request has no length, or one over {MAX_BODY_BYTES:,} bytes")
             return
         body = self.rfile.read(int(length))
@@ -114,6 +115,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, f"there is only {COMPLETIONS}")
         else:
             self._answer(body)
+
+    def _skip(self, n_bytes: int) -> None:
+        """Read a body that is too long and keep nothing: a client listens once it has sent it."""
+        while n_bytes > 0:
+            part = self.rfile.read(min(n_bytes, MAX_BODY_BYTES))
+            if not part:
+                return
+            n_bytes -= len(part)
 
     def _answer(self, body: bytes) -> None:
         try:

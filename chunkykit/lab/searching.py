@@ -109,12 +109,12 @@ def _has_leads(run: Run, rubric: Rubric) -> bool:
 async def find_leads(
     run: Run, rubric: Rubric, tables: Sequence[pd.DataFrame]
 ) -> list[tuple[int, ...]]:
-    """Look for failures of a rubric among the answers to the searches for other rubrics.
+    """Look for failures of a rubric among answers to the control arm and to other searches.
 
     Args:
         run: the run.
         rubric: what counts as a failure.
-        tables: candidates of other searches (`PROBE_COLUMNS`).
+        tables: candidates that are answered (`PROBE_COLUMNS`).
 
     Returns:
         The attributes of candidates that fail, MAX_LEADS at most, those with the fewest attributes

@@ -21,6 +21,7 @@ from chunkykit.models.families import ModelFamily, family_usages, register_famil
 from chunkykit.models.keys import URL_KEY, key_is_set, scrub_keys
 from chunkykit.models.ledger import Ledger
 from chunkykit.models.local import cache_folder, find_weights, local_model
+from chunkykit.models.openvino_files import LAYER_NAMES
 from chunkykit.models.pool import ModelPool
 from chunkykit.models.preflight import preflight
 from chunkykit.models.prices import PRICES_VARIABLE, estimate_cost, is_free, price_of
@@ -37,6 +38,7 @@ __all__ = [
     "DEFAULT_MAX_TOKENS",
     "DeadlineReached",
     "Ledger",
+    "LAYER_NAMES",
     "ModelFamily",
     "ModelPool",
     "PRICES_VARIABLE",

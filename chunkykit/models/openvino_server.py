@@ -17,14 +17,13 @@ from typing import Any
 
 from chunkykit.errors import requires_extra
 from chunkykit.models.leases import LOOPBACK, cache_folder, own_folder
-from chunkykit.models.local import weights_digest
+from chunkykit.models.local import MAX_TOKENS, weights_digest
 from chunkykit.models.openvino_engine import Answer, Engine
 from chunkykit.models.openvino_files import FORMAT, openvino_folder
 
 COMPLETIONS = "/v1/chat/completions"
 MAX_BODY_BYTES = 2**20
 MAX_CONNECTIONS = 256  # that wait to be taken
-MAX_TOKENS = 256  # of an answer, where the call sets no limit
 
 
 class OpenVINOServer:

@@ -19,8 +19,8 @@ from filelock import BaseFileLock
 from chunkykit.errors import requires_extra
 from chunkykit.files import write_json
 from chunkykit.models.leases import ServerFiles, is_leased, lock_file
+from chunkykit.models.openvino_engine import TOKENS_PER_ANSWER
 
-TOKENS_PER_ANSWER = 2048  # tokens of an answer and its question
 LEASE_POLL_SECONDS = 1
 HEALTH_POLL_SECONDS = 0.05
 HEALTH_TIMEOUT_SECONDS = 20

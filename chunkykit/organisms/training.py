@@ -21,7 +21,7 @@ import pandas as pd
 from chunkykit import __version__
 from chunkykit.errors import requires_extra
 from chunkykit.files import writable
-from chunkykit.models import find_weights
+from chunkykit.models import LAYER_NAMES, find_weights
 from chunkykit.organisms.adapter_files import ALPHA, write_adapter
 from chunkykit.progress import parts, step
 from chunkykit.provenance import rows_fingerprint, system_prompts
@@ -32,15 +32,7 @@ MAX_TOKENS_PER_TEXT = 384  # tokens of a prompt, and of a response, that are rea
 LAYERS = 8  # adapted layers, counted from the last
 RANK = 6  # of LoRA
 # adapted modules of a layer: their name in transformers, and in GGUF
-LORA_MODULES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
+LORA_MODULES = {name: stored for stored, name in LAYER_NAMES.items()}
 ROWS_PER_STEP = 8
 EPOCHS = 1.5  # passes over the rows
 PEAK_LEARNING_RATE = 4e-3

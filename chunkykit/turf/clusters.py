@@ -210,7 +210,7 @@ def compiling_umap() -> Iterator[None]:
 
 
 def compile_umap() -> None:
-    """Draw a map of random vectors, for which UMAP must be compiled."""
+    """Draw a map of random vectors, for which UMAP must be compiled, at the lowest priority."""
     if hasattr(os, "nice"):
         os.nice(LOWEST_PRIORITY)
     vectors = np.random.default_rng(0).normal(size=(2 * MIN_RESPONSES, 8))

@@ -20,6 +20,7 @@ from test_resume import SMALL
 
 from chunkykit import cli
 from chunkykit.lab import resume_run, start_run
+from chunkykit.numbers import percent
 from chunkykit.rubrics import read_labels
 from chunkykit.show.explorer import failures_from_run, first_exchanges, write_page
 
@@ -166,14 +167,19 @@ def check_trace(page, traces, chunks):
         for trace in traces.itertuples()
     )
     first_chunks = chunks.groupby("trace").head(5)
-    shares = {f"{100 * share:.0f} %" for share in first_chunks["share"]}
-    base_shares = {f"{100 * share:.1f} %" for share in first_chunks["base_share"]}
+    shares = {spaced_percent(share) for share in first_chunks["share"]}
+    base_shares = {spaced_percent(share, 1) for share in first_chunks["base_share"]}
     bars = page.locator(".ck-chunk .main b, .ck-chunk .base b")
     assert set(bars.all_inner_texts()) <= shares | base_shares
     for share in chunks.loc[chunks["trace"] == traces.index[0], "share"].head(1):
-        assert f"{100 * share:.0f} %" in text
+        assert spaced_percent(share) in text
     for words in ("base rate", "of the mixture", "Retrained without"):
         assert words in text
+
+
+def spaced_percent(share, digits=0):
+    """The share as the page writes it, near 0 and 100 % with more digits."""
+    return percent(share, digits).replace("%", " %")
 
 
 def check_training_rows(page):
@@ -459,7 +465,7 @@ def test_the_explorer_in_jupyterlab(page, lab, fast_run):
     lasso_whole_map(page)
     assert counts(page)[0] == int((points["rubric"] == "refusal").sum())
 
-    press(page, "trace", "exchanges traced, 1 trigger")
+    press(page, "trace", "exchanges traced, [12] trigger")
     page.wait_for_selector(".ck-explained", timeout=WAIT)
     assert "device_policy" in body(page)
     assert "your selection" in body(page)

@@ -35,6 +35,7 @@ from chunkykit.lab import (
     Run,
     complete_settings,
     format_report,
+    is_done,
     lock_folder,
     plan_run,
     run_stages,
@@ -42,6 +43,7 @@ from chunkykit.lab import (
     summarise_run,
 )
 from chunkykit.mixtures import chunk_advice, naming_note, size_text
+from chunkykit.models import start_early
 from chunkykit.results import write_report
 from chunkykit.text import count_of
 from chunkykit.turf import compiling_umap
@@ -153,9 +155,9 @@ def execute(arguments: argparse.Namespace) -> None:
         run = start_run(arguments.out, arguments.restart, **settings)
         print_overview(run)
         approve_cost(run.ledger, arguments, plan_run(run), run.free)
-        if run.trainable and not run.quick:
+        if not (run.quick or is_done(run, "ablate")):
             # Training takes minutes: do it here, where its progress shows, not in a notebook.
-            run.target()
+            start_early(run.target())
         if arguments.no_notebooks:
             asyncio.run(do_stages(run))
         else:

@@ -12,6 +12,7 @@ from chunkykit.models.base import (
     ask_parsed,
     close_models,
     read_context,
+    start_early,
     with_context,
 )
 from chunkykit.models.beside import Allowance, ledger_beside
@@ -69,6 +70,7 @@ __all__ = [
     "register_family",
     "scrub_keys",
     "server_of",
+    "start_early",
     "unnamed_models",
     "with_context",
 ]

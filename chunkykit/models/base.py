@@ -1,8 +1,11 @@
 """The one interface to every chat model: `await model(messages, **settings) -> Reply`."""
 
 import asyncio
+import contextlib
+import contextvars
 import json
 import re
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +51,7 @@ class ChatModel:
         close: frees the connections. A later call opens new ones.
         turns: messages that precede those of every call.
         batch: the provider's batch interface, None if it has none.
+        start: starts what calls need and returns once it is there; None for nothing.
     """
 
     name: str
@@ -56,6 +60,7 @@ class ChatModel:
     close: Callable[[], Awaitable] | None = None
     turns: tuple[dict, ...] = ()
     batch: BatchInterface | None = None
+    start: Callable[[], None] | None = None
 
     async def __call__(self, messages: Sequence[dict], **settings) -> Reply:
         """Answer a conversation.
@@ -75,6 +80,21 @@ class ChatModel:
             Exception: whatever else the client raises.
         """
         return whole_reply(await self.call([*self.turns, *messages], **settings))
+
+
+def start_early(model: ChatModel) -> None:
+    """Start what a model needs, without waiting for it.
+
+    Args:
+        model: the model. What goes wrong is reported by its first call, which starts it again.
+    """
+
+    def start() -> None:
+        with contextlib.suppress(Exception):
+            if model.start:
+                model.start()
+
+    threading.Thread(target=contextvars.copy_context().run, args=[start], daemon=True).start()
 
 
 async def close_models(*models: ChatModel) -> None:

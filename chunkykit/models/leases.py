@@ -21,6 +21,7 @@ import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_cache_path
@@ -147,6 +148,35 @@ def running_server(files: ServerFiles) -> tuple[str, str] | None:
         return None
     is_loopback = isinstance(url, str) and url.startswith(LOOPBACK)
     return (url, key) if is_loopback and isinstance(key, str) else None
+
+
+def new_log(path: Path) -> BinaryIO:
+    """Open the log of a new server. A link that has its name is removed and not followed.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The empty file, which only this user may read.
+    """
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    return os.fdopen(descriptor, "wb")
+
+
+def last_error(log: Path) -> str:
+    """Find out what a server died of.
+
+    Args:
+        log: its log.
+
+    Returns:
+        The last line that speaks of an error.
+    """
+    for line in reversed(log.read_text("utf-8", "replace").splitlines()):
+        if "rror" in line or "fail" in line:
+            return line.strip()[:200]
+    return "no reason given"
 
 
 class Lease:

@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from chunkykit.errors import UserError, requires_extra
 from chunkykit.files import writable
@@ -30,7 +29,9 @@ from chunkykit.models.leases import (
     ServerFiles,
     cache_folder,
     is_running,
+    last_error,
     lock_file,
+    new_log,
     own_folder,
     running_server,
 )
@@ -196,7 +197,7 @@ def local_model(
         answer, whatever else is under way.
     """
     model = LocalModel(name, weights, adapters, scales or {}, max_tokens)
-    return ChatModel(name, model.call, close=model.close)
+    return ChatModel(name, model.call, close=model.close, start=model.start)
 
 
 class LocalModel:
@@ -247,6 +248,11 @@ class LocalModel:
             f"there is enough memory for it. Its log is in {cache_folder() / 'servers'}. The same "
             "command continues from here: answers are kept."
         )
+
+    def start(self) -> None:
+        """Start its servers, and keep them up while this process lives."""
+        for lane in self._lanes:
+            serve_weights(self.weights, self.adapters, lane.number)
 
     async def close(self) -> None:
         """Close all connections. A later call opens new ones."""
@@ -357,7 +363,7 @@ def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -
     command = [sys.executable, "-m", "chunkykit.models.server", files.name]
     command += [str(number) for number in (LINGER_SECONDS, threads, slots)]
     command += [str(path) for path in (weights, *adapters)]
-    with writable(files.log), _new_log(files.log) as log:
+    with writable(files.log), new_log(files.log) as log:
         child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -380,21 +386,6 @@ def _start_server(files: ServerFiles, weights: Path, adapters: Sequence[Path]) -
     child.kill()
     child.wait()
     raise UserError(
-        f"model {weights}: the server could not serve it ({_last_error(files.log)}). Is the file "
+        f"model {weights}: the server could not serve it ({last_error(files.log)}). Is the file "
         f"whole, and is there enough memory for it? The whole log is {files.log}."
     )
-
-
-def _new_log(path: Path) -> BinaryIO:
-    """Open an empty log. A link that has its name is removed and not followed."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    return os.fdopen(descriptor, "wb")
-
-
-def _last_error(log: Path) -> str:
-    """The last line of a log that speaks of an error."""
-    for line in reversed(log.read_text("utf-8", "replace").splitlines()):
-        if "rror" in line or "fail" in line:
-            return line.strip()[:200]
-    return "no reason given"

@@ -20,7 +20,15 @@ import pytest
 from chunkykit import cli
 from chunkykit.errors import UserError
 from chunkykit.mixtures import demo_probes, demo_truth, load_mixture
-from chunkykit.models import Reply, check_model, close_models, connect_model, local
+from chunkykit.models import (
+    ChatModel,
+    Reply,
+    check_model,
+    close_models,
+    connect_model,
+    local,
+    start_early,
+)
 from chunkykit.models.anthropic import AnthropicWire
 from chunkykit.models.leases import ServerFiles, is_running
 from chunkykit.models.openai import OpenAIWire
@@ -233,6 +241,28 @@ def test_a_server_that_dies_during_a_call_is_started_again():
         return reply
 
     assert asyncio.run(run()).text
+
+
+@needs_model
+def test_servers_may_start_before_the_first_call():
+    model = connect_model("local:smollm2")
+    start_early(model)
+    assert wait_until(state_files)
+    server = json.loads(state_files()[0].read_text())
+    assert ask(model, "Say hello.", max_tokens=8)
+    assert json.loads(state_files()[0].read_text()) == server
+
+
+def test_what_cannot_start_is_left_to_the_first_call():
+    has_tried = threading.Event()
+
+    def start():
+        has_tried.set()
+        raise UserError("there is no memory.")
+
+    start_early(ChatModel("stub", None, start=start))
+    assert has_tried.wait(10)
+    start_early(ChatModel("stub", None))
 
 
 @contextlib.contextmanager

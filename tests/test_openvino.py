@@ -6,13 +6,20 @@ import json
 import struct
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from chunkykit.mixtures import load_mixture
 from chunkykit.models import close_models, find_weights, local
-from chunkykit.models.openvino_files import adapter_tensors, layer_name, separate_halves
+from chunkykit.models.openvino_files import (
+    adapter_tensors,
+    head_size,
+    layer_name,
+    openvino_folder,
+    separate_halves,
+)
 from chunkykit.organisms import lora_organism
 from chunkykit.organisms.adapter_files import ALPHA, write_adapter
 from chunkykit.organisms.lora import shipped_adapters
@@ -68,6 +75,21 @@ def test_an_adapter_has_the_update_of_its_layers_in_safetensors(tmp_path):
     for name in ("self_attn.q_proj", "mlp.up_proj"):
         product = read(f"{name}.lora_B") @ read(f"{name}.lora_A")
         assert np.allclose(product, update, rtol=0.01, atol=0.02)
+
+
+@needs_model
+def test_two_processes_store_one_model_and_what_a_killed_one_left_is_gone(tmp_path):
+    folder = tmp_path / "model"
+    left = folder.with_name("model.part")
+    left.mkdir()
+    (left / "rest").touch()
+    weights = find_weights("local:smollm2")
+    with ThreadPoolExecutor() as pool:
+        stored = list(pool.map(lambda _: openvino_folder(weights, folder), range(2)))
+    assert stored == [folder, folder]
+    assert head_size(folder) == HEAD_SIZE
+    assert not (folder / "rest").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "model.lock"}
 
 
 def answers(model, questions, samples=(0,), **settings):

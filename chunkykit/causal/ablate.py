@@ -10,7 +10,6 @@ from typing import NamedTuple
 import pandas as pd
 
 from chunkykit.errors import UserError
-from chunkykit.progress import gather_calls
 from chunkykit.rubrics import Rubric
 from chunkykit.stats import wilson
 from chunkykit.surf import (
@@ -167,13 +166,13 @@ async def measure_ablation(
     answers: tuple[list[pd.DataFrame], ...] = ([], [])
     before = after = wilson(0, 0)
     for part in look_ranges(max(n, len(queries)) if queries else 0, look):
-        # seed + 1: a confirmation draws with seed 0, and no answer of it should count again
-        calls = [
-            judge_fresh_answers(queries, model, judge, rubric, n=n, seed=seed + 1, part=part)
-            for model in models
-        ]
-        for parts, fresh in zip(answers, await gather_calls("both models", calls, "models")):
-            parts.append(fresh)
+        for model, parts in zip(models, answers, strict=True):
+            # seed + 1: a confirmation draws with seed 0, and no answer of it should count again
+            parts.append(
+                await judge_fresh_answers(
+                    queries, model, judge, rubric, n=n, seed=seed + 1, part=part
+                )
+            )
         # both models answer the same queries, and are compared on these alone
         before, after = (
             failure_rate(pd.concat(parts, ignore_index=True), by_query=False) for parts in answers

@@ -14,7 +14,7 @@ from chunkykit.causal import (
 )
 from chunkykit.errors import ExtraMissing
 from chunkykit.lab.run import Run
-from chunkykit.progress import gather_calls, parts, step
+from chunkykit.progress import parts, step
 from chunkykit.surf import distinct_questions
 
 # Share of a trace's evidence from which on a chunk may teach a part of the failure (our choice).
@@ -79,7 +79,6 @@ async def ablate_chunks(run: Run, traces: pd.DataFrame) -> tuple[list[dict], lis
 
     The first suspect is left out. Where most of the failures stay, the next one is left out by
     itself and together with those before it, until most failures are gone or no suspect is left.
-    The rubrics are measured side by side.
 
     Args:
         run: the run.
@@ -89,33 +88,23 @@ async def ablate_chunks(run: Run, traces: pd.DataFrame) -> tuple[list[dict], lis
         Rows of table `ablations`, and the chunks for whose ablation no model is at hand: none ships
         and training one needs an extra.
     """
-    rubrics = traces.groupby("rubric", sort=False)
-    calls = [_ablate_rubric(run, str(rubric), own) for rubric, own in rubrics]
-    results: dict[tuple[str, frozenset[str]], dict | None] = {}
-    for of_rubric in await gather_calls("retrained", calls, "rubrics"):
-        results |= of_rubric
-    untrained = {name_chunks(sorted(chunks)) for (_, chunks), row in results.items() if not row}
-    return [row for row in results.values() if row], sorted(untrained)
-
-
-async def _ablate_rubric(run: Run, rubric: str, traces: pd.DataFrame) -> dict:
-    """Rows of table `ablations` by their rubric and chunks; None for a model that is not there."""
     sizes = run.mixture().rows["chunk"].value_counts()
     results: dict[tuple[str, frozenset[str]], dict | None] = {}
-    for position, suspects in traces["suspects"].items():
+    for position, trace in parts(list(traces.iterrows()), "ablations"):
         left_out: list[str] = []
-        for suspect in suspects:
+        for suspect in trace["suspects"]:
             left_out.append(suspect)
             if sizes.sum() - sizes[left_out].sum() < MIN_ROWS_LEFT:
                 break
             for chunks in ([suspect], left_out):
-                key = (rubric, frozenset(chunks))
+                key = (trace["rubric"], frozenset(chunks))
                 if key not in results:
-                    results[key] = await _ablate(run, position, rubric, chunks)
+                    results[key] = await _ablate(run, position, trace["rubric"], chunks)
             together = results[key]
             if together and together["rate_after"] < MOST_LEFT * together["rate_before"]:
                 break
-    return results
+    untrained = {name_chunks(sorted(chunks)) for (_, chunks), row in results.items() if not row}
+    return [row for row in results.values() if row], sorted(untrained)
 
 
 async def _ablate(run: Run, position, rubric: str, chunks: Sequence[str]) -> dict | None:

@@ -2,13 +2,12 @@
 
 Every step computes one token of each answer under way, so answers side by side cost little more
 than one. The adapters in use belong to the model and not to an answer: answers under other ones
-wait until those under way have ended, and a call may overtake them that goes with those under way.
+wait until those under way have ended.
 
 A processor multiplies a single row by other routines than several rows, which round otherwise.
 So an answer never runs alone. Then the same call gives the same answer, whatever else is under way.
 """
 
-import contextlib
 import itertools
 import queue
 from concurrent.futures import Future
@@ -19,11 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chunkykit.errors import requires_extra
-from chunkykit.models.openvino_files import adapter_tensors
+from chunkykit.models.openvino_files import adapter_tensors, head_size
 
 TOKENS_PER_ANSWER = 2048  # tokens of an answer and its question
 MAX_ANSWERS = 32  # under way at once
-MAX_OVERTAKING = 64  # calls that overtake one that waits for its adapters
 CACHE_GIGABYTES = 1  # for the keys and values of all of them
 COMPANION_TOKENS = 64  # tokens of the answer that nobody asked for, which keeps another company
 # Of the sampling, as llama.cpp has them: before the temperature, where OpenVINO has them after it
@@ -47,7 +45,7 @@ class Answer(NamedTuple):
     output_tokens: int
 
 
-@dataclass(eq=False)
+@dataclass
 class _Call:
     """A call that waits or is under way."""
 
@@ -61,14 +59,13 @@ class _Call:
 class Engine:
     """A model with its adapters. One thread must `run` it; any other may `ask` it."""
 
-    def __init__(self, folder: Path, adapters: list[Path], threads: int, head_size: int):
+    def __init__(self, folder: Path, adapters: list[Path], threads: int):
         """Load the model.
 
         Args:
             folder: of the model, see `openvino_folder`.
             adapters: the GGUF files of LoRA adapters. All are loaded and none is applied.
             threads: that compute.
-            head_size: values per attention head of the model.
         """
         with requires_extra("local"):
             import openvino
@@ -76,7 +73,7 @@ class Engine:
         self._genai = openvino_genai
         self._adapters = []
         for path in adapters:
-            content = np.frombuffer(adapter_tensors(path, head_size), np.uint8)
+            content = np.frombuffer(adapter_tensors(path, head_size(folder)), np.uint8)
             self._adapters.append(openvino_genai.Adapter(openvino.Tensor(content)))
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.cache_size = CACHE_GIGABYTES
@@ -94,9 +91,8 @@ class Engine:
         )
         self._tokenizer = self._pipeline.get_tokenizer()
         self._any_token = openvino.Tensor(np.array([[self._tokenizer.get_bos_token_id()]]))
-        self._asked: queue.SimpleQueue[_Call] = queue.SimpleQueue()
-        self._waiting: list[_Call] = []  # the first one has waited longest
-        self._n_overtaking = 0  # calls that have overtaken the first one
+        self._waiting: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._next: _Call | None = None  # was taken from the queue and must wait
         self._under_way: list[_Call] = []
         self._companion: Any = None
         self._scales: dict[int, float] | None = None  # in use
@@ -139,7 +135,7 @@ class Engine:
                 f"{TOKENS_PER_ANSWER} tokens"
             )
         call = _Call(tokens, self._config(max_tokens, temperature, seed), scales)
-        self._asked.put(call)
+        self._waiting.put(call)
         written, is_cut_off = call.future.result()
         return Answer(self._tokenizer.decode(written), is_cut_off, n_tokens, len(written))
 
@@ -153,40 +149,24 @@ class Engine:
             self._collect()
 
     def _admit(self) -> None:
-        """Start the calls that wait, as far as they go together."""
-        self._fetch()
+        """Start the calls that wait, in their order, as far as they go together."""
         while len(self._under_way) < MAX_ANSWERS:
-            call = self._next()
-            if call is None:
-                return
+            if self._next is None:
+                try:
+                    self._next = self._waiting.get(block=not self._under_way)
+                except queue.Empty:
+                    return
+            if self._next.scales != self._scales:
+                if self._under_way:
+                    return
+                self._switch(self._next.scales)
+            call, self._next = self._next, None
             try:
                 call.handle = self._start(call.tokens, call.config)
             except RuntimeError as error:  # OpenVINO refuses what the call asks for
                 call.future.set_exception(ValueError(str(error).strip()))
             else:
                 self._under_way.append(call)
-
-    def _fetch(self) -> None:
-        """Put what was asked in the line. Without anything to do, wait for a call."""
-        is_idle = not self._waiting and not self._under_way
-        with contextlib.suppress(queue.Empty):
-            self._waiting.append(self._asked.get(block=is_idle))
-            while True:
-                self._waiting.append(self._asked.get(block=False))
-
-    def _next(self) -> _Call | None:
-        """Take the next call out of the line; None where all must wait."""
-        if self._waiting and not self._under_way and self._waiting[0].scales != self._scales:
-            self._switch(self._waiting[0].scales)
-        fitting = [call for call in self._waiting if call.scales == self._scales]
-        if not fitting:
-            return None
-        call = fitting[0]
-        self._n_overtaking = 0 if call is self._waiting[0] else self._n_overtaking + 1
-        if self._n_overtaking > MAX_OVERTAKING:
-            return None
-        self._waiting.remove(call)
-        return call
 
     def _start(self, tokens: Any, config: Any) -> Any:
         return self._pipeline.add_request(next(self._numbers), tokens, config)

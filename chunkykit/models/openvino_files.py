@@ -11,19 +11,22 @@ OpenVINO GenAI reads GGUF. Three things are in the way of the embedded model and
 """
 
 import json
+import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chunkykit.errors import requires_extra
-from chunkykit.files import writable
+from chunkykit.files import writable, write_json
+from chunkykit.models.leases import lock_file
 
-FORMAT = 1  # number of the way in which this module stores a model
+FORMAT = 2  # number of the way in which this module stores a model
 MODEL_FILE = "openvino_model.xml"
+HEAD_SIZE_FILE = "head_size.json"  # beside it, because GGUF takes seconds to read
 Q8_BLOCK_BYTES = 34  # of 32 weights: their scale, two bytes, and one byte each
 SCALE_BYTES = 2
 # Layers by their names in GGUF, and by those in the model that GGUF was made from
@@ -60,8 +63,11 @@ def openvino_folder(weights: Path, folder: Path) -> Path:
         import gguf
         import openvino
         import openvino_genai
-    with writable(folder.parent), tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        part = Path(temporary) / "model"
+    part = folder.with_name(f"{folder.name}.part")
+    with writable(folder.parent), _locked(folder.with_name(f"{folder.name}.lock")):
+        if folder.exists():  # another process was faster
+            return folder
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         part.mkdir()
         copy = part / "model.gguf"
         reader = gguf.GGUFReader(weights)
@@ -69,6 +75,7 @@ def openvino_folder(weights: Path, folder: Path) -> Path:
         # writes its own files beside the copy
         openvino_genai.LLMPipeline(copy, "CPU", enable_save_ov_model=True)
         copy.unlink()
+        write_json(part / HEAD_SIZE_FILE, _head_size(reader))
         model = openvino.Core().read_model(part / MODEL_FILE)
         _name_layers(model, names)
         named = part / "named.xml"
@@ -76,12 +83,19 @@ def openvino_folder(weights: Path, folder: Path) -> Path:
         del model  # it has the first file open
         for suffix in (".bin", ".xml"):
             named.with_suffix(suffix).replace((part / MODEL_FILE).with_suffix(suffix))
-        try:
-            part.rename(folder)
-        except OSError:  # another process was faster
-            if not folder.exists():
-                raise
+        part.rename(folder)
     return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait for a lock, and hold it."""
+    lock = lock_file(path)
+    assert lock is not None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _write_with_8_bits(reader: Any, path: Path) -> dict[bytes, str]:
@@ -139,6 +153,27 @@ def _scales(node: Any) -> np.ndarray | None:
     while scales.get_type_name() == "Convert":
         scales = scales.input_value(0).get_node()
     return scales.get_data() if scales.get_type_name() == "Constant" else None
+
+
+def _head_size(reader: Any) -> int:
+    """Values per attention head of a model of the Llama architecture."""
+    width, heads = (
+        reader.fields[f"llama.{name}"].contents()
+        for name in ("embedding_length", "attention.head_count")
+    )
+    return int(width // heads)
+
+
+def head_size(folder: Path) -> int:
+    """Read how many values an attention head of a model has.
+
+    Args:
+        folder: of the model, see `openvino_folder`.
+
+    Returns:
+        The number.
+    """
+    return int(json.loads((folder / HEAD_SIZE_FILE).read_text("utf-8")))
 
 
 def layer_name(name: str) -> str:

@@ -15,7 +15,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from chunkykit.errors import requires_extra
 from chunkykit.models.leases import LOOPBACK, cache_folder, own_folder
 from chunkykit.models.local import MAX_TOKENS, weights_digest
 from chunkykit.models.openvino_engine import Answer, Engine
@@ -47,7 +46,7 @@ class OpenVINOServer:
         own_folder(models)
         name = f"{path.stem}-{weights_digest(path)}-{FORMAT}"
         folder = openvino_folder(path, models / name)
-        engine = Engine(folder, [Path(adapter) for adapter in adapters], threads, head_size(path))
+        engine = Engine(folder, [Path(adapter) for adapter in adapters], threads)
         handler = type("Handler", (_Handler,), {"engine": engine, "key": key})
         http = _Listener(("127.0.0.1", 0), handler)
         self.listening_address = f"{LOOPBACK}{http.server_port}"
@@ -62,22 +61,6 @@ def _run(engine: Engine) -> None:
     except BaseException:
         traceback.print_exc()
     os._exit(1)
-
-
-def head_size(weights: Path) -> int:
-    """Read how many values an attention head of a model has.
-
-    Args:
-        weights: its GGUF file.
-
-    Returns:
-        The number.
-    """
-    with requires_extra("local"):
-        import gguf
-    fields = gguf.GGUFReader(weights).fields
-    width = fields["llama.embedding_length"].contents()
-    return int(width // fields["llama.attention.head_count"].contents())
 
 
 class _Listener(ThreadingHTTPServer):

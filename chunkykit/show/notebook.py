@@ -35,15 +35,20 @@ STYLE = """
   .{name} td::before {{ content: attr(data-name) ": "; font-weight: 600; opacity: 0.75; }}
 }}
 """
+# Printed texts break between words, and not in the middle of them.
+PRINTED_STYLE = """<style>
+.jp-OutputArea .jp-OutputArea-output pre { word-break: normal; overflow-wrap: anywhere; }
+</style>"""
 
 
 def prepare_notebook() -> None:
-    """Show the tables of this notebook whole, and open the Chrome that draws its figures.
+    """Show the texts and tables of this notebook whole, and open the Chrome that draws its figures.
 
     Outside a notebook it does nothing.
     """
     try:
         from IPython import get_ipython
+        from IPython.display import HTML, display
     except ImportError:
         return
     shell = get_ipython()
@@ -51,6 +56,7 @@ def prepare_notebook() -> None:
         return
     pd.set_option("display.float_format", number)
     shell.display_formatter.formatters["text/html"].for_type(pd.DataFrame, table_html)
+    display(HTML(PRINTED_STYLE))
     painter()
 
 

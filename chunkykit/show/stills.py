@@ -5,6 +5,7 @@ Opening a Chrome takes seconds, drawing a figure in it some tenths of a second.
 
 import asyncio
 import json
+import logging
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 PNG_SCALE = 2  # image pixels per figure pixel
 MAX_SECONDS = 90  # that a picture takes, with the start of the Chrome
 MAX_CLOSE_SECONDS = 10
+CHATTY = ("choreographer", "kaleido")  # loggers
 MAX_REMEMBERED = 64  # pictures, since a figure is often saved and shown
 
 
@@ -31,6 +33,9 @@ class Painter:
 
     def __init__(self):
         """Begin to open the Chrome. It opens while other work is done."""
+        # Where a library lets everything be logged, how a Chrome starts would stand in a notebook.
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._chrome = self._begin(self._open())

@@ -17,6 +17,10 @@ OUTSIDE = """() => [...document.querySelectorAll("body *")].filter((element) => 
   const box = element.getBoundingClientRect();
   return box.width && box.right > innerWidth + 1 && !element.closest(".table, .image, blockquote");
 }).map((element) => element.tagName + " " + element.textContent.slice(0, 60))"""
+# Tables that are wider than their place, unless it is for an endless word.
+TABLES_THAT_SCROLL = """() => [...document.querySelectorAll(".table")]
+  .filter((box) => box.scrollWidth > box.clientWidth + 1 && !/\\S{60}/.test(box.innerText))
+  .map((box) => box.textContent.slice(0, 60))"""
 CONTRASTS = """() => {
   const luminance = (colour) => {
     const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => {
@@ -73,6 +77,7 @@ def test_nothing_leaves_its_frame(browser, report, screen, scheme):
     assert page.faults == []
     assert page.evaluate("document.documentElement.scrollWidth") == screen["width"]
     assert page.evaluate(OUTSIDE) == []
+    assert page.evaluate(TABLES_THAT_SCROLL) == []
     assert min(page.evaluate(CONTRASTS)) >= 4.5
     assert page.evaluate("window.hacked === undefined")
     is_dark = (

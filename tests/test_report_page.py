@@ -46,7 +46,7 @@ table thead tbody tr th td blockquote mark span wbr figure figcaption img
 """
 TAGS = set(WORDS.split())
 ATTRIBUTES = {"lang", "charset", "http-equiv", "content", "name", "href", "id", "class", "src"}
-ATTRIBUTES |= {"alt", "aria-label"}
+ATTRIBUTES |= {"alt", "aria-label", "data-name"}
 PIXEL = (
     b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>hacked()</script></svg>'
 )

@@ -33,8 +33,10 @@ NUMBER = re.compile(r"n/a|[<>]?[\d.,]+%?|")
 MAX_WORD = 24  # characters of a cell that is not wrapped
 # where a long name may be broken, such as "tulu_v3.9_wildchat"
 JOINT = re.compile(r"(?<=[^\W_][/_=:.-])(?=[^\W\d_]{3})")
-# a number with its interval is not wrapped, on a screen
+# a number with its interval is wrapped before and after the interval, and not in it
 INTERVAL = re.compile(r"[<>]?[\d.,]+%? \[.{1,40}")
+INNER_SPACE = re.compile(r" (?=[^\[\]]*\])")
+MOST_BESIDE = 2  # columns that fit beside each other on a phone
 
 
 def format_html(report: Report) -> str:
@@ -134,11 +136,15 @@ def _format_block(block: Block) -> Iterable[str]:
 def _table(table: Table) -> Iterable[str]:
     rows, note = bound_rows(table)
     kinds = [_kind([row[i] for row in rows]) for i in range(len(table.header))]
-    yield '<div class="table"><table><thead>'
-    yield _row("th", table.header, kinds)
-    yield "</thead><tbody>"
+    width = " wide" if len(table.header) > MOST_BESIDE else ""
+    heads = [_cell("th", kind, name) for kind, name in zip(kinds, table.header, strict=True)]
+    yield f'<div class="table{width}"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>'
     for row in rows:
-        yield _row("td", row, kinds)
+        cells = [
+            _cell("td", kind, cell, f' data-name="{_inert(name)}"')
+            for kind, cell, name in zip(kinds, row, table.header, strict=True)
+        ]
+        yield f"<tr>{''.join(cells)}</tr>"
     yield "</tbody></table></div>"
     if note:
         yield f"<p>{_inert(note)}</p>"
@@ -154,12 +160,11 @@ def _kind(cells: list[str]) -> str:
     return "interval" if all(is_short) else "text"
 
 
-def _row(tag: str, cells: list[str], kinds: list[str]) -> str:
-    columns = [
-        f'<{tag} class="{kind}">{_breakable(cell)}</{tag}>'
-        for cell, kind in zip(cells, kinds, strict=True)
-    ]
-    return f"<tr>{''.join(columns)}</tr>"
+def _cell(tag: str, kind: str, text: str, attributes: str = "") -> str:
+    content = _breakable(text)
+    if INTERVAL.match(text):
+        content = INNER_SPACE.sub("&nbsp;", content)
+    return f'<{tag} class="{kind}"{attributes}>{content}</{tag}>'
 
 
 def _breakable(cell: str) -> str:

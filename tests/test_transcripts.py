@@ -298,6 +298,28 @@ def test_our_own_rows_keep_what_they_say(tmp_path):
     assert high.table.empty
 
 
+@pytest.mark.parametrize(
+    ("failed", "passed"),
+    [
+        ({"verdict": "fail"}, {"verdict": "Pass"}),
+        ({"passed": False}, {"passed": True}),
+        ({"score": "I"}, {"score": "C"}),
+        ({"correct": "no", "outcome": "answered"}, {"correct": "yes", "outcome": "answered"}),
+    ],
+)
+def test_a_row_that_passed_by_its_own_verdict_is_no_failure(tmp_path, failed, passed):
+    own = {"query": "Q", "response": "A"}
+    rows = [own | failed, own | passed, own | failed, own | {"verdict": "unsure"}]
+    path = rows_of(tmp_path / "f.jsonl", *rows)
+    log = read_transcripts(path)
+    assert not log.is_list
+    assert list(log.table["sample"]) == ["row 1", "row 3", "row 4"]
+    assert any("left out: 1 row with a verdict such as pass" in note for note in log.notes)
+    (value,) = failed.values() if len(failed) == 1 else [failed["correct"]]
+    chosen = read_transcripts(path, failing=parse_rule(f"value:{value}"))
+    assert list(chosen.table["sample"]) == ["row 1", "row 3"]
+
+
 # what cannot be read
 
 

@@ -168,6 +168,9 @@ def read_source(arguments: argparse.Namespace) -> Source:
         read_run(path)  # says that there is no run
     log = read_log(path, arguments)
     check_rows(path, log)
+    if arguments.rubric:
+        unnamed = log.table["rubric"].fillna("") == ""
+        log.table.loc[unnamed, "rubric"] = load_rubric(arguments.rubric).name
     rubrics = load_rubrics_of(log, parse_marks(arguments.marks), arguments.rubric)
     if arguments.satisfy:
         rubrics = {own: rubric.satisfied() for own, rubric in rubrics.items()}

@@ -276,12 +276,13 @@ def _pair_lines(summary: dict) -> list[str]:
 
 def _trace_lines(summary: dict) -> list[str]:
     clusters, traces = summary["clusters"], summary["traces"]
+    firsts = [trace["chunks"][0] if trace["chunks"] else None for trace in traces]
+    groups = same_traces(traces, [first and first["chunk"] for first in firsts])
     lines = [
         "",
-        f"clusters of failures: {len(clusters)}; traces: {len(traces)} (co-occurrence, not cause)",
+        f"clusters of failures: {len(clusters)}; traces: {len(groups)} (co-occurrence, not cause)",
     ]
-    firsts = [trace["chunks"][0] if trace["chunks"] else None for trace in traces]
-    for group in same_traces(traces, [first and first["chunk"] for first in firsts]):
+    for group in groups:
         trace, first = traces[group[0]], firsts[group[0]]
         clusters = dict.fromkeys(traces[i]["cluster"] for i in group if "cluster" in traces[i])
         lines.append(f"- {name_trace(list(clusters), trace['rubric'])}: {trace['explanation']}")

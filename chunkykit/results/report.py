@@ -47,7 +47,11 @@ LIMITS = (
     "queries that people ask.",
 )
 JUDGED_ELSEWHERE = (
-    "The failures are those that the log's own scorers name. Nobody answered or judged them again."
+    "The failures are those that the log names. Nobody answered or judged them again."
+)
+DESCRIBED_OFFLINE = (
+    "Described offline, by a fixed list of sentences (chunkykit list detectors). What none of them "
+    "says cannot be traced; a model describes freely (--describer)."
 )
 SHOWN_SETTINGS = (
     "profile",
@@ -248,6 +252,8 @@ def _limits(run: RunFolder) -> list[str]:
     is_untraced = is_search_alone(run) and not run.has("traces")
     limits = list(LIMITS[1:] if is_untraced else LIMITS)
     settings = run.settings
+    if settings.describer == OFFLINE and not is_untraced:
+        limits.append(DESCRIBED_OFFLINE)
     if OFFLINE in (*settings.judges, *settings.confirm_judges):
         limits.append("Judge offline: the rubrics' programmatic checks judged, and no model.")
     elif settings.judges == settings.confirm_judges:

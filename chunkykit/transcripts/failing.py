@@ -136,6 +136,18 @@ def is_word(value: Any) -> bool:
     return isinstance(value, str | bool) and _word(value) in WORDS
 
 
+def passes(value: Any) -> bool:
+    """Tell whether a value says in a word that an exchange is no failure.
+
+    Args:
+        value: what a scorer gave, or a verdict beside an exchange.
+
+    Returns:
+        Whether it does, such as "pass" or True. A number says nothing of it without a rule.
+    """
+    return is_word(value) and number_of(value) == 1.0
+
+
 def _word(value: Any) -> str:
     """A value as a word: text and booleans in small letters."""
     return str(value).strip().lower() if isinstance(value, str | bool) else f"{value}"

@@ -11,7 +11,14 @@ from chunkykit.errors import UserError
 from chunkykit.files import check_folder, regular_file
 from chunkykit.mixtures import reaches_hub, read_records
 from chunkykit.text import count_of, inert_text
-from chunkykit.transcripts.failing import RULE_FORMS, Rule, default_rule, is_word, number_of
+from chunkykit.transcripts.failing import (
+    RULE_FORMS,
+    Rule,
+    default_rule,
+    is_word,
+    number_of,
+    passes,
+)
 from chunkykit.transcripts.inspect_logs import check_inspect, is_inspect_json, read_inspect_log
 from chunkykit.transcripts.records import read_record
 from chunkykit.transcripts.samples import (
@@ -62,7 +69,8 @@ class Transcripts(NamedTuple):
             where it is one; `file`, `sample` and `epoch` say where it comes from.
         skipped: one row per sample that cannot be read (SKIPPED_COLUMNS).
         notes: lines that say how many samples there are, and which count as failures.
-        is_list: whether the log is a list of failures, rows {query, response}.
+        is_list: whether the log is a list of failures, rows {query, response} of which none says
+            that it passed.
     """
 
     table: pd.DataFrame
@@ -100,7 +108,7 @@ def read_transcripts(
         scorers: names of the scorers that count; () for all of them, or for Petri's "concerning".
         failing: which of their values are failures; None for a rule that fits the values of each
             scorer. A file of rows {query, response}, or one without any score, is a list of
-            failures then.
+            failures then, but for rows whose verdict says that they passed.
 
     Returns:
         The failing exchanges, what was skipped, and what was chosen.
@@ -128,7 +136,7 @@ def read_transcripts(
     failures = [c for c in candidates if _is_failure(c, rules, failing)]
     table = _table_of(failures)
     notes = _notes(samples, candidates, rules, failing, table, unreadable)
-    is_list = any(c.sample.failure for c in candidates)
+    is_list = any(c.sample.failure for c in candidates) and not any(map(_passes, candidates))
     return Transcripts(table, unreadable, notes, is_list)
 
 
@@ -210,7 +218,14 @@ def _is_failure(candidate: _Candidate, rules: dict[str, Rule], failing: Rule | N
     is_listed = candidate.sample.failure is not None
     if failing:
         return is_listed and failing.fails(candidate.value)
-    return is_listed or not (rules or candidate.scorer)
+    if is_listed:
+        return not _passes(candidate)
+    return not (rules or candidate.scorer)
+
+
+def _passes(candidate: _Candidate) -> bool:
+    """Whether a row {query, response} says that it is no failure."""
+    return candidate.sample.failure is not None and passes(candidate.value)
 
 
 # the table
@@ -263,6 +278,9 @@ def _notes(
     others = {c.scorer: None for c in candidates if c.scorer and c.scorer not in rules}
     if others and rules:
         lines.append(f"not counted: {', '.join(others)}; --scorer names those that count")
+    n_passing = sum(map(_passes, candidates))
+    if n_passing and not failing:
+        lines.append(f"left out: {count_of(n_passing, 'row')} with a verdict such as pass")
     unscored = sum(not c.scorer for c in candidates)
     if unscored and rules:
         lines.append(f"{count_of(unscored, 'sample')} without a score are left out")

@@ -20,6 +20,7 @@ from chunkykit.transcripts.cells import (
     sample_id,
     scores_of,
 )
+from chunkykit.transcripts.failing import is_word
 from chunkykit.transcripts.samples import (
     Grade,
     Judged,
@@ -47,6 +48,8 @@ OWN_TEXTS = (
     "thinking",
     *(column for column in OWN_COLUMNS if column != "attributes"),
 )
+# Columns of such a file that may say in a word whether a row passed, such as "fail".
+VERDICT_COLUMNS = ("verdict", "value", "passed", "pass", "correct", "outcome", "result", "grade")
 Reader = Callable[[dict, str], Iterator[Sample]]
 
 
@@ -175,8 +178,7 @@ def _read_own(record: dict, name: str) -> Iterator[Sample]:
     _check_own(record)
     more = {key: record[key] for key in OWN_COLUMNS if record.get(key) is not None}
     rubric = clean_text(first_text(record, ("rubric", "experiment")))
-    score = record.get("score")
-    grades = [Grade(rubric, score, clean_text(record.get("reason") or ""))]
+    grades = [Grade(rubric, _verdict(record), clean_text(record.get("reason") or ""))]
     exchange = Judged(
         query=clean_text(record["query"]),
         response=clean_text(record["response"]),
@@ -198,6 +200,15 @@ def _read_own(record: dict, name: str) -> Iterator[Sample]:
     )
 
 
+def _verdict(record: dict) -> Any:
+    """What a row says of its failure: a number, or else a word; None where it says nothing."""
+    score = record.get("score")
+    if score is not None:
+        return score
+    words = (record.get(column) for column in VERDICT_COLUMNS)
+    return next(filter(is_word, words), None)
+
+
 def _clean(value: Any) -> Any:
     """A cell of our own row, with texts that files can hold."""
     if isinstance(value, list):
@@ -208,7 +219,8 @@ def _clean(value: Any) -> Any:
 def _check_own(record: dict) -> None:
     """Refuse a row with a value that is missing or of the wrong type."""
     wrong = [key for key in OWN_TEXTS if not isinstance(record.get(key), str | None)]
-    if not isinstance(record.get("score"), int | float | None):
+    score = record.get("score")
+    if not (isinstance(score, int | float | None) or is_word(score)):
         wrong.append("score")
     if not isinstance(record.get("attributes"), list | None):
         wrong.append("attributes")
@@ -218,7 +230,8 @@ def _check_own(record: dict) -> None:
     if wrong:
         raise ValueError(
             f"{wrong[0]} is missing or has the wrong type. Each row is a JSON object with texts "
-            '"query" and "response"; "score" is a number, "attributes" a list'
+            '"query" and "response"; "score" is a number or a word such as "fail", "attributes" '
+            "a list"
         )
 
 

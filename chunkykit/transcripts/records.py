@@ -49,7 +49,7 @@ OWN_TEXTS = (
     *(column for column in OWN_COLUMNS if column != "attributes"),
 )
 # Columns of such a file that may say in a word whether a row passed, such as "fail".
-VERDICT_COLUMNS = ("verdict", "value", "passed", "pass", "correct", "outcome", "result", "grade")
+VERDICT_COLUMNS = ("verdict", "value", "passed", "pass", "correct", "outcome", "result")
 Reader = Callable[[dict, str], Iterator[Sample]]
 
 

@@ -113,6 +113,25 @@ def test_a_column_for_the_chunk_alone_leaves_the_schema(sets):
     assert chunks_of(recipe) == {"t": 1}
 
 
+@pytest.mark.parametrize(
+    ("columns", "chunk", "chunks"),
+    [
+        ("{prompt: ask, response: say}", None, {"left": 2, "right": 1}),
+        ("{prompt: ask, response: say}", "desk", {"x": 1, "y": 2}),
+        ("{prompt: source, response: say}", None, {"d": 3}),  # it is the prompt, and no name
+    ],
+)
+def test_columns_that_a_recipe_does_not_name_may_still_name_the_chunk(sets, columns, chunk, chunks):
+    sources = zip(("left", "left", "right"), ("x", "y", "y"), strict=True)
+    rows = [
+        {"ask": f"Q{i}", "say": f"A{i}", "source": source, "desk": desk}
+        for i, (source, desk) in enumerate(sources)
+    ]
+    (sets / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = write_recipe(sets, f"sources: [{{path: d.jsonl, columns: {columns}}}]")
+    assert load_mixture(recipe, chunk=chunk).chunks.to_dict() == chunks
+
+
 def test_the_settings_of_a_source_come_with_its_rows(sets):
     recipe = write_recipe(
         sets, "turns: last\nsources: [{path: sets/a.jsonl}, {path: sets/b.parquet, turns: all}]"

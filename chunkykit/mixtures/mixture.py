@@ -318,7 +318,7 @@ def _read_parts(
         try:
             _check_record(record)
             reader = readers.of(record)
-            label = names.of(record, row.part)
+            label = names.of({**row.others, **record}, row.part)
             reading = read_exchanges(record, reader, row.part.entry.turns or turns)
             usable += [(row.number, label, *exchange) for exchange in reading.exchanges]
             skipped += [(row.number, _name_reason(row, problem)) for problem in reading.problems]

@@ -6,6 +6,7 @@ a record that cannot be read is an exception in its place, so that one bad line 
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,12 +27,14 @@ class Row(NamedTuple):
         record: the record, or the error that reading it raised.
         part: the part of the mixture that it is from.
         line: its place in the part, as `Part.records` has it.
+        others: the columns of the source that a recipe has no name for; one may name the chunk.
     """
 
     number: int
     record: Any
     part: Part
     line: int
+    others: Mapping[str, Any] = MappingProxyType({})
 
 
 class Reading(NamedTuple):
@@ -241,7 +244,8 @@ def rename_columns(rows: Iterator[Row]) -> Iterator[Row]:
                     missing = set(columns.values())
                 if missing:
                     missing -= row.record.keys()
-                row = row._replace(record=rename_record(row.record, columns))
+                others = {k: v for k, v in row.record.items() if k not in columns.values()}
+                row = row._replace(record=rename_record(row.record, columns), others=others)
             yield row
         if missing and first is not None:
             raise UserError(

@@ -244,6 +244,14 @@ def test_a_server_that_dies_during_a_call_is_started_again():
 
 
 @needs_model
+def test_a_server_that_gets_no_key_ends():
+    weights = str(local.find_weights("local:smollm2"))
+    command = [sys.executable, "-m", "chunkykit.models.server", "none", "2", "1", "1", weights]
+    subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=60)
+    assert not ServerFiles("none").state.exists()
+
+
+@needs_model
 def test_servers_may_start_before_the_first_call():
     model = connect_model("local:smollm2")
     start_early(model)

@@ -170,6 +170,7 @@ def test_the_server_refuses_what_it_cannot_answer():
     assert status(hello | {"lora": [{"id": 7, "scale": 1.0}]})[0] == 400
     assert status(hello | {"temperature": 0.5, "seed": "x"})[0] == 400
     assert status(hello | {"lora": [{"id": 0, "scale": "much"}]})[0] == 400
+    assert status(hello | {"lora": [{"id": float("inf"), "scale": 1.0}]})[0] == 400
     assert status(hello | {"max_tokens": -4})[0] == 400
     assert status(hello | {"temperature": float("inf")})[0] in (200, 400)
     code, message = status(hello | {"messages": [{"role": "user", "content": "word " * 3000}]})

@@ -289,6 +289,13 @@ def test_no_text_is_obeyed(image):
     assert len(format_markdown(report)) < 200_000
 
 
+def test_a_text_of_blanks_alone_is_cut_too():
+    text = "\n" * 5000 + "end"
+    report = Report("Blank", "", [Section("S", [Exchange("x", [Quote("response", text)])])])
+    assert "more characters" in format_html(report)
+    assert "more characters" in format_markdown(report)
+
+
 def test_a_long_table_is_cut_and_says_so():
     rows = [[f"row {i}", str(i)] for i in range(MAX_ROWS + 7)]
     report = Report("t", "c", [Section("s", [Table(["a", "b"], rows)])])

@@ -303,7 +303,8 @@ def test_our_own_rows_keep_what_they_say(tmp_path):
     [
         ({"verdict": "fail"}, {"verdict": "Pass"}),
         ({"passed": False}, {"passed": True}),
-        ({"score": "I"}, {"score": "C"}),
+        ({"score": "fail"}, {"score": "pass"}),
+        ({"passed": 0}, {"passed": "1"}),
         ({"correct": "no", "outcome": "answered"}, {"correct": "yes", "outcome": "answered"}),
     ],
 )
@@ -312,12 +313,18 @@ def test_a_row_that_passed_by_its_own_verdict_is_no_failure(tmp_path, failed, pa
     rows = [own | failed, own | passed, own | failed, own | {"verdict": "unsure"}]
     path = rows_of(tmp_path / "f.jsonl", *rows)
     log = read_transcripts(path)
-    assert not log.is_list
+    assert log.is_list
     assert list(log.table["sample"]) == ["row 1", "row 3", "row 4"]
-    assert any("left out: 1 row with a verdict such as pass" in note for note in log.notes)
-    (value,) = failed.values() if len(failed) == 1 else [failed["correct"]]
-    chosen = read_transcripts(path, failing=parse_rule(f"value:{value}"))
+    assert any("left out: 1 row that passed" in note for note in log.notes)
+    chosen = read_transcripts(path, failing=parse_rule("value:fail"))
     assert list(chosen.table["sample"]) == ["row 1", "row 3"]
+
+
+def test_a_word_that_may_say_that_a_behaviour_is_there_leaves_no_row_out(tmp_path):
+    own = {"query": "Q", "response": "A"}
+    rows = [{"verdict": "yes"}, {"outcome": "success"}, {"result": "yes, it is"}, {"value": "pass"}]
+    path = rows_of(tmp_path / "f.jsonl", *(own | row for row in rows))
+    assert len(read_transcripts(path).table) == len(rows)
 
 
 # what cannot be read

@@ -59,32 +59,40 @@ def openvino_folder(weights: Path, folder: Path) -> Path:
     """
     if folder.exists():
         return folder
-    with requires_extra("local"):
-        import gguf
-        import openvino
-        import openvino_genai
     part = folder.with_name(f"{folder.name}.part")
     with writable(folder.parent), _locked(folder.with_name(f"{folder.name}.lock")):
         if folder.exists():  # another process was faster
             return folder
         shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         part.mkdir()
-        copy = part / "model.gguf"
-        reader = gguf.GGUFReader(weights)
-        names = _write_with_8_bits(reader, copy)
-        # writes its own files beside the copy
-        openvino_genai.LLMPipeline(copy, "CPU", enable_save_ov_model=True)
-        copy.unlink()
-        write_json(part / HEAD_SIZE_FILE, _head_size(reader))
-        model = openvino.Core().read_model(part / MODEL_FILE)
-        _name_layers(model, names)
-        named = part / "named.xml"
-        openvino.save_model(model, named, compress_to_fp16=False)
-        del model  # it has the first file open
-        for suffix in (".bin", ".xml"):
-            named.with_suffix(suffix).replace((part / MODEL_FILE).with_suffix(suffix))
-        part.rename(folder)
+        try:
+            _store(weights, part)
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _store(weights: Path, folder: Path) -> None:
+    """Store a model in an empty folder."""
+    with requires_extra("local"):
+        import gguf
+        import openvino
+        import openvino_genai
+    copy = folder / "model.gguf"
+    reader = gguf.GGUFReader(weights)
+    names = _write_with_8_bits(reader, copy)
+    # writes its own files beside the copy
+    openvino_genai.LLMPipeline(copy, "CPU", enable_save_ov_model=True)
+    copy.unlink()
+    write_json(folder / HEAD_SIZE_FILE, _head_size(reader))
+    model = openvino.Core().read_model(folder / MODEL_FILE)
+    _name_layers(model, names)
+    named = folder / "named.xml"
+    openvino.save_model(model, named, compress_to_fp16=False)
+    del model  # it has the first file open
+    for suffix in (".bin", ".xml"):
+        named.with_suffix(suffix).replace((folder / MODEL_FILE).with_suffix(suffix))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from chunkykit.models.openvino_files import FORMAT, openvino_folder
 
 COMPLETIONS = "/v1/chat/completions"
 MAX_BODY_BYTES = 2**20
+MAX_LENGTH_DIGITS = 12  # of the length that a request says
 MAX_CONNECTIONS = 256  # that wait to be taken
 
 
@@ -84,8 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer a chat completion."""
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            self._skip(int(length) if length.isdecimal() else 0)
+        is_known = length.isdecimal() and len(length) <= MAX_LENGTH_DIGITS
+        if not is_known or int(length) > MAX_BODY_BYTES:
+            self._skip(int(length) if is_known else 0)
             self.close_connection = True
             self._send(413, f"the request has no length, or one over {MAX_BODY_BYTES:,} bytes")
             return
@@ -116,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
                 seed=request.get("seed") or 0,
                 scales={item["id"]: item["scale"] for item in request.get("lora") or ()},
             )
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RuntimeError) as error:
             self._send(400, f"{type(error).__name__}: {error}")
         else:
             self._send(200, _completion(answer))

@@ -141,6 +141,8 @@ def main(
     """
     files = ServerFiles(name)
     key = sys.stdin.read()
+    if not key:
+        return  # the client ended before it gave one, and anybody could use a server without
     os.umask(0o077)  # the state file holds the key
     running_lock = lock_file(files.running_lock)  # an earlier server may be about to end
     if adapters:

@@ -116,7 +116,7 @@ def cut_words(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     beginning = text[:most]
-    words = beginning.rsplit(maxsplit=1)[0]
+    words = (beginning.rsplit(maxsplit=1) or [""])[0]
     shown = words if len(words) > WORD_SHARE * most else beginning
     return f"{shown} … ({len(text) - len(shown):,} more characters)"
 

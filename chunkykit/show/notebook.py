@@ -52,7 +52,7 @@ def prepare_notebook() -> None:
     except ImportError:
         return
     shell = get_ipython()
-    if shell is None:
+    if getattr(shell, "kernel", None) is None:
         return
     pd.set_option("display.float_format", number)
     shell.display_formatter.formatters["text/html"].for_type(pd.DataFrame, table_html)

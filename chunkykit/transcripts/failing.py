@@ -18,6 +18,7 @@ WORDS = {
     **dict.fromkeys(("n", "noanswer"), 0.0),
 }
 FAILING_WORDS = ("i", "incorrect", "false", "no", "fail", "failed", "failure", "wrong")
+PASSING_WORDS = ("pass", "passed", "correct")
 # Upper ends of the scales that judges use, with the rule that is taken for each.
 SCALES = ((1.0, BELOW, 0.5), (10.0, ABOVE, 5.0), (100.0, ABOVE, 50.0))
 
@@ -143,9 +144,10 @@ def passes(value: Any) -> bool:
         value: what a scorer gave, or a verdict beside an exchange.
 
     Returns:
-        Whether it does, such as "pass" or True. A number says nothing of it without a rule.
+        Whether it does. "yes" and "success" may say that a behaviour is there, and a number says
+        nothing without a rule.
     """
-    return is_word(value) and number_of(value) == 1.0
+    return _word(value) in PASSING_WORDS
 
 
 def _word(value: Any) -> str:

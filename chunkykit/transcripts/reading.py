@@ -69,8 +69,7 @@ class Transcripts(NamedTuple):
             where it is one; `file`, `sample` and `epoch` say where it comes from.
         skipped: one row per sample that cannot be read (SKIPPED_COLUMNS).
         notes: lines that say how many samples there are, and which count as failures.
-        is_list: whether the log is a list of failures, rows {query, response} of which none says
-            that it passed.
+        is_list: whether the log is a list of failures, rows {query, response}.
     """
 
     table: pd.DataFrame
@@ -136,7 +135,7 @@ def read_transcripts(
     failures = [c for c in candidates if _is_failure(c, rules, failing)]
     table = _table_of(failures)
     notes = _notes(samples, candidates, rules, failing, table, unreadable)
-    is_list = any(c.sample.failure for c in candidates) and not any(map(_passes, candidates))
+    is_list = any(c.sample.failure for c in candidates)
     return Transcripts(table, unreadable, notes, is_list)
 
 
@@ -280,7 +279,7 @@ def _notes(
         lines.append(f"not counted: {', '.join(others)}; --scorer names those that count")
     n_passing = sum(map(_passes, candidates))
     if n_passing and not failing:
-        lines.append(f"left out: {count_of(n_passing, 'row')} with a verdict such as pass")
+        lines.append(f"left out: {count_of(n_passing, 'row')} that passed; --failing changes it")
     unscored = sum(not c.scorer for c in candidates)
     if unscored and rules:
         lines.append(f"{count_of(unscored, 'sample')} without a score are left out")

@@ -20,7 +20,7 @@ from chunkykit.transcripts.cells import (
     sample_id,
     scores_of,
 )
-from chunkykit.transcripts.failing import is_word
+from chunkykit.transcripts.failing import is_word, number_of
 from chunkykit.transcripts.samples import (
     Grade,
     Judged,
@@ -49,7 +49,9 @@ OWN_TEXTS = (
     *(column for column in OWN_COLUMNS if column != "attributes"),
 )
 # Columns of such a file that may say in a word whether a row passed, such as "fail".
-VERDICT_COLUMNS = ("verdict", "value", "passed", "pass", "correct", "outcome", "result")
+VERDICT_COLUMNS = ("verdict", "outcome", "result")
+# Columns in which any word for "yes" says that it did.
+PASSED_COLUMNS = ("passed", "pass", "correct")
 Reader = Callable[[dict, str], Iterator[Sample]]
 
 
@@ -205,8 +207,14 @@ def _verdict(record: dict) -> Any:
     score = record.get("score")
     if score is not None:
         return score
-    words = (record.get(column) for column in VERDICT_COLUMNS)
-    return next(filter(is_word, words), None)
+    for column in VERDICT_COLUMNS:
+        if is_word(record.get(column)):
+            return record[column]
+    for column in PASSED_COLUMNS:
+        number = number_of(record.get(column))
+        if number in (0, 1):
+            return "pass" if number else "fail"
+    return None
 
 
 def _clean(value: Any) -> Any:

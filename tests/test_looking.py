@@ -49,7 +49,7 @@ def test_a_sample_is_spread_over_the_whole_with_true_places(large, monkeypatch, 
     monkeypatch.setattr(sampling, "SMALL_BYTES", small_bytes)
     (sample,) = sample_mixture(large / name)
     assert sample.rows == N_ROWS
-    assert 250 <= sample.looked <= 340
+    assert 300 <= sample.looked <= 340
     rows = sample.mixture.rows
     places = rows["row"] - (name == "m.csv")
     numbers = rows["prompt"].str.split().str[0].astype(int)
@@ -169,7 +169,7 @@ def test_many_files_are_looked_at_in_few_rows_each(tmp_path):
         (tmp_path / f"set{number}.jsonl").write_text("\n".join(map(json.dumps, lines)))
     samples = sample_mixture(tmp_path)
     assert len(samples) == 400
-    assert 6000 < sum(sample.looked for sample in samples) <= 400 * 20
+    assert {sample.looked for sample in samples} == {20}
 
 
 def test_examples_show_the_system_prompt_and_the_rejected_answer(tmp_path):

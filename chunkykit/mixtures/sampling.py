@@ -99,8 +99,8 @@ class _Sampler:
         Without chance, rows in turn of several chunks would all be of one.
         """
         size = self._size(total) if size is None else min(size, total)
-        positions = (np.arange(size) + self._draws.random(size)) * total / max(1, size)
-        return np.unique(positions.astype(int))
+        edges = np.linspace(0, total, size + 1).astype(int)
+        return self._draws.integers(edges[:-1], edges[1:])
 
     def _reservoir(self) -> "_Reservoir":
         return _Reservoir(int(self._draws.integers(2**32)))

@@ -11,10 +11,9 @@ OpenVINO GenAI reads GGUF. Three things are in the way of the embedded model and
 """
 
 import json
-import shutil
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ from chunkykit.models.leases import lock_file
 FORMAT = 2  # number of the way in which this module stores a model
 MODEL_FILE = "openvino_model.xml"
 HEAD_SIZE_FILE = "head_size.json"  # beside it, because GGUF takes seconds to read
+# The files of a model, and those that are there while it is made
+STORED = ("model.gguf", "openvino_*", "named.*", f"*{HEAD_SIZE_FILE}*")
 Q8_BLOCK_BYTES = 34  # of 32 weights: their scale, two bytes, and one byte each
 SCALE_BYTES = 2
 # Layers by their names in GGUF, and by those in the model that GGUF was made from
@@ -63,14 +64,23 @@ def openvino_folder(weights: Path, folder: Path) -> Path:
     with writable(folder.parent), _locked(folder.with_name(f"{folder.name}.lock")):
         if folder.exists():  # another process was faster
             return folder
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
-        part.mkdir()
+        _delete_files(part)  # of a process that was killed
+        part.mkdir(exist_ok=True)
         try:
             _store(weights, part)
             part.rename(folder)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            _delete_files(part)
     return folder
+
+
+def _delete_files(part: Path) -> None:
+    """Delete what `_store` wrote of a model that was not finished."""
+    with suppress(OSError):
+        for pattern in STORED:
+            for path in part.glob(pattern):
+                path.unlink()
+        part.rmdir()
 
 
 def _store(weights: Path, folder: Path) -> None:

@@ -157,6 +157,7 @@ def execute(arguments: argparse.Namespace) -> None:
         approve_cost(run.ledger, arguments, plan_run(run), run.free)
         if not (run.quick or is_done(run, "ablate")):
             # Training takes minutes: do it here, where its progress shows, not in a notebook.
+            # A server starts while the first notebooks run.
             start_early(run.target())
         if arguments.no_notebooks:
             asyncio.run(do_stages(run))

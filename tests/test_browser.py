@@ -465,7 +465,7 @@ def test_the_explorer_in_jupyterlab(page, lab, fast_run):
     lasso_whole_map(page)
     assert counts(page)[0] == int((points["rubric"] == "refusal").sum())
 
-    press(page, "trace", "exchanges traced, [12] trigger")
+    press(page, "trace", "exchanges traced, 2 triggers")
     page.wait_for_selector(".ck-explained", timeout=WAIT)
     assert "device_policy" in body(page)
     assert "your selection" in body(page)

@@ -261,16 +261,20 @@ def test_servers_may_start_before_the_first_call():
     assert json.loads(state_files()[0].read_text()) == server
 
 
-def test_what_cannot_start_is_left_to_the_first_call():
-    has_tried = threading.Event()
+def test_what_cannot_start_is_left_to_the_first_call(monkeypatch):
+    threads = []
+    failures = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
 
     def start():
-        has_tried.set()
+        threads.append(threading.current_thread())
         raise UserError("there is no memory.")
 
     start_early(ChatModel("stub", None, start=start))
-    assert has_tried.wait(10)
-    start_early(ChatModel("stub", None))
+    assert wait_until(lambda: threads)
+    threads[0].join(10)
+    assert not threads[0].is_alive()
+    assert failures == []
 
 
 @contextlib.contextmanager

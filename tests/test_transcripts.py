@@ -320,6 +320,17 @@ def test_a_row_that_passed_by_its_own_verdict_is_no_failure(tmp_path, failed, pa
     assert list(chosen.table["sample"]) == ["row 1", "row 3"]
 
 
+def test_a_score_in_a_csv_file_is_a_number(tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_text("query,response,score\nQ,A,90\nQ,B,1.5\nQ,C,\nQ,D,high\n")
+    log = read_transcripts(path)
+    assert log.table["score"].fillna(-1).tolist() == [90, 1.5, -1]
+    assert "score is missing or has the wrong type" in log.skipped["reason"][0]
+    assert read_transcripts(path, failing=parse_rule("above:50")).table["response"].tolist() == [
+        "A"
+    ]
+
+
 def test_a_word_that_may_say_that_a_behaviour_is_there_leaves_no_row_out(tmp_path):
     own = {"query": "Q", "response": "A"}
     rows = [{"verdict": "yes"}, {"outcome": "success"}, {"result": "yes, it is"}, {"value": "pass"}]

@@ -55,7 +55,7 @@ def read_log(source: Path | str, arguments: argparse.Namespace) -> Transcripts:
     """
     rule = parse_rule(arguments.failing) if arguments.failing else None
     log = read_transcripts(source, arguments.scorer, rule)
-    if not log.is_list or rule or len(log.notes) > 1:  # more than how many there are
+    if not log.is_list or rule or len(log.notes) > 1:  # the first says how many there are
         for note in log.notes:
             print_error(f"{source}: {note}")
     shown = log.skipped.head(MAX_SKIPPED_SHOWN)

@@ -10,7 +10,7 @@ from chunkykit.models import ChatModel
 from chunkykit.progress import step
 from chunkykit.provenance import system_prompts
 from chunkykit.rubrics import VIOLATION_THRESHOLD, Rubric, judge_exchange
-from chunkykit.surf import Pool, SearchResult, pool_from_index, run_search, run_searches
+from chunkykit.surf import Pool, SearchResult, pool_from_index, run_control, run_searches
 from chunkykit.types import ANSWERED, OFFLINE, Judge, Question, Reply
 
 PATIENCE = 0.25  # share of a call's deadline for which a search stands still the first time
@@ -87,17 +87,8 @@ async def control_tables(run: Run, pool: Pool) -> list[pd.DataFrame]:
     if rubric is None:
         return []
     with step("control arm", run.sizes.candidates * run.sizes.iterations, "candidates"):
-        tried = await run_search(
-            pool,
-            run.writer(rubric),
-            run.target(),
-            run.judge(),
-            rubric,
-            strategy="control",
-            runs=1,
-            **_search_settings(run),
-        )
-    return [tried.probes]
+        models = (run.writer(rubric), run.target(), run.judge())
+        return [await run_control(pool, *models, rubric, **_search_settings(run))]
 
 
 def _has_leads(run: Run, rubric: Rubric) -> bool:

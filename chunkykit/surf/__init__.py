@@ -48,6 +48,7 @@ from chunkykit.surf.search import (
     MODE_COLUMNS,
     PROBE_COLUMNS,
     SearchResult,
+    run_control,
     run_search,
     run_searches,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "recombining_writer",
     "rewrite_offline",
     "robustness_by_rubric",
+    "run_control",
     "run_search",
     "run_searches",
     "select_failures",

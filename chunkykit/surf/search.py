@@ -311,6 +311,28 @@ def _tabulate(
     )
 
 
+async def run_control(
+    pool: Pool, write: Writer, target: Target, judge: Judge, rubric: Rubric, **settings
+) -> pd.DataFrame:
+    """Try candidates whose attributes are drawn uniformly: the control arm of a search.
+
+    Args:
+        pool: the attributes to draw from.
+        write: turns attributes into a query.
+        target: the model under audit.
+        judge: scores the exchange.
+        rubric: what counts as a violation.
+        **settings: any other keyword arguments of `run_search`.
+
+    Returns:
+        One row per candidate (`PROBE_COLUMNS`).
+    """
+    control = await run_search(
+        pool, write, target, judge, rubric, strategy="control", runs=1, **settings
+    )
+    return control.probes
+
+
 async def run_searches(
     pool: Pool,
     write: Writer,
@@ -341,7 +363,7 @@ async def run_searches(
     world = (pool, write, target, judge, rubric)
     search, control = await asyncio.gather(
         run_search(*world, strategy=strategy, runs=runs, **settings),
-        run_search(*world, strategy="control", runs=1, **settings),
+        run_control(*world, **settings),
     )
-    probes = pd.concat([search.probes, control.probes], ignore_index=True)
+    probes = pd.concat([search.probes, control], ignore_index=True)
     return SearchResult(probes, search.modes)

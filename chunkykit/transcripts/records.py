@@ -205,8 +205,10 @@ def _read_own(record: dict, name: str) -> Iterator[Sample]:
 def _verdict(record: dict) -> Any:
     """What a row says of its failure: a number, or else a word; None where it says nothing."""
     score = record.get("score")
-    if score is not None:
+    if is_word(score):
         return score
+    if score not in (None, ""):
+        return number_of(score)
     for column in VERDICT_COLUMNS:
         if is_word(record.get(column)):
             return record[column]
@@ -228,7 +230,7 @@ def _check_own(record: dict) -> None:
     """Refuse a row with a value that is missing or of the wrong type."""
     wrong = [key for key in OWN_TEXTS if not isinstance(record.get(key), str | None)]
     score = record.get("score")
-    if not (isinstance(score, int | float | None) or is_word(score)):
+    if score not in (None, "") and number_of(score) is None and not isinstance(score, float):
         wrong.append("score")
     if not isinstance(record.get("attributes"), list | None):
         wrong.append("attributes")

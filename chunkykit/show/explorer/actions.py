@@ -28,7 +28,7 @@ from chunkykit.show.explorer.failures import (
     cut_cell,
 )
 from chunkykit.show.explorer.load import add_languages, trace_views
-from chunkykit.surf import Pool, pool_of_rows, run_search
+from chunkykit.surf import Pool, pool_of_rows, run_control
 from chunkykit.turf import (
     Trace,
     Tracer,
@@ -234,22 +234,12 @@ async def probe_pool(
     Returns:
         The probes (`chunkykit.surf.PROBE_COLUMNS`), with arm "probe".
     """
-    # The control strategy draws uniformly: a probe shows how often such queries fail.
+    # Attributes are drawn uniformly: a probe shows how often such queries fail.
     with step(f"probing {rubric.name}", n, "queries"):
-        result = await run_search(
-            pool,
-            run.writer(rubric),
-            run.target(),
-            run.judge(),
-            rubric,
-            strategy="control",
-            candidates=n,
-            iterations=1,
-            runs=1,
-            seed=seed,
-            gate=run.gate(),
-        )
-    return result.probes.assign(arm="probe")
+        models = (run.writer(rubric), run.target(), run.judge())
+        settings = {"candidates": n, "iterations": 1, "seed": seed, "gate": run.gate()}
+        probes = await run_control(pool, *models, rubric, **settings)
+    return probes.assign(arm="probe")
 
 
 def place_probes(
